@@ -1,0 +1,68 @@
+"""What the Director may decide. Plain data, so that any pair of hands can carry it out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Train this trial now, in a new attempt.
+
+    Attributes:
+        trial: The trial's number in the run, from 1.
+        attempt: Which go at it, from 1.
+        family: Its family.
+        params: Searched values by name.
+        seed: The trial's seed.
+        epochs: Its epoch budget.
+        known: The last epoch the ledger holds; 0 for a fresh trial.
+        from_attempt: The attempt whose checkpoint to go on from, or None to start afresh.
+        rungs: Epochs after which a rule compares this trial with others.
+    """
+
+    trial: int
+    attempt: int
+    family: str
+    params: Mapping[str, Any]
+    seed: int
+    epochs: int
+    known: int = 0
+    from_attempt: int | None = None
+    rungs: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Not now: every worker is busy, or the next proposal needs a running trial's result."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """Nothing is left to start, and nothing that runs can lead to a new start.
+
+    Attributes:
+        reason: ``budget`` (all trials ended) or ``time`` or ``epochs`` (a limit was reached).
+    """
+
+    reason: str = "budget"
+
+
+@dataclass(frozen=True)
+class Continue:
+    """The trial goes on with its next epoch."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The trial ends; the events returned with the decision say how.
+
+    Attributes:
+        state: One of the ledger's endings.
+        rule: The rule's name where a rule ended it.
+    """
+
+    state: str
+    rule: str = ""

@@ -1,0 +1,1 @@
+"""The hands: whatever carries out what the Director decides."""

@@ -1,0 +1,1 @@
+"""Ray Tune as the hands; the only place that imports ray."""

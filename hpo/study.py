@@ -1,0 +1,348 @@
+"""The frozen `Study` that a study file builds: families × data × objectives × budget.
+
+Plain data throughout. `to_json` writes down what ran, resolved; `from_json` reads it back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Self
+
+from hpo.errors import StudyError
+from models.errors import near_matches
+from search_spaces.space import Space, SpaceError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Objective:
+    """What a trial is scored by: ``valid[metric]`` of its best epoch within budget.
+
+    Attributes:
+        metric: Name of a validation metric.
+        direction: Whether small or large is good.
+        unit: Physical unit, as tables print it; empty for none.
+        limit: The worst value that is still feasible, or None (for further objectives).
+    """
+
+    metric: str = "rmse"
+    direction: Literal["minimize", "maximize"] = "minimize"
+    unit: str = ""
+    limit: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse unknown directions."""
+        if self.direction not in ("minimize", "maximize"):
+            raise StudyError(
+                f"an objective's direction is `minimize` or `maximize`, got {self.direction!r}"
+            )
+
+    def better(self, a: float, b: float) -> bool:
+        """Whether `a` is strictly better than `b`; NaN is worse than everything."""
+        return self.rank_key(a) < self.rank_key(b)
+
+    def rank_key(self, value: float | None) -> float:
+        """A number that sorts best first and puts NaN and None last."""
+        if value is None or value != value:
+            return float("inf")
+        return value if self.direction == "minimize" else -value
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Family:
+    """One kind of model in a study.
+
+    Attributes:
+        name: The family's name.
+        space: What may vary.
+        create: ``"module:function"`` or a callable ``create(config, context)``; empty means
+            the function `create` of `models.<name>`.
+        share: Its declared share of the run's trials, relative to the other families.
+        trials: A fixed number of trials instead of a share (closed-form families: 1).
+        epochs: Its own epoch budget instead of the study's (closed-form families: 1).
+        first: Points to try first, as searched values by name.
+    """
+
+    name: str
+    space: Space
+    create: str | Callable[..., Any] = ""
+    share: float = 1.0
+    trials: int | None = None
+    epochs: int | None = None
+    first: tuple[Mapping[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the name, the shares and every point to try first."""
+        if not _NAME.fullmatch(self.name):
+            raise StudyError(
+                f"a family's name is letters, digits, `_.-`; got {self.name!r}"
+            )
+        if isinstance(self.space, Mapping):
+            object.__setattr__(self, "space", Space(self.space))
+        if not self.create:
+            object.__setattr__(self, "create", f"models.{self.name}:create")
+        if not self.share > 0:
+            raise StudyError(
+                f"family `{self.name}`: share must be positive, got {self.share!r}"
+            )
+        for name in ("trials", "epochs"):
+            _positive(f"family `{self.name}`: {name}", getattr(self, name))
+        try:
+            points = tuple(self.space.validate(p) for p in self.first)
+        except SpaceError as error:
+            raise StudyError(
+                f"family `{self.name}`, points to try first: {error}"
+            ) from error
+        object.__setattr__(self, "first", points)
+
+    @property
+    def reference(self) -> str:
+        """``module:function`` of `create`, whether it was given as text or as an object."""
+        if isinstance(self.create, str):
+            return self.create
+        module = getattr(self.create, "__module__", "?")
+        return f"{module}:{getattr(self.create, '__qualname__', type(self.create).__qualname__)}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How much a run may spend.
+
+    Attributes:
+        trials: The run's total number of trials, divided by the families' shares.
+        epochs: The epoch budget of each trial: the horizon of its schedules.
+        total_epochs: Epochs of all trials together, or None for no limit.
+        seconds: Active wall-clock seconds of the run, or None for no limit.
+    """
+
+    trials: int = 16
+    epochs: int = 30
+    total_epochs: int | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse budgets of nothing."""
+        for item in dataclasses.fields(self):
+            _positive(f"budget {item.name}", getattr(self, item.name))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Resources:
+    """Where trials run.
+
+    Attributes:
+        executor: ``ray``, or ``local`` for one child process.
+        workers: Trials at a time; None means one per core, or one per GPU share.
+        gpus_per_trial: Fraction of a GPU a trial gets; 0 trains on the CPU.
+        stall: Seconds without a report after which a trial is killed.
+    """
+
+    executor: Literal["ray", "local"] = "ray"
+    workers: int | None = None
+    gpus_per_trial: float = 0.0
+    stall: float = 600.0
+
+    def __post_init__(self) -> None:
+        """Refuse resources that no machine has."""
+        if self.executor not in ("ray", "local"):
+            raise StudyError(
+                f"unknown executor `{self.executor}`",
+                hint=near_matches(self.executor, ("ray", "local")),
+            )
+        _positive("workers", self.workers)
+        _positive("stall", self.stall)
+        if self.gpus_per_trial < 0:
+            raise StudyError(
+                f"gpus_per_trial must not be negative, got {self.gpus_per_trial!r}"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rule:
+    """A sampler or a stopping rule by name, with its options.
+
+    Attributes:
+        name: As in `hpo.search` or `hpo.stopping`.
+        options: Keyword options of that sampler or rule (JSON-able).
+    """
+
+    name: str
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Study:
+    """Families × dataset × objectives × budget × sampler × stopping × resources.
+
+    Attributes:
+        name: Names the folder under `results/`.
+        families: What is compared.
+        data: A dataset's name or folder, or any JSON-able reference a `create` understands.
+        objectives: What trials are scored by; the first one ranks.
+        budget: How much may be spent.
+        sampler: How configurations are proposed.
+        stopping: Which rules may end a trial before its budget is spent.
+        resources: Where trials run.
+        settings: Configuration keys fixed for every family that knows them.
+        seed: The seed of every random choice.
+        description: One line for `hpo list studies`.
+    """
+
+    name: str
+    families: tuple[Family, ...]
+    data: Any = None
+    objectives: tuple[Objective, ...] = (Objective(),)
+    budget: Budget = Budget()
+    sampler: Rule = Rule(name="tpe")
+    stopping: tuple[Rule, ...] = (Rule(name="divergence"), Rule(name="asha"))
+    resources: Resources = Resources()
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    seed: int = 0
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        """Check names, duplicates and that there is something to do."""
+        if not _NAME.fullmatch(self.name):
+            raise StudyError(
+                f"a study's name is letters, digits, `_.-`; got {self.name!r}"
+            )
+        if not self.families:
+            raise StudyError(
+                f"study `{self.name}` has no family", hint="add one `Family(...)`"
+            )
+        names = [f.name for f in self.families]
+        if len(set(names)) != len(names):
+            raise StudyError(
+                f"study `{self.name}` names a family twice: {', '.join(names)}"
+            )
+        if not self.objectives:
+            raise StudyError(f"study `{self.name}` has no objective")
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise StudyError(
+                f"the seed must be an integer from 0 up, got {self.seed!r}"
+            )
+
+    def replace(self, **changes: Any) -> Study:
+        """A copy with these fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def family(self, name: str) -> Family:
+        """The family of that name.
+
+        Raises:
+            StudyError: The study has none (near matches are listed).
+        """
+        for family in self.families:
+            if family.name == name:
+                return family
+        raise StudyError(
+            f"study `{self.name}` has no family `{name}`",
+            hint=near_matches(name, [f.name for f in self.families]),
+        )
+
+    def epochs_of(self, family: str) -> int:
+        """The epoch budget of a family's trials."""
+        return self.family(family).epochs or self.budget.epochs
+
+    def trials_of(self) -> dict[str, int]:
+        """How many trials each family gets, in declaration order.
+
+        Families with a fixed number get it; the rest of the run's total is divided by the
+        shares (largest remainders, ties to the family declared first), at least 1 each.
+        """
+        fixed = {f.name: f.trials for f in self.families if f.trials is not None}
+        sharing = [f for f in self.families if f.trials is None]
+        left = max(self.budget.trials - sum(fixed.values()), len(sharing))
+        counts = {f.name: 1 for f in sharing}
+        spare = left - len(sharing)
+        total = sum(f.share for f in sharing)
+        ideal = {f.name: max(0.0, left * f.share / total - 1) for f in sharing}
+        scale = spare / sum(ideal.values()) if sum(ideal.values()) > 0 else 0.0
+        exact = {name: value * scale for name, value in ideal.items()}
+        for name, value in exact.items():
+            counts[name] += int(value + 1e-9)
+        order = sorted(exact, key=lambda name: -(exact[name] - int(exact[name] + 1e-9)))
+        for name in order[: left - sum(counts.values())]:
+            counts[name] += 1
+        return {f.name: fixed.get(f.name) or counts[f.name] for f in self.families}
+
+    def to_json(self) -> dict[str, Any]:
+        """The resolved study as JSON-able data."""
+        plain = {
+            f.name: getattr(self, f.name)
+            for f in dataclasses.fields(self)
+            if f.name in ("name", "data", "seed", "description")
+        }
+        return {
+            **plain,
+            "settings": dict(self.settings),
+            "families": [
+                {
+                    "name": f.name,
+                    "create": f.reference,
+                    "space": f.space.to_json(),
+                    "share": f.share,
+                    "trials": f.trials,
+                    "epochs": f.epochs,
+                    "first": [dict(p) for p in f.first],
+                }
+                for f in self.families
+            ],
+            "objectives": [dataclasses.asdict(o) for o in self.objectives],
+            "budget": dataclasses.asdict(self.budget),
+            "sampler": _rule_to_json(self.sampler),
+            "stopping": [_rule_to_json(r) for r in self.stopping],
+            "resources": dataclasses.asdict(self.resources),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Rebuild what `to_json` described; `create` comes back as ``module:function``.
+
+        Raises:
+            StudyError: The description is not one of a study.
+        """
+        try:
+            return cls(
+                name=data["name"],
+                families=tuple(
+                    Family(
+                        **{
+                            **f,
+                            "space": Space.from_json(f["space"]),
+                            "first": tuple(f["first"]),
+                        }
+                    )
+                    for f in data["families"]
+                ),
+                data=data["data"],
+                objectives=tuple(Objective(**o) for o in data["objectives"]),
+                budget=Budget(**data["budget"]),
+                sampler=Rule(**data["sampler"]),
+                stopping=tuple(Rule(**r) for r in data["stopping"]),
+                resources=Resources(**data["resources"]),
+                settings=data["settings"],
+                seed=data["seed"],
+                description=data["description"],
+            )
+        except (KeyError, TypeError, SpaceError) as error:
+            raise StudyError(f"not the description of a study: {error}") from error
+
+    def fingerprint(self) -> str:
+        """Eight hex digits that name this resolved study in a run's folder name."""
+        text = json.dumps(self.to_json(), sort_keys=True, default=str)
+        return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+
+
+def _rule_to_json(rule: Rule) -> dict[str, Any]:
+    return {"name": rule.name, "options": dict(rule.options)}
+
+
+def _positive(what: str, value: float | None) -> None:
+    if value is not None and (isinstance(value, bool) or not value > 0):
+        raise StudyError(f"{what} must be positive, got {value!r}")

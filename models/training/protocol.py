@@ -1,0 +1,102 @@
+"""The contract between anything that can be fitted and whoever drives it.
+
+Only the standard library is needed here: the harness, the reports and foreign models all
+speak these words without loading JAX.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """What one epoch of training produced.
+
+    Attributes:
+        number: The epoch's number, counted from 1.
+        train: Training terms by name (at least ``loss``). NaN is reported, never hidden.
+        valid: Validation metrics by name, in physical units.
+        seconds: Wall-clock seconds of training and validation, without compiling.
+        compile_seconds: Seconds spent tracing and compiling in this epoch.
+    """
+
+    number: int
+    train: Mapping[str, float] = field(default_factory=dict)
+    valid: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    compile_seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a trial hands to `create(config, context)` beside the configuration.
+
+    Attributes:
+        data: A reference to the data (JSON-able: name, path, hashes), never arrays.
+        seed: The trial's seed; every random choice must come from it.
+        epochs: The epoch budget, which is the horizon of any schedule.
+        directory: The attempt's own folder; may be written to.
+        device: ``"cpu"`` or ``"gpu"``.
+        checkpoint_epochs: Epochs after which the harness will save in any case (rungs).
+    """
+
+    data: Any = None
+    seed: int = 0
+    epochs: int = 1
+    directory: Path | None = None
+    device: str = "cpu"
+    checkpoint_epochs: tuple[int, ...] = ()
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """A model together with its data, objective and optimizer."""
+
+    def fit_iter(self, epochs: int) -> Iterator[Epoch]:
+        """Train until epoch `epochs`, yielding after each one; closing it is clean.
+
+        A learner that has already trained `k` epochs yields `k+1 … epochs`; a restored
+        learner first yields the `Epoch` records its checkpoint carries.
+        """
+        ...
+
+
+@runtime_checkable
+class Resumable(Learner, Protocol):
+    """A learner that can stop in one process and go on in another, bit for bit."""
+
+    def save(self, directory: Path) -> None:
+        """Write everything needed to go on, atomically, into `directory`."""
+        ...
+
+    def restore(self, directory: Path) -> None:
+        """Read what `save` wrote; the learner then goes on as if never stopped."""
+        ...
+
+
+@runtime_checkable
+class Evaluable(Learner, Protocol):
+    """A learner that can score a named part of its data with its best parameters."""
+
+    def evaluate(self, part: str) -> Mapping[str, float]:
+        """Metrics of the best epoch's parameters over `part` (``valid`` or ``test``)."""
+        ...
+
+
+@runtime_checkable
+class Countable(Learner, Protocol):
+    """A learner that knows its size and the whole of its resolved configuration."""
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers are trained."""
+        ...
+
+    @property
+    def configuration(self) -> Mapping[str, Any]:
+        """Every configuration key with its value, defaults included (dotted, JSON-able)."""
+        ...

@@ -1,0 +1,1 @@
+"""One `STUDY` per file, found by name: `hpo launch quickstart`."""

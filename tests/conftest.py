@@ -1,0 +1,26 @@
+"""Strict JAX on one core for every test; no test writes outside its temporary folder."""
+
+from __future__ import annotations
+
+import os
+
+# Before JAX loads: one thread (a jitted sum differs between one and two) and no GPU.
+os.environ["NPROC"] = "1"
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
+os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def private_cache(tmp_path_factory):
+    """Simulated data and compiled programs of the tests go to a folder of their own."""
+    before = os.environ.get("HPO_CACHE")
+    os.environ["HPO_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    if before is None:
+        del os.environ["HPO_CACHE"]
+    else:
+        os.environ["HPO_CACHE"] = before
