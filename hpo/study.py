@@ -19,6 +19,11 @@ from search_spaces.space import Space, SpaceError
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
+def _positive(what: str, value: float | None) -> None:
+    if value is not None and (isinstance(value, bool) or not value > 0):
+        raise StudyError(f"{what} must be positive, got {value!r}")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Objective:
     """What a trial is scored by: ``valid[metric]`` of its best epoch within budget.
@@ -341,8 +346,3 @@ class Study:
 
 def _rule_to_json(rule: Rule) -> dict[str, Any]:
     return {"name": rule.name, "options": dict(rule.options)}
-
-
-def _positive(what: str, value: float | None) -> None:
-    if value is not None and (isinstance(value, bool) or not value > 0):
-        raise StudyError(f"{what} must be positive, got {value!r}")
