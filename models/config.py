@@ -237,7 +237,13 @@ def _is_integer(value: Any) -> bool:
 
 
 def _wrong_type(kind: Any, value: Any, name: str) -> ConfigError:
-    wanted = kind.__name__ if isinstance(kind, type) else str(kind)
+    words = {
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        bool: "true or false",
+    }
+    wanted = words.get(kind) or (kind.__name__ if isinstance(kind, type) else str(kind))
     return ConfigError(f"`{name}` must be {wanted}, got {value!r}")
 
 
@@ -257,5 +263,11 @@ def _check_limits(item: dataclasses.Field[Any], value: Any) -> None:
     for number in value if isinstance(value, tuple) else (value,):
         if isinstance(number, (int, float)) and not low <= number <= high:
             raise ConfigError(
-                f"`{item.name}` must lie between {low:g} and {high:g}, got {number!r}"
+                f"`{item.name}` must be {_between(low, high)}, got {number!r}"
             )
+
+
+def _between(low: float, high: float) -> str:
+    if high == math.inf:
+        return "a number" if low == -math.inf else f"at least {low:g}"
+    return f"at most {high:g}" if low == -math.inf else f"from {low:g} to {high:g}"
