@@ -1,0 +1,98 @@
+"""Getting a `create` function into another process, wherever it was defined."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from importlib.machinery import PathFinder
+from operator import attrgetter
+from typing import Any
+
+from hpo.errors import ForeignFailure
+
+Create = Callable[..., Any]
+
+
+def pack(create: str | Create) -> str | bytes:
+    """Make `create` fit to travel: a name as it is, a callable as cloudpickled bytes.
+
+    Functions of a module that another process could not import (a script, a notebook, a
+    study file loaded by its path) travel by value.
+
+    Raises:
+        ForeignFailure: The callable holds something that cannot be pickled.
+    """
+    if isinstance(create, str):
+        return create
+    import cloudpickle
+
+    name = getattr(create, "__module__", None) or type(create).__module__
+    module = sys.modules.get(name)
+    by_value = module is not None and name != "__main__" and not _importable(name)
+    try:
+        if by_value:
+            cloudpickle.register_pickle_by_value(module)
+        blob: bytes = cloudpickle.dumps(create)
+    except Exception as error:
+        raise ForeignFailure(
+            f"`create` cannot be sent to another process: {error}",
+            hint="define it at the top of a module and keep open files and locks out of it",
+        ) from error
+    finally:
+        if by_value:
+            cloudpickle.unregister_pickle_by_value(module)
+    return blob
+
+
+def unpack(create: str | bytes) -> Create:
+    """Give back the callable, in the process that will use it.
+
+    Raises:
+        ForeignFailure: The name is not ``module:function``, or names nothing.
+    """
+    if isinstance(create, bytes):
+        import cloudpickle
+
+        return _callable(cloudpickle.loads(create), "the shipped `create`")
+    module, separator, path = create.partition(":")
+    if not separator or not path:
+        raise ForeignFailure(
+            f"`create` must be `module:function`, got {create!r}",
+            hint="name a function that takes (config, context)",
+        )
+    try:
+        return _callable(attrgetter(path)(importlib.import_module(module)), create)
+    except (ModuleNotFoundError, AttributeError) as error:
+        missing = getattr(error, "name", None)
+        if isinstance(error, ModuleNotFoundError) and not module.startswith(
+            f"{missing}"
+        ):
+            raise  # the module exists; what it imports does not
+        raise ForeignFailure(
+            f"`create` = `{create}` cannot be found: {error}",
+            hint="a function of a script or notebook must be given again to go on with a run",
+        ) from error
+
+
+def _callable(thing: Any, what: str) -> Create:
+    if not callable(thing):
+        raise ForeignFailure(
+            f"{what} is a {type(thing).__name__}, not a function",
+            hint="name a function that takes (config, context)",
+        )
+    return thing
+
+
+def _importable(name: str) -> bool:
+    """Whether a fresh process with this `sys.path` would find the same module."""
+    path: list[str] | None = None
+    spec = None
+    parts = name.split(".")
+    for depth in range(1, len(parts) + 1):
+        spec = PathFinder.find_spec(".".join(parts[:depth]), path)
+        if spec is None:
+            return False
+        path = list(spec.submodule_search_locations or ())
+    loaded = getattr(sys.modules[name], "__file__", None)
+    return spec is not None and spec.origin == loaded
