@@ -1,0 +1,33 @@
+"""Dropout whose rate is an array and whose key is an argument."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+
+def dropout(
+    inputs: Float[Array, "batch time channel"],
+    rate: Float[Array, ""],
+    key: Key[Array, ""] | None,
+) -> Float[Array, "batch time channel"]:
+    """Drop whole channels of a sequence, each for its whole length.
+
+    The mask is constant over time (variational dropout): a mask drawn anew at every step
+    would feed the recurrent layers white noise. Kept channels are scaled by
+    ``1 / (1 - rate)``. A rate of exactly 0 changes no bit of the input.
+
+    Args:
+        inputs: ``[B, T, C]``.
+        rate: Probability in ``[0, 1)``; may be traced.
+        key: Randomness of this call, or None to leave the input as it is (evaluation).
+
+    Source: Gal and Ghahramani 2016, "A theoretically grounded application of dropout in
+    recurrent neural networks"; for convolutions the same as spatial dropout.
+    """
+    if key is None:
+        return inputs
+    shape = (inputs.shape[0], 1, inputs.shape[2])
+    kept = jax.random.uniform(key, shape, inputs.dtype) >= rate
+    return jnp.where(kept, inputs / (1 - rate), jnp.zeros_like(inputs))

@@ -1,0 +1,135 @@
+"""Causal convolutions against scipy and torch; the stack's memory is what it says."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.signal
+from flax import nnx
+
+from models.layers.convolution import (
+    CausalConvolution,
+    ConvolutionStack,
+    causal_convolution,
+    micro_batch,
+    receptive_field,
+)
+
+
+@pytest.fixture
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.mark.parametrize("dilation", [1, 3])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_equals_scipy(float64, dilation, channels):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 20, channels))
+    kernel = rng.normal(size=(4, channels, 2))
+    spread = np.zeros((3 * dilation + 1, channels, 2))
+    spread[::dilation] = kernel
+    wanted = np.zeros((2, 20, 2))
+    for b in range(2):
+        for c in range(channels):
+            for d in range(2):  # scipy's filter has its first tap at the present sample
+                taps = spread[::-1, c, d]
+                wanted[b, :, d] += scipy.signal.lfilter(taps, 1.0, x[b, :, c])
+    got = causal_convolution(jnp.asarray(x), jnp.asarray(kernel), dilation=dilation)
+    np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.oracles
+@pytest.mark.parametrize("weight_norm", [False, True])
+@pytest.mark.parametrize("inputs", [1, 3])
+def test_equals_torch(float64, inputs, weight_norm):
+    torch = pytest.importorskip("torch")
+    taps, outputs, dilation = 3, 4, 2
+    layer = CausalConvolution(
+        inputs=inputs,
+        outputs=outputs,
+        kernel=taps,
+        dilation=dilation,
+        weight_norm=weight_norm,
+        key=jax.random.key(0),
+    )
+    rng = np.random.default_rng(1)
+    x, cotangent = rng.normal(size=(2, 15, inputs)), rng.normal(size=(2, 15, outputs))
+    names = ["direction", "bias"] + ["length"] * weight_norm
+    weights = {n: jnp.asarray(rng.normal(size=getattr(layer, n).shape)) for n in names}
+
+    definition, state = nnx.split(layer)
+
+    def run(weights, x):
+        copy = nnx.merge(definition, state, copy=True)
+        for name in names:
+            getattr(copy, name)[...] = weights[name]
+        return copy(x)
+
+    got, pull = jax.vjp(run, weights, jnp.asarray(x))
+    d_weights, d_x = pull(jnp.asarray(cotangent))
+
+    other = torch.nn.Conv1d(
+        inputs, outputs, taps, dilation=dilation, dtype=torch.float64
+    )
+    kernel = torch.tensor(np.asarray(weights["direction"]).transpose(2, 1, 0))
+    with torch.no_grad():
+        other.bias.copy_(torch.tensor(np.asarray(weights["bias"])))
+        if not weight_norm:
+            other.weight.copy_(kernel)
+    if weight_norm:
+        other = torch.nn.utils.parametrizations.weight_norm(other)
+        with torch.no_grad():
+            lengths = torch.tensor(np.asarray(weights["length"]))
+            other.parametrizations.weight.original0.copy_(lengths[:, None, None])
+            other.parametrizations.weight.original1.copy_(kernel)
+    x_torch = torch.tensor(x.transpose(0, 2, 1), requires_grad=True)
+    padded = torch.nn.functional.pad(x_torch, ((taps - 1) * dilation, 0))
+    wanted = other(padded).transpose(1, 2)
+    (wanted * torch.tensor(cotangent)).sum().backward()
+
+    def close(a, b):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
+
+    close(got, wanted.detach().numpy())
+    close(d_x, x_torch.grad.numpy().transpose(0, 2, 1))
+    close(d_weights["bias"], other.bias.grad.numpy())
+    if weight_norm:
+        parts = other.parametrizations.weight
+        close(d_weights["length"], parts.original0.grad.numpy()[:, 0, 0])
+        close(d_weights["direction"], parts.original1.grad.numpy().transpose(2, 1, 0))
+    else:
+        close(d_weights["direction"], other.weight.grad.numpy().transpose(2, 1, 0))
+
+
+@pytest.mark.parametrize("depth,kernel", [(1, 2), (3, 2), (2, 4)])
+def test_receptive_field_is_exact(depth, kernel):
+    """The last output feels the oldest sample inside the field and none before it."""
+    stack = ConvolutionStack(
+        inputs=1,
+        channels=4,
+        depth=depth,
+        kernel=kernel,
+        activation="tanh",
+        weight_norm=False,
+        dropout_name="model.dropout",
+        key=jax.random.key(0),
+    )
+    field = receptive_field(depth=depth, kernel=kernel)
+    x = jax.random.normal(jax.random.key(1), (1, field + 5, 1))
+    slope = jax.grad(lambda x: jnp.sum(stack(x)[0, -1]))(x)[0, :, 0]
+    felt = np.flatnonzero(np.asarray(slope))
+    assert felt.min() == len(slope) - field
+    assert felt.max() == len(slope) - 1
+
+
+@pytest.mark.parametrize(
+    "batch_size,window,channels,expected",
+    [(16, 200, 32, None), (64, 500, 32, 4), (64, 250, 16, 16), (7, 10_000, 64, 1)],
+)
+def test_micro_batch_keeps_activations_in_cache(batch_size, window, channels, expected):
+    part = micro_batch(batch_size=batch_size, window=window, channels=channels)
+    assert part == expected
