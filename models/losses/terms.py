@@ -1,0 +1,90 @@
+"""A loss is a sum of named terms, each with a weight that is a number or a traced value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from models.errors import ConfigError, near_matches
+
+Outputs = Mapping[str, Array]
+Batch = Mapping[str, Array]
+Hyper = Mapping[str, Array]
+
+RESERVED = frozenset({"loss", "skipped", "gradient_norm"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Term:
+    """One term of a loss.
+
+    Attributes:
+        function: ``(outputs, batch, hyper) -> scalar``; a mean over the batch where the
+            problem is trained in micro-batches.
+        weight: A number, or the name of a traced value or schedule (``"loss.beta"``).
+    """
+
+    function: Callable[[Outputs, Batch, Hyper], Float[Array, ""]]
+    weight: float | str = 1.0
+
+
+class Loss:
+    """The weighted sum of named terms; every term is reported under its name, unweighted.
+
+    Args:
+        terms: The terms by name.
+
+    Raises:
+        ConfigError: There is no term, or one has a name the engine reports itself.
+    """
+
+    def __init__(self, *, terms: Mapping[str, Term]) -> None:
+        if not terms:
+            raise ConfigError("a loss needs at least one term, got none")
+        taken = sorted(RESERVED & set(terms))
+        if taken:
+            raise ConfigError(
+                f"the engine reports {sorted(RESERVED)} itself, got terms named {taken}",
+                hint="name the term after what it measures, such as `mse`",
+            )
+        self.terms = dict(terms)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The terms' names in the order they are summed."""
+        return tuple(self.terms)
+
+    def __call__(
+        self, outputs: Outputs, batch: Batch, hyper: Hyper
+    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+        """The weighted sum, and each term by name before weighting.
+
+        Raises:
+            ValueError: A term is no scalar.
+            ConfigError: A weight names a value that is not traced.
+        """
+        values: dict[str, Array] = {}
+        total = jnp.zeros(())
+        for name, term in self.terms.items():
+            value = term.function(outputs, batch, hyper)
+            if jnp.shape(value) != ():
+                raise ValueError(
+                    f"loss term `{name}` must be a scalar, got {jnp.shape(value)}"
+                )
+            values[name] = value
+            total = total + _weight(name, term.weight, hyper) * value
+        return total, values
+
+
+def _weight(term: str, weight: float | str, hyper: Hyper) -> Array | float:
+    if not isinstance(weight, str):
+        return weight
+    if weight not in hyper:
+        raise ConfigError(
+            f"loss term `{term}` is weighted by `{weight}`, which is no traced value",
+            hint=near_matches(weight, hyper),
+        )
+    return hyper[weight]

@@ -1,0 +1,117 @@
+"""The optax chain, built inside the step from traced values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from models.config import Config, static, traced
+
+# optax gives up after this many refused updates in a row; the harness, which sees every
+# refusal in `skipped`, is the one who decides that.
+NEVER = 2**31 - 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer(Config):
+    """AdamW behind clipping of the global norm; non-finite updates are skipped.
+
+    Attributes:
+        learning_rate: The peak of the schedule.
+        weight_decay: Decoupled decay, times the learning rate, of every parameter.
+        clip_norm: Global norm above which gradients are scaled down.
+        b1: Decay of the first moment.
+        b2: Decay of the second moment.
+        schedule: ``constant``; ``flat_cosine`` (flat, then a cosine to zero from
+            `decay_start`); ``warmup_cosine`` (linear up to `warmup`, then cosine to zero).
+        decay_start: Fraction of the horizon at which the decay of ``flat_cosine`` begins.
+        warmup: Fraction of the horizon that the warm-up of ``warmup_cosine`` takes.
+    """
+
+    learning_rate: float = traced(3e-3, low=0.0)
+    weight_decay: float = traced(0.0, low=0.0)
+    clip_norm: float = traced(1.0, low=0.0)
+    b1: float = traced(0.9, low=0.0, high=0.999999)
+    b2: float = traced(0.999, low=0.0, high=0.999999)
+    schedule: str = static(
+        "flat_cosine", choices=("constant", "flat_cosine", "warmup_cosine")
+    )
+    decay_start: float = traced(0.5, low=0.0, high=1.0)
+    warmup: float = traced(0.1, low=0.0, high=1.0)
+
+    def rate(
+        self, hyper: Mapping[str, Array], fraction: Float[Array, ""]
+    ) -> Float[Array, ""]:
+        """The learning rate at `fraction` of the horizon.
+
+        Args:
+            hyper: Traced values by dotted key (``optimizer.learning_rate``).
+            fraction: Steps done over steps planned; beyond 1 counts as 1.
+        """
+        peak = hyper["optimizer.learning_rate"]
+        if self.schedule == "constant":
+            return peak
+        fraction = jnp.clip(fraction, 0.0, 1.0)
+        if self.schedule == "flat_cosine":
+            return peak * _cosine(fraction, hyper["optimizer.decay_start"])
+        warmup = hyper["optimizer.warmup"]
+        rise = jnp.where(
+            fraction < warmup, fraction / jnp.where(warmup > 0, warmup, 1.0), 1.0
+        )
+        return peak * rise * _cosine(fraction, warmup)
+
+    def transformation(
+        self, hyper: Mapping[str, Array], fraction: Float[Array, ""]
+    ) -> optax.GradientTransformation:
+        """The chain for one step; its state does not depend on the traced values."""
+        return optax.apply_if_finite(
+            optax.chain(
+                optax.clip_by_global_norm(hyper["optimizer.clip_norm"]),
+                optax.adamw(
+                    self.rate(hyper, fraction),
+                    b1=hyper["optimizer.b1"],
+                    b2=hyper["optimizer.b2"],
+                    weight_decay=hyper["optimizer.weight_decay"],
+                ),
+            ),
+            max_consecutive_errors=NEVER,
+        )
+
+    def init(self, hyper: Mapping[str, Array], params: optax.Params) -> optax.OptState:
+        """The state before the first step."""
+        with _lenient():
+            return self.transformation(hyper, jnp.zeros(())).init(params)
+
+    def update(
+        self,
+        gradients: optax.Updates,
+        state: optax.OptState,
+        params: optax.Params,
+        *,
+        hyper: Mapping[str, Array],
+        fraction: Float[Array, ""],
+    ) -> tuple[optax.Params, optax.OptState]:
+        """Parameters and state after one step; both unchanged if a gradient is not finite."""
+        with _lenient():
+            chain = self.transformation(hyper, fraction)
+            updates, state = chain.update(gradients, state, params)
+            return optax.apply_updates(params, updates), state
+
+
+def _lenient() -> jax.numpy_dtype_promotion:
+    """Optax raises traced decays to integer powers, which strict promotion refuses."""
+    return jax.numpy_dtype_promotion("standard")
+
+
+def _cosine(fraction: Float[Array, ""], start: Float[Array, ""]) -> Float[Array, ""]:
+    """1 until `start`, then half a cosine down to 0 at 1."""
+    span = jnp.maximum(1.0 - start, jnp.finfo(start.dtype).tiny)
+    done = jnp.clip((fraction - start) / span, 0.0, 1.0)
+    # With `start` 1 the last point is not reached within the horizon: stay flat.
+    done = jnp.where(start < 1.0, done, 0.0)
+    return 0.5 * (1.0 + jnp.cos(jnp.pi * done))
