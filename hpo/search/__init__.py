@@ -1,0 +1,1 @@
+"""How configurations are proposed: samplers by name, rebuilt for every proposal."""

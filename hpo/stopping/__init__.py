@@ -1,0 +1,1 @@
+"""Which trials end before their budget is spent: rules by name, pure functions of the log."""

@@ -1,0 +1,57 @@
+"""Turn a `Rule` of a study (a name with options) into the object it names."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from hpo.errors import StudyError
+from hpo.study import Rule
+from models.errors import near_matches
+
+
+def build(
+    what: str, rule: Rule, names: Iterable[str], load: Callable[[str], type]
+) -> Any:
+    """Look up a class by name and construct it with checked options.
+
+    Args:
+        what: ``sampler`` or ``stopping rule``, for messages.
+        rule: Name and options.
+        names: Every name there is.
+        load: Gives the frozen dataclass of a name.
+
+    Raises:
+        StudyError: The name or an option is unknown, or an option's value breaks a rule.
+    """
+    known = tuple(names)
+    if rule.name not in known:
+        raise StudyError(
+            f"unknown {what} `{rule.name}`", hint=near_matches(rule.name, known)
+        )
+    kind = load(rule.name)
+    options = {f.name: f for f in dataclasses.fields(kind)}
+    for name in rule.options:
+        if name not in options:
+            hint = near_matches(name, options) or f"`{rule.name}` takes no options"
+            raise StudyError(f"{what} `{rule.name}` has no option `{name}`", hint=hint)
+    return kind(**rule.options)
+
+
+def at_least(what: str, value: Any, low: float, *, whole: bool = False) -> None:
+    """Refuse an option that is no number, or smaller than `low`.
+
+    Args:
+        what: The option with its owner, such as ``asha: eta``.
+        value: What was given.
+        low: The smallest value allowed.
+        whole: Whether it must be an integer.
+
+    Raises:
+        StudyError: It is not.
+    """
+    kinds = (int,) if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not value >= low:
+        kind = "an integer" if whole else "a number"
+        raise StudyError(f"{what} must be {kind} from {low:g} up, got {value!r}")

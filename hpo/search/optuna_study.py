@@ -1,0 +1,99 @@
+"""An Optuna study rebuilt from the ledger for one question, then thrown away.
+
+Restoring a live study with `add_trial` repeats or changes later proposals (Optuna draws from
+a running generator); a fresh study with a seed of its own for every proposal does not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import logging
+import math
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from hpo.search.registry import Request
+from hpo.trials import Trial
+from search_spaces.space import Space
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+    from optuna.trial import FrozenTrial
+
+_EPOCH = datetime.datetime(1970, 1, 1)  # samplers must not see the clock
+
+
+def ask(
+    sampler: BaseSampler, request: Request, *, history: Iterable[Trial]
+) -> dict[str, Any]:
+    """Let an Optuna sampler propose one point of a (conditional) space.
+
+    Args:
+        sampler: Seeded for this proposal.
+        request: What is asked.
+        history: The trials the sampler may learn from.
+
+    Returns:
+        Searched values by name, in the space's order, as plain Python values.
+    """
+    import optuna
+
+    with _silent():
+        study = optuna.create_study(
+            sampler=sampler, direction=request.objective.direction
+        )
+        study.add_trials(list(frozen_trials(request.space, history)))
+        trial = study.ask()
+        return request.space.suggest(trial._suggest)
+
+
+def frozen_trials(space: Space, history: Iterable[Trial]) -> Iterator[FrozenTrial]:
+    """The family's trials in Optuna's words.
+
+    Completed and converged trials are COMPLETE with the value of their best epoch; stopped
+    ones PRUNED with their values by epoch; diverged ones PRUNED without, which ranks them
+    worst; failed and cancelled ones FAIL; the others RUNNING, for the constant liar. Trials
+    whose values do not fit the space (resumed with another one) are left out.
+    """
+    from optuna.trial import TrialState, create_trial
+
+    for trial in history:
+        value, intermediate = None, {}
+        if trial.ranked and trial.value is not None:
+            state, value = TrialState.COMPLETE, trial.value
+        elif trial.ranked or trial.state == "diverged":
+            state = TrialState.PRUNED
+        elif trial.state == "stopped":
+            state = TrialState.PRUNED
+            intermediate = {e: v for e, v in trial.values.items() if math.isfinite(v)}
+        elif trial.ended:
+            state = TrialState.FAIL
+        else:
+            state = TrialState.RUNNING
+        with contextlib.suppress(ValueError):
+            made = create_trial(
+                state=state,
+                value=value,
+                params=dict(trial.params),
+                distributions=space.active(trial.params),
+                intermediate_values=intermediate,
+            )
+            made.datetime_start = _EPOCH
+            made.datetime_complete = _EPOCH if state.is_finished() else None
+            yield made
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Optuna's notes about new studies and experimental options are not for our users."""
+    logger = logging.getLogger("optuna")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)

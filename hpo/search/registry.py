@@ -1,0 +1,68 @@
+"""Samplers by name: a file in `hpo.search.samplers` with a class `Sampler` is one.
+
+A sampler is rebuilt for every proposal and is a pure function of its options and the
+`Request`, so that a resumed study proposes what the undisturbed one would have.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from hpo.options import build
+from hpo.search import samplers
+from hpo.study import Objective, Rule
+from hpo.trials import Trial
+from search_spaces.space import Space
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Everything a proposal may depend on.
+
+    Attributes:
+        space: What may vary.
+        seed: A seed for this one proposal.
+        family_seed: A seed shared by all proposals of the family (for sequences and grids).
+        index: The proposal's number within its family, from 0.
+        history: The family's earlier trials, in the order they were proposed.
+        objective: What trials are ranked by.
+    """
+
+    space: Space
+    seed: int
+    family_seed: int
+    index: int
+    history: Sequence[Trial]
+    objective: Objective
+
+
+class Sampler(Protocol):
+    """Proposes configurations; frozen, its fields are the options."""
+
+    def propose(self, request: Request) -> dict[str, Any]:
+        """Searched values by name."""
+        ...
+
+
+def names() -> tuple[str, ...]:
+    """Every sampler's name."""
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(samplers.__path__)))
+
+
+def make(rule: Rule) -> Sampler:
+    """The sampler that a study asks for.
+
+    Raises:
+        StudyError: The name or an option is unknown, or an option's value breaks a rule.
+    """
+    sampler: Sampler = build("sampler", rule, names(), _load)
+    return sampler
+
+
+def _load(name: str) -> type:
+    found: type = importlib.import_module(f"{samplers.__name__}.{name}").Sampler
+    return found

@@ -1,0 +1,1 @@
+"""One sampler per file, each a frozen dataclass `Sampler` named after its file."""

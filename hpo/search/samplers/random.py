@@ -1,0 +1,20 @@
+"""Independent draws from every distribution of the space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hpo.search.optuna_study import ask
+from hpo.search.registry import Request
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampler:
+    """Random search (Bergstra and Bengio, 2012)."""
+
+    def propose(self, request: Request) -> dict[str, Any]:
+        """A point drawn with the request's seed; the history does not matter."""
+        from optuna.samplers import RandomSampler
+
+        return ask(RandomSampler(seed=request.seed), request, history=())

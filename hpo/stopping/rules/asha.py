@@ -1,0 +1,57 @@
+"""Asynchronous successive halving, the stopping variant."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from hpo.options import at_least
+from hpo.stopping.registry import Evidence, Verdict
+from hpo.trials import finite_key
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoppingRule:
+    """At each rung only the best 1/eta of the family's trials so far go on (at least one).
+
+    Rungs lie at ``grace * eta**k`` epochs below the budget, and compare the values *at* the
+    rung. A value that is not finite never goes on, counts as the worst, and so never keeps
+    another trial from going on. (Li et al., A System for Massively Parallel Hyperparameter
+    Tuning, 2020; the stopping variant judges every trial once, on arrival.)
+
+    Attributes:
+        eta: One in how many goes on.
+        grace: The first rung in epochs; None for a tenth of the budget, at least 1.
+    """
+
+    eta: int = 3
+    grace: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse options that would halve nothing."""
+        at_least("asha: eta", self.eta, 2, whole=True)
+        if self.grace is not None:
+            at_least("asha: grace", self.grace, 1, whole=True)
+
+    def rungs(self, budget: int) -> tuple[int, ...]:
+        """``grace * eta**k`` for all k while below the budget."""
+        rung = self.grace if self.grace is not None else max(1, budget // 10)
+        found = []
+        while rung < budget:
+            found.append(rung)
+            rung *= self.eta
+        return tuple(found)
+
+    def judge(self, evidence: Evidence) -> Verdict | None:
+        """Compare with the family at a rung; say nothing between rungs."""
+        number = evidence.epoch.number
+        if evidence.rung is None or number not in self.rungs(evidence.budget):
+            return None
+        value = evidence.value
+        if not math.isfinite(value):
+            return Verdict("stopped", f"{evidence.objective.metric} is {value}")
+        key = finite_key(value, evidence.objective)
+        reached, better = evidence.rung.standing(evidence.trial, key)
+        if better < max(1, reached // self.eta):
+            return None
+        return Verdict("stopped", f"rank {better + 1} of {reached} at epoch {number}")
