@@ -8,33 +8,21 @@ that replaying a ledger brings the Director into the very state in which it was 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
-from types import MappingProxyType
-from typing import Any
 
-from hpo import seeds
+from hpo import records, seeds
+from hpo.book import Book
 from hpo.decisions import Continue, Done, Start, Stop, Wait
 from hpo.errors import StudyError
 from hpo.ledger.events import Event
 from hpo.search import registry as search
 from hpo.stopping import registry as stopping
-from hpo.stopping.rung import Rung
 from hpo.study import Study
-from hpo.trials import (
-    History,
-    Trial,
-    advance,
-    contradiction,
-    finite_key,
-    objective_value,
-)
-from models.errors import near_matches
+from hpo.trials import Trial, objective_value
 from models.training.protocol import Epoch
 
 RETRIES = 2
-_BYSTANDERS = frozenset(("run", "note", "rerun", "test_read"))
 
 
 class Director:
@@ -60,33 +48,38 @@ class Director:
             )
         self.study = study
         self.workers = workers
-        self.elapsed = 0.0
-        self.epochs = 0
         self._objective = study.objectives[0]
         self._sampler = search.make(study.sampler)
         self._rules = [(rule.name, stopping.make(rule)) for rule in study.stopping]
         self._quota = study.trials_of()
-        self._budget = {f.name: study.epochs_of(f.name) for f in study.families}
-        self._rungs = {f.name: self._tables(f.name) for f in study.families}
-        self._trials: dict[int, Trial] = {}
-        self._members: dict[str, list[int]] = {f.name: [] for f in study.families}
-        self._waiting: set[int] = set()
-        self._running: set[int] = set()
-        self._states: Counter[str] = Counter()
-        self._best: dict[str, int] = {}
-        self._undecided: int | None = None
+        budgets = {f.name: study.epochs_of(f.name) for f in study.families}
+        rungs = {
+            name: tuple(sorted({e for _, r in self._rules for e in r.rungs(budget)}))
+            for name, budget in budgets.items()
+        }
+        self._book = Book(objective=self._objective, budgets=budgets, rungs=rungs)
 
     # -- what is known ------------------------------------------------------------------
 
     @property
     def trials(self) -> Mapping[int, Trial]:
         """Every trial by number; a read-only view."""
-        return MappingProxyType(self._trials)
+        return self._book.trials
+
+    @property
+    def elapsed(self) -> float:
+        """Active seconds of the run at its latest event; a resumed clock starts here."""
+        return self._book.elapsed
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all trials together."""
+        return self._book.epochs
 
     @property
     def running(self) -> tuple[int, ...]:
         """The numbers of the trials that run, in order."""
-        return tuple(sorted(self._running))
+        return tuple(sorted(self._book.running))
 
     @property
     def total(self) -> int:
@@ -95,7 +88,7 @@ class Director:
 
     def counts(self) -> dict[str, int]:
         """How many trials are in each state (states without trials are left out)."""
-        return {state: n for state, n in self._states.items() if n}
+        return self._book.counts()
 
     def best(self, family: str | None = None) -> Trial | None:
         """The ranked trial with the best value, of one family or of all.
@@ -103,29 +96,27 @@ class Director:
         Args:
             family: A family's name, or None for all.
         """
-        if family is not None:
-            number = self._best.get(family)
-            return None if number is None else self._trials[number]
-        found = [self._trials[n] for n in self._best.values()]
-        return min(found, key=self._standing, default=None)
+        return self._book.best(family)
 
     def rungs(self, family: str) -> tuple[int, ...]:
         """Epochs after which a rule compares the trials of a family."""
-        return tuple(self._rungs[family])
+        return self._book.rungs(family)
 
-    def limit_reached(self, elapsed: float) -> str | None:
+    def limit_reached(self, elapsed: float, *, ahead: int = 0) -> str | None:
         """``time`` or ``epochs`` when that budget of the run is used up, else None.
 
         Args:
             elapsed: Active seconds of the run.
+            ahead: Epochs to count beside those already applied.
         """
         budget = self.study.budget
-        return self._limit(elapsed, self.epochs, budget.seconds, budget.total_epochs)
-
-    # -- the only mutation --------------------------------------------------------------
+        if budget.seconds is not None and elapsed >= budget.seconds:
+            return "time"
+        total = budget.total_epochs
+        return "epochs" if total is not None and self.epochs + ahead >= total else None
 
     def apply(self, event: Event) -> None:
-        """Take note of an event that is in the ledger.
+        """Take note of an event that is in the ledger; nothing else changes the Director.
 
         Args:
             event: The next event, as the ledger returned it.
@@ -133,27 +124,7 @@ class Director:
         Raises:
             RunError: It cannot follow the events before it.
         """
-        self.elapsed = max(self.elapsed, event.elapsed)
-        if event.event in _BYSTANDERS:
-            return
-        if event.event == "proposed":
-            self._apply_proposed(event)
-            return
-        before = self._trials.get(event.trial or 0)
-        if before is None:
-            raise contradiction(event, "that trial was never proposed")
-        known = len(before.epochs)
-        after = advance(before, event, self._objective)
-        self._trials[after.number] = after
-        self._move(before.state, after)
-        if len(after.epochs) > known:
-            self.epochs += 1
-            self._note_rung(after, event.data["epoch"])
-            self._undecided = after.number
-        elif event.event not in ("checkpoint", "nondeterminism") and (
-            after.ended or after.number != self._undecided
-        ):
-            self._undecided = None
+        self._book.apply(event)
 
     # -- decisions ----------------------------------------------------------------------
 
@@ -168,16 +139,18 @@ class Director:
         """
         limit = self.limit_reached(elapsed)
         if limit is not None:
-            return (Wait() if self._running else Done(limit)), ()
-        if len(self._running) >= self.workers:
+            if self._book.running:
+                return Wait(), ()
+            return Done(limit), self.expire(elapsed)
+        if len(self._book.running) >= self.workers:
             return Wait(), ()
-        if self._waiting:
-            return self._start(self._trials[min(self._waiting)], elapsed, ())
+        if self._book.waiting:
+            return self._start(self.trials[min(self._book.waiting)], elapsed, ())
         family = self._next_family()
         if family is None:
-            return (Wait() if self._running else Done("budget")), ()
+            return (Wait() if self._book.running else Done("budget")), ()
         proposed = self._propose(family, elapsed)
-        return self._start(self._fresh(proposed), elapsed, (proposed,))
+        return self._start(self._book.fresh(proposed), elapsed, (proposed,))
 
     def judge(
         self, trial: int, attempt: int, epoch: Epoch, elapsed: float
@@ -195,15 +168,15 @@ class Director:
             The decision, and the events to write and apply before acting on it. A late
             report of a trial that is over, or of an older attempt, gets a `Stop` and none.
         """
-        record = self._trials[trial]
+        record = self.trials[trial]
         if record.state != "running" or record.attempt != attempt:
             return Stop(state=record.state, rule=record.rule), ()
         known = record.epochs.get(epoch.number)
         if known is None:
             decision, ending = self._decide(record, epoch, elapsed)
-            return decision, (_epoch_event(record, epoch, elapsed), *ending)
-        events = _repeated(record, known, epoch, elapsed)
-        if self._undecided != trial or epoch.number != record.last:
+            return decision, (records.reported(record, epoch, elapsed), *ending)
+        events = records.repeated(record, known, epoch, elapsed)
+        if self._book.undecided != trial or epoch.number != record.last:
             return Continue(), events
         decision, ending = self._decide(record, known, elapsed)
         return decision, (*events, *ending)
@@ -221,9 +194,9 @@ class Director:
             return ()
         if record.last == 0:
             reason = "the learner ended without a single epoch"
-            return (_ending(record, "failed", elapsed, reason=reason),)
+            return (records.ended(record, "failed", elapsed, reason=reason),)
         reason = f"the learner ended after {record.last} of {record.budget} epochs"
-        return (_ending(record, "completed", elapsed, reason=reason),)
+        return (records.ended(record, "completed", elapsed, reason=reason),)
 
     def lost(
         self, trial: int, attempt: int, reason: str, elapsed: float, *, retry: bool
@@ -242,8 +215,12 @@ class Director:
         if record is None:
             return ()
         if retry and record.deaths < RETRIES:
-            return (_ending(record, "interrupted", elapsed, reason=reason, death=True),)
-        return (_ending(record, "failed", elapsed, reason=reason),)
+            return (
+                records.ended(
+                    record, "interrupted", elapsed, reason=reason, death=True
+                ),
+            )
+        return (records.ended(record, "failed", elapsed, reason=reason),)
 
     def interrupt(self, reason: str, elapsed: float) -> tuple[Event, ...]:
         """Every running trial will have to go on in a new attempt; no retry is spent.
@@ -257,12 +234,14 @@ class Director:
         """
         events: list[Event] = []
         for number in self.running:
-            record = self._trials[number]
+            record = self.trials[number]
             ending: tuple[Event, ...] = ()
-            if number == self._undecided:
+            if number == self._book.undecided:
                 _, ending = self._decide(record, record.epochs[record.last], elapsed)
             events += ending or (
-                _ending(record, "interrupted", elapsed, reason=reason, death=False),
+                records.ended(
+                    record, "interrupted", elapsed, reason=reason, death=False
+                ),
             )
         return tuple(events)
 
@@ -278,87 +257,31 @@ class Director:
         limit = self.limit_reached(elapsed)
         if limit is None:
             return ()
-        left = sorted(self._running | self._waiting)
+        left = sorted(self._book.running | self._book.waiting)
         reason = f"the run's budget ({limit}) is used up"
         return tuple(
-            _ending(self._trials[n], "cancelled", elapsed, reason=reason) for n in left
+            records.ended(self.trials[n], "cancelled", elapsed, reason=reason)
+            for n in left
         )
 
     # -- inside -------------------------------------------------------------------------
 
-    def _tables(self, family: str) -> dict[int, Rung]:
-        budget = self._budget[family]
-        epochs = {e for _, rule in self._rules for e in rule.rungs(budget)}
-        return {e: Rung() for e in sorted(epochs)}
-
-    def _standing(self, trial: Trial) -> tuple[float, int]:
-        return self._objective.rank_key(trial.value), trial.number
-
     def _active(self, trial: int, attempt: int) -> Trial | None:
-        record = self._trials[trial]
+        record = self.trials[trial]
         live = record.state == "running" and record.attempt == attempt
         return record if live else None
 
-    def _fresh(self, proposed: Event) -> Trial:
-        data = proposed.data
-        assert proposed.trial is not None
-        return Trial(
-            number=proposed.trial,
-            family=data["family"],
-            index=data["number"],
-            params=data["params"],
-            seed=data["seed"],
-            budget=self._budget[data["family"]],
-            origin=data.get("origin", ""),
-        )
-
-    def _apply_proposed(self, event: Event) -> None:
-        family = event.data["family"]
-        if event.trial != len(self._trials) + 1:
-            raise contradiction(event, f"trial {len(self._trials) + 1} would be next")
-        if family not in self._members:
-            raise contradiction(event, f"the study has no family `{family}`")
-        if event.data["number"] != len(self._members[family]):
-            raise contradiction(event, "trials of a family count up by one")
-        trial = self._fresh(event)
-        self._trials[trial.number] = trial
-        self._members[family].append(trial.number)
-        self._states[trial.state] += 1
-        self._waiting.add(trial.number)
-        self._undecided = None
-
-    def _move(self, before: str, after: Trial) -> None:
-        if before == after.state:
-            return
-        self._states[before] -= 1
-        self._states[after.state] += 1
-        self._waiting.discard(after.number)
-        self._running.discard(after.number)
-        if after.state == "pending":
-            self._waiting.add(after.number)
-        elif after.state == "running":
-            self._running.add(after.number)
-        elif after.ranked:
-            best = self.best(after.family)
-            if best is None or self._standing(after) < self._standing(best):
-                self._best[after.family] = after.number
-
-    def _note_rung(self, trial: Trial, epoch: int) -> None:
-        rung = self._rungs[trial.family].get(epoch)
-        if rung is not None:
-            rung.add(trial.number, finite_key(trial.values[epoch], self._objective))
-
     def _next_family(self) -> str | None:
         """The family that is furthest behind its share; ties go to the one named first."""
-        open_ = [f for f, quota in self._quota.items() if len(self._members[f]) < quota]
-        return min(
-            open_,
-            key=lambda f: Fraction(len(self._members[f]), self._quota[f]),
-            default=None,
-        )
+        done = {
+            f: Fraction(len(self._book.members(f)), quota)
+            for f, quota in self._quota.items()
+        }
+        return min((f for f in done if done[f] < 1), key=done.__getitem__, default=None)
 
     def _propose(self, family: str, elapsed: float) -> Event:
-        index = len(self._members[family])
+        history = self._book.members(family)
+        index = len(history)
         declared = self.study.family(family)
         if index < len(declared.first):
             origin, params = "first", dict(declared.first[index])
@@ -369,13 +292,13 @@ class Director:
                 seed=seeds.derive(self.study.seed, family, "sampler", index),
                 family_seed=seeds.derive(self.study.seed, family, "sampler"),
                 index=index,
-                history=History(numbers=self._members[family], trials=self._trials),
+                history=history,
                 objective=self._objective,
             )
             params = self._sampler.propose(request)
         return Event(
             event="proposed",
-            trial=len(self._trials) + 1,
+            trial=len(self.trials) + 1,
             elapsed=elapsed,
             data={
                 "family": family,
@@ -389,27 +312,18 @@ class Director:
     def _start(
         self, trial: Trial, elapsed: float, before: tuple[Event, ...]
     ) -> tuple[Start, tuple[Event, ...]]:
-        attempt, source = trial.attempt + 1, trial.restore_from
-        why = "first" if attempt == 1 else "retry" if trial.deaths else "resume"
-        started = Event(
-            event="started",
-            trial=trial.number,
-            attempt=attempt,
-            elapsed=elapsed,
-            data={"attempt_of": why, "epoch": trial.last, "from_attempt": source},
-        )
         decision = Start(
             trial=trial.number,
-            attempt=attempt,
+            attempt=trial.attempt + 1,
             family=trial.family,
             params=trial.params,
             seed=trial.seed,
             epochs=trial.budget,
             known=trial.last,
-            from_attempt=source,
+            from_attempt=trial.restore_from,
             rungs=self.rungs(trial.family),
         )
-        return decision, (*before, started)
+        return decision, (*before, records.started(trial, elapsed))
 
     def _decide(
         self, trial: Trial, epoch: Epoch, elapsed: float
@@ -418,8 +332,7 @@ class Director:
         metric, number = self._objective.metric, epoch.number
         if metric not in epoch.valid:
             reported = ", ".join(sorted(epoch.valid)) or "nothing"
-            near = near_matches(metric, epoch.valid)
-            reason = f"the learner reports no `{metric}` but {reported}; {near}"
+            reason = f"the learner reports no `{metric}` but {reported}"
             return _stop(trial, "failed", elapsed, number, reason=reason)
         verdict = self._verdict(trial, epoch)
         if verdict is not None:
@@ -429,9 +342,7 @@ class Director:
             )
         if number >= trial.budget:
             return _stop(trial, "completed", elapsed, number)
-        spent = self.epochs + (number not in trial.epochs)
-        budget = self.study.budget
-        limit = self._limit(elapsed, spent, budget.seconds, budget.total_epochs)
+        limit = self.limit_reached(elapsed, ahead=int(number not in trial.epochs))
         if limit is not None:
             reason = f"the run's budget ({limit}) is used up"
             return _stop(trial, "cancelled", elapsed, number, reason=reason)
@@ -450,7 +361,7 @@ class Director:
             epoch=epoch,
             values={**earlier, number: objective_value(epoch, self._objective)},
             best=min(finite, key=self._objective.rank_key, default=None),
-            rung=self._rungs[trial.family].get(number),
+            rung=self._book.rung(trial.family, number),
             objective=self._objective,
         )
         found = [(name, rule.judge(evidence)) for name, rule in self._rules]
@@ -460,14 +371,6 @@ class Director:
             return None
         final = number >= trial.budget and verdicts[0][1].state != "diverged"
         return None if final else verdicts[0]
-
-    @staticmethod
-    def _limit(
-        elapsed: float, epochs: int, seconds: float | None, total: int | None
-    ) -> str | None:
-        if seconds is not None and elapsed >= seconds:
-            return "time"
-        return "epochs" if total is not None and epochs >= total else None
 
 
 def replay(study: Study, events: Iterable[Event], *, workers: int) -> Director:
@@ -488,62 +391,8 @@ def replay(study: Study, events: Iterable[Event], *, workers: int) -> Director:
     return director
 
 
-def _ending(trial: Trial, kind: str, elapsed: float, **data: Any) -> Event:
-    return Event(
-        event=kind,
-        trial=trial.number,
-        attempt=trial.attempt or None,
-        elapsed=elapsed,
-        data={"epoch": trial.last, **data},
-    )
-
-
 def _stop(
     trial: Trial, state: str, elapsed: float, epoch: int, **data: str
 ) -> tuple[Stop, tuple[Event, ...]]:
-    event = _ending(trial, state, elapsed, **{**data, "epoch": epoch})
+    event = records.ended(trial, state, elapsed, **{**data, "epoch": epoch})
     return Stop(state=state, rule=data.get("rule", "")), (event,)
-
-
-def _epoch_event(trial: Trial, epoch: Epoch, elapsed: float) -> Event:
-    return Event(
-        event="epoch",
-        trial=trial.number,
-        attempt=trial.attempt,
-        elapsed=elapsed,
-        data={
-            "epoch": epoch.number,
-            "train": {k: float(v) for k, v in epoch.train.items()},
-            "valid": {k: float(v) for k, v in epoch.valid.items()},
-            "seconds": float(epoch.seconds),
-            "compile_seconds": float(epoch.compile_seconds),
-        },
-    )
-
-
-def _repeated(
-    trial: Trial, known: Epoch, again: Epoch, elapsed: float
-) -> tuple[Event, ...]:
-    """A note of the first number that differs, once for each epoch of a trial."""
-    if again.number in trial.unequal:
-        return ()
-    for part in ("valid", "train"):
-        first, second = getattr(known, part), getattr(again, part)
-        for metric in sorted({*first, *second}):
-            a, b = first.get(metric), second.get(metric)
-            if a != b and not (a is not None and b is not None and a != a and b != b):
-                return (
-                    Event(
-                        event="nondeterminism",
-                        trial=trial.number,
-                        attempt=trial.attempt,
-                        elapsed=elapsed,
-                        data={
-                            "epoch": again.number,
-                            "metric": f"{part}.{metric}",
-                            "first": a,
-                            "second": None if b is None else float(b),
-                        },
-                    ),
-                )
-    return ()

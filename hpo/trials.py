@@ -30,6 +30,7 @@ class Trial:
         state: ``pending`` (proposed, or interrupted and waiting), ``running``, or an ending.
         attempt: The latest attempt, 0 before the first.
         deaths: Attempts that ended because their process died.
+        died: Whether the latest attempt was one of them.
         epochs: Every epoch known, by number.
         values: The first objective's value by epoch (NaN where it was not reported).
         last: The last epoch known, 0 for none.
@@ -53,6 +54,7 @@ class Trial:
     state: str = "pending"
     attempt: int = 0
     deaths: int = 0
+    died: bool = False
     epochs: Mapping[int, Epoch] = field(default_factory=dict)
     values: Mapping[int, float] = field(default_factory=dict)
     last: int = 0
@@ -149,9 +151,14 @@ def advance(trial: Trial, event: Event, objective: Objective) -> Trial:
         return replace(trial, unequal=(*trial.unequal, event.data["epoch"]))
     if kind == "interrupted":
         _expect(trial.state == "running", event, f"trial is {trial.state}, not running")
-        deaths = trial.deaths + bool(event.data.get("death", False))
-        reason = event.data["reason"]
-        return replace(trial, state="pending", deaths=deaths, reason=reason)
+        died = bool(event.data.get("death", False))
+        return replace(
+            trial,
+            state="pending",
+            died=died,
+            deaths=trial.deaths + died,
+            reason=event.data["reason"],
+        )
     _expect(kind in ENDINGS, event, "this version cannot replay such an event")
     _expect(not trial.ended, event, f"trial has ended before ({trial.state})")
     rule, reason = event.data.get("rule", ""), event.data.get("reason", "")

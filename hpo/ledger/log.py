@@ -254,10 +254,10 @@ def _check(event: Event) -> None:
     for name, value in (("time", event.time), ("elapsed", event.elapsed)):
         if not _number(value) or not math.isfinite(value):
             raise ValueError(f"`{name}` must be a finite number, got {value!r}")
-    for name, value in (("trial", event.trial), ("attempt", event.attempt)):
+    for name, which in (("trial", event.trial), ("attempt", event.attempt)):
         free = name == "attempt" or event.event in _OF_RUN
-        if not (_natural(value, 1) or (free and value is None)):
-            raise ValueError(f"`{name}` must be an integer from 1 up, got {value!r}")
+        if not (_natural(which, 1) or (free and which is None)):
+            raise ValueError(f"`{name}` must be an integer from 1 up, got {which!r}")
     for key in KINDS[event.event]:
         if key in _SHAPES and not _SHAPES[key][1](event.data[key]):
             raise ValueError(
