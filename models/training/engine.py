@@ -1,0 +1,286 @@
+"""What is compiled: one step, one epoch, one evaluation. Pure functions of arrays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from models.training.problem import Batch, Outputs, Problem, evaluation_key
+from models.training.state import HORIZON, Best, TrainState
+from models.transforms.batch import apply_transforms
+
+Direction = Literal["minimize", "maximize"]
+
+
+class Totals(NamedTuple):
+    """Sums over the steps of an epoch.
+
+    Attributes:
+        steps: Steps whose update was finite.
+        skipped: Steps whose update was refused.
+        sums: Loss, terms and gradient norm, summed over the finite steps.
+    """
+
+    steps: Int[Array, ""]
+    skipped: Int[Array, ""]
+    sums: dict[str, Float[Array, ""]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """The pure functions of one problem and one feed.
+
+    Attributes:
+        problem: What is learned.
+        graph: The model's structure.
+        feed: Gives ``order(key)`` and ``batch(arrays, indices)``; its arrays are passed in.
+        objective: Name of the metric that decides which epoch is best.
+        direction: Whether that metric is minimised or maximised.
+    """
+
+    problem: Problem
+    graph: nnx.GraphDef
+    feed: Any
+    objective: str
+    direction: Direction
+
+    def step(
+        self, state: TrainState, batch: Batch
+    ) -> tuple[TrainState, dict[str, Array]]:
+        """One optimizer step; a non-finite update changes neither model nor moments.
+
+        Returns:
+            The state, and by name: ``loss``, every term, ``gradient_norm``, ``finite``.
+        """
+        problem = self.problem
+        horizon = state.hyper[HORIZON]
+        # The middle of the step: a warm-up does not waste the first, a decay not the last.
+        fraction = (state.step.astype(horizon.dtype) + 0.5) / horizon
+        hyper = problem.scheduled(state.hyper, fraction)
+        noise = jax.random.fold_in(_key(state.keys["noise"]), state.step)
+        for place, transforms in enumerate((problem.transforms, problem.augmentations)):
+            key = jax.random.fold_in(noise, place)
+            batch = apply_transforms(
+                transforms, key=key, batch=batch, step=state.step, hyper=hyper
+            )
+        value, gradients, variables, carry = self._gradients(
+            state, batch, key=jax.random.fold_in(noise, 2), hyper=hyper
+        )
+        norm = optax.tree.norm(gradients)
+        finite = jnp.isfinite(value["loss"]) & jnp.isfinite(norm)
+        # `apply_if_finite` looks at the gradients alone; tell it about loss and norm too.
+        gradients = jax.tree.map(lambda g: jnp.where(finite, g, jnp.nan), gradients)
+        params, optimizer = problem.optimizer.update(
+            gradients, state.optimizer, state.params, hyper=hyper, fraction=fraction
+        )
+        state = state._replace(
+            params=params,
+            optimizer=optimizer,
+            variables=_choose(finite, variables, state.variables),
+            carry=_choose(finite, carry, state.carry),
+            step=state.step + 1,
+        )
+        return state, {**value, "gradient_norm": norm, "finite": finite}
+
+    def train(
+        self, state: TrainState, arrays: Mapping[str, Array]
+    ) -> tuple[TrainState, dict[str, Array]]:
+        """One epoch with the data on the device: batches are gathered inside the scan."""
+
+        def body(
+            state: TrainState, indices: Int[Array, " batch"]
+        ) -> tuple[TrainState, dict[str, Array]]:
+            return self.step(state, self.feed.batch(arrays, indices))
+
+        state, values = jax.lax.scan(body, state, self.order(state))
+        return self.close(state, _add(self.totals(), values))
+
+    def order(self, state: TrainState) -> Int[Array, "batches batch"]:
+        """Which windows the next epoch sees, in which order."""
+        key = jax.random.fold_in(_key(state.keys["order"]), state.epoch)
+        return self.feed.order(key)
+
+    def totals(self) -> Totals:
+        """The sums of no steps."""
+        names = ("loss", *self.problem.loss.names, "gradient_norm")
+        zero = jnp.zeros((), jnp.int32)
+        return Totals(zero, zero, {n: jnp.zeros(()) for n in names})
+
+    def chunk(
+        self, state: TrainState, totals: Totals, chunk: Batch
+    ) -> tuple[TrainState, Totals]:
+        """Some steps of a streamed epoch; `chunk` is ``[K, B, ...]``."""
+        state, values = jax.lax.scan(self.step, state, chunk)
+        return state, _add(totals, values)
+
+    def close(
+        self, state: TrainState, totals: Totals
+    ) -> tuple[TrainState, dict[str, Array]]:
+        """Count the epoch; means over its finite steps, NaN when there was none."""
+        steps = totals.steps.astype(jnp.zeros(()).dtype)
+        means = {name: total / steps for name, total in totals.sums.items()}
+        state = state._replace(epoch=state.epoch + 1)
+        return state, {**means, "skipped": totals.skipped}
+
+    def score(
+        self, state: TrainState, best: Best, groups: tuple[Batch, ...]
+    ) -> tuple[Best, dict[str, Array]]:
+        """Validate, and keep the parameters if this epoch is the best so far."""
+        values = self.metrics(state.params, state.variables, state.hyper, groups)
+        value = values[self.objective].astype(best.value.dtype)
+        ahead = (
+            value < best.value if self.direction == "minimize" else value > best.value
+        )
+        better = jnp.isfinite(value) & (jnp.isnan(best.value) | ahead)
+        fresh = Best(value, state.epoch, state.params, state.variables)
+        return _choose(better, fresh, best), values
+
+    def metrics(
+        self,
+        params: Any,
+        variables: Any,
+        hyper: Mapping[str, Array],
+        groups: tuple[Batch, ...],
+    ) -> dict[str, Array]:
+        """Every metric over groups of full sequences, the model in evaluation mode."""
+        states: dict[str, Any] = {}
+        for group in groups:
+            outputs, batch = self.outputs(params, variables, hyper, group)
+            for metric in self.problem.metrics:
+                before = states.get(metric.name)
+                if before is None:
+                    before = metric.init(outputs, batch)
+                states[metric.name] = metric.update(before, outputs, batch)
+        return {m.name: m.finish(states[m.name]) for m in self.problem.metrics}
+
+    def outputs(
+        self,
+        params: Any,
+        variables: Any,
+        hyper: Mapping[str, Array],
+        batch: Batch,
+    ) -> tuple[Outputs, Batch]:
+        """The model's outputs in evaluation mode, and the batch as it saw it."""
+        problem = self.problem
+        hyper = problem.scheduled(hyper, jnp.ones(()))
+        batch, carry = dict(batch), None
+        if problem.initial_carry is not None:
+            size = next(iter(batch.values())).shape[0]
+            carry = problem.initial_carry(size)
+            batch["reset"] = jnp.ones((size,), bool)
+        batch = apply_transforms(
+            problem.transforms,
+            key=evaluation_key(),
+            batch=batch,
+            step=jnp.zeros((), jnp.int32),
+            hyper=hyper,
+        )
+        model = nnx.merge(self.graph, params, variables, copy=True)
+        outputs, _ = problem.forward(model, batch, key=None, carry=carry, hyper=hyper)
+        return outputs, batch
+
+    def _gradients(
+        self, state: TrainState, batch: Batch, *, key: Key[Array, ""], hyper: Any
+    ) -> tuple[dict[str, Array], Any, Any, Any]:
+        """Loss and terms, gradients, variables and carry after one batch."""
+        size = next(iter(batch.values())).shape[0]
+        parts = _parts(size, self.problem.micro_batch)
+        if parts == 1:
+            return self._differentiate(
+                state.params, state.variables, state.carry, batch, key=key, hyper=hyper
+            )
+
+        def split(array: Array) -> Array:
+            return array.reshape(parts, size // parts, *array.shape[1:])
+
+        def body(before: Any, part: Any) -> tuple[Any, Any]:
+            sums, variables = before
+            place, batch, carry = part
+            value, gradients, variables, carry = self._differentiate(
+                state.params,
+                variables,
+                carry,
+                batch,
+                key=jax.random.fold_in(key, place),
+                hyper=hyper,
+            )
+            return (jax.tree.map(jnp.add, sums, (value, gradients)), variables), carry
+
+        names = ("loss", *self.problem.loss.names)
+        zero = (
+            {n: jnp.zeros(()) for n in names},
+            jax.tree.map(jnp.zeros_like, state.params),
+        )
+        (sums, variables), carry = jax.lax.scan(
+            body,
+            (zero, state.variables),
+            (
+                jnp.arange(parts),
+                jax.tree.map(split, batch),
+                jax.tree.map(split, state.carry),
+            ),
+        )
+        value, gradients = jax.tree.map(lambda s: s / parts, sums)
+        carry = jax.tree.map(lambda c: c.reshape(size, *c.shape[2:]), carry)
+        return value, gradients, variables, carry
+
+    def _differentiate(
+        self,
+        params: Any,
+        variables: Any,
+        carry: Any,
+        batch: Batch,
+        *,
+        key: Key[Array, ""],
+        hyper: Any,
+    ) -> tuple[dict[str, Array], Any, Any, Any]:
+        def objective(params: Any) -> tuple[Array, Any]:
+            model = nnx.merge(self.graph, params, variables, copy=True)
+            outputs, after = self.problem.forward(
+                model, batch, key=key, carry=carry, hyper=hyper
+            )
+            total, terms = self.problem.loss(outputs, batch, hyper)
+            _, _, changed = nnx.split(model, nnx.Param, ...)
+            return total, (terms, nnx.to_pure_dict(changed), after)
+
+        (total, (terms, changed, after)), gradients = jax.value_and_grad(
+            objective, has_aux=True
+        )(params)
+        return {"loss": total, **terms}, gradients, changed, after
+
+
+def _add(totals: Totals, values: dict[str, Array]) -> Totals:
+    """Add the per-step values of a scan, ``[K]`` each."""
+    finite = values["finite"]
+    good = jnp.sum(finite, dtype=jnp.int32)
+    sums = {
+        name: total + jnp.sum(jnp.where(finite, values[name], 0))
+        for name, total in totals.sums.items()
+    }
+    skipped = totals.skipped + finite.shape[0] - good
+    return Totals(totals.steps + good, skipped, sums)
+
+
+def _parts(size: int, micro_batch: int | None) -> int:
+    """Into how many equal parts a batch is cut: parts of at most `micro_batch`."""
+    if micro_batch is None or micro_batch >= size:
+        return 1
+    return next(
+        n for n in range(math.ceil(size / micro_batch), size + 1) if size % n == 0
+    )
+
+
+def _choose(condition: Bool[Array, ""], first: Any, second: Any) -> Any:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), first, second)
+
+
+def _key(data: Array) -> Key[Array, ""]:
+    return jax.random.wrap_key_data(data)

@@ -1,0 +1,278 @@
+"""The learner: one model, its data, objective and optimizer, trained epoch by epoch."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from models.errors import ConfigError, UserError, near_matches
+from models.training import checkpoint
+from models.training.checkpoint import CheckpointError
+from models.training.engine import Direction
+from models.training.problem import Batch, Problem
+from models.training.protocol import Epoch
+from models.training.runner import EpochResult, Runner, start
+from models.training.state import Best, TrainState, count_parameters
+
+Groups = tuple[Mapping[str, Any], ...]
+
+FORMAT = 1
+
+
+class GradientLearner:
+    """Trains a `Problem` by gradients; satisfies `Resumable`, `Evaluable` and `Countable`.
+
+    Args:
+        problem: What is learned.
+        feed: Where the training batches come from.
+        valid: Groups of full validation sequences, arrays ``[N, T, ...]`` by name.
+        seed: The trial's seed, in [0, 2³²); the only source of randomness.
+        epochs: The epoch budget, which is the horizon of every schedule.
+        configuration: The resolved configuration, for the record.
+        test: Gives the test part's groups; called only by ``evaluate("test")``.
+        objective: The metric that decides which epoch is best, and its direction.
+
+    Raises:
+        ConfigError: The objective is no metric of the problem, two metrics share a name,
+            or `epochs` or `seed` are out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        problem: Problem,
+        feed: Any,
+        valid: Groups,
+        seed: int = 0,
+        epochs: int,
+        configuration: Mapping[str, Any] | None = None,
+        test: Callable[[], Groups] | None = None,
+        objective: tuple[str, Direction] = ("rmse", "minimize"),
+    ) -> None:
+        _check(problem, objective, seed=seed, epochs=epochs)
+        self.problem = problem
+        self.feed = feed
+        self.seed = seed
+        self.horizon = epochs
+        self.configuration: Mapping[str, Any] = dict(configuration or {})
+        self.objective = objective
+        self._valid = on_device(valid)
+        self._test = test
+        self._records: list[Epoch] = []
+        self._restored: list[Epoch] = []
+        self.runner: Runner
+        self.state: TrainState
+        self.best: Best
+        self.runner, self.state, self.best, self._compile_seconds = start(
+            problem=problem, feed=feed, objective=objective, seed=seed, horizon=epochs
+        )
+        self.parameters = count_parameters(self.state)
+
+    @property
+    def records(self) -> tuple[Epoch, ...]:
+        """Every epoch trained so far, those before a restore included."""
+        return tuple(self._records)
+
+    @property
+    def valid(self) -> tuple[Batch, ...]:
+        """The validation groups, on the device."""
+        return self._valid
+
+    def fit_iter(self, epochs: int) -> Iterator[Epoch]:
+        """Train until epoch `epochs`, yielding after each one; closing it is clean.
+
+        After `restore` the records of the checkpoint come first. The schedule's horizon is
+        the configured budget, whatever `epochs` is.
+        """
+        while self._restored and self._restored[0].number <= epochs:
+            yield self._restored.pop(0)
+        while len(self._records) < epochs:
+            begin = time.perf_counter()
+            result = self.runner.epoch(self.state, self.best, self._valid)
+            yield self.record(result, seconds=time.perf_counter() - begin)
+
+    def fit(self, epochs: int | None = None) -> tuple[Epoch, ...]:
+        """Exhaust `fit_iter` over the whole budget, or until epoch `epochs`."""
+        return tuple(self.fit_iter(self.horizon if epochs is None else epochs))
+
+    def fit_flat_cos(self, epochs: int | None = None) -> tuple[Epoch, ...]:
+        """Exactly `fit`, under the name that tsfast and fastai users look for.
+
+        Raises:
+            ConfigError: The configured schedule is not ``flat_cosine``.
+        """
+        schedule = self.problem.optimizer.schedule
+        if schedule != "flat_cosine":
+            raise ConfigError(
+                f"`fit_flat_cos` needs the schedule flat_cosine, got {schedule}",
+                hint="set `optimizer.schedule`, or call `fit`",
+            )
+        return self.fit(epochs)
+
+    def record(
+        self,
+        result: EpochResult,
+        *,
+        seconds: float,
+        lane: int | tuple[()] = (),
+    ) -> Epoch:
+        """Take over an epoch's outcome and keep its record.
+
+        Args:
+            result: Of this learner's runner; its state may be stacked.
+            seconds: Wall-clock seconds, compiling included.
+            lane: Which lane's numbers are this learner's; ``()`` when nothing is stacked,
+                and then the state is taken over too.
+        """
+        if lane == ():
+            self.state, self.best = result.state, result.best
+        epoch = Epoch(
+            number=len(self._records) + 1,
+            train={name: float(value[lane]) for name, value in result.train.items()},
+            valid={name: float(value[lane]) for name, value in result.valid.items()},
+            seconds=seconds - result.compile_seconds,
+            compile_seconds=result.compile_seconds + self._compile_seconds,
+        )
+        self._compile_seconds = 0.0
+        self._records.append(epoch)
+        return epoch
+
+    def evaluate(self, part: str) -> dict[str, float]:
+        """Metrics of the best epoch's parameters over ``valid`` or ``test``.
+
+        Before any epoch had a finite objective these are the initial parameters.
+
+        Raises:
+            UserError: There is no such part.
+        """
+        if part == "valid":
+            groups = self._valid
+        elif part == "test" and self._test is not None:
+            groups = on_device(self._test())
+        else:
+            known = ("valid",) if self._test is None else ("valid", "test")
+            raise UserError(
+                f"there is no part `{part}` to evaluate", hint=near_matches(part, known)
+            )
+        values = self.runner.metrics(self.state, self.best, groups)
+        return {name: float(value) for name, value in values.items()}
+
+    def outputs(self, batch: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Everything the best epoch's model gives for a batch, ``[B, ...]`` by name."""
+        (placed,) = on_device((batch,))
+        return self.runner.outputs(self.state, self.best, placed)
+
+    def predict(self, u: np.ndarray) -> np.ndarray:
+        """Simulate with the best epoch's parameters.
+
+        Args:
+            u: Inputs in physical units, ``[T, n_u]`` or ``[B, T, n_u]``.
+
+        Returns:
+            Outputs in physical units, ``[T, n_y]`` or ``[B, T, n_y]``.
+
+        Raises:
+            UserError: `u` has neither two nor three axes.
+        """
+        u = np.asarray(u)
+        if u.ndim not in (2, 3):
+            raise UserError(
+                f"inputs must be [time, channel] or [batch, time, channel], got {u.shape}"
+            )
+        y = self.outputs({"u": u if u.ndim == 3 else u[None]})["y"]
+        return y if u.ndim == 3 else y[0]
+
+    def save(self, directory: Path) -> None:
+        """Write ``checkpoint.safetensors`` into `directory`, atomically."""
+        checkpoint.write(
+            Path(directory),
+            checkpoint.flatten({"state": self.state, "best": self.best}),
+            {
+                "format": FORMAT,
+                "signature": self._fingerprint(),
+                "seed": self.seed,
+                "hyper": self._hyper(),
+                "records": [asdict(record) for record in self._records],
+            },
+        )
+
+    def restore(self, directory: Path) -> None:
+        """Go on from what `save` wrote, as if never stopped.
+
+        Raises:
+            CheckpointError: There is no readable checkpoint, or it belongs to another
+                configuration, seed or budget. The learner is left as it was.
+        """
+        arrays, metadata = checkpoint.read(Path(directory))
+        self._check_origin(metadata, Path(directory))
+        template = {"state": self.state, "best": self.best}
+        restored = checkpoint.unflatten(template, arrays)
+        self.state, self.best = restored["state"], restored["best"]
+        self._records = [Epoch(**record) for record in metadata["records"]]
+        self._restored = list(self._records)
+
+    def _check_origin(self, metadata: Mapping[str, Any], directory: Path) -> None:
+        here = {
+            "format": FORMAT,
+            "signature": self._fingerprint(),
+            "seed": self.seed,
+            "hyper": self._hyper(),
+        }
+        for what, wanted in here.items():
+            got = metadata.get(what)
+            if got != wanted:
+                raise CheckpointError(
+                    f"the checkpoint in {directory} has another {what}: {got}, not {wanted}",
+                    hint="restore with the configuration, seed and budget it was saved with",
+                )
+
+    def _fingerprint(self) -> str:
+        text = repr((self.problem.signature, self.objective))
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    def _hyper(self) -> dict[str, float]:
+        return self.problem.values() | {"epochs": float(self.horizon)}
+
+
+def on_device(groups: Groups) -> tuple[Batch, ...]:
+    """Groups of arrays on the device; floats in JAX's default precision."""
+    return tuple({name: _place(a) for name, a in group.items()} for group in groups)
+
+
+def _place(array: Any) -> jax.Array:
+    if isinstance(array, jax.Array):
+        return array
+    array = np.asarray(array)
+    if np.issubdtype(array.dtype, np.floating):
+        array = array.astype(jnp.result_type(float), copy=False)
+    return jax.device_put(array)
+
+
+def _check(
+    problem: Problem, objective: tuple[str, Direction], *, seed: int, epochs: int
+) -> None:
+    names = [metric.name for metric in problem.metrics]
+    doubled = sorted({n for n in names if names.count(n) > 1})
+    if doubled:
+        raise ConfigError(f"every metric needs a name of its own, got {doubled} twice")
+    if objective[0] not in names:
+        raise ConfigError(
+            f"the objective `{objective[0]}` is none of the metrics",
+            hint=near_matches(objective[0], names),
+        )
+    if objective[1] not in ("minimize", "maximize"):
+        raise ConfigError(
+            f"an objective is to `minimize` or to `maximize`, got `{objective[1]}`"
+        )
+    if epochs < 1:
+        raise ConfigError(f"a budget needs at least 1 epoch, got {epochs}")
+    if not 0 <= seed < 2**32:
+        raise ConfigError(f"a seed must be from 0 to 2³²-1, got {seed}")

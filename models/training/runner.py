@@ -1,0 +1,194 @@
+"""Calls the compiled programs: start, run an epoch, evaluate; one trial or several lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from models.training.engine import Direction, Engine
+from models.training.problem import Batch, Problem
+from models.training.programs import PROGRAMS
+from models.training.state import HORIZON, Best, TrainState, initialize
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochResult:
+    """One epoch's outcome.
+
+    Attributes:
+        state: The state after it.
+        best: The best epoch so far.
+        train: Means over the epoch by name (numpy scalars; ``[K]`` for K lanes).
+        valid: Metrics by name (likewise).
+        compile_seconds: Spent on compiling.
+    """
+
+    state: TrainState
+    best: Best
+    train: Mapping[str, np.ndarray]
+    valid: Mapping[str, np.ndarray]
+    compile_seconds: float
+
+
+def start(
+    *,
+    problem: Problem,
+    feed: Any,
+    objective: tuple[str, Direction],
+    seed: int,
+    horizon: int,
+) -> tuple[Runner, TrainState, Best, float]:
+    """The runner and the first state of a trial, and the seconds it took to compile.
+
+    Args:
+        problem: What is learned.
+        feed: Where the batches come from.
+        objective: The metric that decides which epoch is best, and its direction.
+        seed: The trial's seed, in [0, 2³²).
+        horizon: Epochs of the schedule.
+    """
+
+    def first(seed: Array, hyper: dict[str, Array]) -> Any:
+        return initialize(problem, batch_size=feed.batch_size, seed=seed, hyper=hyper)
+
+    values = problem.values() | {HORIZON: float(horizon * feed.batches)}
+    dtype = jnp.result_type(float)
+    hyper = {name: np.asarray(value, dtype) for name, value in values.items()}
+    signature = (problem.signature, feed.signature(), objective)
+    arguments = (np.asarray(seed, np.uint32), hyper)
+    program, seconds = PROGRAMS.get((signature, "start"), first, arguments)
+    graph, state, best = program.call(*arguments)
+    engine = Engine(
+        problem=problem,
+        graph=graph,
+        feed=feed,
+        objective=objective[0],
+        direction=objective[1],
+    )
+    return Runner(engine=engine, signature=signature), state, best, seconds
+
+
+class Runner:
+    """Runs the programs of one engine, mapped over lanes where states are stacked.
+
+    Args:
+        engine: The pure functions.
+        signature: What they are keyed by.
+        lanes: How many states are stacked; None for a state that is not.
+    """
+
+    def __init__(
+        self, *, engine: Engine, signature: Any, lanes: int | None = None
+    ) -> None:
+        self.engine = engine
+        self.signature = signature
+        self.lanes = lanes
+
+    def with_lanes(self, lanes: int) -> Runner:
+        """The same engine for `lanes` stacked states."""
+        return Runner(engine=self.engine, signature=self.signature, lanes=lanes)
+
+    def epoch(
+        self, state: TrainState, best: Best, groups: tuple[Batch, ...]
+    ) -> EpochResult:
+        """Train one epoch and validate; `state` and `best` are given away.
+
+        Args:
+            state: Before the epoch.
+            best: Before the epoch.
+            groups: Full validation sequences on the device.
+        """
+        feed = self.engine.feed
+        if feed.arrays is not None:
+            (state, train), compiled = self._call(
+                "train", self.engine.train, (state, feed.arrays), (0, None), donate=(0,)
+            )
+        else:
+            state, train, compiled = self._streamed(state)
+        (best, valid), seconds = self._call(
+            "score", self.engine.score, (state, best, groups), (0, 0, None), donate=(1,)
+        )
+        train, valid = jax.device_get((train, valid))  # the epoch's one host sync
+        return EpochResult(
+            state=state,
+            best=best,
+            train=train,
+            valid=valid,
+            compile_seconds=compiled + seconds,
+        )
+
+    def metrics(
+        self, state: TrainState, best: Best, groups: tuple[Batch, ...]
+    ) -> dict[str, np.ndarray]:
+        """Every metric of the best parameters over `groups`."""
+
+        def function(best: Best, hyper: Any, groups: tuple[Batch, ...]) -> Any:
+            return self.engine.metrics(best.params, best.variables, hyper, groups)
+
+        arguments = (best, state.hyper, groups)
+        values, _ = self._call("metrics", function, arguments, (0, 0, None))
+        return jax.device_get(values)
+
+    def outputs(
+        self, state: TrainState, best: Best, batch: Batch
+    ) -> dict[str, np.ndarray]:
+        """The outputs of the best parameters for one batch."""
+
+        def function(best: Best, hyper: Any, batch: Batch) -> Any:
+            return self.engine.outputs(best.params, best.variables, hyper, batch)[0]
+
+        arguments = (best, state.hyper, batch)
+        values, _ = self._call("outputs", function, arguments, (0, 0, None))
+        return jax.device_get(values)
+
+    def _streamed(self, state: TrainState) -> tuple[TrainState, Any, float]:
+        order, seconds = self._call("order", self.engine.order, (state,), (0,))
+        totals, more = self._call(
+            "totals", lambda _: self.engine.totals(), (state,), (0,)
+        )
+        seconds += more
+        for chunk in self._chunks(np.asarray(order)):
+            (state, totals), more = self._call(
+                "chunk",
+                self.engine.chunk,
+                (state, totals, chunk),
+                (0, 0, 0),
+                donate=(0, 1),
+            )
+            seconds += more
+        (state, train), more = self._call(
+            "close", self.engine.close, (state, totals), (0, 0), donate=(0,)
+        )
+        return state, train, seconds + more
+
+    def _chunks(self, order: np.ndarray) -> Iterator[Batch]:
+        feed = self.engine.feed
+        if self.lanes is None:
+            yield from feed.chunks(order)
+            return
+        for parts in zip(*(feed.chunks(own) for own in order), strict=True):
+            yield {name: np.stack([p[name] for p in parts]) for name in parts[0]}
+
+    def _call(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        axes: tuple[int | None, ...],
+        *,
+        donate: tuple[int, ...] = (),
+    ) -> tuple[Any, float]:
+        if self.lanes is not None:
+            function = jax.vmap(
+                function, in_axes=axes, out_axes=0, axis_size=self.lanes
+            )
+        program, seconds = PROGRAMS.get(
+            (self.signature, name, self.lanes), function, arguments, donate=donate
+        )
+        return program.call(*arguments), seconds
