@@ -1,0 +1,177 @@
+"""A run killed at any event and resumed tells the story of the undisturbed one."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hpo.decisions import Start
+from hpo.director import replay
+from hpo.ledger.events import Event
+from hpo.study import Budget, Rule
+from models.training.protocol import Epoch
+from tests.test_hpo.simulated import Hands, Killed, outcome, story, study
+
+RANDOM = Rule(name="random")
+
+
+def undisturbed(a_study, **options) -> Hands:
+    hands = Hands(a_study, **options)
+    hands.run()
+    return hands
+
+
+def survive(hands: Hands, last: int, mercy: bool) -> None:
+    """Kill the driver at an event, then let a new one finish."""
+    hands.ledger.last, hands.ledger.mercy = last, mercy
+    with pytest.raises(Killed):
+        hands.run()
+    hands.resume()
+    hands.run()
+
+
+@pytest.mark.parametrize("sampler", [RANDOM, Rule(name="tpe", options={"startup": 3})])
+@pytest.mark.parametrize("mercy", [False, True])
+def test_killed_at_every_event(sampler, mercy):
+    a_study = study(sampler=sampler)
+    whole = undisturbed(a_study)
+    expected, states = story(whole.ledger.events), outcome(whole.director)
+    kinds = {e.event for e in whole.ledger.events}
+    assert {"stopped", "completed", "converged", "diverged", "checkpoint"} <= kinds
+    for last in range(1, len(whole.ledger.lines)):
+        hands = Hands(a_study)
+        survive(hands, last, mercy)
+        assert story(hands.ledger.events) == expected, f"killed at event {last}"
+        assert outcome(hands.director) == states
+        lost = len(hands.trained) - len(whole.trained)
+        assert lost <= hands.cadence, f"killed at {last}: {lost} epochs trained twice"
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 10**6),
+    st.integers(1, 12),
+    st.integers(1, 4),
+    st.lists(st.floats(0, 1), min_size=1, max_size=5),
+)
+def test_killed_again_and_again(seed, epochs, cadence, kills):
+    budget = Budget(trials=9, epochs=epochs, total_epochs=40)
+    a_study = study(seed=seed, sampler=RANDOM, budget=budget)
+    whole = undisturbed(a_study, cadence=cadence)
+    hands = Hands(a_study, cadence=cadence)
+    for kill in kills:
+        left = len(whole.ledger.lines) - len(hands.ledger.lines)
+        hands.ledger.last = len(hands.ledger.lines) + 1 + int(kill * max(left, 0))
+        hands.ledger.mercy = kill > 0.5
+        try:
+            hands.run()
+            break
+        except Killed:
+            hands.resume()
+    hands.ledger.last = None
+    hands.run()
+    assert story(hands.ledger.events) == story(whole.ledger.events)
+    assert outcome(hands.director) == outcome(whole.director)
+
+
+def asked(director, time):
+    """Everything a Director would decide now, as comparable text."""
+    told = [repr(director.next(time)), repr(director.interrupt("why", time))]
+    for number in director.running:
+        trial = director.trials[number]
+        for value in (0.5, 5.0, float("nan")):
+            epoch = Epoch(trial.last + 1, {"loss": value}, {"rmse": value})
+            told.append(repr(director.judge(number, trial.attempt, epoch, time)))
+    counts = sorted(director.counts().items())
+    return [*told, repr(director.best()), repr(counts), director.epochs]
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 4))
+def test_a_replayed_director_decides_like_the_live_one(seed, workers):
+    """Parallel workers, any order of arrival, every prefix of the ledger."""
+    chance = random.Random(seed)
+    a_study = study(seed=seed, sampler=RANDOM)
+    hands = Hands(a_study, workers=workers)
+    answers = {}
+
+    class Watched:
+        """Notes what the live Director would decide after every event."""
+
+        def __init__(self, director) -> None:
+            self.director = director
+
+        def __getattr__(self, name):
+            return getattr(self.director, name)
+
+        def apply(self, event: Event) -> None:
+            self.director.apply(event)
+            answers[event.n] = asked(self.director, 1e3)
+
+    hands.director = Watched(hands.director)
+    hands.run(choose=chance.choice)
+    events = hands.ledger.events
+    assert len(answers) == len(events)
+    for n in sorted(chance.sample(range(1, len(events) + 1), min(25, len(events)))):
+        again = replay(a_study, events[:n], workers=workers)
+        assert asked(again, 1e3) == answers[n], f"after event {n}"
+
+
+@pytest.mark.parametrize("name", ["random", "tpe"])
+def test_samplers_resume_after_every_event(name):
+    """The next proposal depends on the events alone, whenever the Director was made."""
+    options = {"startup": 3} if name == "tpe" else {}
+    a_study = study(sampler=Rule(name=name, options=options))
+    events = undisturbed(a_study).ledger.events
+    asked_for = 0
+    for n, event in enumerate(events):
+        if event.event != "proposed":
+            continue
+        decision, (proposed, _) = replay(a_study, events[:n], workers=1).next(0.0)
+        assert isinstance(decision, Start)
+        assert repr(dict(proposed.data)) == repr(dict(event.data))
+        asked_for += 1
+    assert asked_for == sum(a_study.trials_of().values())
+
+
+def test_parallel_workers_killed_lose_nothing():
+    """Not equal to another run, but true to its ledger: nothing lost, nothing repeated."""
+    for last in range(3, 90, 7):
+        hands = Hands(study(sampler=RANDOM), workers=3)
+        chance = random.Random(last)
+        hands.ledger.last = last
+        with pytest.raises(Killed):
+            hands.run(choose=chance.choice)
+        ended = {t.number for t in replayed(hands).trials.values() if t.ended}
+        hands.resume()
+        hands.run(choose=chance.choice)
+        epochs = [(e.trial, e.data["epoch"]) for e in events(hands, "epoch")]
+        assert len(epochs) == len(set(epochs))
+        assert not {e.trial for e in events(hands, "started") if e.n > last} & ended
+        assert all(t.ended for t in hands.director.trials.values())
+
+
+def replayed(hands):
+    return replay(hands.study, hands.ledger.events, workers=hands.workers)
+
+
+def events(hands, kind):
+    return [e for e in hands.ledger.events if e.event == kind]
+
+
+def test_the_ledger_may_not_contradict_itself():
+    from hpo.errors import RunError
+
+    lines = undisturbed(study(sampler=RANDOM)).ledger.events
+    for drop in range(len(lines) - 1):
+        if lines[drop].event in ("checkpoint", "epoch"):
+            continue  # an epoch less is a shorter curve, no contradiction
+        kept = [dataclasses.replace(e, n=i) for i, e in enumerate(lines) if i != drop]
+        if lines[drop].event in ("stopped", "diverged", "completed", "converged"):
+            continue  # then the trial is merely still running
+        with pytest.raises(RunError, match="contradicts"):
+            replay(study(sampler=RANDOM), kept, workers=1)
