@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
-from hpo.run.observer import Observer
+from hpo.decisions import Done
+from hpo.director import Director, replay
+from hpo.errors import RunError
+from hpo.ledger.folder import RunFolder
+from hpo.ledger.log import Ledger, read_events
+from hpo.ledger.provenance import provenance
+from hpo.run.hands import Hands
+from hpo.run.observer import Guarded, Observer, Silent
+from hpo.run.plan import Plan, plan
 from hpo.run.ship import Create
+from hpo.run.signals import Stop
+from hpo.run.sources import Prepare, Sources, as_run, creates_of, refuse_changes
 from hpo.study import Study
 
-Prepare = Callable[..., Any]
+EXECUTORS = {"local": "hpo.run.local", "ray": "hpo.run.ray.executor"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +66,7 @@ def launch(
         study_file: The study file, whose hash `resume` compares; None for a study
             made in a script.
         prepare: ``prepare(data, root=...)`` gives the JSON-able data reference; None
-            means `hpo.discovery.prepare_data` for text and mappings with a name or
-            path, and the data as it is otherwise.
+            means `hpo.discovery.prepare_data`.
         create: Replaces the families' `create`: one callable, or one by family.
         observer: Is told what happens.
         gpus: How many GPUs there are; None counts them.
@@ -63,7 +74,25 @@ def launch(
     Raises:
         UserError: Something in the study, the data or the machine does not fit.
     """
-    raise NotImplementedError
+    watching = Guarded(observer or Silent())
+    machine = plan(study.resources, gpus=gpus)
+    study = as_run(study, workers=machine.workers)
+    director = Director(study, workers=machine.workers)
+    creates = creates_of(study, create)
+    watching.message("preparing the data")
+    sources = Sources.of(
+        study.data,
+        root=data_root,
+        source=source,
+        study_file=study_file,
+        prepare=prepare,
+    )
+    folder = RunFolder.create(results, study)
+    with folder.acquire():
+        folder.write_study(study, provenance=provenance(), extra=sources.to_json())
+        with Ledger.open(folder.events_file, write=True) as ledger:
+            run = _Run(study, sources.data, creates, folder, ledger, director, machine)
+            return run.until_it_ends("launch", watching)
 
 
 def resume(
@@ -79,11 +108,14 @@ def resume(
 ) -> Outcome:
     """Go on with an interrupted run, with the settings of its launch.
 
+    No finished trial is trained again. A finished run is left as it is.
+
     Args:
         folder: The run's folder.
-        allow_different: Go on although the space, the data or the study file changed.
-        current: The study as its file describes it today, to compare spaces with; None
-            compares the study file's hash and the data only.
+        allow_different: Go on although the space, the data or the study file changed: the
+            space is then still that of the launch, the data that of today.
+        current: The study as it is described today, to compare spaces with; None means
+            what the recorded name or path leads to, if one was recorded.
         data_root: Where real datasets lie; None means as at the launch.
         prepare: As in `launch`.
         create: As in `launch`; needed when the study was made in a script.
@@ -95,4 +127,108 @@ def resume(
         RunLocked: Another driver is at work on this run.
         UserError: The folder or its ledger is damaged, or the data is gone.
     """
-    raise NotImplementedError
+    place = RunFolder(folder)
+    record = place.read_study()
+    study = Study.from_json(record["study"])
+    with place.acquire():
+        ended = _how_it_ended(place)
+        if ended is not None:
+            return _outcome(place, study, ended)
+        watching = Guarded(observer or Silent())
+        machine = plan(study.resources, gpus=gpus)
+        then = Sources.from_json(record)
+        current = current or then.study_today()
+        watching.message("checking the data")
+        now = then.today(study.data, root=data_root, prepare=prepare)
+        changed = refuse_changes(study, current, then, now, allowed=allow_different)
+        creates = creates_of(study, create, current)
+        with Ledger.open(place.events_file, write=True) as ledger:
+            director = replay(study, ledger.events, workers=machine.workers)
+            run = _Run(study, now.data, creates, place, ledger, director, machine)
+            for text in filter(None, (ledger.torn, *changed)):
+                watching.message(text)
+            return run.until_it_ends("resume", watching, notes=changed)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Everything that is open while a run is active."""
+
+    study: Study
+    data: Any
+    creates: Mapping[str, str | bytes]
+    folder: RunFolder
+    ledger: Ledger
+    director: Director
+    machine: Plan
+
+    def until_it_ends(
+        self, action: str, watching: Observer, notes: tuple[str, ...] = ()
+    ) -> Outcome:
+        """Run the executor; whatever happens, the ledger ends with something true."""
+        stop_file = self.folder.path.absolute() / ".stopping"
+        with Stop(stop_file, watching.message) as stop:
+            hands = Hands(
+                study=self.study,
+                data=self.data,
+                creates=self.creates,
+                folder=self.folder,
+                ledger=self.ledger,
+                director=self.director,
+                stop=stop,
+                observer=watching,
+            )
+            hands.record("run", action=action, provenance=provenance())
+            for text in notes:
+                hands.record("note", text=text)
+            hands.interrupt("the driver was killed")
+            try:
+                self._execute(hands)
+            except KeyboardInterrupt:
+                stop.request("stopped by a second Ctrl-C")
+            except BaseException as error:
+                with suppress(RunError):  # the disk may be what failed
+                    hands.interrupt(f"the driver failed: {type(error).__name__}")
+                raise
+            hands.interrupt(stop.reason or "the run was stopped")
+            return self._conclude(hands, stop)
+
+    def _execute(self, hands: Hands) -> None:
+        if not isinstance(hands.peek(), Done):
+            executor = EXECUTORS[self.study.resources.executor]
+            import_module(executor).execute(hands, self.machine)
+
+    def _conclude(self, hands: Hands, stop: Stop) -> Outcome:
+        decision, _ = self.director.next(hands.elapsed)  # asked, not acted on
+        if not isinstance(decision, Done):
+            return Outcome(
+                state="interrupted",
+                folder=self.folder.path,
+                study=self.study,
+                reason=stop.reason,
+            )
+        hands.expire()  # what waits when a budget is used up is cancelled
+        hands.record("run", action="finish", reason=decision.reason)
+        return _outcome(self.folder, self.study, decision.reason)
+
+
+def _how_it_ended(folder: RunFolder) -> str | None:
+    """Why a finished run finished; None for a run that can go on."""
+    if not folder.events_file.exists():
+        return None
+    events, _ = read_events(folder.events_file)
+    last = next((e for e in reversed(events) if e.event == "run"), None)
+    if last is None or last.data["action"] != "finish":
+        return None
+    return str(last.data.get("reason", "budget"))
+
+
+def _outcome(folder: RunFolder, study: Study, reason: str) -> Outcome:
+    if reason == "budget":
+        return Outcome(state="finished", folder=folder.path, study=study)
+    return Outcome(
+        state="time",
+        folder=folder.path,
+        study=study,
+        reason=f"the run's budget ({reason}) is used up",
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from operator import attrgetter
 from typing import Any
 
@@ -84,15 +84,28 @@ def _callable(thing: Any, what: str) -> Create:
     return thing
 
 
+def can_be_found(create: str) -> bool:
+    """Whether ``module:function`` names a module that a fresh process could import."""
+    module, separator, path = create.partition(":")
+    usable = separator and module != "__main__" and "<" not in path
+    return bool(usable) and _find(module) is not None
+
+
 def _importable(name: str) -> bool:
     """Whether a fresh process with this `sys.path` would find the same module."""
+    spec = _find(name)
+    loaded = getattr(sys.modules[name], "__file__", None)
+    return spec is not None and spec.origin == loaded
+
+
+def _find(name: str) -> ModuleSpec | None:
+    """Look a module up without importing anything."""
     path: list[str] | None = None
     spec = None
     parts = name.split(".")
     for depth in range(1, len(parts) + 1):
         spec = PathFinder.find_spec(".".join(parts[:depth]), path)
         if spec is None:
-            return False
+            return None
         path = list(spec.submodule_search_locations or ())
-    loaded = getattr(sys.modules[name], "__file__", None)
-    return spec is not None and spec.origin == loaded
+    return spec

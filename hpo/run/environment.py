@@ -1,0 +1,99 @@
+"""Environment variables of a worker, set before anything in it loads JAX."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+_THREADS = (
+    "NPROC",  # XLA on the CPU: a jitted sum differs between one thread and two
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+_USABLE_MEMORY = 0.9  # the rest is for CUDA contexts and what XLA does not count
+
+
+def worker_environment(*, gpus_per_trial: float = 0.0) -> dict[str, str]:
+    """The variables for one worker process.
+
+    Args:
+        gpus_per_trial: Fraction of a GPU; 0 trains on the CPU.
+
+    Returns:
+        Variables to set on top of the driver's own.
+    """
+    variables = dict.fromkeys(_THREADS, "1")
+    variables |= {
+        "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path),
+        "PYTHONUNBUFFERED": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(compilation_cache()),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    if gpus_per_trial > 0:
+        share = min(1.0, gpus_per_trial) * _USABLE_MEMORY
+        variables["XLA_CLIENT_MEM_FRACTION"] = f"{share:.4g}"
+    else:
+        variables["JAX_PLATFORMS"] = "cpu"
+    return variables
+
+
+def compose(
+    variables: Mapping[str, str], base: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The whole environment of a child: the driver's, with `variables` on top.
+
+    What would contradict them is left out: the deprecated name of the memory fraction (JAX
+    refuses both), and a driver's own ``JAX_PLATFORMS=cpu`` for a worker on a GPU.
+    """
+    merged = dict(os.environ if base is None else base)
+    if "XLA_CLIENT_MEM_FRACTION" in variables:
+        merged.pop("XLA_PYTHON_CLIENT_MEM_FRACTION", None)
+        merged.pop("JAX_PLATFORMS", None)
+    return merged | dict(variables)
+
+
+def compilation_cache() -> Path:
+    """The folder of JAX's persistent compilation cache, made where it is missing.
+
+    Compiled programs are machine code: the folder is this person's alone (0700), lies below
+    ``$HPO_CACHE`` (default ``~/.cache/hpo``) and is named after the processor's features.
+    """
+    root = Path(os.environ.get("HPO_CACHE") or Path.home() / ".cache" / "hpo")
+    folder = root.absolute() / "compiled" / _processor()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for private in (folder.parent, folder):
+        private.chmod(0o700)
+    return folder
+
+
+def cores() -> int:
+    """How many processor cores this process may use."""
+    return (
+        len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    )
+
+
+def gpus() -> int:
+    """How many NVIDIA GPUs this process may use, without loading anything of CUDA."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([v for v in visible.split(",") if v.strip() not in ("", "-1")])
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = [platform.processor()]
+    names = ("model name", "flags", "Features")
+    facts = sorted({line for line in lines if line.startswith(names)})
+    text = "\n".join([platform.machine(), *facts])
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()

@@ -1,0 +1,263 @@
+"""The hands: ask the Director, write the ledger, apply, and only then act.
+
+Every executor works through one `Hands`; none of them writes an event by itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from hpo.decisions import Continue, Done, Start, Stop, Wait
+from hpo.director import Director
+from hpo.ledger.events import ENDINGS, Event
+from hpo.ledger.folder import RunFolder
+from hpo.ledger.log import Ledger
+from hpo.run import signals, trial
+from hpo.run.assignment import Assignment, Report
+from hpo.run.observer import Observer
+from hpo.study import Study
+from hpo.trials import Trial, finite_key
+
+KEPT = 10  # best trials per family whose checkpoints stay
+STALLED = "stalled"
+
+
+class Hands:
+    """Carries out what the Director decides and tells it what came of it.
+
+    Args:
+        study: The resolved study.
+        data: The data reference that workers get.
+        creates: ``module:function`` or a shipped callable by family.
+        folder: The run's folder.
+        ledger: Open for writing, and already replayed into the director.
+        director: The brain.
+        stop: Says whether the run is to end.
+        observer: Is told of every event.
+        clock: Seconds that go on while the run is active.
+    """
+
+    def __init__(
+        self,
+        *,
+        study: Study,
+        data: Any,
+        creates: Mapping[str, str | bytes],
+        folder: RunFolder,
+        ledger: Ledger,
+        director: Director,
+        stop: signals.Stop,
+        observer: Observer,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.study = study
+        self.director = director
+        self.stop = stop
+        self.observer = observer
+        self._data = data
+        self._creates = creates
+        self._folder = folder
+        self._ledger = ledger
+        self._clock = clock
+        self._origin = clock() - director.elapsed
+        self._sized: set[tuple[int, int]] = set()
+        self._ahead: Assignment | Wait | Done | None = None
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds the run has been active, over all its launches and resumes."""
+        return max(self._clock() - self._origin, self.director.elapsed)
+
+    @property
+    def running(self) -> tuple[int, ...]:
+        """Numbers of the trials that run."""
+        return self.director.running
+
+    def is_running(self, number: int, attempt: int) -> bool:
+        """Whether this very attempt is still the one that counts."""
+        known = self.director.trials.get(number)
+        return (
+            known is not None and known.state == "running" and known.attempt == attempt
+        )
+
+    def peek(self) -> Assignment | Wait | Done:
+        """What `next` is going to give, so that nothing heavy is started for a `Done`."""
+        if self._ahead is None:
+            self._ahead = self._ask()
+        return self._ahead
+
+    def next(self) -> Assignment | Wait | Done:
+        """What a free worker is to do."""
+        ahead, self._ahead = self._ahead, None
+        return self._ask() if ahead is None else ahead
+
+    def report(self, report: Report) -> Continue | Stop:
+        """Take in what a worker reports, and say whether its attempt goes on."""
+        if not self.is_running(report.trial, report.attempt):
+            return Stop(self.director.trials[report.trial].state)
+        self._write(self._event(report, "note", text=note) for note in report.notes)
+        if report.error is not None:
+            self._keep_error(report.trial, report.error)
+            return self._fail(report)
+        if report.epoch is None:
+            self._write(self._checkpoint(report))
+            self._write(
+                self.director.exhausted(report.trial, report.attempt, self.elapsed)
+            )
+            return Stop(self.director.trials[report.trial].state)
+        decision, events = self.director.judge(
+            report.trial, report.attempt, report.epoch, self.elapsed
+        )
+        told, rest = _split(events)
+        self._write(self._with_size(e, report) for e in told)
+        self._write(self._checkpoint(report))
+        self._write(rest)
+        return decision
+
+    def lost(self, number: int, attempt: int, reason: str) -> None:
+        """The worker's process died: the trial is tried again, or has failed."""
+        if self.is_running(number, attempt):
+            self._keep_error(number, reason)
+            self._write(
+                self.director.lost(number, attempt, reason, self.elapsed, retry=True)
+            )
+
+    def stalled(self, number: int, attempt: int, seconds: float) -> None:
+        """The worker has not reported for too long; it is about to be killed."""
+        if self.is_running(number, attempt):
+            self._keep_error(number, f"no report for {seconds:.1f} s: killed")
+            self._write(
+                self.director.lost(number, attempt, STALLED, self.elapsed, retry=False)
+            )
+
+    def interrupt(self, reason: str) -> None:
+        """Running trials will go on from their checkpoints when the run is resumed."""
+        self._write(self.director.interrupt(reason, self.elapsed))
+
+    def expire(self) -> bool:
+        """Cancel what runs once the run's budget is used up; whether it is."""
+        if self.director.limit_reached(self.elapsed) is None:
+            return False
+        self._write(self.director.expire(self.elapsed))
+        return True
+
+    def record(self, event: str, **data: Any) -> None:
+        """Write an event of the run itself."""
+        self._write([Event(event=event, elapsed=self.elapsed, data=data)])
+
+    def tick(self) -> None:
+        """A moment passes: sync what is due and let the display redraw."""
+        self._ledger.sync()
+        self.observer.tick(self.director)
+
+    def _ask(self) -> Assignment | Wait | Done:
+        decision, events = self.director.next(self.elapsed)
+        self._write(events)
+        return self._assignment(decision) if isinstance(decision, Start) else decision
+
+    def _assignment(self, start: Start) -> Assignment:
+        family = self.study.family(start.family)
+        return Assignment(
+            trial=start.trial,
+            attempt=start.attempt,
+            family=start.family,
+            create=self._creates[start.family],
+            config=family.space.complete(start.params),
+            settings=dict(self.study.settings),
+            data=self._data,
+            seed=start.seed,
+            epochs=start.epochs,
+            known=start.known,
+            folder=self._folder.trial(start.trial).absolute(),
+            restore=self._newest_checkpoint(start.trial, start.attempt),
+            rungs=start.rungs,
+            device="gpu" if self.study.resources.gpus_per_trial > 0 else "cpu",
+            stopping=self.stop.file,
+        )
+
+    def _newest_checkpoint(self, number: int, attempt: int) -> int | None:
+        # The folder knows more than the ledger: a driver may die between save and report.
+        for earlier in range(attempt - 1, 0, -1):
+            if trial.has_checkpoint(self._folder.attempt(number, earlier)):
+                return earlier
+        return None
+
+    def _write(self, events: Iterable[Event]) -> None:
+        """Ledger first, then the Director, then everybody else."""
+        for event in events:
+            with self.stop.shielded():
+                written = self._ledger.append(event)
+                self.director.apply(written)
+            self.observer.event(written, self.director)
+            if written.event in ENDINGS:
+                self._prune(self.director.trials[written.trial or 0])
+
+    def _event(self, report: Report, kind: str, **data: Any) -> Event:
+        return Event(
+            event=kind,
+            trial=report.trial,
+            attempt=report.attempt,
+            elapsed=self.elapsed,
+            data=data,
+        )
+
+    def _checkpoint(self, report: Report) -> list[Event]:
+        saved = report.checkpoint
+        return [] if saved is None else [self._event(report, "checkpoint", epoch=saved)]
+
+    def _fail(self, report: Report) -> Stop:
+        self._write(
+            self.director.lost(
+                report.trial, report.attempt, report.reason, self.elapsed, retry=False
+            )
+        )
+        return Stop(self.director.trials[report.trial].state)
+
+    def _with_size(self, event: Event, report: Report) -> Event:
+        """Let the first epoch of each attempt say how large the model is."""
+        attempt = (report.trial, report.attempt)
+        if event.event != "epoch" or attempt in self._sized:
+            return event
+        self._sized.add(attempt)
+        size = {"parameters": report.parameters, "resumed_from": report.resumed_from}
+        return replace(event, data={**event.data, **size})
+
+    def _keep_error(self, number: int, text: str) -> None:
+        path = self._folder.error_file(number)
+        with suppress(OSError):  # the ledger has the reason; the run goes on
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text.rstrip() + "\n")
+
+    def _prune(self, ended: Trial) -> None:
+        """Keep checkpoints of the family's best ended trials only, one attempt each."""
+        objective = self.study.objectives[0]
+        rivals = [
+            t
+            for t in self.director.trials.values()
+            if t.family == ended.family and t.ended and t.value is not None
+        ]
+        rivals.sort(
+            key=lambda t: (not t.ranked, finite_key(t.value, objective), t.number)
+        )
+        if ended not in rivals[:KEPT]:
+            self._drop(ended, keep=None)
+        else:
+            newest = self._newest_checkpoint(ended.number, ended.attempt + 1)
+            self._drop(ended, keep=newest or ended.attempt)
+            for loser in rivals[KEPT : KEPT + 1]:  # who has just fallen out
+                self._drop(loser, keep=None)
+
+    def _drop(self, loser: Trial, keep: int | None) -> None:
+        for attempt in range(1, loser.attempt + 1):
+            if attempt != keep:
+                trial.drop(self._folder.attempt(loser.number, attempt))
+
+
+def _split(events: tuple[Event, ...]) -> tuple[list[Event], list[Event]]:
+    """What was reported, and what was decided about it."""
+    told = [e for e in events if e.event in ("epoch", "nondeterminism")]
+    return told, [e for e in events if e not in told]

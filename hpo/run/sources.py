@@ -1,0 +1,257 @@
+"""Where a run's study, data and code come from, and whether they are still the same."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from hpo import discovery
+from hpo.errors import ResumeRefused, RunError, StudyError
+from hpo.run import ship
+from hpo.study import Study
+from models.errors import UserError
+
+Prepare = Callable[..., Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """What `study.json` holds beside the study, so that a resume can compare.
+
+    Attributes:
+        data: The data reference that workers get.
+        data_root: Where real datasets lie, or None.
+        source: What the person named the study by, or None.
+        study_file: ``path`` and ``sha256`` of the study file, or None.
+    """
+
+    data: Any = None
+    data_root: str | None = None
+    source: str | None = None
+    study_file: Mapping[str, str] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        data: Any,
+        *,
+        root: Path | str | None,
+        source: str | None,
+        study_file: Path | None,
+        prepare: Prepare | None,
+    ) -> Self:
+        """Prepare the data and take the study file's hash.
+
+        Raises:
+            UserError: The data is missing or damaged.
+        """
+        folder = None if root is None else Path(root).absolute()
+        ready = (prepare or discovery.prepare_data)(data, root=folder)
+        file = None
+        if study_file is not None:
+            path = Path(study_file).absolute()
+            file = {"path": str(path), "sha256": _digest(path)}
+        return cls(
+            data=ready,
+            data_root=None if folder is None else str(folder),
+            source=source,
+            study_file=file,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The extra entries of `study.json`."""
+        return {
+            "data": self.data,
+            "data_root": self.data_root,
+            "source": self.source,
+            "study_file": self.study_file,
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Self:
+        """Read them back from the whole of `study.json`."""
+        return cls(
+            data=record.get("data"),
+            data_root=record.get("data_root"),
+            source=record.get("source"),
+            study_file=record.get("study_file"),
+        )
+
+    def today(
+        self, data: Any, *, root: Path | str | None, prepare: Prepare | None
+    ) -> Sources:
+        """The same sources as they are now.
+
+        Raises:
+            UserError: The data is missing or damaged.
+        """
+        path = Path(self.study_file["path"]) if self.study_file else None
+        return Sources.of(
+            data,
+            root=root if root is not None else self.data_root,
+            source=self.source,
+            study_file=path,
+            prepare=prepare,
+        )
+
+    def study_today(self) -> Study | None:
+        """The study that the recorded name or path leads to now, or None."""
+        if self.source is None:
+            return None
+        try:
+            return discovery.load_study(self.source)
+        except UserError:
+            return None  # gone or broken: then the study file's hash has changed, too
+
+
+def as_run(study: Study, *, workers: int) -> Study:
+    """The study as it will run: workers counted, fixed keys no longer searched.
+
+    Args:
+        study: The study as described.
+        workers: Trials at a time.
+    """
+    families = []
+    for family in study.families:
+        fixed = {k: v for k, v in study.settings.items() if k in family.space.entries()}
+        space = family.space.replace(fixed) if fixed else family.space
+        families.append(
+            replace(family, space=space, first=_without(family.first, fixed))
+        )
+    return study.replace(
+        families=tuple(families), resources=replace(study.resources, workers=workers)
+    )
+
+
+def creates_of(
+    study: Study,
+    override: ship.Create | Mapping[str, ship.Create] | None,
+    current: Study | None = None,
+) -> dict[str, str | bytes]:
+    """Each family's `create`, ready to travel.
+
+    Args:
+        study: The study that runs.
+        override: One callable for all families, or one by family.
+        current: A study read anew, asked for functions that cannot be imported.
+
+    Raises:
+        RunError: A `create` cannot be found by its name.
+    """
+    today = {f.name: f.create for f in current.families} if current else {}
+    creates = {}
+    for family in study.families:
+        create = override if callable(override) else (override or {}).get(family.name)
+        create = create or family.create
+        if isinstance(create, str) and not ship.can_be_found(create):
+            create = today.get(family.name, create)
+            if isinstance(create, str):
+                raise RunError(
+                    f"family `{family.name}`: `create` = `{create}` cannot be imported",
+                    hint="give the function itself again, from the script that made the "
+                    "study, or put its module on PYTHONPATH",
+                )
+        creates[family.name] = ship.pack(create)
+    return creates
+
+
+def refuse_changes(
+    study: Study,
+    current: Study | None,
+    then: Sources,
+    now: Sources,
+    *,
+    allowed: bool,
+) -> tuple[str, ...]:
+    """Name what changed since the launch.
+
+    Args:
+        study: The study of the launch.
+        current: The study as it is described today, or None.
+        then: The sources of the launch.
+        now: The sources today.
+        allowed: Whether to go on nevertheless.
+
+    Returns:
+        What changed, one sentence each.
+
+    Raises:
+        ResumeRefused: Something changed and that is not allowed.
+    """
+    changed = [*_spaces(study, current), *_files(then, now)]
+    if _identity(then.data) != _identity(now.data):
+        changed.append("the data is not that of the launch" + _parts(then, now))
+    if changed and not allowed:
+        raise ResumeRefused(
+            "; ".join(changed),
+            hint="undo the change, or go on nevertheless with `--allow-different`",
+        )
+    return tuple(f"resumed nevertheless: {text}" for text in changed)
+
+
+def _spaces(study: Study, current: Study | None) -> list[str]:
+    if current is None:
+        return []
+    today = current.replace(settings=study.settings)
+    today = as_run(today, workers=study.resources.workers or 1)
+    changed = []
+    for family in study.families:
+        try:
+            space = today.family(family.name).space
+        except StudyError:
+            changed.append(f"the study has no family `{family.name}` any more")
+            continue
+        if space != family.space:
+            before, after = family.space.entries(), space.entries()
+            names = [
+                n
+                for n in {**before, **after}
+                if n not in before or n not in after or before[n] != after[n]
+            ]
+            what = ", ".join(f"`{n}`" for n in names) or "its order or conditions"
+            changed.append(f"the space of family `{family.name}` changed: {what}")
+    return changed
+
+
+def _files(then: Sources, now: Sources) -> list[str]:
+    if then.study_file is None or now.study_file is None:
+        return []
+    path, digest = then.study_file["path"], now.study_file["sha256"]
+    if not digest:
+        return [f"the study file {path} is gone"]
+    if digest != then.study_file["sha256"]:
+        return [f"the study file {path} changed"]
+    return []
+
+
+def _identity(data: Any) -> Any:
+    """What makes data the same data: not the folder it lies in."""
+    if isinstance(data, Mapping):
+        return {
+            k: _identity(v)
+            for k, v in data.items()
+            if k != "path" or not data.get("hashes")
+        }
+    return [_identity(v) for v in data] if isinstance(data, (list, tuple)) else data
+
+
+def _parts(then: Sources, now: Sources) -> str:
+    if not (isinstance(then.data, Mapping) and isinstance(now.data, Mapping)):
+        return ""
+    before, after = then.data.get("hashes") or {}, now.data.get("hashes") or {}
+    parts = [p for p in {**before, **after} if before.get(p) != after.get(p)]
+    return f" (part {', '.join(parts)})" if parts else ""
+
+
+def _without(points: tuple[Any, ...], fixed: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple({k: v for k, v in p.items() if k not in fixed} for p in points)
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
