@@ -33,7 +33,9 @@ def part_files(folder: Path, part: str) -> tuple[Path, ...]:
             f"the dataset {folder} has no part `{part}`: there is no folder {path}",
             hint="a dataset is a folder with train/, valid/ and test/ of HDF5 files",
         )
-    found = [p for p in path.iterdir() if p.suffix in SUFFIXES]
+    found = [
+        p for p in path.iterdir() if p.suffix in SUFFIXES and not p.name.startswith(".")
+    ]
     if not found:
         raise DataError(
             f"part `{part}` is empty: no file in {path} ends in {' or '.join(SUFFIXES)}",
