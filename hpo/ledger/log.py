@@ -212,7 +212,7 @@ def _event(line: bytes, number: int) -> Event:
         event = Event.from_line(text)
     except ValueError as error:
         raise ValueError(f"a line must hold one whole event ({error})") from error
-    if event.n != number or isinstance(event.n, bool):
+    if not _natural(event.n) or event.n != number:
         raise ValueError(f"events are numbered in order; `n` is {event.n!r} here")
     _check(event)
     return event

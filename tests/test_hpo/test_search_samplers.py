@@ -1,0 +1,244 @@
+"""Samplers by name: pure, conditional, honest about how trials ended, and learning."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.distributions import (
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import TrialState
+
+from hpo.errors import StudyError
+from hpo.search import registry
+from hpo.search.optuna_study import frozen_trials
+from hpo.search.registry import Request
+from hpo.seeds import derive
+from hpo.study import Objective, Rule
+from hpo.trials import Trial
+from search_spaces.space import Space
+from tests.test_hpo.simulated import SPACE
+
+LINE = Space({"x": FloatDistribution(0.0, 1.0)})
+
+
+def request(index, *, space=SPACE, seed=0, history=(), objective=None) -> Request:
+    return Request(
+        space=space,
+        seed=derive(seed, "proposal", index),
+        family_seed=derive(seed),
+        index=index,
+        history=history,
+        objective=objective or Objective(),
+    )
+
+
+def trial(index, params, value=None, state="completed", values=None) -> Trial:
+    return Trial(
+        number=index + 1,
+        family="rnn",
+        index=index,
+        params=params,
+        seed=0,
+        budget=9,
+        state=state,
+        value=value,
+        values=values or {},
+    )
+
+
+def sampler(name, **options):
+    return registry.make(Rule(name=name, options=options))
+
+
+def search(name, function, count, *, space=LINE, seed=0, objective=None, **options):
+    """Ask and evaluate in turn; the trials in the order proposed."""
+    history = []
+    for index in range(count):
+        asked = request(
+            index, space=space, seed=seed, history=history, objective=objective
+        )
+        params = sampler(name, **options).propose(asked)
+        history.append(trial(index, params, function(params)))
+    return history
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_proposals_are_points_of_the_space(name):
+    for found in search(name, lambda p: p["rate"], 30, space=SPACE):
+        assert SPACE.validate(found.params) == found.params
+        assert ("dropout" in found.params) == (found.params["layers"] >= 2)
+        assert {type(v) for v in found.params.values()} <= {str, float, int, type(None)}
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_a_proposal_depends_on_nothing_but_the_request(name):
+    """Asked again, in another order, beside a user's own Optuna and random numbers."""
+    history = search(name, lambda p: p["rate"], 15, space=SPACE)
+    import random
+
+    import numpy as np
+
+    for index in (14, 3, 8):
+        random.seed(index)
+        np.random.seed(index)
+        asked = request(index, history=history[:index])
+        assert sampler(name).propose(asked) == history[index].params
+    assert sampler(name).propose(request(3, seed=1)) != history[3].params
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_an_empty_space_has_one_point(name):
+    assert sampler(name).propose(request(0, space=Space({"order": 5}))) == {}
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_ends_of_a_range_and_single_values(name):
+    space = Space(
+        {
+            "one": IntDistribution(3, 3),
+            "only": CategoricalDistribution(["gru"]),
+            "even": IntDistribution(2, 4, step=2),
+        }
+    )
+    history = search(name, lambda p: p["even"], 40, space=space)
+    found = [t.params for t in history]
+    assert {(p["one"], p["only"]) for p in found} == {(3, "gru")}
+    assert {p["even"] for p in found} == {2, 4}
+
+
+def test_optuna_stays_silent_and_its_settings_stay(caplog, capfd):
+    before = logging.getLogger("optuna").level
+    with caplog.at_level(logging.DEBUG):
+        search("tpe", lambda p: p["rate"], 14, space=SPACE)
+    assert not caplog.records
+    assert capfd.readouterr().err == ""
+    assert logging.getLogger("optuna").level == before
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_tpe_learns_what_random_does_not(direction):
+    """Sums over ten seeds of the best of forty draws on a line."""
+    sign = 1.0 if direction == "minimize" else -1.0
+    objective = Objective(direction=direction)
+
+    def function(params):
+        return sign * abs(params["x"] - 0.3)
+
+    def regret(name, **options):
+        return sum(
+            min(
+                abs(function(t.params))
+                for t in search(
+                    name, function, 40, seed=seed, objective=objective, **options
+                )
+            )
+            for seed in range(8)
+        )
+
+    assert regret("tpe", startup=8) < 0.5 * regret("random")
+
+
+def test_tpe_is_random_until_enough_trials_have_ended():
+    asked = request(2, history=search("random", lambda p: p["rate"], 2, space=SPACE))
+    alone = request(2)
+    assert sampler("tpe").propose(asked) == sampler("tpe").propose(alone)
+
+
+def test_how_trials_ended_in_optunas_words():
+    nan = math.nan
+    history = [
+        trial(0, {"x": 0.1}, 1.0, values={1: 2.0, 2: 1.0}),
+        trial(1, {"x": 0.2}, 3.0, "converged", {1: 3.0}),
+        trial(2, {"x": 0.3}, 4.0, "stopped", {1: 4.0, 2: nan, 3: 5.0}),
+        trial(3, {"x": 0.4}, 2.0, "diverged", {1: 2.0, 2: nan}),
+        trial(4, {"x": 0.5}, None, "failed"),
+        trial(5, {"x": 0.6}, 2.0, "cancelled", {1: 2.0}),
+        trial(6, {"x": 0.7}, 2.0, "running", {1: 2.0}),
+        trial(7, {"x": 0.8}, None, "pending"),
+        trial(8, {"x": 0.9}, None, "completed", {1: nan}),
+        trial(9, {"x": 7.0}, 1.0, "completed"),  # from another space
+    ]
+    got = [
+        (t.state, t.value, t.intermediate_values) for t in frozen_trials(LINE, history)
+    ]
+    assert got == [
+        (TrialState.COMPLETE, 1.0, {}),
+        (TrialState.COMPLETE, 3.0, {}),
+        (TrialState.PRUNED, None, {1: 4.0, 3: 5.0}),
+        (TrialState.PRUNED, None, {}),
+        (TrialState.FAIL, None, {}),
+        (TrialState.FAIL, None, {}),
+        (TrialState.RUNNING, None, {}),
+        (TrialState.RUNNING, None, {}),
+        (TrialState.PRUNED, None, {}),
+    ]
+
+
+def test_tpe_keeps_away_from_where_trials_diverged():
+    """Twenty diverged above 0.5, ten good below: proposals follow."""
+    history = [
+        trial(n, {"x": 0.5 + n / 50}, None, "diverged", {1: math.nan})
+        for n in range(20)
+    ] + [trial(20 + n, {"x": n / 20}, 1.0 + n) for n in range(10)]
+    asked = [request(30 + n, space=LINE, history=history) for n in range(20)]
+    low = sum(sampler("tpe").propose(a)["x"] < 0.5 for a in asked)
+    assert low >= 17
+
+
+def test_running_trials_push_the_next_proposal_away():
+    """The constant liar: what waits at the best place makes that place worse."""
+    done = [trial(n, {"x": n / 12}, abs(n / 12 - 0.5)) for n in range(12)]
+    busy = [trial(12 + n, {"x": 0.5 + n / 1000}, state="running") for n in range(6)]
+
+    def spread(history):
+        asked = [request(100 + n, space=LINE, history=history) for n in range(20)]
+        return sum(abs(sampler("tpe").propose(a)["x"] - 0.5) for a in asked)
+
+    assert spread(done + busy) > spread(done)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6))
+def test_random_is_uniform_in_the_declared_scale(seed):
+    space = Space(
+        {
+            "log": FloatDistribution(1e-4, 1.0, log=True),
+            "n": IntDistribution(1, 4),
+            "c": CategoricalDistribution(["a", "b"]),
+        }
+    )
+    made = sampler("random")
+    points = [made.propose(request(n, space=space, seed=seed)) for n in range(60)]
+    decades = [math.floor(math.log10(p["log"])) for p in points]
+    assert set(decades) == {-4, -3, -2, -1}
+    assert {p["n"] for p in points} == {1, 2, 3, 4}
+    assert {p["c"] for p in points} == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("given", "message", "hint"),
+    [
+        (Rule(name="tppe"), "unknown sampler `tppe`", "`tpe`"),
+        (Rule(name="tpe", options={"start": 3}), "no option `start`", "`startup`"),
+        (Rule(name="tpe", options={"startup": -1}), "startup must be an integer", ""),
+        (Rule(name="tpe", options={"candidates": 0}), "candidates must be", ""),
+        (Rule(name="random", options={"seed": 3}), "no option `seed`", "no options"),
+    ],
+)
+def test_a_wrong_sampler_is_refused(given, message, hint):
+    with pytest.raises(StudyError) as caught:
+        registry.make(given)
+    assert message in caught.value.message
+    assert hint in (caught.value.hint or "")
+
+
+def test_optuna_is_the_version_this_was_tried_with():
+    assert optuna.__version__.split(".")[0] == "5"
