@@ -1,0 +1,1 @@
+"""A run as frozen data (`summary`, `verdicts`) and what it is rendered to."""

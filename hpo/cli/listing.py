@@ -1,0 +1,141 @@
+"""`hpo list`: what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hpo.cli import options, shell
+from hpo.cli.shell import ListFormat
+
+Rows = list[dict[str, Any]]
+
+
+class Kind(StrEnum):
+    """What can be listed."""
+
+    studies = "studies"
+    families = "families"
+    spaces = "spaces"
+    datasets = "datasets"
+    runs = "runs"
+
+
+@shell.command
+def listing(
+    what: Annotated[
+        Kind,
+        typer.Argument(
+            metavar="WHAT", help="studies, families, spaces, datasets, runs"
+        ),
+    ],
+    format: Annotated[  # noqa: A002 - the option's name
+        ListFormat, typer.Option("--format", help="How to print.")
+    ] = ListFormat.table,
+    results: options.Results = options.DEFAULT_RESULTS,
+) -> None:
+    """List studies, families, spaces, datasets or runs."""
+    from hpo.report import formats
+
+    collect: Mapping[Kind, tuple[tuple[str, ...], Callable[[Path], Rows]]] = {
+        Kind.studies: (("name", "description"), _studies),
+        Kind.families: (("name", "space", "closed_form", "description"), _families),
+        Kind.spaces: (("space", "key", "values", "when"), _spaces),
+        Kind.datasets: (("name", "kind", "description"), _datasets),
+        Kind.runs: (
+            ("study", "run", "trials", "state", "best", "metric", "unit"),
+            _runs,
+        ),
+    }
+    heads, rows_of = collect[what]
+    rows = rows_of(results)
+    if format is ListFormat.json:
+        shell.out(formats.json_text(rows))
+    elif format is ListFormat.csv:
+        shell.out(formats.csv_text(rows, heads))
+    elif rows:
+        shell.out(shell.columns([_printable(r) for r in rows], heads))
+    else:
+        shell.say(f"no {what}")
+
+
+def _printable(row: Mapping[str, Any]) -> dict[str, Any]:
+    """As a table shows it: yes and no, short floats."""
+    from hpo.report import numbers
+
+    words = {True: "yes", False: "no"}
+    return {
+        k: words[v]
+        if isinstance(v, bool)
+        else numbers.short(v)
+        if isinstance(v, float)
+        else v
+        for k, v in row.items()
+    }
+
+
+def _studies(results: Path) -> Rows:
+    from hpo import discovery
+
+    return [{"name": s.name, "description": s.description} for s in discovery.studies()]
+
+
+def _families(results: Path) -> Rows:
+    from hpo import discovery
+
+    return [
+        {
+            "name": f.name,
+            "space": f.space,
+            "closed_form": f.closed_form,
+            "description": f.description,
+        }
+        for f in discovery.families()
+    ]
+
+
+def _spaces(results: Path) -> Rows:
+    from hpo import discovery
+
+    return [
+        {"space": found.name, "key": key, "values": values, "when": when}
+        for found in discovery.spaces()
+        for key, values, when in discovery.space(found.name).rows()
+    ]
+
+
+def _datasets(results: Path) -> Rows:
+    from hpo import discovery
+
+    return [discovery.describe_dataset(name) for name in discovery.datasets()]
+
+
+def _runs(results: Path) -> Rows:
+    from hpo.ledger.folder import RunFolder
+    from hpo.report.summary import load_summary
+    from models.errors import UserError
+
+    rows: Rows = []
+    for folder in RunFolder.list(results):
+        row: dict[str, Any] = {"study": folder.study_name, "run": folder.name}
+        try:
+            summary = load_summary(folder.path)
+        except UserError as error:
+            rows.append({**row, "state": f"unreadable: {error.message}"})
+            continue
+        best = summary.best
+        rows.append(
+            {
+                **row,
+                "trials": f"{len(summary.rows)}/{summary.planned}",
+                "state": "finished" if summary.finished else "unfinished",
+                "best": best.objective if best else None,
+                "metric": summary.objective.metric,
+                "unit": summary.objective.unit,
+            }
+        )
+    return rows

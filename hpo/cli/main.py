@@ -1,0 +1,105 @@
+"""The command `hpo`: puts the commands together. Loads neither jax nor ray."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import hpo
+from hpo.cli import launch, listing, rerun, results, resume, shell, show
+
+
+class Commands(TyperGroup):
+    """Commands in the order a person needs them; `--debug` is understood anywhere."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run a command line; usage mistakes are printed as ours are and exit with 2."""
+        given = list(sys.argv[1:] if args is None else args)
+        shell.State.debug = "--debug" in given
+        given = [a for a in given if a != "--debug"]
+        try:
+            status = super().main(
+                args=given,
+                prog_name=prog_name or "hpo",
+                complete_var=complete_var,
+                standalone_mode=False,
+                windows_expand_args=windows_expand_args,
+                **extra,
+            )
+        except shell.ClickException as error:
+            _complain_of_usage(error)
+            status = error.exit_code
+        except typer.Abort:
+            status = shell.INTERRUPTED
+        if not standalone_mode:
+            return status
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+def _complain_of_usage(error: Any) -> None:
+    shell.say(f"error: {error.format_message().rstrip('.')}")
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "hpo"
+    shell.hint(f"`{path} --help` shows what is understood")
+
+
+app = typer.Typer(
+    cls=Commands,
+    name="hpo",
+    help="Tune sequence models: launch a study, read its ranked table, re-run the best.",
+    no_args_is_help=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+@app.callback(invoke_without_command=True)
+def top(
+    context: typer.Context,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Handle what stands before the command's name."""
+    if version:
+        shell.out(f"hpo {hpo.__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        shell.out(context.get_help())
+        raise typer.Exit
+
+
+for name, function in (
+    ("launch", launch.launch),
+    ("resume", resume.resume),
+    ("results", results.results),
+    ("show", show.show),
+    ("rerun", rerun.rerun),
+    ("list", listing.listing),
+):
+    app.command(name)(function)
+
+
+def main() -> None:
+    """Entry point of the script `hpo`."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

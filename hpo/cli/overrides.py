@@ -1,0 +1,269 @@
+"""What the command line changes in a study: `--set KEY=VALUE` and its short forms.
+
+Study keys (``budget.trials``, ``sampler.name``, ``stopping.asha.eta``) replace a setting of
+the study. Every other key is a configuration key and is fixed in the families that know it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from hpo.discovery import Checked, check_configurations
+from hpo.errors import StudyError
+from hpo.study import Budget, Family, Objective, Resources, Rule, Study
+from models.errors import UserError, near_matches
+from search_spaces.space import Space, SpaceError
+
+Check = Callable[[Sequence[tuple[str, Mapping[str, Any]]]], tuple[Checked, ...]]
+_SECTIONS = {"budget": Budget, "resources": Resources, "objective": Objective}
+_WHOLE = ("seed", "data", "description", "stopping", "sampler")
+_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def study_keys(study: Study) -> tuple[str, ...]:
+    """Every dotted key of a study that `--set` understands."""
+    sections = [
+        f"{section}.{item.name}"
+        for section, kind in _SECTIONS.items()
+        for item in dataclasses.fields(kind)
+    ]
+    of_families = [
+        f"families.{f.name}.{key}"
+        for f in study.families
+        for key in ("share", "trials", "epochs")
+    ]
+    return (*_WHOLE, *sections, "sampler.name", *of_families)
+
+
+def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
+    """Read ``KEY=VALUE`` texts; a value is JSON, and plain text where it is none.
+
+    Raises:
+        StudyError: A pair lacks its ``=`` or its key.
+    """
+    out: dict[str, Any] = {}
+    for pair in pairs:
+        key, separator, text = pair.partition("=")
+        if not separator or not key.strip():
+            raise StudyError(
+                f"`--set` takes KEY=VALUE, got {pair!r}",
+                hint="for example `--set optimizer.learning_rate=0.003`",
+            )
+        try:
+            out[key.strip()] = json.loads(text)
+        except ValueError:
+            out[key.strip()] = text.strip()
+    return out
+
+
+def parse_duration(text: str, *, option: str) -> float:
+    """Seconds of ``90``, ``30m``, ``1h30m``, ``45s``.
+
+    Raises:
+        StudyError: The text is no positive duration.
+    """
+    pieces = re.findall(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
+    whole = "".join(number + unit for number, unit in pieces)
+    known = all(unit in _UNITS for _, unit in pieces)
+    if not pieces or not known or whole != re.sub(r"\s+", "", text.strip().lower()):
+        raise StudyError(
+            f"`{option}` takes a duration, got {text!r}",
+            hint="write `90s`, `30m`, `2h` or `1h30m`",
+        )
+    total = sum(float(number) * _UNITS[unit] for number, unit in pieces)
+    if total <= 0:
+        raise StudyError(f"`{option}` must be longer than nothing, got {text!r}")
+    return total
+
+
+def keep_families(study: Study, names: str) -> Study:
+    """Only these families of a study.
+
+    Args:
+        study: The study.
+        names: Family names separated by commas.
+
+    Raises:
+        StudyError: A name is not one of the study's families (near matches are listed).
+    """
+    wanted = [n.strip() for n in names.split(",") if n.strip()]
+    if not wanted:
+        raise StudyError("`--families` names no family", hint="write `rnn,tcn`")
+    kept = [study.family(n).name for n in wanted]
+    return study.replace(families=tuple(f for f in study.families if f.name in kept))
+
+
+def apply_settings(
+    study: Study, settings: Mapping[str, Any], *, check: Check = check_configurations
+) -> Study:
+    """A study with these keys set.
+
+    Args:
+        study: The study as its file describes it.
+        settings: Dotted keys with values.
+        check: Asks configuration classes what they know.
+
+    Raises:
+        StudyError: Nothing knows a key (near matches are listed), or a value is refused.
+    """
+    configuration: dict[str, Any] = {}
+    for key, value in settings.items():
+        changed = _set_study_key(study, key, value)
+        if changed is None:
+            configuration[key] = value
+        else:
+            study = changed
+    return _fix(study, configuration, check) if configuration else study
+
+
+def _set_study_key(study: Study, key: str, value: Any) -> Study | None:
+    """The study with one of its own keys set; None when the key is not a study's."""
+    head, _, rest = key.partition(".")
+    if key in ("sampler", "sampler.name"):
+        return study.replace(sampler=_rule(key, value))
+    if head == "sampler":
+        name = rest.removeprefix("options.")
+        options = {**study.sampler.options, name: value}
+        return study.replace(
+            sampler=dataclasses.replace(study.sampler, options=options)
+        )
+    if head == "stopping":
+        return study.replace(stopping=_stopping(study.stopping, rest, value))
+    if key in _WHOLE:
+        return study.replace(**{key: value})
+    if head in _SECTIONS and rest:
+        return _set_section(study, head, rest, value)
+    if head in ("families", "family"):
+        return _set_family(study, rest, value, key)
+    return None
+
+
+def _set_section(study: Study, section: str, name: str, value: Any) -> Study:
+    kind = _SECTIONS[section]
+    names = [item.name for item in dataclasses.fields(kind)]
+    if name not in names:
+        raise StudyError(
+            f"unknown key `{section}.{name}`",
+            hint=near_matches(f"{section}.{name}", [f"{section}.{n}" for n in names]),
+        )
+    if section == "objective":
+        first = dataclasses.replace(study.objectives[0], **{name: value})
+        return study.replace(objectives=(first, *study.objectives[1:]))
+    _expect_number(f"{section}.{name}", value, kind, name)
+    current = getattr(study, section)
+    return study.replace(**{section: dataclasses.replace(current, **{name: value})})
+
+
+def _expect_number(key: str, value: Any, kind: type, name: str) -> None:
+    """Refuse text and fractions where a field counts or measures."""
+    hints = {item.name: str(item.type) for item in dataclasses.fields(kind)}
+    wanted = hints[name]
+    if "Literal" in wanted or (value is None and "None" in wanted):
+        return
+    integer = wanted.startswith("int")
+    kinds = (int,) if integer else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        words = "a whole number" if integer else "a number"
+        raise StudyError(f"`{key}` must be {words}, got {value!r}")
+
+
+def _rule(key: str, value: Any) -> Rule:
+    if isinstance(value, str):
+        return Rule(name=value)
+    if isinstance(value, Mapping) and set(value) <= {"name", "options"}:
+        return Rule(**value)
+    raise StudyError(
+        f'`{key}` takes a name or {{"name": …, "options": {{…}}}}, got {value!r}'
+    )
+
+
+def _stopping(rules: tuple[Rule, ...], rest: str, value: Any) -> tuple[Rule, ...]:
+    if not rest:
+        if not isinstance(value, list):
+            raise StudyError(
+                f"`stopping` takes a JSON list of rules, got {value!r}",
+                hint='write `--set \'stopping=["divergence", "asha"]\'`',
+            )
+        return tuple(_rule("stopping", v) for v in value)
+    name, _, option = rest.partition(".")
+    names = [r.name for r in rules]
+    if name not in names or not option:
+        raise StudyError(
+            f"unknown key `stopping.{rest}`",
+            hint=f"this study stops by {', '.join(names) or 'no rule'}; "
+            "write `stopping.RULE.OPTION=VALUE`",
+        )
+    return tuple(
+        dataclasses.replace(r, options={**r.options, option: value})
+        if r.name == name
+        else r
+        for r in rules
+    )
+
+
+def _set_family(study: Study, rest: str, value: Any, key: str) -> Study:
+    name, _, option = rest.partition(".")
+    study.family(name)
+    if option not in ("share", "trials", "epochs"):
+        raise StudyError(
+            f"unknown key `{key}`", hint=near_matches(key, study_keys(study))
+        )
+    _expect_number(key, value, Family, option)
+    return study.replace(
+        families=tuple(
+            dataclasses.replace(f, **{option: value}) if f.name == name else f
+            for f in study.families
+        )
+    )
+
+
+def _fix(study: Study, values: Mapping[str, Any], check: Check) -> Study:
+    """Make configuration keys constants in every family that knows them."""
+    answers = check([(f.reference, values) for f in study.families])
+    known: dict[str, set[str]] = {}
+    for family, answer in zip(study.families, answers, strict=True):
+        in_space = set(family.space.entries())
+        known[family.name] = in_space | set(answer.keys or ())
+        relevant = [k for k in values if k in known[family.name]]
+        if answer.error and relevant:
+            raise StudyError(
+                f"family `{family.name}`: {answer.error}", hint=answer.hint or None
+            )
+    everything = {k for keys in known.values() for k in keys}
+    for key in values:
+        if key not in everything:
+            raise StudyError(
+                f"no family and no setting of the study knows the key `{key}`",
+                hint=near_matches(key, {*everything, *study_keys(study)}),
+            )
+    return study.replace(
+        families=tuple(
+            _fixed(f, {k: v for k, v in values.items() if k in known[f.name]})
+            for f in study.families
+        )
+    )
+
+
+def _fixed(family: Family, values: Mapping[str, Any]) -> Family:
+    if not values:
+        return family
+    try:
+        space = family.space.replace(values)
+        first = tuple(_fitting(space, p) for p in family.first)
+        kept = tuple(p for p in first if p is not None)
+        return dataclasses.replace(family, space=space, first=kept)
+    except (SpaceError, UserError) as error:
+        raise StudyError(f"family `{family.name}`: {error}") from error
+
+
+def _fitting(space: Space, point: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A point to try first, less what is fixed now; None where it no longer makes one."""
+    active = space.active({k: v for k, v in point.items() if k in space.distributions})
+    try:
+        return space.validate({k: v for k, v in point.items() if k in active})
+    except SpaceError:
+        return None

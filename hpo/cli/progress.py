@@ -1,0 +1,201 @@
+"""What a person sees while a run is at work: a bar on a terminal, plain lines elsewhere.
+
+Everything goes to stderr, so that stdout stays data.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from hpo.cli import shell
+from hpo.ledger.events import ENDINGS, Event
+from hpo.report import numbers
+
+if TYPE_CHECKING:
+    from hpo.director import Director
+    from hpo.study import Study
+    from hpo.trials import Trial
+
+_REDRAW = 0.2  # seconds between two drawings of the bar
+_QUIET = 30.0  # seconds without a line after which plain output says how far it is
+
+
+class Progress:
+    """An observer that reports to stderr; a context that cleans up after itself.
+
+    Args:
+        study: What runs.
+        live: Whether to draw a bar; None draws one on a terminal only.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        *,
+        live: bool | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._study = study
+        self._objective = study.objectives[0]
+        self._planned = sum(study.trials_of().values())
+        self._clock = clock
+        self._said = self._drawn = self._began = clock()
+        self._start: float | None = None  # how much was done when this driver began
+        self._best: int | None = None
+        self._live: Any = None
+        self._want_live = sys.stderr.isatty() if live is None else live
+
+    def __enter__(self) -> Self:
+        """Start the bar where there is a terminal."""
+        if self._want_live:
+            from rich.console import Console
+            from rich.live import Live
+
+            self._live = Live(
+                console=Console(stderr=True), auto_refresh=False, transient=True
+            )
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Take the bar away; what comes next is the table."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def event(self, event: Event, director: Director) -> None:
+        """Say what a person wants to know of an event, and nothing else."""
+        if event.event in ENDINGS and event.trial is not None:
+            self._line(self._ended(director.trials[event.trial], director))
+        elif event.event == "interrupted" and event.data.get("death"):
+            self._line(
+                f"trial {event.trial}: {event.data['reason']}; it will be tried again"
+            )
+        elif event.event == "nondeterminism":
+            self._line(
+                f"trial {event.trial}: epoch {event.data['epoch']} gave other numbers "
+                "when it was trained again"
+            )
+        elif event.event == "note":
+            head = f"trial {event.trial}: " if event.trial else ""
+            self._line(f"{head}{event.data['text']}")
+
+    def tick(self, director: Director) -> None:
+        """Redraw the bar, or say how far the run is after a long silence."""
+        now = self._clock()
+        if self._live is not None:
+            if now - self._drawn >= _REDRAW:
+                self._drawn = now
+                self._live.update(self._bar(director), refresh=True)
+        elif now - self._said >= _QUIET:
+            self._line(self._status(director))
+
+    def message(self, text: str) -> None:
+        """Pass a message of the run on."""
+        self._line(text)
+
+    def _line(self, text: str) -> None:
+        self._said = self._clock()
+        if self._live is not None:
+            self._live.console.print(text, highlight=False, markup=False)
+        else:
+            shell.say(text)
+
+    def _value(self, value: float | None) -> str:
+        scale = numbers.scale_for([value], self._objective.unit)
+        return f"{scale.format(value)} {scale.unit}".strip()
+
+    def _ended(self, trial: Trial, director: Director) -> str:
+        ended = sum(t.ended for t in director.trials.values())
+        position = f"[{ended}/{self._planned}]"
+        text = f"{position} trial {trial.number} {trial.family}: {trial.state}"
+        if trial.rule and trial.rule != "divergence":
+            text += f" by {trial.rule}"
+        text += f" after {trial.last}/{trial.budget} epochs"
+        if trial.state == "failed" and trial.reason:
+            text += f": {trial.reason}"
+        if trial.value is not None:
+            text += f", {self._objective.metric} {self._value(trial.value)}"
+        best = director.best()
+        if best is not None and best.number != self._best:
+            self._best = best.number
+            text += " (best so far)"
+        return text
+
+    def _counts(self, director: Director) -> str:
+        counts = director.counts()
+        order = ("running", "completed", "converged", *ENDINGS[2:])
+        known = [f"{counts[s]} {s}" for s in order if counts.get(s)]
+        waiting = self._planned - sum(counts.values()) + counts.get("pending", 0)
+        return ", ".join([*known, *([f"{waiting} to come"] if waiting > 0 else [])])
+
+    def _best_text(self, director: Director) -> str:
+        best = director.best()
+        if best is None:
+            return "no trial ranked yet"
+        return (
+            f"best {self._objective.metric} {self._value(best.value)} "
+            f"({best.family}, trial {best.number})"
+        )
+
+    def _fraction(self, director: Director) -> float:
+        """How much of the run is done: ended trials whole, running ones by their epochs."""
+        done = sum(
+            1.0 if t.ended else t.last / max(t.budget, 1)
+            for t in director.trials.values()
+        )
+        return min(done / max(self._planned, 1), 1.0)
+
+    def _left(self, director: Director) -> str:
+        """Time left, from the pace since this driver began and the run's time budget."""
+        fraction = self._fraction(director)
+        if self._start is None:
+            self._start = fraction
+        gained = fraction - self._start
+        spent = self._clock() - self._began
+        guesses = []
+        if gained > 0 and spent > 2:
+            guesses.append(spent * (1 - fraction) / gained)
+        if self._study.budget.seconds is not None:
+            guesses.append(max(self._study.budget.seconds - director.elapsed, 0.0))
+        return f"about {numbers.duration(min(guesses))} left" if guesses else ""
+
+    def _status(self, director: Director) -> str:
+        pieces = (
+            self._counts(director),
+            self._best_text(director),
+            self._left(director),
+        )
+        return "; ".join(p for p in pieces if p)
+
+    def _bar(self, director: Director) -> Any:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        fraction = self._fraction(director)
+        top = Table.grid(padding=(0, 1), expand=True)
+        top.add_column(no_wrap=True)
+        top.add_column(ratio=1)
+        top.add_column(no_wrap=True)
+        top.add_row(
+            Text(self._study.name, style="bold"),
+            ProgressBar(total=1.0, completed=fraction),
+            Text(f"{fraction:4.0%}  {self._left(director)}"),
+        )
+        return Group(
+            top,
+            Text(self._counts(director), no_wrap=True, overflow="ellipsis"),
+            Text(self._best_text(director), no_wrap=True, overflow="ellipsis"),
+        )

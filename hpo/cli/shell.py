@@ -1,0 +1,150 @@
+"""How every command talks: data to stdout, everything else to stderr, errors with a hint."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from models.errors import UserError
+
+UsageError, ClickException = typer.BadParameter.__mro__[1:3]  # typer has no public name
+INTERRUPTED = 130  # as shells report SIGINT
+
+
+class Format(StrEnum):
+    """How a list is printed."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+    markdown = "markdown"
+
+
+class ListFormat(StrEnum):
+    """How `hpo list` prints."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
+class State:
+    """What holds for the whole command line.
+
+    Attributes:
+        debug: Whether a mistake is shown with its traceback.
+    """
+
+    debug: bool = False
+
+
+def out(text: str) -> None:
+    """Print data to stdout, unstyled."""
+    typer.echo(text.rstrip("\n"))
+
+
+def say(text: str) -> None:
+    """Print a remark to stderr."""
+    typer.echo(text, err=True)
+
+
+def hint(text: str) -> None:
+    """Print what to do next, to stderr, on a line of its own."""
+    say(f"{_styled('hint', typer.colors.CYAN)}: {text}")
+
+
+def complain(error: BaseException) -> None:
+    """Print an error (with its hint, and under `--debug` its traceback) to stderr."""
+    if State.debug:
+        say("".join(traceback.format_exception(error)).rstrip())
+    message = error.message if isinstance(error, UserError) else str(error)
+    say(f"{_styled('error', typer.colors.RED)}: {message}")
+    if isinstance(error, UserError) and error.hint:
+        hint(error.hint)
+
+
+def _styled(text: str, color: str) -> str:
+    colored = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    return typer.style(text, fg=color, bold=True) if colored else text
+
+
+def exit_status(error: BaseException) -> int:
+    """The exit status that an error asks for; 1 unless it says otherwise."""
+    return int(getattr(error, "exit_status", 1))
+
+
+@contextlib.contextmanager
+def guarded() -> Iterator[None]:
+    """Turn mistakes into messages and exit statuses; only bugs keep their traceback."""
+    try:
+        yield
+    except UserError as error:
+        complain(error)
+        raise typer.Exit(exit_status(error)) from None
+    except BrokenPipeError:  # the reader (`head`, `less`) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
+    except OSError as error:
+        complain(error)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        say("interrupted")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Run a command under `guarded`."""
+
+    @functools.wraps(function)
+    def wrapped(*arguments: Any, **options: Any) -> None:
+        with guarded():
+            function(*arguments, **options)
+
+    return wrapped
+
+
+def width() -> int:
+    """Columns to print for: the terminal's, `COLUMNS`, or 80."""
+    import shutil
+
+    return max(shutil.get_terminal_size((80, 24)).columns, 40)
+
+
+def show_text(text: Any) -> None:
+    """Print a `rich` text to stdout, coloured only on a terminal that wants it."""
+    from rich.console import Console
+
+    console = Console(width=max(width(), 40), highlight=False, soft_wrap=True)
+    if console.is_terminal and not console.no_color:
+        console.print(text)
+    else:
+        out(text.plain)
+
+
+def find_run(results: Path, run: str) -> Path:
+    """The folder of a run: a folder, a study's name (its newest run), or ``latest``."""
+    from hpo.ledger.folder import RunFolder
+
+    return RunFolder.find(results, run).path
+
+
+def columns(rows: Sequence[Mapping[str, Any]], heads: Sequence[str]) -> str:
+    """Rows as left-aligned columns; the last one is cut at the terminal's width."""
+    cells = [[str("" if r.get(h) is None else r[h]) for h in heads] for r in rows]
+    widths = [
+        max(len(line[i]) for line in [list(heads), *cells]) for i in range(len(heads))
+    ]
+    lines = []
+    for line in [list(heads), *cells]:
+        text = "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()
+        lines.append(text if len(text) <= width() else text[: width() - 1] + "…")
+    return "\n".join(lines)

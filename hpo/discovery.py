@@ -1,0 +1,390 @@
+"""Families, spaces, studies and datasets found by name: a file in its folder registers it.
+
+This is the only module of the harness that knows the packages `models`, `search_spaces` and
+`studies` by name. Listing reads docstrings and constants from the source text, so nothing
+heavy is imported; spaces and studies are imported only when one of them is used.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import importlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from hpo.errors import ForeignFailure, StudyError
+from hpo.study import Study
+from models.errors import UserError, near_matches
+from search_spaces.space import Space, SpaceError
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Found:
+    """One file that registers something.
+
+    Attributes:
+        name: The file's stem.
+        path: The file.
+        description: First line of its docstring.
+    """
+
+    name: str
+    path: Path
+    description: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FoundFamily(Found):
+    """One model family of this project.
+
+    Attributes:
+        create: ``module:function`` that makes its learner.
+        closed_form: Whether it is solved rather than trained: one trial, one epoch.
+        space: Whether a default space of the same name exists.
+    """
+
+    create: str
+    closed_form: bool
+    space: bool
+
+
+def families() -> tuple[FoundFamily, ...]:
+    """Every family: a module of `models` that defines `create`, in alphabetical order."""
+    with_space = {f.name for f in spaces()}
+    out = []
+    for path in _modules("models"):
+        tree = _readable(path)
+        if not any(
+            isinstance(n, ast.FunctionDef) and n.name == "create" for n in tree.body
+        ):
+            continue
+        out.append(
+            FoundFamily(
+                name=path.stem,
+                path=path,
+                description=_headline(tree),
+                create=f"models.{path.stem}:create",
+                closed_form=bool(_constant(tree, "CLOSED_FORM")),
+                space=path.stem in with_space,
+            )
+        )
+    return tuple(out)
+
+
+def family(name: str) -> FoundFamily:
+    """The family of that name.
+
+    Raises:
+        StudyError: There is none (near matches are listed).
+    """
+    found = {f.name: f for f in families()}
+    if name not in found:
+        raise StudyError(f"unknown family `{name}`", hint=near_matches(name, found))
+    return found[name]
+
+
+def spaces() -> tuple[Found, ...]:
+    """Every default space: a module of `search_spaces` that defines `SPACE`."""
+    return _defining("search_spaces", "SPACE")
+
+
+def space(name: str) -> Space:
+    """The default space of a family.
+
+    Raises:
+        StudyError: There is none, or the file does not define a `Space`.
+    """
+    found = {f.name for f in spaces()}
+    if name not in found:
+        raise StudyError(f"unknown space `{name}`", hint=near_matches(name, found))
+    value = importlib.import_module(f"search_spaces.{name}").SPACE
+    if not isinstance(value, Space):
+        raise StudyError(f"`SPACE` in search_spaces/{name}.py is no Space: {value!r}")
+    return value
+
+
+def studies() -> tuple[Found, ...]:
+    """Every study of this project: a module of `studies` that defines `STUDY`."""
+    return _defining("studies", "STUDY")
+
+
+def study_file(name: str) -> Path:
+    """Where a study is written: a name in `studies/`, or a path to a study file.
+
+    Raises:
+        StudyError: Neither is there (near matches are listed).
+    """
+    found = {f.name: f.path for f in studies()}
+    if name in found:
+        return found[name]
+    looks_like_path = name.endswith(".py") or os.sep in name
+    if looks_like_path and Path(name).is_file():
+        return Path(name).resolve()
+    if looks_like_path:
+        raise StudyError(f"there is no study file `{name}`", hint="check the path")
+    raise StudyError(
+        f"unknown study `{name}`",
+        hint=near_matches(name, found) or "give the path of a study file",
+    )
+
+
+def load_study(name: str) -> Study:
+    """Run a study file and return its `STUDY`, resolved.
+
+    Args:
+        name: A name in `studies/` or a path to a study file.
+
+    Raises:
+        StudyError: There is no such study, or it breaks a rule.
+        ForeignFailure: The file raised; the message names the file and the line.
+    """
+    path = study_file(name)
+    value = vars(_execute(path)).get("STUDY")
+    if not isinstance(value, Study):
+        got = "nothing" if value is None else f"a {type(value).__name__}"
+        raise StudyError(
+            f"{_short(path)} must define `STUDY = Study(...)`; it defines {got}"
+        )
+    if not value.description:
+        value = value.replace(description=_headline(_parse(path)))
+    return resolve(value)
+
+
+def resolve(study: Study) -> Study:
+    """Fill in what families say of themselves: closed-form ones get one trial, one epoch."""
+    closed = {f.create for f in families() if f.closed_form}
+    return study.replace(
+        families=tuple(
+            dataclasses.replace(f, trials=f.trials or 1, epochs=f.epochs or 1)
+            if f.reference in closed
+            else f
+            for f in study.families
+        )
+    )
+
+
+def datasets() -> tuple[str, ...]:
+    """Names of every known dataset, simulated and real."""
+    _ours("models")
+    return tuple(importlib.import_module("models.data.catalog").names())
+
+
+def describe_dataset(name: str) -> Any:
+    """What is known of a dataset, as `models.data.catalog` describes it."""
+    _ours("models")
+    return importlib.import_module("models.data.catalog").describe(name)
+
+
+def prepare_data(data: Any, *, root: Path | None = None) -> Any:
+    """Check and hash a study's data (made first where it is simulated).
+
+    Args:
+        data: A dataset's name, a folder, or a mapping with ``name`` or ``path``; None and
+            anything else that a foreign `create` may understand is passed through.
+        root: Folder that holds real datasets by name.
+
+    Returns:
+        A JSON-able reference (path and hash, never arrays).
+
+    Raises:
+        UserError: The data is missing, damaged or unsuitable.
+    """
+    named = isinstance(data, str) or (
+        isinstance(data, Mapping) and ("name" in data or "path" in data)
+    )
+    if not named:
+        return data
+    _ours("models")
+    catalog = importlib.import_module("models.data.catalog")
+    return catalog.prepare(data, root=root).to_json()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What a family's own configuration says to some keys and values.
+
+    Attributes:
+        keys: Every key it knows, or None when its module has no `Config`.
+        error: Why it refuses one of the values; empty when it accepts them.
+        hint: What to do about it.
+    """
+
+    keys: tuple[str, ...] | None
+    error: str = ""
+    hint: str = ""
+
+
+def check_configurations(
+    asked: Sequence[tuple[str, Mapping[str, Any]]],
+) -> tuple[Checked, ...]:
+    """Ask configuration classes which of these keys they know and whether the values fit.
+
+    A child process does it, because families load JAX and the driver must not.
+
+    Args:
+        asked: (``module:function`` of a `create`, dotted keys with values) pairs.
+
+    Raises:
+        ForeignFailure: A family's module cannot be imported.
+    """
+    child = subprocess.run(
+        [sys.executable, "-m", "hpo.discovery"],
+        input=json.dumps([[reference, dict(values)] for reference, values in asked]),
+        capture_output=True,
+        text=True,
+        env={
+            **os.environ,
+            "JAX_PLATFORMS": "cpu",
+            "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path),
+        },
+    )
+    if child.returncode:
+        last = (child.stderr.strip().splitlines() or ["no output"])[-1]
+        raise ForeignFailure(f"the families' configurations cannot be loaded: {last}")
+    return tuple(Checked(**answer) for answer in json.loads(child.stdout))
+
+
+def _check_one(reference: str, values: Mapping[str, Any]) -> Checked:
+    module_name = reference.partition(":")[0]
+    if importlib.util.find_spec(module_name) is None:
+        return Checked(keys=None)
+    kind = vars(importlib.import_module(module_name)).get("Config")
+    if kind is None:
+        return Checked(keys=None)
+    keys = tuple(kind.keys())
+    try:
+        kind.from_flat({k: v for k, v in values.items() if k in keys})
+    except UserError as error:
+        return Checked(keys=keys, error=error.message, hint=error.hint or "")
+    return Checked(keys=keys)
+
+
+def _ours(package: str) -> Path:
+    """The folder of one of our packages.
+
+    Raises:
+        StudyError: Python finds another package of that name first.
+    """
+    spec = importlib.util.find_spec(package)
+    origin = Path(spec.origin).resolve().parent if spec and spec.origin else None
+    if origin != _ROOT / package:
+        raise StudyError(
+            f"Python finds the package `{package}` at {origin or 'no place'}, "
+            f"not at {_ROOT / package}",
+            hint=f"rename the other `{package}`, or start hpo from another folder",
+        )
+    return origin
+
+
+def _modules(package: str) -> list[Path]:
+    return sorted(p for p in _ours(package).glob("*.py") if not p.stem.startswith("_"))
+
+
+def _defining(package: str, constant: str) -> tuple[Found, ...]:
+    parsed = [(path, _readable(path)) for path in _modules(package)]
+    return tuple(
+        Found(name=path.stem, path=path, description=_headline(tree))
+        for path, tree in parsed
+        if _assignment(tree, constant) is not None
+    )
+
+
+@functools.lru_cache(maxsize=128)
+def _parse_text(text: str) -> ast.Module:
+    return ast.parse(text)
+
+
+def _readable(path: Path) -> ast.Module:
+    """The file's syntax tree; one that says so where a draft cannot be parsed.
+
+    A broken draft must not hide its neighbours, and using it by name must name its line.
+    """
+    try:
+        return _parse(path)
+    except ForeignFailure as error:
+        stand_in = "def create(): ...\nSTUDY = SPACE = CLOSED_FORM = None"
+        return ast.parse(f"{error.message!r}\n{stand_in}")
+
+
+def _parse(path: Path) -> ast.Module:
+    try:
+        return _parse_text(path.read_text(encoding="utf-8"))
+    except SyntaxError as error:
+        raise ForeignFailure(
+            f"{_short(path)}, line {error.lineno}: SyntaxError: {error.msg}"
+        ) from error
+
+
+def _headline(tree: ast.Module) -> str:
+    return (ast.get_docstring(tree) or "").partition("\n")[0].strip()
+
+
+def _assignment(tree: ast.Module, name: str) -> ast.expr | None:
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if isinstance(node, ast.AnnAssign) and node.value is not None:
+            targets = [node.target]
+        if any(isinstance(t, ast.Name) and t.id == name for t in targets):
+            assert isinstance(node, (ast.Assign, ast.AnnAssign))
+            return node.value
+    return None
+
+
+def _constant(tree: ast.Module, name: str) -> Any:
+    value = _assignment(tree, name)
+    return value.value if isinstance(value, ast.Constant) else None
+
+
+def _execute(path: Path) -> ModuleType:
+    """Run a study file under a name of its own, turning what it raises into a message."""
+    _parse(path)
+    # A study of the package keeps its importable name, so workers find its functions too.
+    in_package = path.parent == _ours("studies")
+    module_name = f"studies.{path.stem}" if in_package else f"study_file_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = (
+        module  # dataclasses in the file look themselves up there
+    )
+    try:
+        spec.loader.exec_module(module)
+    except (UserError, SpaceError) as error:
+        message = error.message if isinstance(error, UserError) else str(error)
+        hint = error.hint if isinstance(error, UserError) else None
+        raise StudyError(f"{_where(path, error)}: {message}", hint=hint) from error
+    except (Exception, SystemExit) as error:
+        text = f"{type(error).__name__}: {error}"
+        raise ForeignFailure(f"{_where(path, error)}: {text}") from error
+    return module
+
+
+def _where(path: Path, error: BaseException) -> str:
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == str(path)
+    ]
+    return f"{_short(path)}, line {lines[-1]}" if lines else _short(path)
+
+
+def _short(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+if __name__ == "__main__":
+    answers = [_check_one(*pair) for pair in json.load(sys.stdin)]
+    json.dump([dataclasses.asdict(a) for a in answers], sys.stdout)

@@ -1,0 +1,154 @@
+"""One trial in full, as `hpo show` prints it."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+
+from hpo.ledger.folder import RunFolder
+from hpo.report import numbers
+from hpo.report.summary import Row, Summary
+
+_ERROR_LINES = 40
+
+
+def render(summary: Summary, row: Row, *, width: int = 80) -> Text:
+    """Configuration, curve, attempts, states and error text of one trial.
+
+    Args:
+        summary: Its run.
+        row: The trial.
+        width: Columns of the terminal.
+    """
+    lines = [Text(f"trial {row.trial} of {summary.study.name}", style="bold")]
+    lines += _pairs(_facts(summary, row))
+    for title, body in (
+        ("configuration (* searched)", _pairs(_configuration(summary, row))),
+        ("curve", _curve(summary, row, width=width)),
+        ("attempts", _attempts(row)),
+        ("notes", [Text(f"  {note}") for note in _notes(row)]),
+        ("error", _error(summary.folder, row)),
+    ):
+        if body:
+            lines += [Text(), Text(title, style="bold"), *body]
+    return Text("\n").join(lines)
+
+
+def _facts(summary: Summary, row: Row) -> list[tuple[str, str]]:
+    objective = summary.objective
+    scale = numbers.scale_for([row.objective], objective.unit)
+    value = f"{scale.format(row.objective)} {scale.unit}".strip()
+    if row.best_epoch is not None:
+        value += f" at epoch {row.best_epoch}"
+    state = row.why or row.state
+    if row.reason and row.reason not in state:
+        state += f": {row.reason}"
+    return [
+        ("family", row.family),
+        ("state", state),
+        ("rank", str(row.rank or "–")),
+        (objective.metric, value),
+        ("epochs", f"{row.epochs} of {row.epoch_budget}"),
+        (
+            "seconds",
+            f"{numbers.seconds(row.seconds)} training and validation, "
+            f"{numbers.seconds(row.compile_seconds)} compiling",
+        ),
+        ("parameters", numbers.count(row.parameters)),
+        ("seed", str(row.seed)),
+        ("folder", str(RunFolder(summary.folder).trial(row.trial))),
+    ]
+
+
+def _configuration(summary: Summary, row: Row) -> list[tuple[str, str]]:
+    """Every key: as the learner resolved it where it did, else what the space gives."""
+    searched = set(row.params)
+    values = _resolved(RunFolder(summary.folder).config_file(row.trial))
+    if not values:
+        space = summary.study.family(row.family).space
+        values = {**summary.study.settings, **space.complete(row.params)}
+    return [
+        (f"{'*' if key in searched else ' '} {key}", _plain(value))
+        for key, value in values.items()
+    ]
+
+
+def _resolved(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))["config"]
+    except (OSError, ValueError, KeyError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _curve(summary: Summary, row: Row, *, width: int) -> list[Text]:
+    if not row.curve:
+        return []
+    told = []
+    for name, unit, values in (
+        (
+            summary.objective.metric,
+            summary.objective.unit,
+            [p.value for p in row.curve],
+        ),
+        ("loss", "", [p.loss for p in row.curve]),
+    ):
+        finite = [v for v in values if math.isfinite(v)]
+        if finite or name != "loss":
+            scale = numbers.scale_for(finite, unit)
+            label = f"{name} [{scale.unit}]" if scale.unit else name
+            ends = scale.format(values[0]), scale.format(values[-1])
+            told.append((label, ends[0], values, ends[1]))
+    labels, firsts, _, lasts = (
+        [len(x) for x in column] for column in zip(*told, strict=True)
+    )
+    room = width - max(labels) - max(firsts) - max(lasts) - 6
+    return [
+        Text(
+            f"  {label.ljust(max(labels))}  {first.rjust(max(firsts))} "
+            f"{numbers.sparkline(values, width=max(min(room, 100), 10))} {last}"
+        )
+        for label, first, values, last in told
+    ]
+
+
+def _attempts(row: Row) -> list[Text]:
+    lines = []
+    for a in row.attempts:
+        start = f"from epoch {a.epoch}" if a.epoch else "from the start"
+        end = a.end or "running"
+        lines.append(Text(f"  {a.number}  {a.why:<6}  {start}, {end}"))
+    return lines
+
+
+def _notes(row: Row) -> list[str]:
+    repeated = [
+        f"epoch {epoch} gave other numbers when it was trained again; the first stand"
+        for epoch in row.nondeterminism
+    ]
+    return [*row.notes, *repeated]
+
+
+def _error(folder: Path, row: Row) -> list[Text]:
+    path = RunFolder(folder).error_file(row.trial)
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace").rstrip()
+    except OSError:
+        return []
+    lines = text.splitlines()
+    cut = len(lines) - _ERROR_LINES
+    head = [f"… {cut} more lines in {path}"] if cut > 0 else []
+    return [Text(f"  {line}") for line in [*head, *lines[-_ERROR_LINES:]]]
+
+
+def _pairs(pairs: list[tuple[str, str]]) -> list[Text]:
+    longest = max((len(name) for name, _ in pairs), default=0)
+    return [Text(f"  {name.ljust(longest)}  {value}") for name, value in pairs]

@@ -1,0 +1,148 @@
+"""A `Summary` as JSON, CSV and Markdown: data for programs and for papers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hpo.report import numbers
+from hpo.report.summary import Row, Summary
+
+
+def records(summary: Summary) -> list[dict[str, Any]]:
+    """One JSON-able object per trial, in the summary's order; strict JSON.
+
+    `objective` is in the objective's plain unit. `rank` and `objective` are None where
+    there is none.
+    """
+    return [_record(summary, row) for row in summary.rows]
+
+
+def _record(summary: Summary, row: Row) -> dict[str, Any]:
+    return {
+        "rank": row.rank,
+        "trial": row.trial,
+        "family": row.family,
+        "state": row.state,
+        "objective": row.objective,
+        "metric": summary.objective.metric,
+        "unit": summary.objective.unit,
+        "best_epoch": row.best_epoch,
+        "epochs": row.epochs,
+        "epoch_budget": row.epoch_budget,
+        "seconds": round(row.seconds, 3),
+        "compile_seconds": round(row.compile_seconds, 3),
+        "parameters": row.parameters,
+        "seed": row.seed,
+        "attempts": len(row.attempts),
+        "ended_by": row.ended_by,
+        "params": dict(row.params),
+    }
+
+
+def to_json(summary: Summary) -> str:
+    """The trials as a JSON list of objects."""
+    return json_text(records(summary))
+
+
+def json_text(value: Any) -> str:
+    """Strict, indented JSON with a final newline; NaN and infinities become null."""
+    return json.dumps(_strict(value), indent=2, allow_nan=False, default=str) + "\n"
+
+
+def inline_json(value: Any) -> str:
+    """Strict JSON on one line."""
+    return json.dumps(_strict(value), allow_nan=False, default=str)
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _strict(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def to_csv(summary: Summary) -> str:
+    """The trials as CSV: the JSON's fields, then one column per hyperparameter."""
+    keys = sorted({k for row in summary.rows for k in row.params})
+    flat = [
+        {
+            **{k: v for k, v in record.items() if k != "params"},
+            **{f"params.{k}": record["params"].get(k) for k in keys},
+        }
+        for record in records(summary)
+    ]
+    heads = [k for k in _HEADS if k != "params"] + [f"params.{k}" for k in keys]
+    return csv_text(flat, heads)
+
+
+_HEADS = (
+    *("rank", "trial", "family", "state", "objective", "metric", "unit", "best_epoch"),
+    *("epochs", "epoch_budget", "seconds", "compile_seconds", "parameters", "seed"),
+    *("attempts", "ended_by", "params"),
+)
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]], heads: Sequence[str]) -> str:
+    """Rows as CSV with a head; missing values are empty."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, heads, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+def to_markdown(summary: Summary) -> str:
+    """The ranked table in GitHub's Markdown."""
+    objective = summary.objective
+    scale = numbers.scale_for([r.objective for r in summary.rows], objective.unit)
+    short = numbers.short_names(k for r in summary.rows for k in r.params)
+    unit = f" [{scale.unit}]" if scale.unit else ""
+    heads = [
+        *("rank", "trial", "family", f"{objective.metric}{unit}", "state", "epochs"),
+        *("seconds", "parameters", "hyperparameters"),
+    ]
+    rows = [
+        [
+            str(row.rank or "–"),
+            str(row.trial),
+            row.family,
+            scale.format(row.objective),
+            row.why or row.state,
+            f"{row.epochs}/{row.epoch_budget}",
+            numbers.seconds(row.seconds),
+            numbers.count(row.parameters),
+            ", ".join(f"{short[k]}={numbers.short(v)}" for k, v in row.params.items()),
+        ]
+        for row in summary.rows
+    ]
+    right = {0, 1, 3, 5, 6, 7}
+    return markdown_table(heads, rows, right=right)
+
+
+def markdown_table(
+    heads: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: set[int] = frozenset(),
+) -> str:
+    """A Markdown table.
+
+    Args:
+        heads: The columns' names.
+        rows: Cells, as many as heads.
+        right: Positions of the columns aligned to the right.
+    """
+    marks = ["---:" if i in right else "---" for i in range(len(heads))]
+    lines = [heads, marks, *rows]
+    clean = [
+        [cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines
+    ]
+    return "".join("| " + " | ".join(line) + " |\n" for line in clean)

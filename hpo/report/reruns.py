@@ -1,0 +1,96 @@
+"""Re-runs as the terminal shows them, and as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from hpo.report import numbers
+from hpo.report.verdicts import Exact, Fresh, Interval
+
+
+def exact_record(result: Exact) -> dict[str, Any]:
+    """A JSON-able object with at least ``equal, epochs, max_difference``."""
+    return dataclasses.asdict(result)
+
+
+def fresh_record(result: Fresh) -> dict[str, Any]:
+    """A JSON-able object: the seeds' values, means, 95 % intervals, optimism."""
+    return dataclasses.asdict(result)
+
+
+def exact_text(result: Exact) -> str:
+    """An exact re-run in a few lines."""
+    lines = [f"trial {result.trial}, trained again with its recorded seed"]
+    if result.equal:
+        lines.append(f"  equal: every number of {result.epochs} epochs is the same")
+    else:
+        lines.append(f"  not equal, over {result.epochs} epochs")
+        if result.first_difference:
+            lines.append(f"  first difference: {result.first_difference}")
+        lines.append(f"  largest difference: {result.max_difference:.3g}")
+    if result.error:
+        lines.append(f"  the repetition failed: {result.error}")
+    lines += [f"  changed since the launch: {text}" for text in result.changed]
+    return "\n".join([*lines, f"  stored in {result.folder}"])
+
+
+def fresh_text(result: Fresh) -> str:
+    """Fresh seeds of one trial: a line each, then means, intervals and the optimism."""
+    values = [r.objective for r in result.runs]
+    tests = [(r.test or {}).get(result.metric) for r in result.runs]
+    scale = numbers.scale_for([*values, *tests, result.search], result.unit)
+    unit = f" [{scale.unit}]" if scale.unit else ""
+    rank = f" (rank {result.rank})" if result.rank else ""
+    lines = [
+        f"trial {result.trial}{rank}, {result.family}: {len(result.runs)} fresh seeds, "
+        f"{result.metric}{unit}",
+        "",
+        f"{'seed':>12}  {'validation':>10}  {'test':>10}  {'best epoch':>10}  {'seconds':>8}",
+    ]
+    for run, test in zip(result.runs, tests, strict=True):
+        best = "–" if run.best_epoch is None else f"{run.best_epoch}/{run.epochs}"
+        end = run.error or (f"ended by {run.ended_by}" if run.ended_by else "")
+        lines.append(
+            f"{run.seed:>12}  {scale.format(run.objective):>10}  {scale.format(test):>10}  "
+            f"{best:>10}  {numbers.seconds(run.seconds):>8}"
+            + (f"  {end}" if end else "")
+        )
+    lines += ["", *_means(result, scale)]
+    lines += [f"changed since the launch: {text}" for text in result.changed]
+    return "\n".join([*lines, f"stored in {result.folder}"])
+
+
+def _means(result: Fresh, scale: numbers.Scale) -> list[str]:
+    lines = [
+        f"{'test':<12}{_interval(result.test, scale)}",
+        f"{'validation':<12}{_interval(result.valid, scale)}",
+    ]
+    if result.search is None:
+        return lines
+    lines.append(f"{'search':<12}{_with_unit(result.search, scale)}")
+    if result.optimism is not None:
+        share = result.optimism / abs(result.search) if result.search else 0.0
+        lines.append(
+            f"{'optimism':<12}{_with_unit(result.optimism, scale)} ({share:+.1%}): "
+            + (
+                "the search promised more than fresh seeds keep"
+                if result.optimism > 0
+                else "fresh seeds keep what the search promised"
+            )
+        )
+    return lines
+
+
+def _interval(interval: Interval | None, scale: numbers.Scale) -> str:
+    if interval is None:
+        return "–"
+    mean = f"mean {_with_unit(interval.mean, scale)}"
+    if interval.low is None:
+        return f"{mean} (one value gives no interval)"
+    low, high = scale.format(interval.low), scale.format(interval.high)
+    return f"{mean}, 95 % interval {low} … {high}"
+
+
+def _with_unit(value: float, scale: numbers.Scale) -> str:
+    return f"{scale.format(value)} {scale.unit}".strip()

@@ -1,0 +1,213 @@
+"""A `Summary` as the terminal shows it: aligned columns, hyperparameters below or beside.
+
+Made of `rich.text.Text`, so one rendering serves colour, no colour and plain strings; nothing
+is said by colour alone.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.text import Text
+
+from hpo.ledger.events import RANKED
+from hpo.report import numbers
+from hpo.report.summary import Row, Summary
+
+_STYLES = {
+    "completed": "green",
+    "converged": "green",
+    "running": "cyan",
+    "failed": "red",
+    "diverged": "red",
+}
+_GAP = "  "
+_BESIDE = 56  # narrowest column of hyperparameters worth having beside the numbers
+
+
+@dataclass(frozen=True)
+class _Column:
+    head: str
+    cells: tuple[str, ...]
+    right: bool = True
+
+    @property
+    def width(self) -> int:
+        return max(len(self.head), *(len(c) for c in self.cells), 1)
+
+    def fit(self, text: str) -> str:
+        return text.rjust(self.width) if self.right else text.ljust(self.width)
+
+
+def render(summary: Summary, *, width: int = 80, whole: Summary | None = None) -> Text:
+    """The head of a run and its ranked table.
+
+    Args:
+        summary: The rows to print.
+        width: Columns of the terminal.
+        whole: The run that the head describes, where `summary` is a selection of it.
+    """
+    top = head(whole or summary, width=width)
+    lines = [*top, Text(), *table(summary, width=width)]
+    for note in summary.notes:
+        lines.extend(_wrapped(f"note: {note}", width=width, indent="  "))
+    return Text("\n").join(lines)
+
+
+def head(summary: Summary, *, width: int = 80) -> list[Text]:
+    """Name, place, state and objective of a run, in a few lines."""
+    objective = summary.objective
+    good = "smaller" if objective.direction == "minimize" else "larger"
+    counts = summary.counts()
+    done = sum(
+        n for s, n in counts.items() if s not in ("running", "paused", "pending")
+    )
+    states = ", ".join(f"{n} {state}" for state, n in counts.items()) or "none yet"
+    first = f"{done} of {summary.planned} trials ended ({states})"
+    lines = [Text(summary.study.name, style="bold")]
+    for text in (
+        f"{first} in {numbers.duration(summary.elapsed)}",
+        f"ranked by {objective.metric}, {good} is better",
+        f"{summary.folder}",
+    ):
+        lines.extend(_wrapped(text, width=width, indent="", style=""))
+    return lines
+
+
+def table(summary: Summary, *, width: int = 80) -> list[Text]:
+    """The rows of a summary as lines no wider than `width` (columns are never cut)."""
+    rows = summary.rows
+    if not rows:
+        return [Text("no trials")]
+    columns = _columns(summary, reasons=True)
+    if _total(columns) > width:
+        columns = _columns(summary, reasons=False)
+    while _total(columns) > width and len(columns) > 5:
+        columns.pop()
+    beside = width - _total(columns) - len(_GAP)
+    short = numbers.short_names(k for row in rows for k in row.params)
+    has_params = any(row.params for row in rows)
+    first = _GAP.join(c.fit(c.head) for c in columns)
+    if has_params and beside >= _BESIDE:
+        first += f"{_GAP}hyperparameters"
+    lines = [Text(first.rstrip(), style="bold")]
+    lines.append(Text("─" * min(width, max(len(first), _total(columns)))))
+    inline_reason = any("(" in c for c in columns[4].cells)
+    for i, row in enumerate(rows):
+        if i and row.rank is None and rows[i - 1].rank is not None:
+            lines.append(Text())
+        main = _main_line(columns, i, row)
+        remarks = _remarks(row, reason=not inline_reason)
+        detail = _details(row, short)
+        if beside >= _BESIDE:
+            lines.extend(_beside(main, detail, remarks, width, _total(columns)))
+        else:
+            lines.append(main)
+            indent = " " * (columns[0].width + columns[1].width + 2 * len(_GAP))
+            for text in (*remarks, detail):
+                if text:
+                    lines.extend(_wrapped(text, width=width, indent=indent))
+    return lines
+
+
+def _columns(summary: Summary, *, reasons: bool) -> list[_Column]:
+    rows, objective = summary.rows, summary.objective
+    scale = numbers.scale_for([r.objective for r in rows if r.rank], objective.unit)
+    if not any(r.rank for r in rows):
+        scale = numbers.scale_for([r.objective for r in rows], objective.unit)
+    unit = f" [{scale.unit}]" if scale.unit else ""
+
+    def column(head: str, cells: Sequence[str], *, right: bool = True) -> _Column:
+        return _Column(head, tuple(cells), right)
+
+    return [
+        column("rank", [str(r.rank or "–") for r in rows]),
+        column("trial", [str(r.trial) for r in rows]),
+        column("family", [r.family for r in rows], right=False),
+        column(f"{objective.metric}{unit}", [scale.format(r.objective) for r in rows]),
+        column("state", [_state(r, reasons=reasons) for r in rows], right=False),
+        column("epochs", [f"{r.epochs}/{r.epoch_budget}" for r in rows]),
+        column("seconds", [numbers.seconds(r.seconds) for r in rows]),
+        column("parameters", [numbers.count(r.parameters) for r in rows]),
+    ]
+
+
+def _total(columns: Sequence[_Column]) -> int:
+    return sum(c.width for c in columns) + len(_GAP) * (len(columns) - 1)
+
+
+def _is_short(row: Row) -> bool:
+    return 0 < len(row.ended_by) <= 12 and row.state not in (*RANKED, "running")
+
+
+def _state(row: Row, *, reasons: bool) -> str:
+    return f"{row.state} ({row.ended_by})" if reasons and _is_short(row) else row.state
+
+
+def _remarks(row: Row, *, reason: bool) -> list[str]:
+    """What the columns do not say: a long reason, retries, notes."""
+    out = []
+    valueless = row.state in RANKED and row.objective is None
+    untold = row.why and row.ended_by and (reason or not _is_short(row))
+    if valueless or untold:
+        out.append(row.why)
+    if len(row.attempts) > 1:
+        out.append(f"{len(row.attempts)} attempts")
+    if row.nondeterminism:
+        epochs = ", ".join(map(str, row.nondeterminism[:3]))
+        out.append(f"other numbers when trained again (epoch {epochs})")
+    return [*out, *row.notes]
+
+
+def _details(row: Row, short: Mapping[str, str]) -> str:
+    return "  ".join(
+        f"{short[k]}={numbers.short(v)}".replace(" ", "\u00a0")
+        for k, v in row.params.items()
+    )
+
+
+def _main_line(columns: Sequence[_Column], index: int, row: Row) -> Text:
+    line = Text()
+    for position, column in enumerate(columns):
+        style = ""
+        if column.head == "state":
+            style = _STYLES.get(row.state, "")
+        elif row.rank == 1 and position < 4:
+            style = "bold"
+        last = position == len(columns) - 1
+        line.append(column.fit(column.cells[index]), style=style)
+        line.append("" if last else _GAP)
+    return line
+
+
+def _beside(
+    main: Text, detail: str, remarks: Sequence[str], width: int, used: int
+) -> list[Text]:
+    room = width - used - len(_GAP)
+    texts = [t for text in (*remarks, detail) for t in _fold(text, room)] or [""]
+    lines = []
+    for i, text in enumerate(texts):
+        line = main.copy() if i == 0 else Text(" " * used)
+        line.append(_GAP)
+        line.append(text, style="dim")
+        line.rstrip()
+        lines.append(line)
+    return lines
+
+
+def _wrapped(text: str, *, width: int, indent: str, style: str = "dim") -> list[Text]:
+    folded = _fold(text, max(width - len(indent), 20))
+    return [Text(f"{indent}{line}", style=style) for line in folded]
+
+
+def _fold(text: str, width: int) -> list[str]:
+    lines = textwrap.wrap(
+        text,
+        width,
+        break_on_hyphens=False,
+        drop_whitespace=True,
+        replace_whitespace=True,
+    )
+    return [line.replace("\u00a0", " ").rstrip() for line in lines]

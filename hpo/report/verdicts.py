@@ -1,0 +1,187 @@
+"""What re-runs say of a trial, as frozen data: equal or not, and how sure a value is."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from hpo.ledger.events import Event
+from models.training.protocol import Epoch
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exact:
+    """Whether a trial gave the same numbers again.
+
+    Attributes:
+        trial: The trial.
+        equal: Whether every number of every recorded epoch came out equal.
+        epochs: How many epochs were compared.
+        max_difference: Largest absolute difference; NaN where one side has no number.
+        first_difference: Where it began, in words; empty when equal.
+        changed: What of code and machine is not as it was at the launch.
+        error: Why the repetition failed; empty when it did not.
+        folder: Where it is stored.
+    """
+
+    trial: int
+    equal: bool
+    epochs: int
+    max_difference: float
+    first_difference: str = ""
+    changed: tuple[str, ...] = ()
+    error: str = ""
+    folder: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A mean with its confidence interval by Student's t distribution.
+
+    Attributes:
+        mean: The mean.
+        low: Lower end; None with fewer than two values.
+        high: Upper end; None with fewer than two values.
+        deviation: Standard deviation of the values (n - 1); None with fewer than two.
+        count: How many values.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    deviation: float | None
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seeded:
+    """One training with a fresh seed.
+
+    Attributes:
+        seed: The seed.
+        objective: The objective at its best epoch over the validation part; None without.
+        best_epoch: That epoch.
+        epochs: How many were trained.
+        seconds: Training and validation, without compiling.
+        test: Metrics over the test part; None where they could not be had.
+        ended_by: The rule that ended it early.
+        error: Why it failed; empty when it did not.
+    """
+
+    seed: int
+    objective: float | None
+    best_epoch: int | None
+    epochs: int
+    seconds: float
+    test: Mapping[str, float] | None
+    ended_by: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fresh:
+    """What fresh seeds say of a trial's configuration.
+
+    Attributes:
+        trial: The trial.
+        rank: Its rank in the search.
+        family: Its family.
+        metric: The objective's metric.
+        unit: Its unit.
+        search: The value that the search found.
+        runs: One training for each seed.
+        valid: Mean over the validation part; None when nothing succeeded.
+        test: Mean over the test part; None where it was not evaluated.
+        optimism: Validation mean less search value, turned so that a positive number means
+            the search promised too much.
+        changed: What of code and machine is not as it was at the launch.
+        folder: Where it is stored.
+    """
+
+    trial: int
+    rank: int | None
+    family: str
+    metric: str
+    unit: str
+    search: float | None
+    runs: tuple[Seeded, ...]
+    valid: Interval | None
+    test: Interval | None
+    optimism: float | None
+    changed: tuple[str, ...] = ()
+    folder: str = ""
+
+
+def interval(values: Sequence[float]) -> Interval | None:
+    """Mean and 95 % interval of the finite values; None when there are none."""
+    finite = [v for v in values if math.isfinite(v)]
+    if not finite:
+        return None
+    mean, n = statistics.fmean(finite), len(finite)
+    if n < 2:
+        return Interval(mean=mean, low=None, high=None, deviation=None, count=n)
+    from scipy.stats import t
+
+    deviation = statistics.stdev(finite)
+    half = float(t.ppf(0.5 + CONFIDENCE / 2, n - 1)) * deviation / math.sqrt(n)
+    return Interval(
+        mean=mean, low=mean - half, high=mean + half, deviation=deviation, count=n
+    )
+
+
+def compare(
+    trial: int,
+    recorded: Mapping[int, Event],
+    found: Iterable[Epoch],
+    *,
+    error: str = "",
+) -> Exact:
+    """Hold a repetition against the ledger, number by number.
+
+    Args:
+        trial: The trial.
+        recorded: Its epoch events by epoch.
+        found: The repetition's epochs.
+        error: Why the repetition failed; empty when it did not.
+    """
+    again = {e.number: e for e in found}
+    worst, first, compared = 0.0, "", 0
+    for number in sorted(recorded):
+        event = recorded[number]
+        if number not in again:
+            first = first or f"epoch {number} was not reached"
+            continue
+        compared += 1
+        for part in ("train", "valid"):
+            old, new = event.data[part], getattr(again[number], part)
+            for name in sorted({*old, *new}):
+                gap = _gap(old.get(name), new.get(name))
+                if gap == 0:
+                    continue
+                worst = math.nan if math.isnan(gap) else max(worst, gap)
+                first = first or (
+                    f"epoch {number}, {part} {name}: {old.get(name)!r} then, "
+                    f"{new.get(name)!r} now"
+                )
+    return Exact(
+        trial=trial,
+        equal=not first and not error,
+        epochs=compared,
+        max_difference=worst,
+        first_difference=first,
+        error=error,
+    )
+
+
+def _gap(old: float | None, new: float | None) -> float:
+    """Absolute difference; 0 for equal (NaN equals NaN), NaN where there is no measure."""
+    if old is None or new is None:
+        return math.nan
+    if old == new or (math.isnan(old) and math.isnan(new)):
+        return 0.0
+    gap = abs(old - new)
+    return gap if math.isfinite(gap) else math.nan

@@ -1,0 +1,274 @@
+"""A finished trial trained again: with its own seed (must reproduce) or with fresh ones.
+
+Both happen in fresh child processes and are stored under the run's ``reruns/``. The test part
+is read here and nowhere else, after the ledger says so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hpo import seeds
+from hpo.errors import RunError
+from hpo.ledger.events import Event
+from hpo.ledger.folder import RunFolder
+from hpo.ledger.log import Ledger
+from hpo.ledger.provenance import provenance
+from hpo.report.summary import Row, Summary, load_summary
+from hpo.report.verdicts import Exact, Fresh, Seeded, compare, interval
+from hpo.run import recall
+from hpo.run.assignment import Assignment
+from hpo.run.environment import cores, worker_environment
+from hpo.run.plan import plan
+from hpo.run.repeat import Job, Repeated, repeat
+from hpo.run.ship import Create
+from hpo.run.sources import Sources, creates_of
+from models.training.protocol import Epoch
+
+Tell = Callable[[str, Epoch], None]
+
+
+class Reruns:
+    """Re-runs of one run's trials; `opened` makes it.
+
+    Attributes:
+        summary: The run.
+        changed: What of code and machine is not as it was at the launch.
+    """
+
+    def __init__(
+        self, *, summary: Summary, ledger: Ledger, data: Any, creates: Mapping[str, str | bytes],
+        changed: tuple[str, ...],
+    ) -> None:  # fmt: skip
+        self.summary = summary
+        self.changed = changed
+        self._folder = RunFolder(summary.folder)
+        self._ledger = ledger
+        self._data = data
+        self._creates = creates
+
+    def exact(self, row: Row, *, tell: Tell = lambda name, epoch: None) -> Exact:
+        """Repeat a trial with its recorded seed and compare every epoch's numbers.
+
+        Args:
+            row: The trial.
+            tell: Is called with a name and each epoch.
+
+        Raises:
+            RunError: The trial has no epoch to compare with.
+        """
+        recorded = self._recorded(row.trial)
+        if not recorded:
+            raise RunError(
+                f"trial {row.trial} has no epoch to repeat ({row.why or row.state})"
+            )
+        place = self._place(f"exact-{row.trial:04d}")
+        job = self._job(row, seed=row.seed, folder=place)
+        job = replace(job, epochs=max(recorded), rules=())
+        name = f"trial {row.trial}"
+        found = self._repeat([job], [name], tell)[0]
+        result = replace(
+            compare(row.trial, recorded, found.epochs, error=found.error),
+            changed=self.changed,
+            folder=str(place),
+        )
+        self._store(place, result, kind="exact", trial=row.trial, equal=result.equal)
+        return result
+
+    def fresh(
+        self,
+        row: Row,
+        *,
+        count: int,
+        tell: Tell = lambda name, epoch: None,
+    ) -> Fresh:
+        """Train a configuration with fresh seeds and evaluate the test part.
+
+        Args:
+            row: The trial.
+            count: How many seeds.
+            tell: Is called with a name and each epoch.
+        """
+        place = self._place(f"seeds-{row.trial:04d}")
+        chosen = self._seeds(row.family, count)
+        jobs = [
+            replace(self._job(row, seed=s, folder=place / f"seed-{i}"), test=True)
+            for i, s in enumerate(chosen, 1)
+        ]
+        purpose = f"rerun of trial {row.trial} with {count} fresh seeds"
+        self._append("test_read", row.trial, purpose=purpose)
+        names = [f"trial {row.trial}, seed {i} of {count}" for i in range(1, count + 1)]
+        found = self._repeat(jobs, names, tell)
+        runs = tuple(self._seeded(s, f) for s, f in zip(chosen, found, strict=True))
+        result = replace(self._fresh(row, runs), folder=str(place))
+        self._store(
+            place,
+            result,
+            kind="seeds",
+            trial=row.trial,
+            seeds=chosen,
+            values=[r.objective for r in runs],
+            tests=[r.test for r in runs],
+        )
+        return result
+
+    def _fresh(self, row: Row, runs: tuple[Seeded, ...]) -> Fresh:
+        objective = self.summary.objective
+        good = [r for r in runs if not r.error]
+        valid = interval([r.objective for r in good if r.objective is not None])
+        tests = [
+            r.test[objective.metric]
+            for r in good
+            if r.test and objective.metric in r.test
+        ]
+        optimism = None
+        if valid is not None and row.objective is not None:
+            sign = 1 if objective.direction == "minimize" else -1
+            optimism = sign * (valid.mean - row.objective)
+        return Fresh(
+            trial=row.trial,
+            rank=row.rank,
+            family=row.family,
+            metric=objective.metric,
+            unit=objective.unit,
+            search=row.objective,
+            runs=runs,
+            valid=valid,
+            test=interval(tests),
+            optimism=optimism,
+            changed=self.changed,
+        )
+
+    def _seeded(self, seed: int, found: Repeated) -> Seeded:
+        objective = self.summary.objective
+        values = {
+            e.number: e.valid.get(objective.metric, math.nan) for e in found.epochs
+        }
+        finite = {n: v for n, v in values.items() if math.isfinite(v)}
+        best = min(finite, key=lambda n: objective.rank_key(finite[n]), default=None)
+        return Seeded(
+            seed=seed,
+            objective=None if best is None else finite[best],
+            best_epoch=best,
+            epochs=len(found.epochs),
+            seconds=sum(e.seconds for e in found.epochs),
+            test=found.test,
+            ended_by=found.ended_by,
+            error=found.error,
+        )
+
+    def _seeds(self, family: str, count: int) -> list[int]:
+        """Seeds that no trial of the search had; the same ones each time."""
+        taken = {row.seed for row in self.summary.rows}
+        stream = (
+            seeds.derive(self.summary.study.seed, family, "rerun", i)
+            for i in range(count + len(taken))
+        )
+        fresh = list(dict.fromkeys(s for s in stream if s not in taken))
+        return fresh[:count]
+
+    def _recorded(self, trial: int) -> dict[int, Event]:
+        out: dict[int, Event] = {}
+        for event in self._ledger.events:
+            if event.event == "epoch" and event.trial == trial:
+                out.setdefault(event.data["epoch"], event)
+        return out
+
+    def _job(self, row: Row, *, seed: int, folder: Path) -> Job:
+        study = self.summary.study
+        gpu = study.resources.gpus_per_trial > 0
+        assignment = Assignment(
+            trial=row.trial,
+            attempt=1,
+            family=row.family,
+            create=self._creates[row.family],
+            config=study.family(row.family).space.complete(row.params),
+            settings=dict(study.settings),
+            data=self._data,
+            seed=seed,
+            epochs=row.epoch_budget,
+            folder=folder.absolute(),
+            checkpoint_seconds=math.inf,  # nothing here is ever resumed
+            device="gpu" if gpu else "cpu",
+        )
+        return Job(
+            assignment=assignment,
+            epochs=row.epoch_budget,
+            rules=study.stopping,
+            objective=study.objectives[0],
+        )
+
+    def _repeat(self, jobs: list[Job], names: list[str], tell: Tell) -> list[Repeated]:
+        resources = self.summary.study.resources
+        share = resources.gpus_per_trial
+        everything = replace(resources, executor="ray", workers=None)
+        places = plan(everything).workers if share else cores()
+        return repeat(
+            jobs,
+            workers=max(1, min(places, len(jobs))),
+            environment=worker_environment(gpus_per_trial=share),
+            stall=resources.stall,
+            tell=lambda index, epoch: tell(names[index], epoch),
+        )
+
+    def _place(self, name: str) -> Path:
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        place, copy = self._folder.reruns / f"{stamp}-{name}", 1
+        while place.exists():
+            copy += 1
+            place = self._folder.reruns / f"{stamp}-{name}-{copy}"
+        place.mkdir(parents=True)
+        return place
+
+    def _store(self, place: Path, result: Exact | Fresh, **data: Any) -> None:
+        self._folder.write_json(place / "result.json", dataclasses.asdict(result))
+        trial = data.pop("trial")
+        self._append("rerun", trial, **data, folder=place.name)
+
+    def _append(self, kind: str, trial: int, **data: Any) -> None:
+        elapsed = self._ledger.events[-1].elapsed if self._ledger.events else 0.0
+        self._ledger.append(Event(event=kind, trial=trial, elapsed=elapsed, data=data))
+        self._ledger.sync()
+
+
+@contextmanager
+def opened(
+    folder: Path,
+    *,
+    data_root: Path | None = None,
+    create: Create | None = None,
+) -> Iterator[Reruns]:
+    """Be the only driver of a run and make ready to repeat its trials.
+
+    Args:
+        folder: The run's folder.
+        data_root: Where real datasets lie; None means as at the launch.
+        create: Replaces the families' `create`, for a study made in a script.
+
+    Raises:
+        RunLocked: Another driver is at work on the run.
+        RunError: The folder is damaged, or the data is not that of the run.
+    """
+    run = RunFolder(folder)
+    record = run.read_study()
+    with run.acquire():
+        summary = load_summary(folder)
+        sources = Sources.from_json(record)
+        data = recall.reload_data(sources, summary.study, data_root)
+        creates = creates_of(summary.study, create, sources.study_today())
+        changed = recall.differences(record.get("provenance", {}), provenance())
+        with Ledger.open(run.events_file, write=True) as ledger:
+            yield Reruns(
+                summary=summary,
+                ledger=ledger,
+                data=data,
+                creates=creates,
+                changed=changed,
+            )
