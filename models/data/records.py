@@ -89,21 +89,27 @@ class Record:
                 raise _damaged(self.path, error) from error
 
 
-def signal_names(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def signal_names(
+    path: Path, *, needed: tuple[str, ...] = ("inputs", "outputs")
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The signals that follow the convention: ``u``, ``u0``, … and ``y``, ``y0``, ….
+
+    Args:
+        path: The file.
+        needed: Which of the two kinds must be there.
 
     Returns:
         Input names and output names, each in natural order.
 
     Raises:
-        DataError: The file is missing or damaged, or one of the two kinds is not there.
+        DataError: The file is missing or damaged, or a kind that is needed is not there.
     """
     names = sorted(_datasets(path), key=natural_key)
     found = {
         role: tuple(n for n in names if re.fullmatch(rf"{role}\d*", n)) for role in "uy"
     }
     for role, words in (("u", "input"), ("y", "output")):
-        if not found[role]:
+        if f"{words}s" in needed and not found[role]:
             raise DataError(
                 f"{path} has no {words} signal `{role}0`; it has: {', '.join(names)}",
                 hint=f'name them in the study: data={{"path": …, "{words}s": […]}}',
