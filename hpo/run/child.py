@@ -142,15 +142,24 @@ def die_with(parent: int) -> None:
     Args:
         parent: The parent's process id, known beforehand: it may be dead already.
     """
-    if sys.platform == "linux":
+    if sys.platform == "linux":  # at once, even while the interpreter is busy
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    watch(parent)
 
-    def watch() -> None:  # where there is no such signal, and against a race with it
+
+def watch(parent: int) -> None:
+    """End this process soon after its parent is another one than `parent`.
+
+    Args:
+        parent: The parent's process id, known beforehand.
+    """
+
+    def look() -> None:
         while os.getppid() == parent:
             time.sleep(0.5)
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=look, daemon=True).start()
 
 
 def serve(connection: Connection) -> None:

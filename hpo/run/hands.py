@@ -59,7 +59,7 @@ class Hands:
         self.stop = stop
         self.observer = observer
         self._data = data
-        self._creates = creates
+        self.creates = creates
         self._folder = folder
         self._ledger = ledger
         self._clock = clock
@@ -97,26 +97,29 @@ class Hands:
 
     def report(self, report: Report) -> Continue | Stop:
         """Take in what a worker reports, and say whether its attempt goes on."""
-        if not self.is_running(report.trial, report.attempt):
-            return Stop(self.director.trials[report.trial].state)
-        self._write(self._event(report, "note", text=note) for note in report.notes)
-        if report.error is not None:
-            self._keep_error(report.trial, report.error)
-            return self._fail(report)
-        if report.epoch is None:
-            self._write(self._checkpoint(report))
-            self._write(
-                self.director.exhausted(report.trial, report.attempt, self.elapsed)
-            )
-            return Stop(self.director.trials[report.trial].state)
-        decision, events = self.director.judge(
-            report.trial, report.attempt, report.epoch, self.elapsed
+        number, attempt, now = report.trial, report.attempt, self.elapsed
+        if not self.is_running(number, attempt):
+            return Stop(self.director.trials[number].state)
+        self._write(_event(report, now, "note", text=note) for note in report.notes)
+        saved = (
+            []
+            if report.checkpoint is None
+            else [_event(report, now, "checkpoint", epoch=report.checkpoint)]
         )
-        told, rest = _split(events)
-        self._write(self._with_size(e, report) for e in told)
-        self._write(self._checkpoint(report))
-        self._write(rest)
-        return decision
+        if report.epoch is not None:
+            decision, events = self.director.judge(number, attempt, report.epoch, now)
+            told, decided = _split(events)
+            self._write(self._with_size(e, report) for e in told)
+            self._write([*saved, *decided])
+            return decision
+        if report.error is None:
+            self._write([*saved, *self.director.exhausted(number, attempt, now)])
+        else:
+            self._keep_error(number, report.error)
+            self._write(
+                self.director.lost(number, attempt, report.reason, now, retry=False)
+            )
+        return Stop(self.director.trials[number].state)
 
     def lost(self, number: int, attempt: int, reason: str) -> None:
         """The worker's process died: the trial is tried again, or has failed."""
@@ -165,7 +168,7 @@ class Hands:
             trial=start.trial,
             attempt=start.attempt,
             family=start.family,
-            create=self._creates[start.family],
+            create=self.creates[start.family],
             config=family.space.complete(start.params),
             settings=dict(self.study.settings),
             data=self._data,
@@ -195,27 +198,6 @@ class Hands:
             self.observer.event(written, self.director)
             if written.event in ENDINGS:
                 self._prune(self.director.trials[written.trial or 0])
-
-    def _event(self, report: Report, kind: str, **data: Any) -> Event:
-        return Event(
-            event=kind,
-            trial=report.trial,
-            attempt=report.attempt,
-            elapsed=self.elapsed,
-            data=data,
-        )
-
-    def _checkpoint(self, report: Report) -> list[Event]:
-        saved = report.checkpoint
-        return [] if saved is None else [self._event(report, "checkpoint", epoch=saved)]
-
-    def _fail(self, report: Report) -> Stop:
-        self._write(
-            self.director.lost(
-                report.trial, report.attempt, report.reason, self.elapsed, retry=False
-            )
-        )
-        return Stop(self.director.trials[report.trial].state)
 
     def _with_size(self, event: Event, report: Report) -> Event:
         """Let the first epoch of each attempt say how large the model is."""
@@ -261,3 +243,13 @@ def _split(events: tuple[Event, ...]) -> tuple[list[Event], list[Event]]:
     """What was reported, and what was decided about it."""
     told = [e for e in events if e.event in ("epoch", "nondeterminism")]
     return told, [e for e in events if e not in told]
+
+
+def _event(report: Report, elapsed: float, kind: str, **data: Any) -> Event:
+    return Event(
+        event=kind,
+        trial=report.trial,
+        attempt=report.attempt,
+        elapsed=elapsed,
+        data=data,
+    )

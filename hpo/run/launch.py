@@ -114,8 +114,8 @@ def resume(
         folder: The run's folder.
         allow_different: Go on although the space, the data or the study file changed: the
             space is then still that of the launch, the data that of today.
-        current: The study as it is described today, to compare spaces with; None means
-            what the recorded name or path leads to, if one was recorded.
+        current: The study as a script describes it today, to compare spaces with. Where a
+            study's name or path was recorded, what it leads to now is compared anyhow.
         data_root: Where real datasets lie; None means as at the launch.
         prepare: As in `launch`.
         create: As in `launch`; needed when the study was made in a script.
@@ -137,11 +137,10 @@ def resume(
         watching = Guarded(observer or Silent())
         machine = plan(study.resources, gpus=gpus)
         then = Sources.from_json(record)
-        current = current or then.study_today()
         watching.message("checking the data")
         now = then.today(study.data, root=data_root, prepare=prepare)
         changed = refuse_changes(study, current, then, now, allowed=allow_different)
-        creates = creates_of(study, create, current)
+        creates = creates_of(study, create, current or then.study_today())
         with Ledger.open(place.events_file, write=True) as ledger:
             director = replay(study, ledger.events, workers=machine.workers)
             run = _Run(study, now.data, creates, place, ledger, director, machine)

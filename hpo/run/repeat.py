@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from multiprocessing.connection import Connection, wait
 
 from hpo.run.assignment import Assignment
@@ -104,7 +105,7 @@ def repeat(
                 running[index] = _start(jobs[index], environment)
             wait([c.connection for c in running.values()], timeout=0.5)
             for index, child in list(running.items()):
-                if _listen(child, stall, lambda e, i=index: tell(i, e)):
+                if _listen(child, stall, partial(tell, index)):
                     done[index] = running.pop(index).result
                     _reap(child)
     finally:
@@ -119,7 +120,7 @@ def _start(job: Job, environment: Mapping[str, str]) -> _Child:
     with theirs:
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "hpo.run.repeat"),
+                *(sys.executable, "-c", "from hpo.run.repeat import main; main()"),
                 *(str(theirs.fileno()), str(os.getpid())),
             ],
             env=compose(environment),
@@ -240,7 +241,3 @@ def main() -> None:
         redirect(job.assignment.folder / "log.txt")
     connection.send(train(job, connection.send))
     os._exit(0)  # threads of user code must not keep the process
-
-
-if __name__ == "__main__":
-    main()

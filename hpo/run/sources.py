@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 from hpo import discovery
-from hpo.errors import ResumeRefused, RunError, StudyError
+from hpo.errors import ResumeRefused, RunError
 from hpo.run import ship
 from hpo.study import Study
 from models.errors import UserError
+from search_spaces.space import Space
 
 Prepare = Callable[..., Any]
 
@@ -26,12 +27,15 @@ class Sources:
         data_root: Where real datasets lie, or None.
         source: What the person named the study by, or None.
         study_file: ``path`` and ``sha256`` of the study file, or None.
+        spaces: What the source describes as each family's space, before anything was set
+            on a command line; empty without a source.
     """
 
     data: Any = None
     data_root: str | None = None
     source: str | None = None
     study_file: Mapping[str, str] | None = None
+    spaces: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -59,6 +63,7 @@ class Sources:
             data_root=None if folder is None else str(folder),
             source=source,
             study_file=file,
+            spaces=_described(source),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -68,6 +73,7 @@ class Sources:
             "data_root": self.data_root,
             "source": self.source,
             "study_file": self.study_file,
+            "spaces": self.spaces,
         }
 
     @classmethod
@@ -78,6 +84,7 @@ class Sources:
             data_root=record.get("data_root"),
             source=record.get("source"),
             study_file=record.get("study_file"),
+            spaces=record.get("spaces") or {},
         )
 
     def today(
@@ -99,12 +106,7 @@ class Sources:
 
     def study_today(self) -> Study | None:
         """The study that the recorded name or path leads to now, or None."""
-        if self.source is None:
-            return None
-        try:
-            return discovery.load_study(self.source)
-        except UserError:
-            return None  # gone or broken: then the study file's hash has changed, too
+        return _load(self.source)
 
 
 def as_run(study: Study, *, workers: int) -> Study:
@@ -170,7 +172,7 @@ def refuse_changes(
 
     Args:
         study: The study of the launch.
-        current: The study as it is described today, or None.
+        current: The study as a script describes it today, or None.
         then: The sources of the launch.
         now: The sources today.
         allowed: Whether to go on nevertheless.
@@ -181,7 +183,16 @@ def refuse_changes(
     Raises:
         ResumeRefused: Something changed and that is not allowed.
     """
-    changed = [*_spaces(study, current), *_files(then, now)]
+    changed = [*_files(then, now)]
+    for name, before in then.spaces.items():
+        changed += _space_change(name, before, now.spaces.get(name))
+    if current is not None:
+        today = current.replace(settings=study.settings)
+        today = as_run(today, workers=study.resources.workers or 1)
+        after = {f.name: f.space.to_json() for f in today.families}
+        for family in study.families:
+            before = family.space.to_json()
+            changed += _space_change(family.name, before, after.get(family.name))
     if _identity(then.data) != _identity(now.data):
         changed.append("the data is not that of the launch" + _parts(then, now))
     if changed and not allowed:
@@ -192,28 +203,19 @@ def refuse_changes(
     return tuple(f"resumed nevertheless: {text}" for text in changed)
 
 
-def _spaces(study: Study, current: Study | None) -> list[str]:
-    if current is None:
+def _space_change(name: str, before: Any, after: Any) -> list[str]:
+    if after is None:
+        return [f"the study has no family `{name}` any more"]
+    if before == after:
         return []
-    today = current.replace(settings=study.settings)
-    today = as_run(today, workers=study.resources.workers or 1)
-    changed = []
-    for family in study.families:
-        try:
-            space = today.family(family.name).space
-        except StudyError:
-            changed.append(f"the study has no family `{family.name}` any more")
-            continue
-        if space != family.space:
-            before, after = family.space.entries(), space.entries()
-            names = [
-                n
-                for n in {**before, **after}
-                if n not in before or n not in after or before[n] != after[n]
-            ]
-            what = ", ".join(f"`{n}`" for n in names) or "its order or conditions"
-            changed.append(f"the space of family `{family.name}` changed: {what}")
-    return changed
+    was, now = Space.from_json(before).entries(), Space.from_json(after).entries()
+    names = [n for n in {**was, **now} if _entry(was, n) != _entry(now, n)]
+    what = ", ".join(f"`{n}`" for n in names) or "its order or conditions"
+    return [f"the space of family `{name}` changed: {what}"]
+
+
+def _entry(entries: Mapping[str, Any], name: str) -> tuple[bool, Any]:
+    return name in entries, entries.get(name)
 
 
 def _files(then: Sources, now: Sources) -> list[str]:
@@ -244,6 +246,20 @@ def _parts(then: Sources, now: Sources) -> str:
     before, after = then.data.get("hashes") or {}, now.data.get("hashes") or {}
     parts = [p for p in {**before, **after} if before.get(p) != after.get(p)]
     return f" (part {', '.join(parts)})" if parts else ""
+
+
+def _load(source: str | None) -> Study | None:
+    if source is None:
+        return None
+    try:
+        return discovery.load_study(source)
+    except UserError:
+        return None  # gone or broken, which the hash of the study file says as well
+
+
+def _described(source: str | None) -> dict[str, Any]:
+    study = _load(source)
+    return {f.name: f.space.to_json() for f in study.families} if study else {}
 
 
 def _without(points: tuple[Any, ...], fixed: Mapping[str, Any]) -> tuple[Any, ...]:

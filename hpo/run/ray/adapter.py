@@ -1,0 +1,249 @@
+"""Ray Tune's searcher, scheduler, callback and stopper, all of which only ask the `Desk`.
+
+What Ray calls when, and what must not be used of it: Ray 2.60, read and measured. A Ray
+trial is one attempt. Decisions are taken in the scheduler's `on_trial_result` alone.
+"""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.tune import Callback, Stopper
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+
+from hpo.decisions import Continue, Done
+from hpo.run.assignment import Assignment
+from hpo.run.hands import Hands
+
+
+@dataclass(kw_only=True)
+class _Busy:
+    """A Ray trial at work, and when it was last heard of."""
+
+    trial: Trial
+    since: float
+
+
+class Desk:
+    """Where Ray's hooks meet the hands. Ray pickles what holds it; it comes back as nothing.
+
+    Args:
+        hands: Asked for work and told what came of it.
+        stall: Seconds without a report after which a worker is killed.
+        creates: The file with the families' `create` functions.
+    """
+
+    def __init__(self, *, hands: Hands, stall: float, creates: Path) -> None:
+        self.hands = hands
+        self.failure: BaseException | None = None
+        self._stall = stall
+        self._creates = creates
+        self._busy: dict[str, _Busy] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leave the ledger and the display out of Ray's own pickles."""
+        return object, ()
+
+    def ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call, and keep what is raised: Ray may wrap or swallow it."""
+        try:
+            return function(*arguments)
+        except BaseException as error:
+            self.failure = error
+            raise
+
+    def suggest(self) -> dict[str, Any] | str | None:
+        """The next attempt as a configuration of Ray's, or why there is none."""
+        if self.hands.stop.requested:
+            return str(Searcher.FINISHED)
+        task = self.hands.next()
+        if isinstance(task, Assignment):
+            return {
+                "number": task.trial,
+                "attempt": task.attempt,
+                "assignment": pickle.dumps(replace(task, create="")),
+                "creates": str(self._creates),
+            }
+        return str(Searcher.FINISHED) if isinstance(task, Done) else None
+
+    def begin(self, trial: Trial) -> None:
+        """An attempt is at work."""
+        self._busy[trial.trial_id] = _Busy(trial=trial, since=time.monotonic())
+
+    def result(self, trial: Trial, result: dict[str, Any]) -> bool:
+        """Take in a report; whether the attempt goes on."""
+        self.begin(trial)
+        goes_on = isinstance(self.hands.report(result["report"]), Continue)
+        if goes_on and not self.hands.stop.requested:
+            return True
+        self._busy.pop(trial.trial_id, None)
+        return False
+
+    def lost(self, trial: Trial) -> None:
+        """A worker process is gone; nothing else ever reaches Ray as an error."""
+        self._busy.pop(trial.trial_id, None)
+        number, attempt = trial.config["number"], trial.config["attempt"]
+        self.hands.lost(number, attempt, "the worker process died")
+
+    def tick(self) -> None:
+        """A moment passes: look for workers that do not report any more."""
+        self.hands.tick()
+        now = time.monotonic()
+        for name, busy in list(self._busy.items()):
+            silent = now - busy.since
+            if silent > self._stall:
+                del self._busy[name]
+                config = busy.trial.config
+                self.hands.stalled(config["number"], config["attempt"], silent)
+                _kill(busy.trial)
+
+    def over(self) -> bool:
+        """Whether Ray is to stop whatever still runs."""
+        if self.hands.expire():
+            for busy in self._busy.values():
+                _kill(busy.trial)
+            return True
+        return self.hands.stop.requested and not self._busy
+
+
+def _kill(trial: Trial) -> None:
+    actor = trial.temporary_state.ray_actor
+    if actor is not None:
+        ray.kill(actor)
+
+
+class Ask(Searcher):
+    """Hands out what the Director starts.
+
+    Args:
+        desk: The way to the hands.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__()
+        self._desk = desk
+
+    def suggest(self, trial_id: str) -> Any:
+        """The next attempt, ``FINISHED``, or None for not now."""
+        return self._desk.ask(self._desk.suggest)
+
+    def set_search_properties(
+        self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
+    ) -> bool:
+        """Accept whatever Ray says; nothing of it is used."""
+        return True
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Decided in the scheduler."""
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Decided in the scheduler."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the ledger holds it all."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore."""
+
+
+class Tell(TrialScheduler):
+    """Tells the hands what happened; the answer is on disk before Ray acts on it.
+
+    Args:
+        desk: The way to the hands.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__()
+        self._desk = desk
+
+    def set_search_properties(
+        self, metric: str | None, mode: str | None, **spec: Any
+    ) -> bool:
+        """Accept whatever Ray says; nothing of it is used."""
+        return True
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """The ledger has it as `started` already."""
+
+    def on_trial_result(
+        self, tune_controller: Any, trial: Trial, result: dict[str, Any]
+    ) -> str:
+        """Take in a report; go on or stop."""
+        goes_on = self._desk.ask(self._desk.result, trial, result)
+        return self.CONTINUE if goes_on else self.STOP
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        """A worker process died."""
+        self._desk.ask(self._desk.lost, trial)
+
+    def on_trial_complete(
+        self, tune_controller: Any, trial: Trial, result: dict[str, Any]
+    ) -> None:
+        """Known: only the Director ends trials."""
+
+    def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
+        """Known: only the Director ends trials."""
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """The waiting attempt with the smallest number; none once a stop is asked for."""
+        waiting = [
+            t for t in tune_controller.get_live_trials() if t.status == Trial.PENDING
+        ]
+        if self._desk.hands.stop.requested:
+            return None
+        return min(waiting, key=lambda t: t.config["number"], default=None)
+
+    def debug_string(self) -> str:
+        """Nothing: the display is ours."""
+        return ""
+
+
+class Watch(Callback):
+    """Ray's clock: starts, and a moment passing.
+
+    Args:
+        desk: The way to the hands.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def on_trial_start(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """The attempt is at work from now on."""
+        self._desk.ask(self._desk.begin, trial)
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """A moment passes."""
+        self._desk.ask(self._desk.tick)
+
+
+class End(Stopper):
+    """Ends Ray's loop when the run is to stop or its budget is used up.
+
+    Args:
+        desk: The way to the hands.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Never: only the Director ends trials."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether everything that still runs is to be stopped."""
+        return bool(self._desk.ask(self._desk.over))

@@ -1,0 +1,51 @@
+"""What runs in Ray's worker processes. Neither optuna nor a report is imported here."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Trainable
+
+from hpo.run.child import redirect, watch
+from hpo.run.trial import Session
+
+
+class Worker(Trainable):
+    """Trains one session after another; errors are returned, never raised."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Begin in a fresh process."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver alone
+        watch(os.getppid())
+        self._session: Session | None = None
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Begin another trial in the same process."""
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """One epoch; never `done`, since only the Director ends trials."""
+        assert self._session is not None
+        return {"report": self._session.step()}
+
+    def cleanup(self) -> None:
+        """Save what is not saved and end the session."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        self.cleanup()
+        assignment = pickle.loads(config["assignment"])
+        creates = pickle.loads(Path(config["creates"]).read_bytes())
+        with suppress(OSError):  # a full disk must not cost the log its trial
+            redirect(assignment.folder / "log.txt")
+        self._session = Session(replace(assignment, create=creates[assignment.family]))
