@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,7 +49,7 @@ ENDINGS = ("completed", "converged", "stopped", "diverged", "failed", "cancelled
 RANKED = ("completed", "converged")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Event:
     """One thing that happened.
 
@@ -128,8 +129,8 @@ def _decode(record: dict[str, Any]) -> dict[str, Any]:
 
     for key in ("train", "valid"):
         if isinstance(record.get(key), dict):
-            record[key] = {k: number(v) for k, v in record[key].items()}
+            record[key] = {sys.intern(k): number(v) for k, v in record[key].items()}
     for key in ("value", "first", "second"):
         if key in record:
             record[key] = number(record[key])
-    return record
+    return {sys.intern(k): v for k, v in record.items()}  # a run has very many events

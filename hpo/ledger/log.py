@@ -13,7 +13,7 @@ import errno
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +22,7 @@ from hpo.ledger.events import ENDINGS, KINDS, Event
 
 SYNCED = frozenset((*ENDINGS, "started", "interrupted", "paused", "run"))
 SYNC_SECONDS = 1.0
+_UNREADABLE = (ValueError, TypeError, RecursionError, OverflowError)
 _OF_RUN = frozenset(("run", "rerun", "test_read", "note"))
 
 
@@ -179,28 +180,23 @@ def read_events(path: Path) -> tuple[list[Event], str | None]:
 
 def _parse(path: Path) -> tuple[list[Event], int, str | None]:
     """Events, how many bytes hold them, and what is torn behind those."""
-    with _explained(path, "read"):
-        content = path.read_bytes()
-    *lines, tail = content.split(b"\n")
-    events = []
-    for number, line in enumerate(lines, 1):
-        try:
-            events.append(_event(line, number))
-        except (ValueError, TypeError, RecursionError, OverflowError) as error:
-            raise RunError(
-                f"{path}, line {number}: {error or type(error).__name__}",
-                hint="a ledger is never edited by hand; restore that line from a copy, or "
-                f"keep lines 1 to {number - 1} of it and resume from there",
-            ) from error
-    good = len(content) - len(tail)
-    if not tail:
-        return events, good, None
-    try:  # whole but for its newline: an editor's doing, or a write cut at its last byte
-        events.append(_event(tail, len(events) + 1))
-    except (ValueError, TypeError, RecursionError, OverflowError):
-        text = f"the last line was torn after {len(tail)} bytes and is left out"
-        return events, good, text
-    return events, len(content), None
+    events: list[Event] = []
+    good = 0
+    with _explained(path, "read"), path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                events.append(_event(line.removesuffix(b"\n"), number))
+            except _UNREADABLE as error:
+                if not line.endswith(b"\n"):  # the last one, its writer was killed
+                    text = f"the last line was torn after {len(line)} bytes"
+                    return events, good, f"{text} and is left out"
+                raise RunError(
+                    f"{path}, line {number}: {error or type(error).__name__}",
+                    hint="a ledger is never edited by hand; restore that line from a copy,"
+                    f" or keep lines 1 to {number - 1} of it and resume from there",
+                ) from error
+            good += len(line)  # the last one may lack its newline: an editor's doing
+    return events, good, None
 
 
 def _event(line: bytes, number: int) -> Event:
@@ -306,7 +302,7 @@ def _error(path: Path, verb: str, error: OSError) -> RunError:
 
 
 @contextlib.contextmanager
-def _explained(path: Path, verb: str) -> Any:
+def _explained(path: Path, verb: str) -> Iterator[None]:
     """Turn an operating system's refusal into a message for a person."""
     try:
         yield
