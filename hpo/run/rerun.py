@@ -232,9 +232,9 @@ class Reruns:
         trial = data.pop("trial")
         self._append("rerun", trial, **data, folder=place.name)
 
-    def _append(self, kind: str, trial: int, **data: Any) -> None:
+    def _append(self, event: str, trial: int, /, **data: Any) -> None:
         elapsed = self._ledger.events[-1].elapsed if self._ledger.events else 0.0
-        self._ledger.append(Event(event=kind, trial=trial, elapsed=elapsed, data=data))
+        self._ledger.append(Event(event=event, trial=trial, elapsed=elapsed, data=data))
         self._ledger.sync()
 
 

@@ -32,7 +32,7 @@ def execute(hands: Hands, plan: Plan) -> None:
         while not hands.stop.requested and not hands.expire():
             if not isinstance(hands.peek(), Assignment):
                 return
-            before = hands.director.elapsed, hands.director.epochs
+            before = hands.director.epochs
             trouble = _fit(hands, plan, place, creates)
             if hands.stop.requested or hands.expire():
                 return
@@ -40,8 +40,7 @@ def execute(hands: Hands, plan: Plan) -> None:
             for number in hands.running:
                 attempt = hands.director.trials[number].attempt
                 hands.lost(number, attempt, f"Ray ended early: {trouble}")
-            progress = before[1] != hands.director.epochs
-            fruitless = 0 if progress else fruitless + 1
+            fruitless = fruitless + 1 if hands.director.epochs == before else 0
             if fruitless >= _FRUITLESS:
                 raise RunError(
                     f"Ray ended {_FRUITLESS} times without an epoch: {trouble}",

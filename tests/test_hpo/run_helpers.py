@@ -1,0 +1,211 @@
+"""A learner in pure Python for the tests of `hpo.run`, and a driver to kill.
+
+Nothing here loads JAX. The learner is deterministic by (config, seed), can be saved and
+restored, writes down every epoch that it trains, and misbehaves on request.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import sys
+import time
+from pathlib import Path
+
+from optuna.distributions import FloatDistribution, IntDistribution
+
+from hpo.study import Budget, Family, Resources, Rule, Study
+from models.training.protocol import Epoch
+
+
+def noise(*parts):
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64
+
+
+class Steady:
+    """Resumable: its state is one float, changed a little by every epoch."""
+
+    def __init__(self, config, context):
+        self.config, self.context = dict(config), context
+        self.done, self.state, self.epochs = 0, float(config["start"]), []
+
+    @property
+    def parameters(self):
+        return int(self.config.get("size", 1))
+
+    @property
+    def configuration(self):
+        return {**self.config, "default": "kept"}
+
+    def fit_iter(self, epochs):
+        yield from self.epochs[:]  # what the checkpoint carries, first
+        while self.done < epochs:
+            number = self.done + 1
+            misbehave(self.config.get("trouble"), number, self.context)
+            time.sleep(self.config.get("pause", 0.0))
+            rate = self.config["rate"]
+            change = noise(self.context.seed, number) - 0.4
+            self.state = self.state * (1 - rate) + rate * change
+            value = abs(self.state) + 0.01 * self.config.get("size", 1)
+            if self.config.get("trouble") == "nan" and number >= 2:
+                value = math.nan
+            self.done = number
+            with (self.context.directory.parent / "trained.txt").open("a") as file:
+                file.write(f"{number} {time.time()}\n")
+            epoch = Epoch(number, {"loss": value / 2}, {"rmse": value}, 0.001, 0.0)
+            self.epochs.append(epoch)
+            yield epoch
+
+    def save(self, directory):
+        rows = [[e.number, dict(e.train), dict(e.valid)] for e in self.epochs]
+        path = directory / "state.json"
+        temporary = path.with_suffix(f".{os.getpid()}")
+        temporary.write_text(json.dumps([self.done, self.state, rows]))
+        temporary.replace(path)
+
+    def restore(self, directory):
+        self.done, self.state, rows = json.loads((directory / "state.json").read_text())
+        self.epochs = [Epoch(n, t, v, 0.001, 0.0) for n, t, v in rows]
+
+
+def misbehave(trouble, number, context):
+    """Do once (per trial) or always, at epoch 3, what the configuration asks for."""
+    if trouble is None or number != 3:
+        return
+    if trouble == "raise":
+        raise ValueError("this configuration cannot work")
+    if trouble == "exit":
+        sys.exit(7)
+    if trouble == "hang":
+        time.sleep(3600)
+    if trouble == "die":
+        os.kill(os.getpid(), 9)
+    marker = context.directory.parent / "died"
+    if trouble == "die once" and not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), 9)
+
+
+def create(config, context):
+    return Steady(config, context)
+
+
+class Foreign:
+    """Somebody else's trainer: counts from 0, knows no save, yields its own objects."""
+
+    def __init__(self, rate):
+        self.rate = rate
+
+    def fit_iter(self, epochs):
+        for number in range(epochs):
+            value = self.rate / (number + 1)
+            print("training", number)
+            yield Progress(number, value * 2, value, {"rmse": value})
+
+
+class Progress:
+    def __init__(self, epoch, train_loss, valid_loss, metrics):
+        self.epoch, self.train_loss = epoch, train_loss
+        self.valid_loss, self.metrics = valid_loss, metrics
+
+
+def create_foreign(config, context):
+    return Foreign(config["rate"])
+
+
+def study(name="steady", *, create=create, constants=None, **changes):
+    space = {
+        "rate": FloatDistribution(0.05, 0.9),
+        "size": IntDistribution(1, 4),
+        "start": 1.0,
+        **(constants or {}),
+    }
+    base = Study(
+        name=name,
+        families=(Family(name="steady", space=space, create=create),),
+        budget=Budget(trials=6, epochs=6),
+        sampler=Rule(name="tpe", options={"startup": 3}),
+        stopping=(Rule(name="divergence"), Rule(name="asha")),
+        resources=Resources(executor="local", workers=1),
+        seed=3,
+    )
+    return base.replace(**changes)
+
+
+ENDED = ("completed", "converged", "stopped", "diverged", "failed", "cancelled")
+
+
+def rmse(text):
+    """The objective of an epoch in a story."""
+    import ast
+
+    return ast.literal_eval(text)["rmse"]
+
+
+def story(folder):
+    """What a run came to: configurations, seeds, states, values by epoch."""
+    from hpo.ledger.log import read_events
+
+    events, _ = read_events(Path(folder) / "events.jsonl")
+    trials = {}
+    for event in events:
+        trial = trials.setdefault(event.trial, {"epochs": {}, "state": None})
+        if event.event == "proposed":
+            trial |= {k: event.data[k] for k in ("family", "params", "seed")}
+        elif event.event == "epoch":
+            trial["epochs"].setdefault(event.data["epoch"], repr(event.data["valid"]))
+        elif event.event in ("completed", "converged", "stopped", "diverged", "failed"):
+            trial["state"] = (event.event, event.data.get("rule"), event.data["epoch"])
+    trials.pop(None, None)
+    return trials
+
+
+class KillAt:
+    """An observer that ends its own process, as kill -9 does, right after an event."""
+
+    def __init__(self, n):
+        self.n = n
+
+    def event(self, event, director):
+        if event.n == self.n:
+            os.kill(os.getpid(), 9)
+
+    def tick(self, director):
+        pass
+
+    def message(self, text):
+        print(text, flush=True)
+
+
+def drive(results, options):
+    """What the driver process does; `options` come as JSON."""
+    from hpo.run.launch import launch, resume
+
+    observer = KillAt(options.get("kill_at", -1))
+    if options.get("resume"):
+        outcome = resume(options["resume"], observer=observer)
+    else:
+        resources = Resources(
+            executor=options.get("executor", "local"),
+            workers=options.get("workers", 1),
+            stall=options.get("stall", 600.0),
+        )
+        described = study(constants=options.get("constants"), resources=resources)
+        outcome = launch(
+            described.replace(
+                families=tuple(
+                    f.__class__(**{**vars(f), "create": "run_helpers:create"})
+                    for f in described.families
+                )
+            ),
+            results=results,
+            observer=observer,
+        )
+    print(json.dumps({"state": outcome.state, "folder": str(outcome.folder)}))
+
+
+if __name__ == "__main__":
+    drive(sys.argv[1], json.loads(sys.argv[2]))
