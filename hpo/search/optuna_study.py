@@ -12,7 +12,15 @@ import logging
 import math
 import warnings
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 
 from hpo.search.registry import Request
 from hpo.trials import Trial
@@ -21,6 +29,7 @@ from search_spaces.space import Space
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
+    from optuna.trial import Trial as OptunaTrial
 
 _EPOCH = datetime.datetime(1970, 1, 1)  # samplers must not see the clock
 
@@ -46,7 +55,7 @@ def ask(
         )
         study.add_trials(list(frozen_trials(request.space, history)))
         trial = study.ask()
-        return request.space.suggest(trial._suggest)
+        return request.space.suggest(partial(_suggest, trial))
 
 
 def frozen_trials(space: Space, history: Iterable[Trial]) -> Iterator[FrozenTrial]:
@@ -83,6 +92,18 @@ def frozen_trials(space: Space, history: Iterable[Trial]) -> Iterator[FrozenTria
             made.datetime_start = _EPOCH
             made.datetime_complete = _EPOCH if state.is_finished() else None
             yield made
+
+
+def _suggest(trial: OptunaTrial, name: str, distribution: BaseDistribution) -> Any:
+    if isinstance(distribution, CategoricalDistribution):
+        return trial.suggest_categorical(name, distribution.choices)
+    assert isinstance(distribution, (IntDistribution, FloatDistribution))
+    low, high, log = distribution.low, distribution.high, distribution.log
+    if isinstance(distribution, IntDistribution):
+        return trial.suggest_int(
+            name, int(low), int(high), step=distribution.step, log=log
+        )
+    return trial.suggest_float(name, low, high, step=distribution.step, log=log)
 
 
 @contextlib.contextmanager

@@ -207,7 +207,8 @@ class Hands:
             del self.active[trial]
             return
         decision, events = self.director.judge(trial, start.attempt, epoch, self.time)
-        self.write(events)
+        told = [e for e in events if e.event in ("epoch", "nondeterminism")]
+        self.write(told)
         after = self.files.get((trial, start.attempt))
         if after != before:
             data = {"epoch": after}
@@ -215,6 +216,7 @@ class Hands:
                 [Event(event="checkpoint", trial=trial, attempt=start.attempt,
                        elapsed=self.time, data=data)]
             )  # fmt: skip
+        self.write(events[len(told) :])
         if isinstance(decision, Stop):
             del self.active[trial]
         else:
