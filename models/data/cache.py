@@ -103,7 +103,7 @@ def _simulate(name: str, options: Options, folder: Path) -> None:
         lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
         raise DataError(
             f"simulating `{name}` failed: {lines[-1]}",
-            hint=f"see it in full: `{' '.join(command[1:3])} {name} '{values}' FOLDER`",
+            hint=f"see it in full: `python -m {command[2]} {name} '{values}' FOLDER`",
         )
 
 

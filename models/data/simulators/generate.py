@@ -1,0 +1,64 @@
+"""Writes one simulated dataset: three parts with realisations of their own."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from models.data.files import sync_folder
+from models.data.options import Options
+from models.data.simulators.systems import SYSTEMS, System
+
+_SHARES = {"train": 1.0, "valid": 0.25, "test": 0.5}
+INITIAL = 50
+"""Samples at the start of each record that the scores leave out (``init_sz``)."""
+
+
+def generate(name: str, options: Options, folder: Path) -> None:
+    """Simulate and write ``folder/{train,valid,test}/PART_0.hdf5``, flushed to the disk.
+
+    Args:
+        name: A key of `SYSTEMS`.
+        options: How to run it.
+        folder: An existing folder that nobody reads yet.
+
+    Raises:
+        OSError: The disk is full or cannot be written.
+    """
+    system = SYSTEMS[name]
+    scale = None
+    for number, (part, share) in enumerate(_SHARES.items()):
+        excitation, noise = (
+            np.random.default_rng([options.seed, number, purpose]) for purpose in (0, 1)
+        )
+        samples = round(options.samples * share)
+        u = system.excite(excitation, samples, options.excitation)
+        # Every part as long as train while it is solved: one compilation serves all.
+        whole = np.pad(u, (0, options.samples - samples), mode="edge")
+        y = system.respond(whole)[:samples]
+        scale = float(np.std(y)) if scale is None else scale
+        y = y + options.noise * scale * noise.standard_normal(samples)
+        _write(folder / part / f"{part}_0.hdf5", u, y, system)
+    sync_folder(folder)
+
+
+def _write(path: Path, u: np.ndarray, y: np.ndarray, system: System) -> None:
+    """Contiguous float64, so that every worker can map it; equal bytes for equal data."""
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file.create_dataset("u0", data=np.asarray(u, np.float64))
+        file.create_dataset("y0", data=np.asarray(y, np.float64))
+        file.attrs["fs"] = system.rate
+        file.attrs["init_sz"] = INITIAL
+        file.attrs["u_unit"] = system.input_unit
+        file.attrs["y_unit"] = system.output_unit
+    path.parent.mkdir()
+    with path.open("xb") as file:
+        file.write(buffer.getbuffer())
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(path.parent)
