@@ -81,7 +81,7 @@ def frozen_trials(space: Space, history: Iterable[Trial]) -> Iterator[FrozenTria
             state = TrialState.FAIL
         else:
             state = TrialState.RUNNING
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, TypeError):
             made = create_trial(
                 state=state,
                 value=value,

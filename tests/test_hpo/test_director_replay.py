@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import json
 import random
 
 import pytest
@@ -11,7 +13,9 @@ from hypothesis import strategies as st
 
 from hpo.decisions import Start
 from hpo.director import replay
-from hpo.ledger.events import Event
+from hpo.errors import RunError
+from hpo.ledger.events import KINDS, Event
+from hpo.ledger.log import read_events
 from hpo.study import Budget, Rule
 from models.training.protocol import Epoch
 from tests.test_hpo.simulated import Hands, Killed, outcome, story, study
@@ -34,6 +38,7 @@ def survive(hands: Hands, last: int, mercy: bool) -> None:
     hands.run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", [RANDOM, Rule(name="tpe", options={"startup": 3})])
 @pytest.mark.parametrize("mercy", [False, True])
 def test_killed_at_every_event(sampler, mercy):
@@ -164,8 +169,6 @@ def events(hands, kind):
 
 
 def test_the_ledger_may_not_contradict_itself():
-    from hpo.errors import RunError
-
     lines = undisturbed(study(sampler=RANDOM)).ledger.events
     for drop in range(len(lines) - 1):
         if lines[drop].event in ("checkpoint", "epoch"):
@@ -175,3 +178,45 @@ def test_the_ledger_may_not_contradict_itself():
             continue  # then the trial is merely still running
         with pytest.raises(RunError, match="contradicts"):
             replay(study(sampler=RANDOM), kept, workers=1)
+
+
+JUNK = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 20),
+    st.just(10**400),
+    st.floats(),
+    st.sampled_from(["rnn", "tcn", "nan", "", "divergence", *sorted(KINDS)]),
+    st.dictionaries(st.sampled_from(["rmse", "rate", "layers"]), st.integers(-9, 9)),
+    st.lists(st.integers(), max_size=2),
+)
+
+
+@pytest.fixture(scope="module")
+def records():
+    return [json.loads(line) for line in undisturbed(study()).ledger.lines]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_an_edited_ledger_gives_an_error_or_a_run(tmp_path_factory, records, data):
+    """Any value replaced by any other: a message for a person, or a run that can go on."""
+    edited = copy.deepcopy(records)
+    for _ in range(data.draw(st.integers(1, 2))):
+        record = data.draw(st.sampled_from(edited))
+        key = data.draw(st.sampled_from(sorted(record)))
+        if isinstance(record[key], dict) and record[key] and data.draw(st.booleans()):
+            record = record[key]
+            key = data.draw(st.sampled_from(sorted(record)))
+        record[key] = data.draw(JUNK)
+    path = tmp_path_factory.mktemp("edited") / "events.jsonl"
+    path.write_text("".join(json.dumps(r) + "\n" for r in edited))
+    try:
+        director = replay(study(), read_events(path)[0], workers=1)
+    except RunError as error:
+        assert "line" in error.message and error.hint
+        return
+    for event in director.interrupt("the driver died", 0.0):
+        director.apply(event)
+    director.next(0.0)
+    director.best()
