@@ -40,7 +40,7 @@ class Commands(TyperGroup):
             )
         except shell.ClickException as error:
             _complain_of_usage(error)
-            status = error.exit_code
+            status = getattr(error, "exit_code", 2)
         except typer.Abort:
             status = shell.INTERRUPTED
         if not standalone_mode:

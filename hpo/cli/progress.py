@@ -47,6 +47,7 @@ class Progress:
         self._said = self._drawn = self._began = clock()
         self._start: float | None = None  # how much was done when this driver began
         self._best: int | None = None
+        self._scale: numbers.Scale | None = None
         self._live: Any = None
         self._want_live = sys.stderr.isatty() if live is None else live
 
@@ -112,8 +113,11 @@ class Progress:
             shell.say(text)
 
     def _value(self, value: float | None) -> str:
-        scale = numbers.scale_for([value], self._objective.unit)
-        return f"{scale.format(value)} {scale.unit}".strip()
+        if value is None:
+            return "–"
+        if self._scale is None:  # one prefix for the whole run: lines can be compared
+            self._scale = numbers.scale_for([value], self._objective.unit)
+        return f"{value * self._scale.factor:.4g} {self._scale.unit}".strip()
 
     def _ended(self, trial: Trial, director: Director) -> str:
         ended = sum(t.ended for t in director.trials.values())

@@ -16,7 +16,8 @@ import typer
 
 from models.errors import UserError
 
-UsageError, ClickException = typer.BadParameter.__mro__[1:3]  # typer has no public name
+# typer has no public name for the base of its own errors
+ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 INTERRUPTED = 130  # as shells report SIGINT
 
 
@@ -62,12 +63,12 @@ def hint(text: str) -> None:
     say(f"{_styled('hint', typer.colors.CYAN)}: {text}")
 
 
-def complain(error: BaseException) -> None:
+def complain(error: BaseException, *, what: str = "error") -> None:
     """Print an error (with its hint, and under `--debug` its traceback) to stderr."""
     if State.debug:
         say("".join(traceback.format_exception(error)).rstrip())
     message = error.message if isinstance(error, UserError) else str(error)
-    say(f"{_styled('error', typer.colors.RED)}: {message}")
+    say(f"{_styled(what, typer.colors.RED)}: {message}")
     if isinstance(error, UserError) and error.hint:
         hint(error.hint)
 
@@ -84,7 +85,7 @@ def exit_status(error: BaseException) -> int:
 
 @contextlib.contextmanager
 def guarded() -> Iterator[None]:
-    """Turn mistakes into messages and exit statuses; only bugs keep their traceback."""
+    """Turn mistakes, and bugs, into messages and exit statuses."""
     try:
         yield
     except UserError as error:
@@ -99,6 +100,13 @@ def guarded() -> Iterator[None]:
     except KeyboardInterrupt:
         say("interrupted")
         raise typer.Exit(INTERRUPTED) from None
+    except (typer.Exit, typer.Abort, ClickException):
+        raise
+    except Exception as error:  # a bug of ours, but still no traceback unless asked for
+        complain(error, what=f"internal error ({type(error).__name__})")
+        if not State.debug:
+            hint("`--debug` shows the traceback; please report it")
+        raise typer.Exit(1) from None
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:

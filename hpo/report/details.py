@@ -41,8 +41,9 @@ def render(summary: Summary, row: Row, *, width: int = 80) -> Text:
 def _facts(summary: Summary, row: Row) -> list[tuple[str, str]]:
     objective = summary.objective
     scale = numbers.scale_for([row.objective], objective.unit)
-    value = f"{scale.format(row.objective)} {scale.unit}".strip()
-    if row.best_epoch is not None:
+    value = "–"
+    if row.objective is not None:
+        value = f"{scale.format(row.objective)} {scale.unit}".strip()
         value += f" at epoch {row.best_epoch}"
     state = row.why or row.state
     if row.reason and row.reason not in state:

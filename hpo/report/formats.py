@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from hpo.report import numbers
@@ -131,7 +131,7 @@ def markdown_table(
     heads: Sequence[str],
     rows: Sequence[Sequence[str]],
     *,
-    right: set[int] = frozenset(),
+    right: Set[int] = frozenset(),
 ) -> str:
     """A Markdown table.
 

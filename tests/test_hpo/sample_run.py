@@ -121,3 +121,66 @@ def write(folder: Path) -> Path:
              enumerate(events(), 1)]
     (run / "events.jsonl").write_text("".join(lines))
     return run
+
+
+def check_golden(name: str, text: str) -> None:
+    """Compare with `tests/golden/NAME`; `UPDATE_GOLDEN=1` writes it anew."""
+    import os
+
+    path = Path(__file__).parent.parent / "golden" / name
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(text)
+    assert path.is_file(), f"{path} is missing; write it with UPDATE_GOLDEN=1"
+    assert text == path.read_text(), f"differs from {path}; look, then UPDATE_GOLDEN=1"
+
+
+WALK = '''"""A tiny study of a learner without JAX."""
+
+import random
+
+from optuna.distributions import FloatDistribution, IntDistribution
+
+from hpo.study import Budget, Family, Objective, Resources, Study
+from search_spaces.space import Space
+
+
+class Walk:
+    """Falls towards (rate - 0.3)² with a seeded jitter."""
+
+    parameters = 3
+
+    def __init__(self, config, context):
+        self.configuration = dict(config)
+        self.random = random.Random(context.seed + JITTER)
+        self.rate, self.best = config["optimizer.rate"], 9.0
+
+    def fit_iter(self, epochs):
+        for epoch in range(1, epochs + 1):
+            value = (self.rate - 0.3) ** 2 + self.random.random() / epoch
+            self.best = min(self.best, value)
+            yield {"rmse": value, "train_loss": 2 * value}
+
+    def evaluate(self, part):
+        return {"rmse": 1.1 * self.best}
+
+
+JITTER = 0
+STUDY = Study(
+    name="walks",
+    families=(
+        Family(
+            name="walk",
+            create=Walk,
+            space=Space(
+                {
+                    "optimizer.rate": FloatDistribution(0.01, 1.0, log=True),
+                    "model.size": IntDistribution(1, 3),
+                }
+            ),
+        ),
+    ),
+    objectives=(Objective(unit="V"),),
+    budget=Budget(trials=5, epochs=6),
+    resources=Resources(executor="local"),
+)
+'''
