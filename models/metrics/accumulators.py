@@ -36,6 +36,29 @@ class Metric(Protocol):
         ...
 
 
+class Mean(NamedTuple):
+    """Count and sum per channel, of values that do not cancel (errors, say)."""
+
+    count: Int[Array, ""]
+    total: Float[Array, " channel"]
+
+    @property
+    def value(self) -> Float[Array, " channel"]:
+        """The mean; NaN of nothing."""
+        return self.total / self.count.astype(self.total.dtype)
+
+
+def empty_mean(channels: int, dtype: Any) -> Mean:
+    """The mean of nothing, for `channels` channels."""
+    return Mean(jnp.zeros((), jnp.int32), jnp.zeros((channels,), dtype))
+
+
+def add(state: Mean, values: Float[Array, "*rows channel"]) -> Mean:
+    """The mean with more values, over every axis but the last."""
+    rows = values.reshape(-1, values.shape[-1])
+    return Mean(state.count + rows.shape[0], state.total + jnp.sum(rows, axis=0))
+
+
 class Moments(NamedTuple):
     """Count, mean and sum of squared deviations from the mean, per channel.
 
@@ -95,17 +118,16 @@ class Average:
         self.name = name
         self.function = function
 
-    def init(self, outputs: Mapping[str, Array], batch: Mapping[str, Array]) -> Moments:
+    def init(self, outputs: Mapping[str, Array], batch: Mapping[str, Array]) -> Mean:
         """The empty accumulator."""
-        return empty_moments(1, self.function(outputs, batch).dtype)
+        return empty_mean(1, self.function(outputs, batch).dtype)
 
     def update(
-        self, state: Moments, outputs: Mapping[str, Array], batch: Mapping[str, Array]
-    ) -> Moments:
+        self, state: Mean, outputs: Mapping[str, Array], batch: Mapping[str, Array]
+    ) -> Mean:
         """Add the values of one batch."""
-        values = self.function(outputs, batch)
-        return merge(state, moments(values.reshape(-1, 1)))
+        return add(state, self.function(outputs, batch).reshape(-1, 1))
 
-    def finish(self, state: Moments) -> Float[Array, ""]:
+    def finish(self, state: Mean) -> Float[Array, ""]:
         """The mean; NaN when nothing was added."""
-        return jnp.where(state.count > 0, state.mean[0], jnp.nan)
+        return state.value[0]

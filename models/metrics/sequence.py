@@ -11,25 +11,33 @@ from jaxtyping import Array, Float
 
 from models.errors import ConfigError, DataError, near_matches
 from models.losses.elementwise import require_same_shape
-from models.metrics.accumulators import Moments, empty_moments, merge, moments
+from models.metrics.accumulators import (
+    Mean,
+    Moments,
+    add,
+    empty_mean,
+    empty_moments,
+    merge,
+    moments,
+)
 
 
 class SequenceState(NamedTuple):
     """What every sequence metric accumulates, per channel.
 
     Attributes:
-        squared: Moments of the squared error.
-        absolute: Moments of the absolute error.
+        squared: The squared error.
+        absolute: The absolute error.
         target: Moments of the target.
     """
 
-    squared: Moments
-    absolute: Moments
+    squared: Mean
+    absolute: Mean
     target: Moments
 
 
 def _rmse(state: SequenceState) -> Array:
-    return jnp.sqrt(state.squared.mean)
+    return jnp.sqrt(state.squared.value)
 
 
 def _target_std(state: SequenceState) -> Array:
@@ -43,7 +51,7 @@ def _ratio(state: SequenceState) -> Array:
 
 _KINDS = {
     "rmse": _rmse,
-    "mae": lambda state: state.absolute.mean,
+    "mae": lambda state: state.absolute.value,
     "nrmse": _ratio,
     "fit": lambda state: 100.0 * (1.0 - _ratio(state)),
     "r2": lambda state: 1.0 - jnp.square(_ratio(state)),
@@ -93,8 +101,9 @@ class SequenceMetric:
     ) -> SequenceState:
         """The empty accumulator."""
         target = batch[self.signal]
-        empty = empty_moments(target.shape[-1], target.dtype)
-        return SequenceState(empty, empty, empty)
+        channels, dtype = target.shape[-1], target.dtype
+        empty = empty_mean(channels, dtype)
+        return SequenceState(empty, empty, empty_moments(channels, dtype))
 
     def update(
         self,
@@ -117,8 +126,8 @@ class SequenceMetric:
             )
         error = (prediction - target)[:, self.start :]
         return SequenceState(
-            merge(state.squared, moments(jnp.square(error))),
-            merge(state.absolute, moments(jnp.abs(error))),
+            add(state.squared, jnp.square(error)),
+            add(state.absolute, jnp.abs(error)),
             merge(state.target, moments(target[:, self.start :])),
         )
 

@@ -93,10 +93,14 @@ def _check(learners: Sequence[GradientLearner]) -> None:
                 "lanes must have equally many epochs behind them, got "
                 f"{len(first.records)} and {len(learner.records)}"
             )
-        same = jax.tree.map(_equal, first.valid, learner.valid)
-        if not jax.tree.all(same):
+        if not _equal(first.valid, learner.valid):
             raise ValueError("lanes must share one validation part")
 
 
 def _equal(first: Any, second: Any) -> bool:
-    return first is second or np.array_equal(first, second)
+    if first is second:
+        return True
+    if jax.tree.structure(first) != jax.tree.structure(second):
+        return False
+    pairs = zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True)
+    return all(a is b or np.array_equal(a, b) for a, b in pairs)

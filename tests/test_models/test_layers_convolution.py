@@ -16,6 +16,7 @@ from models.layers.convolution import (
     micro_batch,
     receptive_field,
 )
+from models.layers.initialization import initialize
 
 
 @pytest.fixture
@@ -54,7 +55,6 @@ def test_equals_torch(float64, inputs, weight_norm):
         kernel=taps,
         dilation=dilation,
         weight_norm=weight_norm,
-        key=jax.random.key(0),
     )
     rng = np.random.default_rng(1)
     x, cotangent = rng.normal(size=(2, 15, inputs)), rng.normal(size=(2, 15, outputs))
@@ -116,8 +116,8 @@ def test_receptive_field_is_exact(depth, kernel):
         activation="tanh",
         weight_norm=False,
         dropout_name="model.dropout",
-        key=jax.random.key(0),
     )
+    initialize(stack, jax.random.key(0))
     field = receptive_field(depth=depth, kernel=kernel)
     x = jax.random.normal(jax.random.key(1), (1, field + 5, 1))
     slope = jax.grad(lambda x: jnp.sum(stack(x)[0, -1]))(x)[0, :, 0]

@@ -10,6 +10,7 @@ from flax import nnx
 
 from models.errors import DataError
 from models.layers.dropout import dropout
+from models.layers.initialization import initialize
 from models.layers.normalization import Standardize, Statistic
 from models.layers.stack import RecurrentStack, micro_batch
 from models.layers.traced import Traced
@@ -77,8 +78,8 @@ def test_stack_in_two_halves_is_the_whole(cell):
         hidden_size=4,
         layers=2,
         dropout_name="model.dropout",
-        key=jax.random.key(0),
     )
+    initialize(stack, jax.random.key(0))
     x = jax.random.normal(jax.random.key(1), (3, 10, 2))
     whole, final = stack(x)
     left, middle = stack(x[:, :4])
@@ -99,8 +100,8 @@ def test_dropout_acts_between_recurrent_layers_only():
             hidden_size=8,
             layers=layers,
             dropout_name="model.dropout",
-            key=jax.random.key(0),
         )
+        initialize(stack, jax.random.key(0))
         stack.rate[...] = jnp.float32(rate)
         return stack(jnp.ones((2, 5, 1)), key=jax.random.key(2))[0]
 

@@ -65,7 +65,10 @@ def test_batches_of_unequal_length_count_by_sample():
         [(s * random.normal(size=shape) + s).astype(np.float32) for _ in range(2)]
         for s, shape in enumerate(shapes, start=1)
     ]
-    p, t = (np.concatenate([x.reshape(-1, 1) for x in xs]) for xs in zip(*pairs, strict=True))
+    p, t = (
+        np.concatenate([x.reshape(-1, 1) for x in xs])
+        for xs in zip(*pairs, strict=True)
+    )
     for metric in sequence_metrics():
         np.testing.assert_allclose(
             accumulated(metric, pairs), oracle(p, t)[metric.name], rtol=2e-5
@@ -132,8 +135,13 @@ def test_nan_is_reported():
 
 def test_average_counts_elements():
     metric = Average(name="m", function=lambda o, b: jnp.abs(o["y"] - b["y"]))
-    pairs = [(np.ones((2, 3)), np.zeros((2, 3))), (np.full((1, 2), 5.0), np.ones((1, 2)))]
-    np.testing.assert_allclose(accumulated(metric, pairs), (6 * 1 + 2 * 4) / 8, rtol=1e-6)
+    pairs = [
+        (np.ones((2, 3)), np.zeros((2, 3))),
+        (np.full((1, 2), 5.0), np.ones((1, 2))),
+    ]
+    np.testing.assert_allclose(
+        accumulated(metric, pairs), (6 * 1 + 2 * 4) / 8, rtol=1e-6
+    )
 
 
 def test_refuses():

@@ -15,6 +15,8 @@ from tests.test_models.training_toys import (
     toy,
 )
 
+pytestmark = pytest.mark.slow
+
 RATES = (1e-2, 3e-3, 2e-2)
 
 
@@ -91,7 +93,9 @@ def test_streaming_in_lanes_and_through_a_checkpoint(tmp_path):
     again.restore(tmp_path)
     got = again.fit()
     assert [e.number for e in got] == [1, 2, 3, 4]
-    np.testing.assert_allclose(got[-1].valid["rmse"], expected[-1].valid["rmse"], rtol=1e-4)
+    np.testing.assert_allclose(
+        got[-1].valid["rmse"], expected[-1].valid["rmse"], rtol=1e-4
+    )
 
 
 def test_stack_and_unstack_are_inverse():

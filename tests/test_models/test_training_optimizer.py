@@ -61,7 +61,10 @@ def test_equals_adamw_by_hand():
             x = g[k] * min(1.0, 0.5 / norm)
             first[k] = 0.8 * first[k] + 0.2 * x
             second[k] = 0.95 * second[k] + 0.05 * x**2
-            m, v = first[k] / (1 - 0.8 ** (step + 1)), second[k] / (1 - 0.95 ** (step + 1))
+            m, v = (
+                first[k] / (1 - 0.8 ** (step + 1)),
+                second[k] / (1 - 0.95 ** (step + 1)),
+            )
             params[k] -= 0.01 * (m / (np.sqrt(v) + 1e-8) + 0.1 * params[k])
     got = run(optimizer, 20)
     for k in params:
@@ -119,7 +122,9 @@ def test_schedules():
     flat = np.where(grid < 0.6, 2.0, 1 + np.cos(np.pi * (grid - 0.6) / 0.4))
     got = rates(Optimizer(learning_rate=2.0, decay_start=0.6), grid)
     np.testing.assert_allclose(got, flat, atol=1e-5)
-    warm = np.where(grid < 0.2, 2.0 * grid / 0.2, 1 + np.cos(np.pi * (grid - 0.2) / 0.8))
+    warm = np.where(
+        grid < 0.2, 2.0 * grid / 0.2, 1 + np.cos(np.pi * (grid - 0.2) / 0.8)
+    )
     optimizer = Optimizer(learning_rate=2.0, schedule="warmup_cosine", warmup=0.2)
     np.testing.assert_allclose(rates(optimizer, grid), warm, atol=1e-5)
 

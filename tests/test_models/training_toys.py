@@ -35,7 +35,9 @@ class ToyFeed:
     def order(self, key):
         used = self.batches * self.batch_size
         if self.consecutive:  # stream b walks through windows b*n, b*n+1, …
-            grid = np.arange(used, dtype=np.int32).reshape(self.batch_size, self.batches)
+            grid = np.arange(used, dtype=np.int32).reshape(
+                self.batch_size, self.batches
+            )
             return jnp.asarray(grid.T)
         indices = jax.random.permutation(key, self.count)[:used].astype(jnp.int32)
         return indices.reshape(self.batches, self.batch_size)
@@ -130,9 +132,11 @@ def numbers(epochs):
 
 def leaves(tree):
     tree = jax.tree.map(
-        lambda a: jax.random.key_data(a)
-        if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key)
-        else a,
+        lambda a: (
+            jax.random.key_data(a)
+            if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key)
+            else a
+        ),
         tree,
     )
     return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
@@ -372,4 +376,6 @@ def toy(kind, *, learning_rate=1e-2, seed=0, epochs=4, streaming=False):
         feed = carried_feed(streaming=streaming)
     else:
         feed = ToyFeed(sequences(0), batch_size=6, streaming=streaming)
-    return learner_of(problem, seed=seed, epochs=epochs, feed=feed, valid=valid_windows())
+    return learner_of(
+        problem, seed=seed, epochs=epochs, feed=feed, valid=valid_windows()
+    )
