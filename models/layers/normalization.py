@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
+from models.data.statistics import Statistics
 from models.errors import DataError
 
 
@@ -35,6 +38,21 @@ class Standardize(nnx.Module):
         default = jnp.zeros(()).dtype
         self.mean = Statistic(jnp.asarray(np.atleast_1d(mean), default))
         self.std = Statistic(jnp.asarray(deviations, default))
+
+    @classmethod
+    def of(cls, statistics: Statistics, signal: str) -> Self:
+        """Standardize one signal by the statistics of the train part.
+
+        Args:
+            statistics: Mean and standard deviation per channel, by signal.
+            signal: ``u`` or ``y``.
+        """
+        return cls(mean=statistics.mean[signal], std=statistics.std[signal])
+
+    @property
+    def channels(self) -> int:
+        """How many channels the signal has."""
+        return self.mean.shape[0]
 
     def __call__(self, values: Float[Array, "batch time channel"]) -> Array:
         """Physical units to units of standard deviation; ``[B, T, C]`` both."""

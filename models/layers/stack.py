@@ -11,7 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from models.layers.dropout import dropout
-from models.layers.linear import uniform
+from models.layers.initialization import parameter
 from models.layers.recurrence import (
     GRUWeights,
     LSTMWeights,
@@ -48,12 +48,9 @@ class Recurrent(nnx.Module):
         cell: ``gru``, ``lstm`` or ``plain``.
         inputs: Input channels I.
         hidden_size: Hidden channels H.
-        key: Randomness of the initial weights.
     """
 
-    def __init__(
-        self, *, cell: CellName, inputs: int, hidden_size: int, key: Key[Array, ""]
-    ) -> None:
+    def __init__(self, *, cell: CellName, inputs: int, hidden_size: int) -> None:
         self.cell = cell
         self.hidden_size = hidden_size
         size, gates = hidden_size, _CELLS[cell].gates * hidden_size
@@ -63,9 +60,8 @@ class Recurrent(nnx.Module):
             "hidden_weight": (size, gates),
             "hidden_bias": (size,),
         }
-        names = _CELLS[cell].weights._fields
-        for name, part in zip(names, jax.random.split(key, len(names)), strict=True):
-            setattr(self, name, nnx.Param(uniform(part, shapes[name], size)))
+        for name in _CELLS[cell].weights._fields:
+            setattr(self, name, parameter(shapes[name], fan_in=size))
 
     def initial_state(self, batch_size: int) -> Any:
         """The state before anything was seen: zeros, a pair of them for an LSTM."""
@@ -92,7 +88,6 @@ class RecurrentStack(nnx.Module):
         hidden_size: Hidden channels of every layer.
         layers: Number of layers.
         dropout_name: Configuration key that the dropout rate follows.
-        key: Randomness of the initial weights.
     """
 
     def __init__(
@@ -103,7 +98,6 @@ class RecurrentStack(nnx.Module):
         hidden_size: int,
         layers: int,
         dropout_name: str,
-        key: Key[Array, ""],
     ) -> None:
         self.rate = Traced(0.0, name=dropout_name)
         self.layers = nnx.List(
@@ -111,9 +105,8 @@ class RecurrentStack(nnx.Module):
                 cell=cell,
                 inputs=hidden_size if i else inputs,
                 hidden_size=hidden_size,
-                key=part,
             )
-            for i, part in enumerate(jax.random.split(key, layers))
+            for i in range(layers)
         )
 
     def initial_state(self, batch_size: int) -> tuple[Any, ...]:

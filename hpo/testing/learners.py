@@ -1,0 +1,98 @@
+"""What every learner must satisfy: the protocol, and going on as if never stopped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.training.protocol import Epoch
+
+LENGTH = 60  # of every sequence the suites predict, so that few programs are compiled
+
+
+def numbers(epoch: Epoch) -> dict[str, float]:
+    """An epoch's results without its timings, by ``train.loss`` and the like."""
+    return {f"train.{k}": v for k, v in epoch.train.items()} | {
+        f"valid.{k}": v for k, v in epoch.valid.items()
+    }
+
+
+def same(first: Any, second: Any) -> bool:
+    """Whether two lists of such results are equal to the last bit; NaN equals NaN.
+
+    Args:
+        first: Results of `numbers`, epoch by epoch.
+        second: Likewise.
+    """
+
+    def equal(a: float, b: float) -> bool:
+        return a == b or (math.isnan(a) and math.isnan(b))
+
+    return len(first) == len(second) and all(
+        a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a)
+        for a, b in zip(first, second, strict=True)
+    )
+
+
+def check_epochs(create: Callable[[], Any], *, epochs: int) -> None:
+    """Epochs count from 1, carry floats, and the generator can be closed and resumed.
+
+    Args:
+        create: Makes the same learner afresh.
+        epochs: Its budget.
+    """
+    whole = list(create().fit_iter(epochs))
+    assert [e.number for e in whole] == list(range(1, epochs + 1))
+    for epoch in whole:
+        assert "loss" in epoch.train, f"epoch {epoch.number} reports no loss"
+        assert epoch.valid, f"epoch {epoch.number} reports no metric"
+        assert all(type(v) is float for v in numbers(epoch).values())
+        assert epoch.seconds >= 0
+        assert epoch.compile_seconds >= 0
+    learner = create()
+    steps = learner.fit_iter(epochs)
+    first = next(steps)
+    steps.close()
+    again = [first, *learner.fit_iter(epochs)]
+    assert same([numbers(e) for e in again], [numbers(e) for e in whole]), (
+        "closing the generator changed what followed"
+    )
+
+
+def check_checkpoint(
+    create: Callable[[], Any], folder: Path, *, epochs: int, inputs: int
+) -> None:
+    """Stop, save, restore, go on equals never having stopped, bit for bit.
+
+    Args:
+        create: Makes the same learner afresh.
+        folder: Where the checkpoints go.
+        epochs: Its budget.
+        inputs: Input channels, for predictions.
+    """
+    undisturbed = create()
+    whole = [numbers(e) for e in undisturbed.fit_iter(epochs)]
+    stop = max(1, epochs // 2)
+    stopped = create()
+    before = [numbers(e) for e in stopped.fit_iter(stop)]
+    stopped.save(folder / "half")
+    files = [p.name for p in (folder / "half").iterdir()]
+    assert files, "save wrote nothing"
+    assert not any(n.endswith((".pkl", ".pickle", ".tmp")) for n in files), files
+    going_on = create()
+    going_on.restore(folder / "half")
+    after = list(going_on.fit_iter(epochs))
+    assert [e.number for e in after[:stop]] == list(range(1, stop + 1)), (
+        "a restored learner yields the records of its checkpoint first"
+    )
+    assert same([numbers(e) for e in after[:stop]], before)
+    assert same([numbers(e) for e in after], whole), "the restored learner went astray"
+    u = np.random.default_rng(0).normal(size=(LENGTH, inputs))
+    assert np.array_equal(going_on.predict(u), undisturbed.predict(u))
+    assert same([going_on.evaluate("valid")], [undisturbed.evaluate("valid")])
+    for learner, name in ((undisturbed, "a"), (going_on, "b")):
+        learner.save(folder / name)

@@ -1,0 +1,164 @@
+"""Convolutions in front of a recurrent network, for simulation.
+
+The causal convolutions turn the inputs into features with a short memory; the recurrent
+layers on top remember longer (TSFast's CRNN).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float, Key
+
+from models.config import Config as BaseConfig
+from models.config import static, traced
+from models.data.statistics import Statistics
+from models.data.windows import Windows
+from models.example import Example
+from models.layers.convolution import Activation, ConvolutionStack
+from models.layers.initialization import initialize
+from models.layers.linear import Linear
+from models.layers.normalization import Standardize
+from models.layers.stack import CellName, RecurrentStack, micro_batch
+from models.training.learner import GradientLearner
+from models.training.optimizer import Optimizer
+from models.training.protocol import Context
+from models.training.simulation import SequenceLoss, simulation_learner
+
+CLOSED_FORM = False
+CAUSAL = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class CRNN(BaseConfig):
+    """The network.
+
+    Attributes:
+        channels: Width of every convolution.
+        depth: Number of convolutions; each doubles the dilation of the one before.
+        kernel: Taps of every convolution.
+        activation: Nonlinearity after every convolution.
+        weight_norm: Whether length and direction of the kernels are trained apart.
+        cell: Kind of recurrent layer.
+        layers: Number of recurrent layers.
+        hidden_size: Hidden channels of every recurrent layer.
+        dropout: Probability that a channel is dropped, after every convolution and between
+            two recurrent layers, for the whole of a window.
+        skip: Whether the inputs also reach the outputs directly, through a linear map.
+    """
+
+    channels: int = static(16, low=1)
+    depth: int = static(3, low=1, high=24)
+    kernel: int = static(3, low=2)
+    activation: Activation = static("tanh")
+    weight_norm: bool = static(False)
+    cell: CellName = static("gru")
+    layers: int = static(1, low=1)
+    hidden_size: int = static(32, low=1)
+    dropout: float = traced(0.0, low=0.0, high=0.9)
+    skip: bool = static(True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(BaseConfig):
+    """Configuration of the family `crnn`."""
+
+    model: CRNN = field(default_factory=CRNN)
+    data: Windows = field(
+        default_factory=lambda: Windows(window=250, batch_size=64, batches=150)
+    )
+    loss: SequenceLoss = field(
+        default_factory=lambda: SequenceLoss(kind="mae", n_skip=50)
+    )
+    optimizer: Optimizer = field(default_factory=Optimizer)
+
+
+class Model(nnx.Module):
+    """Standardize, convolutions, recurrent layers, linear head, back to physical units.
+
+    Args:
+        config: The network's configuration.
+        statistics: Mean and standard deviation of the train part.
+        key: Randomness of the initial weights.
+    """
+
+    def __init__(
+        self, *, config: CRNN, statistics: Statistics, key: Key[Array, ""]
+    ) -> None:
+        self.normalize_u = Standardize.of(statistics, "u")
+        self.normalize_y = Standardize.of(statistics, "y")
+        n_u, n_y = self.normalize_u.channels, self.normalize_y.channels
+        self.convolutions = ConvolutionStack(
+            inputs=n_u,
+            channels=config.channels,
+            depth=config.depth,
+            kernel=config.kernel,
+            activation=config.activation,
+            weight_norm=config.weight_norm,
+            dropout_name="model.dropout",
+        )
+        self.recurrent = RecurrentStack(
+            cell=config.cell,
+            inputs=config.channels,
+            hidden_size=config.hidden_size,
+            layers=config.layers,
+            dropout_name="model.dropout",
+        )
+        self.head = Linear(inputs=config.hidden_size, outputs=n_y)
+        self.skip = Linear(inputs=n_u, outputs=n_y, bias=False) if config.skip else None
+        initialize(self, key)
+
+    def __call__(
+        self,
+        u: Float[Array, "batch time input"],
+        *,
+        key: Key[Array, ""] | None = None,
+    ) -> Float[Array, "batch time output"]:
+        """Simulate from rest, in physical units; a key switches dropout on."""
+        front_key = back_key = None
+        if key is not None:
+            front_key, back_key = jax.random.split(key)
+        inputs = self.normalize_u(u)
+        features = self.convolutions(inputs, key=front_key)
+        hidden, _ = self.recurrent(features, key=back_key)
+        outputs = self.head(hidden)
+        if self.skip is not None:
+            outputs = outputs + self.skip(inputs)
+        return self.normalize_y.inverse(outputs)
+
+
+def create(config: Mapping[str, Any] | Config, context: Context) -> GradientLearner:
+    """Make the learner of one trial.
+
+    Args:
+        config: Dotted keys, or a `Config`.
+        context: The trial's data reference, seed and budget.
+
+    Raises:
+        ConfigError: A key is unknown or a value is refused.
+        DataError: The data is missing or damaged, or no window fits.
+    """
+    if not isinstance(config, Config):
+        config = Config.from_flat(config)
+    return simulation_learner(
+        Model, config, context, micro_batch=micro_batch(config.data.batch_size)
+    )
+
+
+def example() -> Example:
+    """A tiny problem for the conformance suite."""
+    return Example(
+        config={
+            "model.channels": 4,
+            "model.depth": 2,
+            "model.hidden_size": 4,
+            "data.window": 20,
+            "data.batch_size": 8,
+            "data.batches": 2,
+            "loss.n_skip": 4,
+        }
+    )
