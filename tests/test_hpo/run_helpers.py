@@ -180,6 +180,63 @@ class KillAt:
         print(text, flush=True)
 
 
+def families(**troubles):
+    """One family, of one trial, for each trouble."""
+    return tuple(
+        Family(
+            name=name,
+            space={
+                "rate": FloatDistribution(0.05, 0.9),
+                "start": 1.0,
+                "trouble": trouble,
+            },
+            create="run_helpers:create",
+            trials=1,
+        )
+        for name, trouble in troubles.items()
+    )
+
+
+class Environment:
+    """Writes down where it runs instead of learning."""
+
+    def __init__(self, directory):
+        self.directory = directory
+
+    def fit_iter(self, epochs):
+        names = ("CUDA_VISIBLE_DEVICES", "XLA_CLIENT_MEM_FRACTION", "JAX_PLATFORMS")
+        names += ("NPROC", "OMP_NUM_THREADS", "JAX_COMPILATION_CACHE_DIR")
+        seen = {n: os.environ.get(n) for n in names} | {"jax": "jax" in sys.modules}
+        (self.directory.parent / "seen.json").write_text(json.dumps(seen))
+        time.sleep(1.0)
+        yield {"rmse": 1.0}
+
+
+def create_environment(config, context):
+    return Environment(context.directory)
+
+
+def described(options):
+    """The study that the options of a driver ask for."""
+    resources = Resources(
+        executor=options.get("executor", "local"),
+        workers=options.get("workers", 1),
+        stall=options.get("stall", 600.0),
+        gpus_per_trial=options.get("share", 0.0),
+    )
+    base = study(
+        create=options.get("create", "run_helpers:create"),
+        constants=options.get("constants"),
+        resources=resources,
+    )
+    if "troubles" in options:
+        return base.replace(
+            families=families(**options["troubles"]),
+            stopping=(Rule(name="divergence"),),
+        )
+    return base.replace(budget=Budget(trials=options.get("trials", 6), epochs=6))
+
+
 def drive(results, options):
     """What the driver process does; `options` come as JSON."""
     from hpo.run.launch import launch, resume
@@ -188,21 +245,11 @@ def drive(results, options):
     if options.get("resume"):
         outcome = resume(options["resume"], observer=observer)
     else:
-        resources = Resources(
-            executor=options.get("executor", "local"),
-            workers=options.get("workers", 1),
-            stall=options.get("stall", 600.0),
-        )
-        described = study(constants=options.get("constants"), resources=resources)
         outcome = launch(
-            described.replace(
-                families=tuple(
-                    f.__class__(**{**vars(f), "create": "run_helpers:create"})
-                    for f in described.families
-                )
-            ),
+            described(options),
             results=results,
             observer=observer,
+            gpus=options.get("gpus"),
         )
     print(json.dumps({"state": outcome.state, "folder": str(outcome.folder)}))
 

@@ -39,7 +39,22 @@ def start(results, **options):
         start_new_session=True,
     )
     process.mark = mark
+    _started.append(process)
     return process
+
+
+_started = []
+
+
+def end_all():
+    """Leave nothing behind, whatever a test ended with."""
+    while _started:
+        process = _started.pop()
+        if process.poll() is None:
+            process.kill()
+            for orphan in descendants(process.mark):
+                orphan.kill()
+        process.communicate()
 
 
 def finish(process, timeout=120):

@@ -19,9 +19,15 @@ import run_processes as processes
 from hpo.errors import ResumeRefused, RunError, RunLocked
 from hpo.ledger.log import read_events
 from hpo.run.launch import launch, resume
-from hpo.study import Budget, Family, Resources, Rule
+from hpo.study import Budget, Resources, Rule
 
 sys.path.pop(0)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left():
+    yield
+    processes.end_all()
 
 
 def events_of(folder):
@@ -37,23 +43,10 @@ def undisturbed(tmp_path_factory):
     return Path(answer["folder"])
 
 
-def families(**troubles):
-    return tuple(
-        Family(
-            name=name,
-            space={
-                "rate": FloatDistribution(0.05, 0.9),
-                "start": 1.0,
-                "trouble": trouble,
-            },
-            create=helpers.create,
-            trials=1,
-        )
-        for name, trouble in troubles.items()
-    )
-
-
-def test_misbehaving_trials_end_as_documented_and_the_study_goes_on(tmp_path):
+def test_misbehaving_trials_end_as_documented_and_the_study_goes_on(
+    tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
     troubles = {
         "raises": "raise",
         "exits": "exit",
@@ -65,7 +58,7 @@ def test_misbehaving_trials_end_as_documented_and_the_study_goes_on(tmp_path):
     }
     outcome = launch(
         helpers.study(
-            families=families(**troubles),
+            families=helpers.families(**troubles),
             stopping=(Rule(name="divergence"),),
             budget=Budget(trials=7, epochs=6),
             resources=Resources(executor="local", stall=2.0),

@@ -1,0 +1,238 @@
+"""The Ray executor: the same story as local, private, and gone when it is over."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import stat
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+import run_helpers as helpers
+import run_processes as processes
+
+from hpo.ledger.log import read_events
+
+sys.path.pop(0)
+
+TROUBLES = {
+    "raises": "raise",
+    "exits": "exit",
+    "dies": "die",
+    "recovers": "die once",
+    "hangs": "hang",
+    "diverges": "nan",
+    "works": None,
+    "also": None,
+}
+
+
+@pytest.fixture(autouse=True)
+def nothing_left():
+    yield
+    processes.end_all()
+
+
+def events_of(folder):
+    return read_events(Path(folder) / "events.jsonl")[0]
+
+
+def private_folder(driver):
+    found = list(Path(tempfile.gettempdir()).glob(f"hpo-ray-{driver.pid}-*"))
+    return found[0] if found else None
+
+
+def listeners(mark):
+    """Every address on which a process of the run listens."""
+    addresses = set()
+    for process in processes.descendants(mark):
+        try:
+            connections = process.net_connections(kind="inet")
+        except psutil.Error:
+            continue
+        addresses |= {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN}
+    return addresses
+
+
+@pytest.fixture(scope="module")
+def local_story(tmp_path_factory):
+    answer = processes.outcome(processes.start(tmp_path_factory.mktemp("local")))
+    return helpers.story(answer["folder"])
+
+
+def test_ray_tells_the_story_of_local_in_private(tmp_path, local_story):
+    """One study for: equality, actor reuse, sockets, token, files, leftovers."""
+    driver = processes.start(tmp_path, executor="ray", constants={"pause": 0.1})
+    processes.wait_until(lambda: processes.lines(tmp_path) >= 8, 60)
+    heard = listeners(driver.mark)
+    assert heard and all(
+        ipaddress.ip_address(a.removeprefix("::ffff:")).is_loopback for a in heard
+    )
+    folder = private_folder(driver)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / "token").stat().st_mode) == 0o600
+    workers = {
+        p.pid for p in processes.descendants(driver.mark) if processes.is_worker(p)
+    }
+    answer = processes.outcome(driver)
+    assert workers and answer["state"] == "finished"
+    assert helpers.story(answer["folder"]) == local_story
+    assert not processes.descendants(driver.mark)
+    assert not folder.exists()
+    names = {p.name for p in Path(answer["folder"]).iterdir()}
+    assert names == {".lock", "study.json", "events.jsonl", "trials"}
+
+
+def test_two_workers_and_misbehaving_trials(tmp_path):
+    options = {"troubles": TROUBLES, "stall": 3.0}
+    ray = processes.outcome(
+        processes.start(tmp_path / "ray", executor="ray", workers=2, **options)
+    )
+    local = processes.outcome(processes.start(tmp_path / "local", **options))
+    assert ray["state"] == local["state"] == "finished"
+
+    def by_family(answer):
+        story = helpers.story(answer["folder"]).values()
+        return {t["family"]: t for t in story}
+
+    one, two = by_family(local), by_family(ray)
+    assert one == two  # configurations, seeds, states, values to the last bit
+    assert {name: t["state"][0] for name, t in two.items()} == {
+        "raises": "failed",
+        "exits": "failed",
+        "dies": "failed",
+        "recovers": "completed",
+        "hangs": "failed",
+        "diverges": "diverged",
+        "works": "completed",
+        "also": "completed",
+    }
+    events = events_of(ray["folder"])
+    reasons = {e.data["reason"] for e in events if e.event == "failed"}
+    assert reasons == {
+        "ValueError: this configuration cannot work",
+        "the code called sys.exit(7)",
+        "stalled",
+        "the worker process died",
+    }
+
+
+@pytest.mark.parametrize("kill_at", [9])
+def test_killed_driver_resumes_to_the_story_of_local(tmp_path, local_story, kill_at):
+    kill_and_compare(tmp_path, local_story, kill_at)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kill_at", range(4, 40, 5))
+def test_killed_at_more_moments(tmp_path, local_story, kill_at):
+    kill_and_compare(tmp_path, local_story, kill_at)
+
+
+def kill_and_compare(tmp_path, local_story, kill_at):
+    driver = processes.start(tmp_path, executor="ray", kill_at=kill_at)
+    processes.finish(driver)
+    assert driver.returncode == -9
+    processes.wait_until(lambda: no_worker(driver.mark), 5)
+    folder = processes.run_folder(tmp_path)
+    ended = {e.trial for e in events_of(folder) if e.event in helpers.ENDED}
+    before = processes.trained(folder)
+    answer = processes.outcome(processes.start(tmp_path, resume=str(folder)))
+    assert answer["state"] == "finished"
+    assert helpers.story(folder) == local_story
+    after = processes.trained(folder)
+    assert all(after[n] == before[n] for n in ended)
+    assert all(len(t) - len(set(t)) <= 3 for t in after.values())
+
+
+def no_worker(mark):
+    return not any(processes.is_worker(p) for p in processes.descendants(mark))
+
+
+@pytest.mark.slow
+def test_nothing_is_left_seventy_seconds_after_a_kill(tmp_path):
+    driver = processes.start(tmp_path, executor="ray", constants={"pause": 30.0})
+    processes.wait_until(lambda: processes.lines(tmp_path) >= 3, 60)
+    time.sleep(4)  # a worker is within its epoch
+    folder = private_folder(driver)
+    driver.kill()
+    processes.finish(driver)
+    processes.wait_until(lambda: no_worker(driver.mark), 5)
+    processes.wait_until(lambda: not processes.descendants(driver.mark), 70, step=1.0)
+    from hpo.run.ray import cluster
+
+    cluster.remove_abandoned()  # as the next run does
+    assert not folder.exists()
+
+
+def test_ctrl_c_once_then_resume_then_twice(tmp_path):
+    driver = processes.start(
+        tmp_path, executor="ray", workers=2, constants={"pause": 0.5}
+    )
+    processes.wait_until(lambda: processes.lines(tmp_path) >= 8, 60)
+    processes.interrupt(driver)
+    answer = processes.outcome(driver)
+    assert answer["state"] == "interrupted"
+    assert not processes.descendants(driver.mark)
+    events = events_of(answer["folder"])
+    interrupted = {e.trial: e.data["epoch"] for e in events if e.event == "interrupted"}
+    saved = {e.trial: e.data["epoch"] for e in events if e.event == "checkpoint"}
+    assert interrupted and all(saved[n] == epoch for n, epoch in interrupted.items())
+    for epochs in processes.trained(answer["folder"]).values():
+        assert len(epochs) == len(set(epochs))
+
+    begin = len(events)
+    again = processes.start(tmp_path, resume=answer["folder"])
+    processes.wait_until(lambda: processes.lines(tmp_path) >= begin + 5, 60)
+    processes.interrupt(again)
+    time.sleep(0.2)
+    processes.interrupt(again)
+    moment = time.monotonic()
+    answer = processes.outcome(again)
+    assert time.monotonic() - moment < 8
+    assert answer["state"] == "interrupted"
+    assert not processes.descendants(again.mark)
+    epochs = [
+        (e.trial, e.data["epoch"])
+        for e in events_of(answer["folder"])
+        if e.event == "epoch"
+    ]
+    assert len(epochs) == len(set(epochs))
+
+
+def test_fractions_of_pretended_gpus(tmp_path):
+    answer = processes.outcome(
+        processes.start(
+            tmp_path,
+            executor="ray",
+            workers=None,
+            gpus=1,
+            share=0.5,
+            trials=3,
+            create="run_helpers:create_environment",
+        )
+    )
+    study = json.loads((Path(answer["folder"]) / "study.json").read_text())["study"]
+    assert study["resources"]["workers"] == 2
+    seen = [
+        json.loads(p.read_text())
+        for p in Path(answer["folder"]).glob("trials/*/seen.json")
+    ]
+    assert len(seen) == 3
+    for environment in seen:
+        assert environment["CUDA_VISIBLE_DEVICES"] == "0"
+        assert environment["XLA_CLIENT_MEM_FRACTION"] == "0.45"
+        assert (
+            environment["JAX_PLATFORMS"] is None
+        )  # the driver's own cpu is not handed on
+        assert environment["NPROC"] == environment["OMP_NUM_THREADS"] == "1"
+        assert (
+            stat.S_IMODE(Path(environment["JAX_COMPILATION_CACHE_DIR"]).stat().st_mode)
+            == 0o700
+        )
+        assert environment["jax"] is False
