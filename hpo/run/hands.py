@@ -217,14 +217,12 @@ class Hands:
     def _prune(self, ended: Trial) -> None:
         """Keep checkpoints of the family's best ended trials only, one attempt each."""
         objective = self.study.objectives[0]
-        rivals = [
-            t
+        standing = sorted(
+            (not t.ranked, finite_key(t.value, objective), t.number)
             for t in self.director.trials.values()
             if t.family == ended.family and t.ended and t.value is not None
-        ]
-        rivals.sort(
-            key=lambda t: (not t.ranked, finite_key(t.value, objective), t.number)
         )
+        rivals = [self.director.trials[number] for *_, number in standing]
         if ended not in rivals[:KEPT]:
             self._drop(ended, keep=None)
         else:

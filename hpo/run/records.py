@@ -9,7 +9,6 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -157,4 +156,4 @@ def _plain(values: Mapping[str, float]) -> dict[str, float | str]:
 
 
 def _back(values: Mapping[str, Any]) -> dict[str, float]:
-    return {k: v if isinstance(v, Real) else float(v) for k, v in values.items()}
+    return {k: float(v) for k, v in values.items()}

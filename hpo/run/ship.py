@@ -81,7 +81,8 @@ def _callable(thing: Any, what: str) -> Create:
             f"{what} is a {type(thing).__name__}, not a function",
             hint="name a function that takes (config, context)",
         )
-    return thing
+    found: Create = thing
+    return found
 
 
 def can_be_found(create: str) -> bool:

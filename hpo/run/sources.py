@@ -146,8 +146,8 @@ def creates_of(
     today = {f.name: f.create for f in current.families} if current else {}
     creates = {}
     for family in study.families:
-        create = override if callable(override) else (override or {}).get(family.name)
-        create = create or family.create
+        given = override if callable(override) else (override or {}).get(family.name)
+        create: str | ship.Create = given or family.create
         if isinstance(create, str) and not ship.can_be_found(create):
             create = today.get(family.name, create)
             if isinstance(create, str):

@@ -220,8 +220,9 @@ class Session:
         path = a.folder / "config.json"
         if path.exists():
             return
-        own = isinstance(self._learner, Countable)
-        resolved = self._learner.configuration if own else {**a.settings, **a.config}
+        resolved: Mapping[str, Any] = {**a.settings, **a.config}
+        if isinstance(self._learner, Countable):
+            resolved = self._learner.configuration
         content = {
             "trial": a.trial,
             "family": a.family,
@@ -271,7 +272,7 @@ def _known_settings(
     beside = vars(module).get("Config") if module is not None else None
     if not isinstance(beside, type) or not isinstance(beside, _Keyed):
         return dict(settings)
-    known = set(beside.keys())  # type: ignore[call-arg]  # a classmethod
+    known = set(beside.keys())  # a classmethod
     return {k: v for k, v in settings.items() if k in known or k in config}
 
 

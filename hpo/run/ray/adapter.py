@@ -164,7 +164,7 @@ class Tell(TrialScheduler):
     """
 
     def __init__(self, desk: Desk) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._desk = desk
 
     def set_search_properties(
