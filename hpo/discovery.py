@@ -181,10 +181,11 @@ def datasets() -> tuple[str, ...]:
     return tuple(importlib.import_module("models.data.catalog").names())
 
 
-def describe_dataset(name: str) -> Any:
-    """What is known of a dataset, as `models.data.catalog` describes it."""
+def describe_dataset(name: str) -> dict[str, Any]:
+    """What is known of a dataset: the fields of the catalog's description."""
     _ours("models")
-    return importlib.import_module("models.data.catalog").describe(name)
+    found = importlib.import_module("models.data.catalog").describe(name)
+    return dataclasses.asdict(found)
 
 
 def prepare_data(data: Any, *, root: Path | None = None) -> Any:

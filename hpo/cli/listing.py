@@ -45,7 +45,10 @@ def listing(
         Kind.studies: (("name", "description"), _studies),
         Kind.families: (("name", "space", "closed_form", "description"), _families),
         Kind.spaces: (("space", "key", "values", "when"), _spaces),
-        Kind.datasets: (("name", "kind", "description"), _datasets),
+        Kind.datasets: (
+            ("name", "kind", "units", "score_from", "source", "needs", "summary"),
+            _datasets,
+        ),
         Kind.runs: (
             ("study", "run", "trials", "state", "best", "metric", "unit"),
             _runs,
@@ -58,7 +61,8 @@ def listing(
     elif format is ListFormat.csv:
         shell.out(formats.csv_text(rows, heads))
     elif rows:
-        shell.out(shell.columns([_printable(r) for r in rows], heads))
+        shown = [h for h in heads if h not in ("source", "needs", "score_from")]
+        shell.out(shell.columns([_printable(r) for r in rows], shown))
     else:
         shell.say(f"no {what}")
 
@@ -73,6 +77,8 @@ def _printable(row: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(v, bool)
         else numbers.short(v)
         if isinstance(v, float)
+        else ", ".join(v)
+        if isinstance(v, list)
         else v
         for k, v in row.items()
     }
@@ -111,7 +117,10 @@ def _spaces(results: Path) -> Rows:
 def _datasets(results: Path) -> Rows:
     from hpo import discovery
 
-    return [discovery.describe_dataset(name) for name in discovery.datasets()]
+    return [
+        {k: list(v) if isinstance(v, tuple) else v for k, v in found.items()}
+        for found in map(discovery.describe_dataset, discovery.datasets())
+    ]
 
 
 def _runs(results: Path) -> Rows:

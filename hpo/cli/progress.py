@@ -168,7 +168,7 @@ class Progress:
         gained = fraction - self._start
         spent = self._clock() - self._began
         guesses = []
-        if gained > 0 and spent > 2:
+        if gained > 0.03 and spent > 5:
             guesses.append(spent * (1 - fraction) / gained)
         if self._study.budget.seconds is not None:
             guesses.append(max(self._study.budget.seconds - director.elapsed, 0.0))

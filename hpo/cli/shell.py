@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import shutil
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
@@ -122,8 +124,6 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
 def width() -> int:
     """Columns to print for: the terminal's, `COLUMNS`, or 80."""
-    import shutil
-
     return max(shutil.get_terminal_size((80, 24)).columns, 40)
 
 
@@ -146,13 +146,18 @@ def find_run(results: Path, run: str) -> Path:
 
 
 def columns(rows: Sequence[Mapping[str, Any]], heads: Sequence[str]) -> str:
-    """Rows as left-aligned columns; the last one is cut at the terminal's width."""
-    cells = [[str("" if r.get(h) is None else r[h]) for h in heads] for r in rows]
-    widths = [
-        max(len(line[i]) for line in [list(heads), *cells]) for i in range(len(heads))
+    """Rows as left-aligned columns; the last one is wrapped at the terminal's width."""
+    lines = [
+        list(heads),
+        *([str("" if r.get(h) is None else r[h]) for h in heads] for r in rows),
     ]
-    lines = []
-    for line in [list(heads), *cells]:
-        text = "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()
-        lines.append(text if len(text) <= width() else text[: width() - 1] + "…")
-    return "\n".join(lines)
+    widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
+    indent = sum(widths[:-1]) + 2 * (len(heads) - 1)
+    room = max(width() - indent, 16)
+    out = []
+    for *cells, last in lines:
+        first = "".join(c.ljust(w) + "  " for c, w in zip(cells, widths, strict=False))
+        pieces = textwrap.wrap(last, room, break_on_hyphens=False) or [""]
+        out.append((first + pieces[0]).rstrip())
+        out += [" " * indent + piece for piece in pieces[1:]]
+    return "\n".join(out)

@@ -56,19 +56,39 @@ def events() -> list[Event]:
         )
 
     def start(trial, family, params, *, elapsed):
-        add("proposed", trial, elapsed, None, family=family, number=trial, params=params,
-            seed=1000 + trial)
+        add(
+            "proposed",
+            trial,
+            elapsed,
+            None,
+            family=family,
+            number=trial,
+            params=params,
+            seed=1000 + trial,
+        )
         add("started", trial, elapsed, attempt_of="first", epoch=0)
 
     def epochs(trial, values, *, elapsed, first=1, attempt=1, parameters=6689):
         for i, value in enumerate(values):
-            add("epoch", trial, elapsed + i, attempt, epoch=first + i,
-                train={"loss": value * 2}, valid={"rmse": value, "fit": 90.0},
-                seconds=0.5, compile_seconds=1.0 if i == 0 else 0.0,
-                parameters=parameters)
+            add(
+                "epoch",
+                trial,
+                elapsed + i,
+                attempt,
+                epoch=first + i,
+                train={"loss": value * 2},
+                valid={"rmse": value, "fit": 90.0},
+                seconds=0.5,
+                compile_seconds=1.0 if i == 0 else 0.0,
+                parameters=parameters,
+            )
 
-    rnn = {"model.cell": "gru", "model.hidden_size": 32,
-           "optimizer.learning_rate": 0.0031234, "data.window": 250}
+    rnn = {
+        "model.cell": "gru",
+        "model.hidden_size": 32,
+        "optimizer.learning_rate": 0.0031234,
+        "data.window": 250,
+    }
     curve = [0.05, 0.03, 0.01, 0.004, 0.002, 0.0012, 0.00099, 0.00097]
     start(1, "rnn", rnn, elapsed=0)
     epochs(1, curve, elapsed=1)
@@ -76,24 +96,44 @@ def events() -> list[Event]:
     start(2, "linear", {"model.order": 12}, elapsed=9)
     epochs(2, [0.0434], elapsed=10, parameters=13)
     add("completed", 2, 10, epoch=1)
-    start(3, "rnn", {**rnn, "model.cell": "lstm", "optimizer.learning_rate": 1.25e-5},
-          elapsed=11)
+    start(
+        3,
+        "rnn",
+        {**rnn, "model.cell": "lstm", "optimizer.learning_rate": 1.25e-5},
+        elapsed=11,
+    )
     epochs(3, [0.09, 0.08], elapsed=12)
     add("stopped", 3, 14, rule="asha", epoch=2)
     start(4, "rnn", {**rnn, "optimizer.learning_rate": 0.099}, elapsed=15)
     epochs(4, [math.nan], elapsed=16)
     add("diverged", 4, 16, rule="divergence", epoch=1)
     start(5, "rnn", rnn, elapsed=17)
-    add("failed", 5, 18, reason="ValueError: the window (250) is longer than every file",
-        epoch=0)
+    add(
+        "failed",
+        5,
+        18,
+        reason="ValueError: the window (250) is longer than every file",
+        epoch=0,
+    )
     start(6, "rnn", {**rnn, "model.hidden_size": 48}, elapsed=19)
     epochs(6, [0.04, 0.02, 0.0011, 0.0012, 0.0013], elapsed=20)
     add("converged", 6, 25, rule="patience", epoch=5)
     start(7, "rnn", {**rnn, "model.hidden_size": 64}, elapsed=26)
     epochs(7, curve[:3], elapsed=27)
-    add("interrupted", 7, 30, reason="the worker process was killed by SIGKILL", epoch=3)
+    add(
+        "interrupted", 7, 30, reason="the worker process was killed by SIGKILL", epoch=3
+    )
     add("started", 7, 31, 2, attempt_of="retry", epoch=3)
-    add("nondeterminism", 7, 32, 2, epoch=3, metric="valid.rmse", first=0.01, second=0.02)
+    add(
+        "nondeterminism",
+        7,
+        32,
+        2,
+        epoch=3,
+        metric="valid.rmse",
+        first=0.01,
+        second=0.02,
+    )
     epochs(7, [0.006, 0.005, 0.0042, 0.0038, 0.00371], elapsed=33, first=4, attempt=2)
     add("completed", 7, 38, 2, epoch=8)
     start(8, "rnn", {**rnn, "model.hidden_size": 20}, elapsed=39)
@@ -117,8 +157,10 @@ def write(folder: Path) -> Path:
     (run / "study.json").write_text(
         json.dumps({"schema": 1, "study": STUDY.to_json(), "provenance": {}})
     )
-    lines = [dataclasses.replace(e, n=i, time=1.0).to_line() for i, e in
-             enumerate(events(), 1)]
+    lines = [
+        dataclasses.replace(e, n=i, time=1.0).to_line()
+        for i, e in enumerate(events(), 1)
+    ]
     (run / "events.jsonl").write_text("".join(lines))
     return run
 

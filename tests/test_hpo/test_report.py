@@ -70,7 +70,12 @@ def test_a_repeated_epoch_keeps_its_first_value_and_is_counted_once():
 
 def test_attempts_tell_how_each_go_ended(summary):
     first, second = summary.row(7).attempts
-    assert (first.why, first.epoch, second.why, second.epoch) == ("first", 0, "retry", 3)
+    assert (first.why, first.epoch, second.why, second.epoch) == (
+        "first",
+        0,
+        "retry",
+        3,
+    )
     assert "SIGKILL" in first.end
     assert second.end == "completed"
     assert summary.row(7).nondeterminism == (3,)
@@ -79,7 +84,9 @@ def test_attempts_tell_how_each_go_ended(summary):
 def test_maximized_objectives_rank_the_largest_first():
     import dataclasses
 
-    objective = dataclasses.replace(sample_run.STUDY.objectives[0], direction="maximize")
+    objective = dataclasses.replace(
+        sample_run.STUDY.objectives[0], direction="maximize"
+    )
     study = sample_run.STUDY.replace(objectives=(objective,))
     turned = summarize(study, sample_run.events(), folder=FOLDER)
     assert [r.trial for r in turned.rows[:4]] == [1, 7, 2, 6]
