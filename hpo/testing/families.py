@@ -225,9 +225,8 @@ def check_alive(
     results = []
     values = neighbors(space.distributions[name])
     for value in values:
-        # Only what `name` needs to exist beside the example's own, cheaper values.
-        needed = {n: v for n, v in _needs(space, name).items() if n != name}
-        learner = make(family, folder, config={**needed, name: value})
+        config = {**_needs(family, space, name), name: value}
+        learner = make(family, folder, config=config)
         results.append([numbers(e) for e in learner.fit()])
     assert not same(results[0], results[1]), (
         f"`{name}` is dead: {values[0]!r} and {values[1]!r} train to the same numbers"
@@ -235,18 +234,16 @@ def check_alive(
     return values
 
 
-def _needs(space: Space, name: str) -> dict[str, Any]:
-    """The parents' values without which the dimension does not exist."""
+def _needs(family: ModuleType, space: Space, name: str) -> dict[str, Any]:
+    """Parents' values without which the dimension does not exist in the example."""
+    own = family.Config.from_flat(family.example().config).flat()
     parents: dict[str, Any] = {}
-    pending = [name]
-    while pending:
-        here = pending.pop()
-        for condition in space.conditions:
-            if condition.name == here:
-                pending.append(condition.parent)
-                value = neighbors(space.distributions[name])[0]
-                point = {**space.constants, **point_with(space, name, value)}
-                parents[condition.parent] = point[condition.parent]
+    for condition in space.conditions:
+        if condition.name == name and not condition.holds(own):
+            value = neighbors(space.distributions[name])[0]
+            point = {**space.constants, **point_with(space, name, value)}
+            parents |= _needs(family, space, condition.parent)
+            parents[condition.parent] = point[condition.parent]
     return parents
 
 

@@ -81,9 +81,10 @@ def test_stack_in_two_halves_is_the_whole(cell):
     )
     initialize(stack, jax.random.key(0))
     x = jax.random.normal(jax.random.key(1), (3, 10, 2))
-    whole, final = stack(x)
-    left, middle = stack(x[:, :4])
-    right, end = stack(x[:, 4:], middle)
+    run = jax.jit(stack)
+    whole, final = run(x)
+    left, middle = run(x[:, :4])
+    right, end = run(x[:, 4:], middle)
     np.testing.assert_allclose(
         jnp.concatenate([left, right], 1), whole, rtol=1e-5, atol=1e-6
     )
@@ -103,7 +104,7 @@ def test_dropout_acts_between_recurrent_layers_only():
         )
         initialize(stack, jax.random.key(0))
         stack.rate[...] = jnp.float32(rate)
-        return stack(jnp.ones((2, 5, 1)), key=jax.random.key(2))[0]
+        return jax.jit(stack)(jnp.ones((2, 5, 1)), key=jax.random.key(2))[0]
 
     assert np.array_equal(run(1, 0.0), run(1, 0.5))
     assert not np.array_equal(run(2, 0.0), run(2, 0.5))
@@ -114,3 +115,18 @@ def test_dropout_acts_between_recurrent_layers_only():
 )
 def test_recurrent_micro_batch(batch_size, expected):
     assert micro_batch(batch_size) == expected
+
+
+def test_initial_weights_come_from_the_key_alone():
+    def draw(seed):
+        stack = RecurrentStack(
+            cell="gru", inputs=1, hidden_size=4, layers=2, dropout_name="model.dropout"
+        )
+        initialize(stack, jax.random.key(seed))
+        return jax.tree.leaves(nnx.state(stack, nnx.Param))
+
+    first, again, other = draw(0), draw(0), draw(1)
+    for a, b, c in zip(first, again, other, strict=True):
+        assert np.array_equal(a, b)
+        assert not np.array_equal(a, c)
+        assert 0 < np.abs(a).max() <= 0.5  # the bound is 1 over the root of 4
