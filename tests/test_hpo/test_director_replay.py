@@ -8,7 +8,7 @@ import json
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hpo.decisions import Start
@@ -19,6 +19,8 @@ from hpo.ledger.log import read_events
 from hpo.study import Budget, Rule
 from models.training.protocol import Epoch
 from tests.test_hpo.simulated import Hands, Killed, outcome, story, study
+
+SLOW = HealthCheck.too_slow  # the machine may be, and that proves nothing
 
 RANDOM = Rule(name="random")
 
@@ -56,7 +58,7 @@ def test_killed_at_every_event(sampler, mercy):
         assert lost <= hands.cadence, f"killed at {last}: {lost} epochs trained twice"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[SLOW])
 @given(
     st.integers(0, 10**6),
     st.integers(1, 12),
@@ -95,7 +97,7 @@ def asked(director, time):
     return [*told, repr(director.best()), repr(counts), director.epochs]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15, deadline=None, suppress_health_check=[SLOW])
 @given(st.integers(0, 10**6), st.integers(1, 4))
 def test_a_replayed_director_decides_like_the_live_one(seed, workers):
     """Parallel workers, any order of arrival, every prefix of the ledger."""
@@ -197,7 +199,7 @@ def records():
     return [json.loads(line) for line in undisturbed(study()).ledger.lines]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[SLOW])
 @given(st.data())
 def test_an_edited_ledger_gives_an_error_or_a_run(tmp_path_factory, records, data):
     """Any value replaced by any other: a message for a person, or a run that can go on."""

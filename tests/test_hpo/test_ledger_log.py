@@ -10,7 +10,7 @@ import sys
 import textwrap
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hpo.errors import RunError
@@ -18,6 +18,8 @@ from hpo.ledger import log
 from hpo.ledger.events import Event
 from hpo.ledger.log import Ledger, read_events
 from tests.test_hpo.simulated import Hands, study
+
+SLOW = HealthCheck.too_slow  # the machine may be, and that proves nothing
 
 NAN = float("nan")
 
@@ -157,7 +159,7 @@ def test_damage_is_refused_and_left_alone(tmp_path, edit):
         assert path.read_text() == damaged
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[SLOW])
 @given(st.data())
 def test_any_damage_gives_an_error_or_a_prefix(tmp_path_factory, real_lines, data):
     """Cut anywhere, overwrite anything: never a traceback, never an invented event."""
@@ -186,7 +188,7 @@ def test_any_damage_gives_an_error_or_a_prefix(tmp_path_factory, real_lines, dat
     assert len(read_events(path)[0]) == len(events) + (torn is not None)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[SLOW])
 @given(st.integers(0, 10**9))
 def test_a_truncated_ledger_is_a_prefix(tmp_path_factory, real_lines, where):
     path = tmp_path_factory.mktemp("cut") / "events.jsonl"
