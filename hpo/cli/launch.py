@@ -107,7 +107,9 @@ def finish(outcome: Outcome) -> None:
 
     Raises:
         typer.Exit: With status 130 when the run was interrupted.
+        RunError: Nothing could be ranked because trials failed.
     """
+    from hpo.errors import RunError
     from hpo.report import files, summary, table
 
     result = summary.load_summary(outcome.folder)
@@ -122,6 +124,14 @@ def finish(outcome: Outcome) -> None:
             shell.say(outcome.reason)
         shell.hint(f"`hpo resume {run}` goes on where it stopped")
         raise typer.Exit(shell.INTERRUPTED)
+    failed = [r for r in result.rows if r.state == "failed"]
+    if result.best is None and failed:
+        first = min(failed, key=lambda r: r.trial)
+        raise RunError(
+            f"no trial could be ranked and {len(failed)} failed; trial {first.trial}: "
+            f"{first.reason}",
+            hint=f"`hpo show {run} {first.trial}` shows the whole error",
+        )
     if result.best is not None:
         shell.hint(f"`hpo rerun {run}` trains the best one again with fresh seeds")
 

@@ -46,7 +46,6 @@ class Progress:
         self._clock = clock
         self._said = self._drawn = self._began = clock()
         self._start: float | None = None  # how much was done when this driver began
-        self._best: int | None = None
         self._scale: numbers.Scale | None = None
         self._live: Any = None
         self._want_live = sys.stderr.isatty() if live is None else live
@@ -131,8 +130,7 @@ class Progress:
         if trial.value is not None:
             text += f", {self._objective.metric} {self._value(trial.value)}"
         best = director.best()
-        if best is not None and best.number != self._best:
-            self._best = best.number
+        if best is not None and best.number == trial.number:
             text += " (best so far)"
         return text
 
@@ -195,7 +193,7 @@ class Progress:
         top.add_column(no_wrap=True)
         top.add_row(
             Text(self._study.name, style="bold"),
-            ProgressBar(total=1.0, completed=fraction),
+            ProgressBar(total=1.0, completed=fraction, complete_style="cyan"),
             Text(f"{fraction:4.0%}  {self._left(director)}"),
         )
         return Group(

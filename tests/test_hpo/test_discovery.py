@@ -39,8 +39,9 @@ def test_every_listed_space_and_study_can_be_loaded():
 
 def test_closed_form_families_get_one_trial_of_one_epoch():
     space = discovery.space("linear")
-    study = Study(name="x", families=(Family(name="linear", space=space),
-                                      Family(name="rnn", space=discovery.space("rnn"))))  # fmt: skip
+    linear = Family(name="linear", space=space)
+    rnn = Family(name="rnn", space=discovery.space("rnn"))
+    study = Study(name="x", families=(linear, rnn))
     resolved = discovery.resolve(study)
     assert resolved.trials_of() == {"linear": 1, "rnn": 15}
     assert resolved.epochs_of("linear") == 1 and resolved.epochs_of("rnn") == 30

@@ -90,14 +90,14 @@ SPACE = {"rate": FloatDistribution(0.0, 1.0), "offset": 0.5}
 
 
 def optimize(tmp_path, create=Model, data=None, **options):
-    defaults = dict(
-        n_epochs=3,
-        trials=4,
-        executor="local",
-        results=tmp_path,
-        quiet=True,
-        stopping=(),
-    )
+    defaults = {
+        "n_epochs": 3,
+        "trials": 4,
+        "executor": "local",
+        "results": tmp_path,
+        "quiet": True,
+        "stopping": (),
+    }
     return HPOptimizer(create, data).optimize(SPACE, **{**defaults, **options})
 
 
