@@ -21,7 +21,14 @@ from models.data.reference import Reference
 from models.data.statistics import Statistics
 from models.data.windows import Windows
 from models.errors import ConfigError
-from models.losses import Loss, Term, absolute_error, huber_error, squared_error
+from models.losses import (
+    Loss,
+    Term,
+    absolute_error,
+    huber_error,
+    require_same_shape,
+    squared_error,
+)
 from models.metrics import sequence_metrics
 from models.training.engine import Direction
 from models.training.learner import GradientLearner, on_device
@@ -106,10 +113,12 @@ def sequence_loss(*, config: SequenceLoss, std: np.ndarray) -> Loss:
     error = _ERRORS[config.kind]
 
     def term(outputs: Outputs, batch: Batch, hyper: Hyper) -> Float[Array, ""]:
-        target = batch["y"]
+        prediction, target = outputs["y"], batch["y"]
+        # Before the division, which would broadcast a missing channel.
+        require_same_shape(prediction, target)
         unit = jnp.asarray(std, target.dtype)[None, None]
         skip = config.n_skip
-        return jnp.mean(error(outputs["y"][:, skip:] / unit, target[:, skip:] / unit))
+        return jnp.mean(error(prediction[:, skip:] / unit, target[:, skip:] / unit))
 
     return Loss(terms={config.kind: Term(function=term)})
 
