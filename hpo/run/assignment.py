@@ -67,6 +67,7 @@ class Report:
         checkpoint: The epoch of a checkpoint saved just before this report, or None.
         error: The traceback (a message for mistakes a person can mend), or None.
         reason: The error in one line; empty without one.
+        obstacle: What no trial can train around, such as a full disk; empty without one.
         finished: The learner ended by itself, before or at its budget.
         parameters: How many numbers are trained, where the learner knows it.
         resumed_from: Epochs taken over from a checkpoint; 0 when it started at epoch 1.
@@ -81,6 +82,7 @@ class Report:
     checkpoint: int | None = None
     error: str | None = None
     reason: str = ""
+    obstacle: str = ""
     finished: bool = False
     parameters: int | None = None
     resumed_from: int = 0

@@ -13,6 +13,7 @@ from typing import Any
 
 from hpo.decisions import Continue, Done, Start, Stop, Wait
 from hpo.director import Director
+from hpo.errors import RunError
 from hpo.ledger.events import ENDINGS, Event
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import Ledger
@@ -96,11 +97,20 @@ class Hands:
         return self._ask() if ahead is None else ahead
 
     def report(self, report: Report) -> Continue | Stop:
-        """Take in what a worker reports, and say whether its attempt goes on."""
+        """Take in what a worker reports, and say whether its attempt goes on.
+
+        Raises:
+            RunError: No trial can be trained any more: the disk is full, for one.
+        """
         number, attempt, now = report.trial, report.attempt, self.elapsed
         if not self.is_running(number, attempt):
             return Stop(self.director.trials[number].state)
         self._write(_event(report, now, "note", text=note) for note in report.notes)
+        if report.obstacle:
+            raise RunError(
+                f"trial {number} cannot be saved: {report.obstacle}",
+                hint="mend that, then `hpo resume` goes on where it stopped",
+            )
         saved = (
             []
             if report.checkpoint is None
@@ -115,27 +125,27 @@ class Hands:
         if report.error is None:
             self._write([*saved, *self.director.exhausted(number, attempt, now)])
         else:
-            self._keep_error(number, report.error)
             self._write(
                 self.director.lost(number, attempt, report.reason, now, retry=False)
             )
+            self._keep_error(number, report.error)
         return Stop(self.director.trials[number].state)
 
     def lost(self, number: int, attempt: int, reason: str) -> None:
         """The worker's process died: the trial is tried again, or has failed."""
         if self.is_running(number, attempt):
-            self._keep_error(number, reason)
             self._write(
                 self.director.lost(number, attempt, reason, self.elapsed, retry=True)
             )
+            self._keep_error(number, reason)
 
     def stalled(self, number: int, attempt: int, seconds: float) -> None:
         """The worker has not reported for too long; it is about to be killed."""
         if self.is_running(number, attempt):
-            self._keep_error(number, f"no report for {seconds:.1f} s: killed")
             self._write(
                 self.director.lost(number, attempt, STALLED, self.elapsed, retry=False)
             )
+            self._keep_error(number, f"no report for {seconds:.1f} s: killed")
 
     def interrupt(self, reason: str) -> None:
         """Running trials will go on from their checkpoints when the run is resumed."""
@@ -209,6 +219,8 @@ class Hands:
         return replace(event, data={**event.data, **size})
 
     def _keep_error(self, number: int, text: str) -> None:
+        if self.director.trials[number].state != "failed":
+            return  # it is tried again
         path = self._folder.error_file(number)
         with suppress(OSError):  # the ledger has the reason; the run goes on
             path.parent.mkdir(parents=True, exist_ok=True)

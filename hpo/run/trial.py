@@ -6,6 +6,7 @@ a re-run, which is why they give the same numbers.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -73,7 +74,11 @@ class Session:
             return self._next()
         except (Exception, SystemExit) as error:
             self._failed = True
-            return self._report(error=_told(error), reason=_in_one_line(error))
+            return self._report(
+                error=_told(error),
+                reason=_in_one_line(error),
+                obstacle=_obstacle(error),
+            )
 
     def close(self) -> None:
         """End the attempt: save what is not saved yet, and end the generator."""
@@ -281,6 +286,15 @@ def _parameters(learner: Learner | None) -> int | None:
         return int(learner.parameters) if isinstance(learner, Countable) else None
     except Exception:  # a report must never fail for want of a count
         return None
+
+
+def _obstacle(error: BaseException) -> str:
+    """A full or read-only disk in words: it would fail every other trial, too."""
+    no_room = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+    if isinstance(error, OSError) and error.errno in no_room:
+        where = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror or os.strerror(error.errno)}{where}"
+    return ""
 
 
 def _told(error: BaseException) -> str:

@@ -145,13 +145,16 @@ def rmse(text):
     return ast.literal_eval(text)["rmse"]
 
 
-def story(folder):
-    """What a run came to: configurations, seeds, states, values by epoch."""
+def events_of(folder):
     from hpo.ledger.log import read_events
 
-    events, _ = read_events(Path(folder) / "events.jsonl")
+    return read_events(Path(folder) / "events.jsonl")[0]
+
+
+def story(folder):
+    """What a run came to: configurations, seeds, states, values by epoch."""
     trials = {}
-    for event in events:
+    for event in events_of(folder):
         trial = trials.setdefault(event.trial, {"epochs": {}, "state": None})
         if event.event == "proposed":
             trial |= {k: event.data[k] for k in ("family", "params", "seed")}
@@ -166,12 +169,12 @@ def story(folder):
 class KillAt:
     """An observer that ends its own process, as kill -9 does, right after an event."""
 
-    def __init__(self, n):
-        self.n = n
+    def __init__(self, n, signal=9):
+        self.n, self.signal = n, signal
 
     def event(self, event, director):
         if event.n == self.n:
-            os.kill(os.getpid(), 9)
+            os.kill(os.getpid(), self.signal)
 
     def tick(self, director):
         pass
@@ -216,6 +219,29 @@ def create_environment(config, context):
     return Environment(context.directory)
 
 
+def real_study(resources):
+    """A few epochs of small networks of the family `rnn` on simulated data."""
+    space = {
+        "optimizer.learning_rate": FloatDistribution(1e-3, 1e-2, log=True),
+        "model.hidden_size": IntDistribution(4, 8, step=4),
+        "model.layers": 1,
+        "data.window": 40,
+        "data.batch_size": 4,
+        "data.batches": 3,
+        "loss.n_skip": 5,
+    }
+    return Study(
+        name="real",
+        families=(Family(name="rnn", space=space),),
+        data={"name": "mass_spring_damper", "samples": 1024},
+        budget=Budget(trials=4, epochs=3),
+        sampler=Rule(name="random"),
+        stopping=(Rule(name="divergence"),),
+        resources=resources,
+        seed=1,
+    )
+
+
 def described(options):
     """The study that the options of a driver ask for."""
     resources = Resources(
@@ -224,6 +250,8 @@ def described(options):
         stall=options.get("stall", 600.0),
         gpus_per_trial=options.get("share", 0.0),
     )
+    if options.get("real"):
+        return real_study(resources)
     base = study(
         create=options.get("create", "run_helpers:create"),
         constants=options.get("constants"),
@@ -241,7 +269,7 @@ def drive(results, options):
     """What the driver process does; `options` come as JSON."""
     from hpo.run.launch import launch, resume
 
-    observer = KillAt(options.get("kill_at", -1))
+    observer = KillAt(options.get("kill_at", -1), options.get("signal", 9))
     if options.get("resume"):
         outcome = resume(options["resume"], observer=observer)
     else:

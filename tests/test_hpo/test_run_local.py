@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import sys
@@ -307,6 +308,31 @@ def test_a_create_that_cannot_be_found_is_named_before_anything_is_lost(tmp_path
     with pytest.raises(RunError, match="cannot be imported"):
         launch(helpers.study(create="no_such_module:create"), results=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_ends_the_run_and_fails_no_trial(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    full = tmp_path / "full"
+    full.touch()
+
+    class NoRoom(helpers.Steady):
+        def save(self, directory):
+            if full.exists():
+                raise OSError(errno.ENOSPC, "No space left on device", str(directory))
+            super().save(directory)
+
+    def create(config, context):
+        return NoRoom(config, context)
+
+    described = helpers.study(create=create, budget=Budget(trials=2, epochs=3))
+    with pytest.raises(RunError, match="No space left"):
+        launch(described, results=tmp_path)
+    full.unlink()
+    folder = processes.run_folder(tmp_path)
+    assert events_of(folder)[-1].event == "interrupted"
+    assert resume(folder, create=create).state == "finished"
+    states = [t["state"][0] for t in helpers.story(folder).values()]
+    assert "failed" not in states
 
 
 def test_an_observer_that_raises_breaks_nothing(tmp_path):
