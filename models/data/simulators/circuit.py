@@ -62,7 +62,7 @@ def filtered(
 
     Args:
         coefficients: Numerator and denominator in s.
-        signal: ``[T]``, sampled at `rate`.
+        signal: ``[T]``, sampled at `rate`; it rises from 0 within the sample before.
         rate: In Hz.
     """
     numerator, denominator, _ = scipy.signal.cont2discrete(
