@@ -18,9 +18,10 @@ from typing import Any
 from hpo import seeds
 from hpo.errors import RunError
 from hpo.ledger.events import Event
-from hpo.ledger.folder import RunFolder
+from hpo.ledger.folder import RunFolder, write_atomically
 from hpo.ledger.log import Ledger
 from hpo.ledger.provenance import provenance
+from hpo.report.formats import json_text
 from hpo.report.summary import Row, Summary, load_summary
 from hpo.report.verdicts import Exact, Fresh, Seeded, compare, interval
 from hpo.run import recall
@@ -228,7 +229,8 @@ class Reruns:
         return place
 
     def _store(self, place: Path, result: Exact | Fresh, **data: Any) -> None:
-        self._folder.write_json(place / "result.json", dataclasses.asdict(result))
+        text = json_text(dataclasses.asdict(result))
+        write_atomically(place / "result.json", text.encode())
         trial = data.pop("trial")
         self._append("rerun", trial, **data, folder=place.name)
 
