@@ -84,6 +84,11 @@ def misbehave(trouble, number, context):
     if trouble == "die":
         os.kill(os.getpid(), 9)
     marker = context.directory.parent / "died"
+    if trouble == "hog once" and not marker.exists():
+        marker.touch()
+        hoard = bytearray(3 * 2**30)
+        hoard[::4096] = b"x" * len(hoard[::4096])  # touched, so that it counts
+        time.sleep(20)
     if trouble == "die once" and not marker.exists():
         marker.touch()
         os.kill(os.getpid(), 9)

@@ -205,6 +205,27 @@ def test_ctrl_c_once_then_resume_then_twice(tmp_path):
     assert len(epochs) == len(set(epochs))
 
 
+@pytest.mark.slow
+def test_memory_that_runs_out_costs_an_attempt_and_not_the_study(tmp_path, monkeypatch):
+    """Ray's monitor kills the worker, which aborts Tune's whole `fit`: it is fitted again."""
+    memory = psutil.virtual_memory()
+    threshold = 1 - memory.available / memory.total + 1.5 * 2**30 / memory.total
+    if threshold > 0.8:
+        pytest.skip("too little memory is free here to run out of it on purpose")
+    monkeypatch.setenv("RAY_memory_usage_threshold", f"{threshold:.3f}")
+    answer = processes.outcome(
+        processes.start(
+            tmp_path, executor="ray", troubles={"hogs": "hog once", "works": None}
+        )
+    )
+    states = {
+        t["family"]: t["state"][0] for t in helpers.story(answer["folder"]).values()
+    }
+    assert states == {"hogs": "completed", "works": "completed"}
+    lost = [e for e in events_of(answer["folder"]) if e.event == "interrupted"]
+    assert len(lost) == 1 and lost[0].data["death"]
+
+
 def test_fractions_of_pretended_gpus(tmp_path):
     answer = processes.outcome(
         processes.start(
