@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -239,3 +240,25 @@ def test_names_that_lead_nowhere():
         assert not ship.can_be_found(name)
     with pytest.raises(ForeignFailure, match="cannot be found"):
         ship.unpack("hpo.study:no_such_function")
+
+
+def test_settings_that_a_family_does_not_know_are_left_out(tmp_path, monkeypatch):
+    module = types.ModuleType("family_with_config")
+
+    class Config:
+        @classmethod
+        def keys(cls):
+            return ("rate", "size", "start", "pause")
+
+    def create(config, context):
+        assert "hidden" not in config and config["pause"] == 0.0
+        return helpers.Steady(config, context)
+
+    module.Config, module.create = Config, create
+    create.__module__, create.__qualname__ = module.__name__, "create"
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    settings = {"hidden": 3, "pause": 0.0}
+    report = session(
+        tmp_path, settings=settings, create="family_with_config:create"
+    ).step()
+    assert report.error is None
