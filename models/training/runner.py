@@ -13,7 +13,7 @@ from jaxtyping import Array
 
 from models.training.engine import Direction, Engine
 from models.training.problem import Batch, Problem
-from models.training.programs import PROGRAMS
+from models.training.programs import PROGRAMS, Program
 from models.training.state import HORIZON, Best, TrainState, initialize
 
 
@@ -105,15 +105,18 @@ class Runner:
             groups: Full validation sequences on the device.
         """
         feed = self.engine.feed
+        # Compiled before anything runs: compiling while the epoch runs in the background
+        # would hide the epoch's seconds.
+        score, seconds = self._program(
+            "score", self.engine.score, (state, best, groups), (0, 0, None), donate=(1,)
+        )
         if feed.arrays is not None:
             (state, train), compiled = self._call(
                 "train", self.engine.train, (state, feed.arrays), (0, None), donate=(0,)
             )
         else:
             state, train, compiled = self._streamed(state)
-        (best, valid), seconds = self._call(
-            "score", self.engine.score, (state, best, groups), (0, 0, None), donate=(1,)
-        )
+        best, valid = score.call(state, best, groups)
         train, valid = jax.device_get((train, valid))  # the epoch's one host sync
         return EpochResult(
             state=state,
@@ -153,6 +156,10 @@ class Runner:
             "totals", lambda _: self.engine.totals(), (state,), (0,)
         )
         seconds += more
+        close, more = self._program(
+            "close", self.engine.close, (state, totals), (0, 0), donate=(0,)
+        )
+        seconds += more
         for chunk in self._chunks(np.asarray(order)):
             (state, totals), more = self._call(
                 "chunk",
@@ -162,10 +169,8 @@ class Runner:
                 donate=(0, 1),
             )
             seconds += more
-        (state, train), more = self._call(
-            "close", self.engine.close, (state, totals), (0, 0), donate=(0,)
-        )
-        return state, train, seconds + more
+        state, train = close.call(state, totals)
+        return state, train, seconds
 
     def _chunks(self, order: np.ndarray) -> Iterator[Batch]:
         feed = self.engine.feed
@@ -184,11 +189,21 @@ class Runner:
         *,
         donate: tuple[int, ...] = (),
     ) -> tuple[Any, float]:
+        program, seconds = self._program(name, function, arguments, axes, donate=donate)
+        return program.call(*arguments), seconds
+
+    def _program(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        axes: tuple[int | None, ...],
+        *,
+        donate: tuple[int, ...] = (),
+    ) -> tuple[Program, float]:
         if self.lanes is not None:
             function = jax.vmap(
                 function, in_axes=axes, out_axes=0, axis_size=self.lanes
             )
-        program, seconds = PROGRAMS.get(
-            (self.signature, name, self.lanes), function, arguments, donate=donate
-        )
-        return program.call(*arguments), seconds
+        key = (self.signature, name, self.lanes)
+        return PROGRAMS.get(key, function, arguments, donate=donate)
