@@ -24,6 +24,8 @@ OPEN_FILES = 64
 Role = Literal["u", "y"]
 
 _open: OrderedDict[Path, h5py.File] = OrderedDict()
+# Signals stay open with their file: HDF5 forgets unpacked chunks when one is closed.
+_signals: dict[Path, dict[str, h5py.Dataset]] = {}
 _lock = threading.RLock()
 
 
@@ -84,7 +86,11 @@ class Record:
             return mapped[start:stop]
         with _lock:
             try:
-                return _opened(self.path)[name][start:stop]
+                file = _opened(self.path)
+                kept = _signals.setdefault(self.path, {})
+                if name not in kept:
+                    kept[name] = file[name]
+                return kept[name][start:stop]
             except (OSError, KeyError, RuntimeError) as error:
                 raise _damaged(self.path, error) from error
 
@@ -132,7 +138,7 @@ def close_files() -> None:
     """Close every file held open by h5py; reading opens them again."""
     with _lock:
         while _open:
-            _open.popitem()[1].close()
+            _close_oldest()
 
 
 def _datasets(path: Path) -> list[str]:
@@ -154,8 +160,14 @@ def _opened(path: Path) -> h5py.File:
         raise _damaged(path, error) from error
     _open[path] = file
     if len(_open) > OPEN_FILES:
-        _open.popitem(last=False)[1].close()
+        _close_oldest()
     return file
+
+
+def _close_oldest() -> None:
+    path, file = _open.popitem(last=False)
+    _signals.pop(path, None)
+    file.close()
 
 
 def _damaged(path: Path, error: Exception) -> DataError:
