@@ -94,17 +94,19 @@ def check_gradients(learner: Any) -> None:
         learner: A fitted gradient learner.
     """
     import jax
+    from jax.flatten_util import ravel_pytree
 
-    moments = {
-        jax.tree_util.keystr(path).partition(".mu")[2]: np.asarray(leaf)
+    (vector,) = (
+        leaf
         for path, leaf in jax.tree_util.tree_leaves_with_path(learner.state.optimizer)
-        if ".mu" in jax.tree_util.keystr(path)
-    }
-    leaves = jax.tree_util.tree_leaves_with_path(learner.state.params)
-    names = {jax.tree_util.keystr(path) for path, _ in leaves}
-    assert set(moments) == names, (
-        "the optimizer trains other parameters than the model's"
+        if jax.tree_util.keystr(path).endswith(".mu")
     )
+    _, unravel = ravel_pytree(learner.state.params)
+    moments = {
+        jax.tree_util.keystr(path): np.asarray(leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(unravel(vector))
+    }
+    assert moments, "the model has no parameter"
     assert all(e.train["skipped"] == 0 for e in learner.records), (
         "an update was skipped"
     )

@@ -13,13 +13,12 @@ import scipy.signal
 
 from models.data.catalog import prepare
 from models.errors import ConfigError, DataError
+from models.layers.least_squares import least_squares, regression
 from models.linear import (
     Config,
     Model,
     create,
     example,
-    least_squares,
-    regression,
     scores,
 )
 from models.metrics import sequence_metrics
