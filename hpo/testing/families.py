@@ -31,9 +31,9 @@ def compilations() -> Iterator[list[float]]:
 
     seconds: list[float] = []
 
-    def listen(event: str, duration: float, **_: Any) -> None:
+    def listen(event: str, duration_secs: float, **_: Any) -> None:
         if event == COMPILED:
-            seconds.append(duration)
+            seconds.append(duration_secs)
 
     monitoring.register_event_duration_secs_listener(listen)
     try:
