@@ -19,7 +19,8 @@ class Start:
         seed: The trial's seed.
         epochs: Its epoch budget.
         known: The last epoch the ledger holds; 0 for a fresh trial.
-        from_attempt: The attempt whose checkpoint to go on from, or None to start afresh.
+        from_attempt: The newest attempt of which the ledger knows a checkpoint, or None;
+            a driver that died between save and report may have left a newer one.
         rungs: Epochs after which a rule compares this trial with others.
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from models.training.protocol import Epoch
 
@@ -28,6 +28,7 @@ class Assignment:
         folder: The trial's folder, ``trials/0007``; attempts live below it.
         restore: The attempt whose checkpoint to go on from, or None to start afresh.
         rungs: Epochs after which a checkpoint is saved in any case.
+        objective: The metric that decides which epoch is best, and its direction.
         checkpoint_seconds: Most seconds of training that may be lost.
         device: ``"cpu"`` or ``"gpu"``.
         stopping: A file whose presence asks for a checkpoint after the epoch in progress.
@@ -46,6 +47,7 @@ class Assignment:
     folder: Path
     restore: int | None = None
     rungs: tuple[int, ...] = ()
+    objective: tuple[str, Literal["minimize", "maximize"]] = ("rmse", "minimize")
     checkpoint_seconds: float = 5.0
     device: str = "cpu"
     stopping: Path | None = None

@@ -174,6 +174,7 @@ class Hands:
 
     def _assignment(self, start: Start) -> Assignment:
         family = self.study.family(start.family)
+        objective = self.study.objectives[0]
         return Assignment(
             trial=start.trial,
             attempt=start.attempt,
@@ -188,6 +189,7 @@ class Hands:
             folder=self._folder.trial(start.trial).absolute(),
             restore=self._newest_checkpoint(start.trial, start.attempt),
             rungs=start.rungs,
+            objective=(objective.metric, objective.direction),
             device="gpu" if self.study.resources.gpus_per_trial > 0 else "cpu",
             stopping=self.stop.file,
         )

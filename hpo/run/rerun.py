@@ -185,6 +185,7 @@ class Reruns:
     def _job(self, row: Row, *, seed: int, folder: Path) -> Job:
         study = self.summary.study
         gpu = study.resources.gpus_per_trial > 0
+        objective = study.objectives[0]
         assignment = Assignment(
             trial=row.trial,
             attempt=1,
@@ -196,6 +197,7 @@ class Reruns:
             seed=seed,
             epochs=row.epoch_budget,
             folder=folder.absolute(),
+            objective=(objective.metric, objective.direction),
             checkpoint_seconds=math.inf,  # nothing here is ever resumed
             device="gpu" if gpu else "cpu",
         )
@@ -203,7 +205,7 @@ class Reruns:
             assignment=assignment,
             epochs=row.epoch_budget,
             rules=study.stopping,
-            objective=study.objectives[0],
+            objective=objective,
         )
 
     def _repeat(self, jobs: list[Job], names: list[str], tell: Tell) -> list[Repeated]:

@@ -118,6 +118,7 @@ class Session:
             directory=a.directory,
             device=a.device,
             checkpoint_epochs=a.rungs,
+            objective=a.objective,
         )
         learner = create(config, context)
         if not isinstance(learner, Learner):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,8 @@ class Context:
         directory: The attempt's own folder; may be written to.
         device: ``"cpu"`` or ``"gpu"``.
         checkpoint_epochs: Epochs after which the harness will save in any case (rungs).
+        objective: The validation metric that decides which epoch is best, and its
+            direction; that epoch's parameters are what is evaluated and kept.
     """
 
     data: Any = None
@@ -50,6 +52,7 @@ class Context:
     directory: Path | None = None
     device: str = "cpu"
     checkpoint_epochs: tuple[int, ...] = ()
+    objective: tuple[str, Literal["minimize", "maximize"]] = ("rmse", "minimize")
 
 
 @runtime_checkable

@@ -30,7 +30,6 @@ from models.losses import (
     squared_error,
 )
 from models.metrics import sequence_metrics
-from models.training.engine import Direction
 from models.training.learner import GradientLearner, on_device
 from models.training.optimizer import Optimizer
 from models.training.problem import Batch, Hyper, Outputs, Problem
@@ -186,7 +185,6 @@ def simulation_learner(
     context: Context,
     *,
     micro_batch: int | None = None,
-    objective: tuple[str, Direction] = ("rmse", "minimize"),
 ) -> GradientLearner:
     """The learner of one trial of a simulation family.
 
@@ -195,9 +193,8 @@ def simulation_learner(
     Args:
         builder: Makes the model.
         config: The family's configuration.
-        context: The trial's data reference, seed and budget.
+        context: The trial's data reference, seed, budget and objective.
         micro_batch: See `Problem`.
-        objective: The metric that decides which epoch is best, and its direction.
 
     Raises:
         ConfigError: The configuration does not fit together.
@@ -226,7 +223,7 @@ def simulation_learner(
         epochs=context.epochs,
         configuration=config.flat(),
         test=partial(_sequences, dataset, "test"),
-        objective=objective,
+        objective=context.objective,
     )
 
 

@@ -89,6 +89,20 @@ def test_trains_saves_and_evaluates(context, tmp_path):
     assert again.valid[0]["u"] is learner.valid[0]["u"]
 
 
+def test_the_contexts_objective_decides_which_epoch_is_kept(context):
+    def kept(objective):
+        given = replace(context, epochs=6, objective=objective)
+        learner = simulation_learner(Filter, family(), given)
+        scores = [epoch.valid[objective[0]] for epoch in learner.fit()]
+        return learner.evaluate("valid")[objective[0]], scores
+
+    least, scores = kept(("rmse", "minimize"))
+    np.testing.assert_allclose(least, min(scores), rtol=1e-6)
+    most, scores = kept(("rmse", "maximize"))
+    np.testing.assert_allclose(most, max(scores), rtol=1e-6)
+    assert most > least
+
+
 def test_scores_physical_units_after_the_datasets_start(context):
     reference = {**context.data, "score_from": 30, "also_score_from": [5]}
     learner = simulation_learner(Filter, family(), replace(context, data=reference))
