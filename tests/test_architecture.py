@@ -12,7 +12,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 OURS = ("models", "search_spaces", "hpo", "studies")
 FOUNDATION = ("models.errors", "models.config")
-BLOCKS = tuple(f"models.{p}" for p in ("layers", "losses", "metrics", "transforms", "data"))
+BLOCKS = tuple(
+    f"models.{p}" for p in ("layers", "losses", "metrics", "transforms", "data")
+)
 HEAVY = ("jax", "flax", "optax", "ray", "torch")
 # (who, may not import, except); the first dotted part decides for other people's packages
 NEVER = [
@@ -75,7 +77,9 @@ def test_no_import_cycles():
     done, path = set(), []
 
     def visit(name):
-        assert name not in path, "cycle: " + " → ".join([*path[path.index(name) :], name])
+        assert name not in path, "cycle: " + " → ".join(
+            [*path[path.index(name) :], name]
+        )
         if name not in done:
             path.append(name)
             for target in sorted(graph[name]):
@@ -97,6 +101,10 @@ def test_no_import_cycles():
 def test_loads_neither_jax_nor_ray(command):
     check = f"{command}; import sys; print([m for m in {HEAVY!r} if m in sys.modules])"
     out = subprocess.run(
-        [sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", check],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert out.stdout.strip() == "[]"

@@ -46,9 +46,8 @@ def test_trials_are_divided_by_shares_and_nobody_gets_none(shares, trials, fixed
 
 def test_equal_shares_divide_evenly():
     families = tuple(Family(name=n, space=SPACE) for n in "abc")
-    assert study(families=families, budget=Budget(trials=9)).trials_of() == dict(
-        a=3, b=3, c=3
-    )
+    counts = study(families=families, budget=Budget(trials=9)).trials_of()
+    assert counts == {"a": 3, "b": 3, "c": 3}
 
 
 def test_json_round_trip_and_fingerprint():

@@ -1,0 +1,78 @@
+"""The studies that come with the project: what they name exists, and they run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hpo import discovery
+from hpo.study import Study
+
+ROOT = Path(__file__).parents[2]
+NAMES = sorted(found.name for found in discovery.studies())
+
+
+def hpo(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, "-m", "hpo.cli.main", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_promised_studies_are_there():
+    assert {"quickstart", "wiener_hammerstein", "cascaded_tanks"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_key_of_every_space_is_one_its_family_knows(name):
+    study = discovery.load_study(name)
+    points = [
+        (family.reference, family.space.complete(dict(family.first[0])))
+        if family.first
+        else (family.reference, family.space.constants)
+        for family in study.families
+    ]
+    answers = discovery.check_configurations(points)
+    for family, checked in zip(study.families, answers, strict=True):
+        assert not checked.error, (family.name, checked.error)
+        assert set(family.space.entries()) <= set(checked.keys), family.name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_resolved_study_survives_json(name):
+    study = discovery.resolve(discovery.load_study(name))
+    again = Study.from_json(json.loads(json.dumps(study.to_json())))
+    assert again.to_json() == study.to_json()
+    assert study.trials_of()["linear"] == study.epochs_of("linear") == 1
+    assert sum(study.trials_of().values()) >= 16
+
+
+@pytest.mark.slow
+def test_the_quickstart_ranks_every_family_under_ray(tmp_path):
+    done = hpo("launch", "quickstart", "--trials", 4, "--epochs", 3, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = hpo("results", "--format", "json", cwd=tmp_path)
+    rows = json.loads(table.stdout)
+    assert {row["family"] for row in rows} == {"rnn", "tcn", "crnn", "linear"}
+    assert all(row["state"] == "completed" for row in rows), rows
+    exact = hpo("rerun", "latest", "--exact", "--format", "json", cwd=tmp_path)
+    assert exact.returncode == 0, exact.stderr
+    assert json.loads(exact.stdout)["max_difference"] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.skipif("HPO_DATA" not in os.environ, reason="needs HPO_DATA")
+@pytest.mark.parametrize("name", ["wiener_hammerstein", "cascaded_tanks"])
+def test_studies_on_real_data_start(name, tmp_path):
+    options = ("--executor", "local", "--trials", 4, "--epochs", 1)
+    done = hpo("launch", name, *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
