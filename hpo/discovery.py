@@ -12,12 +12,10 @@ import dataclasses
 import functools
 import importlib
 import importlib.util
-import json
 import os
-import subprocess
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -212,66 +210,6 @@ def prepare_data(data: Any, *, root: Path | None = None) -> Any:
     return catalog.prepare(data, root=root).to_json()
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Checked:
-    """What a family's own configuration says to some keys and values.
-
-    Attributes:
-        keys: Every key it knows, or None when its module has no `Config`.
-        error: Why it refuses one of the values; empty when it accepts them.
-        hint: What to do about it.
-    """
-
-    keys: tuple[str, ...] | None
-    error: str = ""
-    hint: str = ""
-
-
-def check_configurations(
-    asked: Sequence[tuple[str, Mapping[str, Any]]],
-) -> tuple[Checked, ...]:
-    """Ask configuration classes which of these keys they know and whether the values fit.
-
-    A child process does it, because families load JAX and the driver must not.
-
-    Args:
-        asked: (``module:function`` of a `create`, dotted keys with values) pairs.
-
-    Raises:
-        ForeignFailure: A family's module cannot be imported.
-    """
-    child = subprocess.run(
-        [sys.executable, "-m", "hpo.discovery"],
-        input=json.dumps([[reference, dict(values)] for reference, values in asked]),
-        capture_output=True,
-        text=True,
-        env={
-            **os.environ,
-            "JAX_PLATFORMS": "cpu",
-            "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path),
-        },
-    )
-    if child.returncode:
-        last = (child.stderr.strip().splitlines() or ["no output"])[-1]
-        raise ForeignFailure(f"the families' configurations cannot be loaded: {last}")
-    return tuple(Checked(**answer) for answer in json.loads(child.stdout))
-
-
-def _check_one(reference: str, values: Mapping[str, Any]) -> Checked:
-    module_name = reference.partition(":")[0]
-    if importlib.util.find_spec(module_name) is None:
-        return Checked(keys=None)
-    kind = vars(importlib.import_module(module_name)).get("Config")
-    if kind is None:
-        return Checked(keys=None)
-    keys = tuple(kind.keys())
-    try:
-        kind.from_flat({k: v for k, v in values.items() if k in keys})
-    except UserError as error:
-        return Checked(keys=keys, error=error.message, hint=error.hint or "")
-    return Checked(keys=keys)
-
-
 def _ours(package: str) -> Path:
     """The folder of one of our packages.
 
@@ -384,8 +322,3 @@ def _where(path: Path, error: BaseException) -> str:
 def _short(path: Path) -> str:
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
-
-
-if __name__ == "__main__":
-    answers = [_check_one(*pair) for pair in json.load(sys.stdin)]
-    json.dump([dataclasses.asdict(a) for a in answers], sys.stdout)

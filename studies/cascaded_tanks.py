@@ -82,5 +82,4 @@ STUDY = Study(
     objectives=(Objective(metric="rmse", unit="V"),),
     budget=Budget(trials=33, epochs=60),
     stopping=(Rule(name="divergence"), Rule(name="asha", options={"grace": 20})),
-    description="Pump voltage to level, 1,024 samples at 0.25 Hz, overflow",
 )

@@ -94,5 +94,4 @@ STUDY = Study(
     objectives=(Objective(metric="rmse", unit="V"),),
     budget=Budget(trials=29, epochs=120),
     stopping=(Rule(name="divergence"), Rule(name="asha", options={"grace": 36})),
-    description="Measured diode circuit, 188,000 samples at 51.2 kHz",
 )

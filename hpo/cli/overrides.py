@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from hpo.discovery import Checked, check_configurations
+from hpo.checking import Checked, check_configurations
 from hpo.errors import StudyError
 from hpo.study import Budget, Family, Objective, Resources, Rule, Study
 from models.errors import UserError, near_matches

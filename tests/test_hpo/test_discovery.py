@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from hpo import discovery
+from hpo import checking, discovery
 from hpo.cli import overrides
 from hpo.errors import ForeignFailure, StudyError
 from hpo.study import Family, Study
+from search_spaces.space import Space
 from tests.test_hpo import sample_run
 
 ROOT = Path(__file__).parent.parent.parent
@@ -88,7 +89,7 @@ def test_a_study_file_by_path_keeps_what_it_defines(tmp_path):
 
 
 def test_configurations_are_checked_in_a_child_process():
-    good, bad, foreign = discovery.check_configurations(
+    good, bad, foreign = checking.check_configurations(
         [
             ("models.rnn:create", {"optimizer.learning_rate": 0.01}),
             ("models.rnn:create", {"model.hidden_size": -3}),
@@ -104,11 +105,40 @@ def test_a_family_that_cannot_be_imported_is_told(tmp_path, monkeypatch):
     (tmp_path / "brokenfamily.py").write_text("import no_such_thing_at_all\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(ForeignFailure, match="no_such_thing_at_all"):
-        discovery.check_configurations([("brokenfamily:create", {})])
+        checking.check_configurations([("brokenfamily:create", {})])
+
+
+@pytest.mark.parametrize(
+    ("space", "settings", "words"),
+    [
+        ({"model.hiden_size": 8}, {}, "did you mean `model.hidden_size`"),
+        (
+            {"model.hidden_size": 0},
+            {},
+            "family `rnn`: `hidden_size` must be at least 1",
+        ),
+        ({}, {"optimizer.learning_rat": 1}, "did you mean `optimizer.learning_rate`"),
+    ],
+)
+def test_a_study_with_keys_nobody_knows_is_refused_before_it_starts(
+    space, settings, words
+):
+    family = Family(name="rnn", space=Space(space))
+    study = Study(name="typo", families=(family,), settings=settings)
+    with pytest.raises(StudyError) as caught:
+        checking.check_spaces(study)
+    assert words in str(caught.value)
+
+
+def test_a_foreign_family_takes_any_key():
+    family = Family(
+        name="own", space=Space({"x": 1}), create="tests.test_hpo.sample_run:create"
+    )
+    checking.check_spaces(Study(name="own", families=(family,), settings={"y": 2}))
 
 
 def knows(*keys, error=""):
-    return lambda asked: tuple(discovery.Checked(keys=keys, error=error) for _ in asked)
+    return lambda asked: tuple(checking.Checked(keys=keys, error=error) for _ in asked)
 
 
 def test_settings_reach_study_and_configuration():
