@@ -129,8 +129,8 @@ def test_killed_driver_resumes_to_the_story_of_local(tmp_path, local_story, kill
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kill_at", range(4, 40, 5))
-def test_killed_at_more_moments(tmp_path, local_story, kill_at):
+@pytest.mark.parametrize("kill_at", range(2, 42, 2))
+def test_killed_at_twenty_moments(tmp_path, local_story, kill_at):
     kill_and_compare(tmp_path, local_story, kill_at)
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from hpo.run.rerun import opened
+
 sys.path.insert(0, str(Path(__file__).parent))
 import run_helpers as helpers
 import run_processes as processes
@@ -27,17 +29,29 @@ def run(results, **options):
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory):
+def folder(tmp_path_factory):
     """Four trials, two shapes: the worker that trains the later ones is a used one."""
-    answer = run(tmp_path_factory.mktemp("local"))
-    story = helpers.story(answer["folder"])
+    return run(tmp_path_factory.mktemp("local"))["folder"]
+
+
+@pytest.fixture(scope="module")
+def local(folder):
+    story = helpers.story(folder)
     assert [t["state"][0] for t in story.values()] == ["completed"] * 4
     return story
 
 
-def test_two_workers_of_ray_equal_one_child(tmp_path, local):
-    answer = run(tmp_path, executor="ray", workers=2)
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
+def test_workers_of_ray_equal_one_child(tmp_path, local, workers):
+    answer = run(tmp_path, executor="ray", workers=workers)
     assert helpers.story(answer["folder"]) == local
+
+
+def test_a_fresh_worker_equals_a_used_one(folder):
+    """Trial 4 came last in its worker; an exact re-run starts a process of its own."""
+    with opened(folder) as workshop:
+        again = workshop.exact(workshop.summary.row(4))
+    assert again.equal and again.max_difference == 0, again
 
 
 def test_an_interrupted_trial_goes_on_bit_for_bit_in_a_fresh_process(tmp_path, local):
