@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from fractions import Fraction
 
-from hpo import records, seeds
+from hpo import records
 from hpo.book import Book
 from hpo.decisions import Continue, Done, Start, Stop, Wait
 from hpo.errors import StudyError
 from hpo.ledger.events import Event
-from hpo.search import registry as search
+from hpo.proposer import Proposer
 from hpo.stopping import registry as stopping
 from hpo.study import Study
 from hpo.trials import Trial, objective_value
@@ -49,9 +48,8 @@ class Director:
         self.study = study
         self.workers = workers
         self._objective = study.objectives[0]
-        self._sampler = search.make(study.sampler)
+        self._proposer = Proposer(study)
         self._rules = [(rule.name, stopping.make(rule)) for rule in study.stopping]
-        self._quota = study.trials_of()
         budgets = {f.name: study.epochs_of(f.name) for f in study.families}
         rungs = {
             name: tuple(sorted({e for _, r in self._rules for e in r.rungs(budget)}))
@@ -83,8 +81,13 @@ class Director:
 
     @property
     def total(self) -> int:
-        """How many trials the run will have."""
-        return sum(self._quota.values())
+        """How many trials the run will have, as far as is known."""
+        return self._proposer.total(self._book)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a person should know of the sampler in the study's spaces, in words."""
+        return self._proposer.remarks
 
     def counts(self) -> dict[str, int]:
         """How many trials are in each state (states without trials are left out)."""
@@ -146,10 +149,9 @@ class Director:
             return Wait(), ()
         if self._book.waiting:
             return self._start(self.trials[min(self._book.waiting)], elapsed, ())
-        family = self._next_family()
-        if family is None:
+        proposed = self._proposer.next(self._book, elapsed)
+        if proposed is None:
             return (Wait() if self._book.running else Done("budget")), ()
-        proposed = self._propose(family, elapsed)
         return self._start(self._book.fresh(proposed), elapsed, (proposed,))
 
     def judge(
@@ -270,44 +272,6 @@ class Director:
         record = self.trials[trial]
         live = record.state == "running" and record.attempt == attempt
         return record if live else None
-
-    def _next_family(self) -> str | None:
-        """The family that is furthest behind its share; ties go to the one named first."""
-        done = {
-            f: Fraction(len(self._book.members(f)), quota)
-            for f, quota in self._quota.items()
-        }
-        return min((f for f in done if done[f] < 1), key=done.__getitem__, default=None)
-
-    def _propose(self, family: str, elapsed: float) -> Event:
-        history = self._book.members(family)
-        index = len(history)
-        declared = self.study.family(family)
-        if index < len(declared.first):
-            origin, params = "first", dict(declared.first[index])
-        else:
-            origin = self.study.sampler.name
-            request = search.Request(
-                space=declared.space,
-                seed=seeds.derive(self.study.seed, family, "sampler", index),
-                family_seed=seeds.derive(self.study.seed, family, "sampler"),
-                index=index,
-                history=history,
-                objective=self._objective,
-            )
-            params = self._sampler.propose(request)
-        return Event(
-            event="proposed",
-            trial=len(self.trials) + 1,
-            elapsed=elapsed,
-            data={
-                "family": family,
-                "number": index,
-                "params": params,
-                "seed": seeds.derive(self.study.seed, family, "trial", index),
-                "origin": origin,
-            },
-        )
 
     def _start(
         self, trial: Trial, elapsed: float, before: tuple[Event, ...]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable
+from importlib.util import find_spec
 from typing import Any
 
 from hpo.errors import StudyError
@@ -55,3 +56,56 @@ def at_least(what: str, value: Any, low: float, *, whole: bool = False) -> None:
     if isinstance(value, bool) or not isinstance(value, kinds) or not value >= low:
         kind = "an integer" if whole else "a number"
         raise StudyError(f"{what} must be {kind} from {low:g} up, got {value!r}")
+
+
+def at_most(what: str, value: float, high: float) -> None:
+    """Refuse an option that is larger than `high`.
+
+    Args:
+        what: The option with its owner, such as ``nsga2: crossover``.
+        value: What was given, a number.
+        high: The largest value allowed.
+
+    Raises:
+        StudyError: It is larger.
+    """
+    if value > high:
+        raise StudyError(f"{what} must be at most {high:g}, got {value!r}")
+
+
+def one_of(what: str, value: Any, names: Iterable[str]) -> None:
+    """Refuse an option that is none of some names.
+
+    Args:
+        what: The option with its owner, such as ``qmc: sequence``.
+        value: What was given.
+        names: What it may be.
+
+    Raises:
+        StudyError: It is none of them (near matches are listed).
+    """
+    known = tuple(names)
+    if value not in known:
+        raise StudyError(
+            f"{what} must be one of {', '.join(known)}, got {value!r}",
+            hint=near_matches(str(value), known),
+        )
+
+
+def needs(what: str, name: str, *, packages: Iterable[str]) -> None:
+    """Refuse what needs packages that are not installed.
+
+    Args:
+        what: ``sampler`` or ``stopping rule``, for the message.
+        name: Its name, which is also that of the extra with the packages.
+        packages: Names to import.
+
+    Raises:
+        StudyError: One is missing; says how to install it.
+    """
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        raise StudyError(
+            f"{what} `{name}` needs {' and '.join(missing)}, which is not installed",
+            hint=f"`pip install 'hpo-harness[{name}]'`",
+        )

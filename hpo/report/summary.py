@@ -132,6 +132,7 @@ class Summary:
         study: The resolved study.
         folder: The run's folder.
         rows: Trials: the ranked ones by rank, then the others.
+        planned: How many trials the run has in all; a search may run out of points.
         elapsed: Active seconds of the run.
         finished: Whether nothing is left to do.
         notes: What a reader should know, in words.
@@ -140,6 +141,7 @@ class Summary:
     study: Study
     folder: Path
     rows: tuple[Row, ...]
+    planned: int
     elapsed: float = 0.0
     finished: bool = False
     notes: tuple[str, ...] = ()
@@ -148,11 +150,6 @@ class Summary:
     def objective(self) -> Objective:
         """What ranks the trials."""
         return self.study.objectives[0]
-
-    @property
-    def planned(self) -> int:
-        """How many trials the run has in all."""
-        return sum(self.study.trials_of().values())
 
     @property
     def best(self) -> Row | None:
@@ -339,11 +336,12 @@ def summarize(study: Study, events: Iterable[Event], *, folder: Path) -> Summary
         folder: The run's folder.
     """
     trials: dict[int, _Trial] = {}
-    elapsed, notes, finished = 0.0, [], False
+    elapsed, notes, ending = 0.0, [], None
     for event in events:
         elapsed = max(elapsed, event.elapsed)
         if event.event == "run":
-            finished = event.data["action"] == "finish"
+            finish = event.data["action"] == "finish"
+            ending = event.data.get("reason", "") if finish else None
         elif event.event == "note" and event.trial is None:
             notes.append(str(event.data["text"]))
         elif event.trial is not None:
@@ -353,8 +351,9 @@ def summarize(study: Study, events: Iterable[Event], *, folder: Path) -> Summary
         study=study,
         folder=folder,
         rows=_rank(rows, study.objectives[0]),
+        planned=len(rows) if ending == "budget" else sum(study.trials_of().values()),
         elapsed=elapsed,
-        finished=finished,
+        finished=ending is not None,
         notes=tuple(notes),
     )
 

@@ -27,7 +27,7 @@ class Request:
         space: What may vary.
         seed: A seed for this one proposal.
         family_seed: A seed shared by all proposals of the family (for sequences and grids).
-        index: The proposal's number within its family, from 0.
+        index: How many points were asked for in the family before this one.
         history: The family's earlier trials, in the order they were proposed.
         objective: What trials are ranked by.
     """
@@ -43,8 +43,16 @@ class Request:
 class Sampler(Protocol):
     """Proposes configurations; frozen, its fields are the options."""
 
-    def propose(self, request: Request) -> dict[str, Any]:
-        """Searched values by name."""
+    def examine(self, space: Space) -> tuple[str, ...]:
+        """What a person should know of searching this space, in words.
+
+        Raises:
+            StudyError: It cannot be searched.
+        """
+        ...
+
+    def propose(self, request: Request) -> dict[str, Any] | None:
+        """Searched values by name; None when there is no point left, now and for ever."""
         ...
 
 

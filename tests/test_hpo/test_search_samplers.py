@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from importlib.util import find_spec
 
 import optuna
 import pytest
@@ -42,7 +43,9 @@ def request(index, *, space=SPACE, seed=0, history=(), objective=None) -> Reques
     )
 
 
-def trial(index, params, value=None, state="completed", values=None) -> Trial:
+def trial(
+    index, params, value=None, state="completed", values=None, origin="first"
+) -> Trial:
     return Trial(
         number=index + 1,
         family="rnn",
@@ -53,7 +56,26 @@ def trial(index, params, value=None, state="completed", values=None) -> Trial:
         state=state,
         value=value,
         values=values or {},
+        origin=origin,
     )
+
+
+def installed(name) -> bool:
+    packages = {"cmaes": ["cmaes"], "gp": ["torch", "scipy"]}.get(name, [])
+    return all(find_spec(package) for package in packages)
+
+
+SAMPLERS = [
+    pytest.param(
+        name,
+        marks=[
+            pytest.mark.skipif(not installed(name), reason=f"needs the extra `{name}`"),
+            *([pytest.mark.oracles] if name == "gp" else []),  # the extra with torch
+        ],
+    )
+    for name in registry.names()
+]
+OPTIONS = {"gp": {"startup": 4}, "nsga2": {"population": 6}, "tpe": {"startup": 4}}
 
 
 def sampler(name, **options):
@@ -68,22 +90,26 @@ def search(name, function, count, *, space=LINE, seed=0, objective=None, **optio
             index, space=space, seed=seed, history=history, objective=objective
         )
         params = sampler(name, **options).propose(asked)
-        history.append(trial(index, params, function(params)))
+        if params is None:
+            break
+        history.append(trial(index, params, function(params), origin=name))
     return history
 
 
-@pytest.mark.parametrize("name", registry.names())
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_proposals_are_points_of_the_space(name):
-    for found in search(name, lambda p: p["rate"], 30, space=SPACE):
+    options = OPTIONS.get(name, {})
+    for found in search(name, lambda p: p["rate"], 30, space=SPACE, **options):
         assert SPACE.validate(found.params) == found.params
         assert ("dropout" in found.params) == (found.params["layers"] >= 2)
         assert {type(v) for v in found.params.values()} <= {str, float, int, type(None)}
 
 
-@pytest.mark.parametrize("name", registry.names())
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_a_proposal_depends_on_nothing_but_the_request(name):
     """Asked again, in another order, beside a user's own Optuna and random numbers."""
-    history = search(name, lambda p: p["rate"], 15, space=SPACE)
+    options = OPTIONS.get(name, {})
+    history = search(name, lambda p: p["rate"], 15, space=SPACE, **options)
     import random
 
     import numpy as np
@@ -92,16 +118,17 @@ def test_a_proposal_depends_on_nothing_but_the_request(name):
         random.seed(index)
         np.random.seed(index)
         asked = request(index, history=history[:index])
-        assert sampler(name).propose(asked) == history[index].params
-    assert sampler(name).propose(request(3, seed=1)) != history[3].params
+        assert sampler(name, **options).propose(asked) == history[index].params
+    other = sampler(name, **options).propose(request(3, seed=1))
+    assert other != history[3].params
 
 
-@pytest.mark.parametrize("name", registry.names())
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_an_empty_space_has_one_point(name):
     assert sampler(name).propose(request(0, space=Space({"order": 5}))) == {}
 
 
-@pytest.mark.parametrize("name", registry.names())
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_ends_of_a_range_and_single_values(name):
     space = Space(
         {

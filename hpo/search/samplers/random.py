@@ -7,11 +7,16 @@ from typing import Any
 
 from hpo.search.optuna_study import ask
 from hpo.search.registry import Request
+from search_spaces.space import Space
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sampler:
     """Random search (Bergstra and Bengio, 2012)."""
+
+    def examine(self, space: Space) -> tuple[str, ...]:
+        """Any space can be searched."""
+        return ()
 
     def propose(self, request: Request) -> dict[str, Any]:
         """A point drawn with the request's seed; the history does not matter."""

@@ -9,6 +9,7 @@ from typing import Any
 from hpo.options import at_least
 from hpo.search.optuna_study import ask
 from hpo.search.registry import Request
+from search_spaces.space import Space
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,10 @@ class Sampler:
         """Refuse options without a meaning."""
         at_least("tpe: startup", self.startup, 0, whole=True)
         at_least("tpe: candidates", self.candidates, 1, whole=True)
+
+    def examine(self, space: Space) -> tuple[str, ...]:
+        """Any space can be searched."""
+        return ()
 
     def propose(self, request: Request) -> dict[str, Any]:
         """A point that looks good after the family's trials so far."""

@@ -1,0 +1,112 @@
+"""Which family gets the next trial, and which point of its space that is."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from hpo import seeds
+from hpo.book import Book
+from hpo.errors import StudyError
+from hpo.ledger.events import Event
+from hpo.search import registry
+from hpo.study import Study
+
+
+class Proposer:
+    """Proposes trials; a pure function of the study and the book.
+
+    Args:
+        study: What is searched.
+
+    Attributes:
+        remarks: What a person should know of the sampler in these spaces, in words.
+
+    Raises:
+        StudyError: The sampler or one of its options is unknown or breaks a rule, its
+            package is missing, or it cannot search one of the spaces.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        self._sampler = registry.make(study.sampler)
+        self._quota = study.trials_of()
+        # Families whose sampler has no point left. That is final and follows from the
+        # study, so remembering it changes no decision; it is only asked once.
+        self._spent: set[str] = set()
+        remarks: list[str] = []
+        for family in study.families:
+            try:
+                found = self._sampler.examine(family.space)
+            except StudyError as error:
+                raise StudyError(
+                    f"family `{family.name}`: {error.message}", hint=error.hint
+                ) from error
+            searched = family.space.distributions
+            remarks += [f"family `{family.name}`: {text}" for text in found if searched]
+        self.remarks = tuple(remarks)
+
+    def total(self, book: Book) -> int:
+        """How many trials the run will have, as far as is known."""
+        return sum(
+            len(book.members(family)) if family in self._spent else quota
+            for family, quota in self._quota.items()
+        )
+
+    def next(self, book: Book, elapsed: float) -> Event | None:
+        """The next proposal, or None when every family has had its trials.
+
+        A family whose sampler has no more points has had them.
+
+        Args:
+            book: What the run amounts to so far.
+            elapsed: Active seconds of the run.
+        """
+        while (family := self._next_family(book)) is not None:
+            proposed = self._propose(family, book, elapsed)
+            if proposed is not None:
+                return proposed
+            self._spent.add(family)
+        return None
+
+    def _next_family(self, book: Book) -> str | None:
+        """The family that is furthest behind its share; ties go to the one named first."""
+        done = {
+            f: Fraction(len(book.members(f)), quota)
+            for f, quota in self._quota.items()
+            if f not in self._spent
+        }
+        return min((f for f in done if done[f] < 1), key=done.__getitem__, default=None)
+
+    def _propose(self, family: str, book: Book, elapsed: float) -> Event | None:
+        study, history = self._study, book.members(family)
+        index = len(history)
+        declared = study.family(family)
+        if index < len(declared.first):
+            origin, params = "first", dict(declared.first[index])
+        else:
+            origin = study.sampler.name
+            found = self._sampler.propose(
+                registry.Request(
+                    space=declared.space,
+                    seed=seeds.derive(study.seed, family, "sampler", index),
+                    family_seed=seeds.derive(study.seed, family, "sampler"),
+                    index=index - len(declared.first),
+                    history=history,
+                    objective=study.objectives[0],
+                )
+            )
+            if found is None:
+                return None
+            params = found
+        return Event(
+            event="proposed",
+            trial=len(book.trials) + 1,
+            elapsed=elapsed,
+            data={
+                "family": family,
+                "number": index,
+                "params": params,
+                "seed": seeds.derive(study.seed, family, "trial", index),
+                "origin": origin,
+            },
+        )

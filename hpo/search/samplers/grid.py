@@ -1,0 +1,121 @@
+"""Every point of a grid once, in an order without a pattern."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from hpo.errors import StudyError
+from hpo.options import at_least
+from hpo.search.registry import Request
+from hpo.seeds import derive
+from search_spaces.space import Space
+
+LARGEST = 100_000  # points of a grid that are worth listing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampler:
+    """All combinations of a few values of each dimension; then there are no more points.
+
+    Categorical dimensions have all their choices. A range of numbers has at most `steps`
+    values: all of them where it has no more, else evenly spaced ones (in the logarithm
+    where the range is logarithmic), its ends included. Conditional dimensions are varied
+    only where they exist. The order is shuffled, so that a grid cut short is no corner.
+
+    Attributes:
+        steps: Most values of a numeric dimension.
+    """
+
+    steps: int = 5
+
+    def __post_init__(self) -> None:
+        """A range has two ends."""
+        at_least("grid: steps", self.steps, 2, whole=True)
+
+    def examine(self, space: Space) -> tuple[str, ...]:
+        """How many points there are.
+
+        Raises:
+            StudyError: More than anybody could train.
+        """
+        most = math.prod(
+            len(values(d, self.steps)) for d in space.distributions.values()
+        )
+        if most > LARGEST:
+            raise StudyError(
+                f"a grid of {self.steps} steps has up to {most:,} points here; "
+                f"at most {LARGEST:,} are searched",
+                hint="fewer `steps`, fewer dimensions, or the sampler `qmc`",
+            )
+        return (f"the grid has {len(_points(space, self.steps))} points",)
+
+    def propose(self, request: Request) -> dict[str, Any] | None:
+        """The point of the request's index, or None after the last one."""
+        points = _points(request.space, self.steps)
+        if request.index >= len(points):
+            return None
+        place = _order(len(points), request.family_seed)[request.index]
+        return dict(points[place])
+
+
+def values(distribution: BaseDistribution, steps: int) -> tuple[Any, ...]:
+    """The values of one dimension, ascending or in declared order, each once.
+
+    Args:
+        distribution: One of Optuna's three distributions.
+        steps: Most values of a range of numbers.
+    """
+    if isinstance(distribution, CategoricalDistribution):
+        return tuple(distribution.choices)
+    assert isinstance(distribution, (FloatDistribution, IntDistribution))
+    low, high, step = distribution.low, distribution.high, distribution.step
+    if low == high:
+        return (low,)
+    if distribution.log:
+        ratio = math.log(high / low)
+        raw = [low * math.exp(ratio * k / (steps - 1)) for k in range(steps)]
+    else:
+        raw = [low + (high - low) * k / (steps - 1) for k in range(steps)]
+    if step is not None:  # a counted range: all of it, or what lies nearest
+        count = round((high - low) / step) + 1
+        if count <= steps:
+            raw = [low + k * step for k in range(count)]
+        raw = [low + round((x - low) / step) * step for x in raw]
+    raw = [min(high, max(low, x)) for x in (low, *raw[1:-1], high)]
+    whole = isinstance(distribution, IntDistribution)
+    return tuple(dict.fromkeys(round(x) if whole else float(x) for x in raw))
+
+
+@lru_cache(maxsize=16)
+def _points(space: Space, steps: int) -> tuple[tuple[tuple[str, Any], ...], ...]:
+    """Every point of the grid, the last dimension varying fastest."""
+    names = list(space.distributions)
+
+    def walk(place: int, point: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        if place == len(names):
+            yield point
+            return
+        name = names[place]
+        if name not in space.active(point):
+            yield from walk(place + 1, point)
+            return
+        for value in values(space.distributions[name], steps):
+            yield from walk(place + 1, {**point, name: value})
+
+    return tuple(tuple(point.items()) for point in walk(0, {}))
+
+
+@lru_cache(maxsize=16)
+def _order(count: int, seed: int) -> tuple[int, ...]:
+    return tuple(sorted(range(count), key=lambda k: derive(seed, "grid", k)))

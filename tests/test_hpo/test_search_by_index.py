@@ -1,0 +1,214 @@
+"""Sequences and grids: the point of an index, whatever happened before."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from optuna.distributions import (
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from scipy.stats import qmc
+
+from hpo.decisions import Done
+from hpo.director import Director
+from hpo.errors import StudyError
+from hpo.search.registry import Request, make
+from hpo.search.samplers.grid import values
+from hpo.study import Budget, Family, Objective, Rule
+from search_spaces.space import Space
+from tests.test_hpo.simulated import SPACE, Hands, study
+
+SLOW = HealthCheck.too_slow  # the machine may be, and that proves nothing
+
+SQUARE = Space({"x": FloatDistribution(0.0, 1.0), "y": FloatDistribution(0.0, 1.0)})
+
+
+def points(name, count, *, space=SQUARE, seed=3, **options):
+    sampler = make(Rule(name=name, options=options))
+    return [
+        sampler.propose(
+            Request(
+                space=space,
+                seed=index,
+                family_seed=seed,
+                index=index,
+                history=(),
+                objective=Objective(),
+            )
+        )
+        for index in range(count)
+    ]
+
+
+# -- sequences ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sequence", ["sobol", "halton"])
+def test_single_points_are_the_sequence(sequence):
+    """Point by point what SciPy gives at once."""
+    kind = {"sobol": qmc.Sobol, "halton": qmc.Halton}[sequence]
+    whole = kind(2, rng=np.random.default_rng(3)).random(64)
+    got = [[p["x"], p["y"]] for p in points("qmc", 64, sequence=sequence)]
+    np.testing.assert_allclose(got, whole, rtol=0, atol=1e-12)
+
+
+def test_it_covers_more_evenly_than_chance():
+    def discrepancy(name):
+        return qmc.discrepancy([[p["x"], p["y"]] for p in points(name, 64)])
+
+    assert discrepancy("qmc") < 0.3 * discrepancy("random")
+
+
+def test_integers_and_choices_come_equally_often():
+    space = Space(
+        {
+            "n": IntDistribution(1, 4),
+            "c": CategoricalDistribution(["a", "b"]),
+            "one": IntDistribution(5, 5),
+        }
+    )
+    found = points("qmc", 64, space=space)
+    assert Counter(p["n"] for p in found) == dict.fromkeys((1, 2, 3, 4), 16)
+    pairs = itertools.product((1, 2, 3, 4), "ab")
+    assert Counter((p["n"], p["c"]) for p in found) == dict.fromkeys(pairs, 8)
+
+
+def test_a_conditional_dimension_takes_nothing_from_the_others():
+    """The other coordinates are those of the space in which it always exists."""
+    always = Space(SPACE.entries())
+    for some, whole in zip(
+        points("qmc", 40, space=SPACE), points("qmc", 40, space=always), strict=True
+    ):
+        assert some == {n: v for n, v in whole.items() if n in some}
+        assert ("dropout" in some) == (some["layers"] >= 2)
+
+
+def test_points_to_try_first_do_not_use_up_the_sequence():
+    first = ({"x": 0.5, "y": 0.5}, {"x": 0.1, "y": 0.1})
+    found = []
+    for tried in ((), first):
+        family = Family(
+            name="rnn",
+            space=SQUARE,
+            first=tried,
+            create="tests.test_hpo.simulated:create",
+        )
+        budget = Budget(trials=4 + len(tried), epochs=1)
+        hands = Hands(
+            study(families=(family,), budget=budget, sampler=Rule(name="qmc"))
+        )
+        hands.run()
+        found.append([t.params for t in hands.director.trials.values()][len(tried) :])
+    assert found[0] == found[1]
+
+
+# -- grids --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("distribution", "steps", "expected"),
+    [
+        (FloatDistribution(0.0, 1.0), 3, (0.0, 0.5, 1.0)),
+        (FloatDistribution(1e-4, 1.0, log=True), 5, (1e-4, 1e-3, 1e-2, 1e-1, 1.0)),
+        (FloatDistribution(0.0, 1.0, step=0.25), 9, (0.0, 0.25, 0.5, 0.75, 1.0)),
+        (FloatDistribution(0.0, 1.0, step=0.25), 3, (0.0, 0.5, 1.0)),
+        (FloatDistribution(2.0, 2.0), 4, (2.0,)),
+        (IntDistribution(1, 3), 5, (1, 2, 3)),
+        (IntDistribution(50, 500, step=50), 4, (50, 200, 350, 500)),
+        (IntDistribution(8, 64, log=True), 4, (8, 16, 32, 64)),
+        (IntDistribution(1, 3, log=True), 5, (1, 2, 3)),
+        (IntDistribution(4, 4), 2, (4,)),
+        (CategoricalDistribution(["a", None]), 2, ("a", None)),
+    ],
+)
+def test_values_of_a_dimension(distribution, steps, expected):
+    got = values(distribution, steps)
+    assert got == pytest.approx(expected) if None not in expected else expected
+    assert [type(v) for v in got] == [type(v) for v in expected]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[SLOW])
+@given(
+    st.integers(1, 4), st.integers(0, 6), st.integers(2, 5), st.sampled_from([1, 2, 5])
+)
+def test_every_combination_once_and_no_more(choices, width, steps, at_least):
+    """Against `itertools.product`, with what does not exist cut off."""
+    space = Space(
+        {
+            "c": CategoricalDistribution([f"c{i}" for i in range(choices)]),
+            "n": IntDistribution(1, 1 + width),
+            "x": FloatDistribution(0.0, 1.0),
+            "fixed": 7,
+        }
+    ).when("x", "n", at_least=at_least)
+    axes = [values(d, steps) for d in space.distributions.values()]
+    expected = {
+        (c, n, x if n >= at_least else None) for c, n, x in itertools.product(*axes)
+    }
+    found = points("grid", len(expected) + 2, space=space, steps=steps)
+    assert found[len(expected) :] == [None, None]
+    got = [(p["c"], p["n"], p.get("x")) for p in found[: len(expected)]]
+    assert len(set(got)) == len(got) and set(got) == expected
+
+
+def test_a_grid_cut_short_is_no_corner():
+    space = Space({"a": IntDistribution(0, 4), "b": IntDistribution(0, 4)})
+    for axis in "ab":
+        tried = {p[axis] for p in points("grid", 12, space=space)}
+        assert len(tried) >= 4, "in order it would be three"
+
+
+def gridded(trials, **changes):
+    family = Family(
+        name="rnn",
+        space=Space({"layers": IntDistribution(1, 3), "kind": "gru"}),
+        create="tests.test_hpo.simulated:create",
+        first=({"layers": 2},),
+    )
+    other = Family(
+        name="tcn",
+        space=Space({"rate": FloatDistribution(0.1, 1.0)}),
+        create="tests.test_hpo.simulated:create",
+    )
+    return study(
+        families=(family, other),
+        budget=Budget(trials=trials, epochs=2),
+        sampler=Rule(name="grid"),
+        **changes,
+    )
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_family_without_points_leaves_the_rest_to_run(workers):
+    """3 + 1 tried first, and 5: the others of 24 trials do not exist."""
+    hands = Hands(gridded(24), workers=workers)
+    assert hands.director.total == 24
+    assert hands.director.remarks == (
+        "family `rnn`: the grid has 3 points",
+        "family `tcn`: the grid has 5 points",
+    )
+    hands.run()
+    families = [t.family for t in hands.director.trials.values()]
+    assert Counter(families) == {"rnn": 4, "tcn": 5}
+    assert hands.director.total == 9
+    assert hands.director.next(hands.time) == (Done("budget"), ())
+    assert all(t.ended for t in hands.director.trials.values())
+
+
+def test_a_grid_nobody_could_train_is_refused():
+    space = Space({f"x{i}": FloatDistribution(0, 1) for i in range(9)})
+    family = Family(name="rnn", space=space, create="m:c")
+    with pytest.raises(StudyError, match="family `rnn`: a grid of 5 steps") as caught:
+        Director(study(families=(family,), sampler=Rule(name="grid")), workers=1)
+    assert "1,953,125" in caught.value.message and "`qmc`" in caught.value.hint
+    Director(
+        study(families=(family,), sampler=Rule(name="grid", options={"steps": 2})),
+        workers=1,
+    )
