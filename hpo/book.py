@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 from hpo.ledger.events import Event
-from hpo.stopping.rung import Rung
+from hpo.stopping.board import Board
 from hpo.study import Objective
 from hpo.trials import History, Trial, advance, contradiction, finite_key
 
@@ -20,13 +21,14 @@ class Book:
     Args:
         objective: What trials are ranked by.
         budgets: Epoch budget by family.
-        rungs: Epochs at which trials are compared, by family.
+        boards: The rungs of the stopping rules, by family.
 
     Attributes:
         elapsed: Active seconds of the run at its latest event.
         epochs: Epochs of all trials together.
         waiting: Trials to be started (again).
         running: Trials that run.
+        paused: Trials that wait for others of their family.
         undecided: The trial whose latest epoch may still lack the decision that follows it,
             because nothing that could change that decision has happened since; or None.
     """
@@ -36,18 +38,19 @@ class Book:
         *,
         objective: Objective,
         budgets: Mapping[str, int],
-        rungs: Mapping[str, tuple[int, ...]],
+        boards: Mapping[str, Board],
     ) -> None:
         self.elapsed = 0.0
         self.epochs = 0
         self.waiting: set[int] = set()
         self.running: set[int] = set()
+        self.paused: set[int] = set()
         self.undecided: int | None = None
         self._objective = objective
         self._budgets = dict(budgets)
         self._trials: dict[int, Trial] = {}
         self._members: dict[str, list[int]] = {family: [] for family in budgets}
-        self._rungs = {f: {e: Rung() for e in epochs} for f, epochs in rungs.items()}
+        self._boards = dict(boards)
         self._states: Counter[str] = Counter()
         self._best: dict[str, int] = {}
 
@@ -70,13 +73,9 @@ class Book:
         found = (self._trials[self._best[f]] for f in families)
         return min(found, key=self._standing, default=None)
 
-    def rung(self, family: str, epoch: int) -> Rung | None:
-        """The family's trials at an epoch, or None where nothing is compared."""
-        return self._rungs[family].get(epoch)
-
-    def rungs(self, family: str) -> tuple[int, ...]:
-        """Epochs at which the family's trials are compared."""
-        return tuple(self._rungs[family])
+    def board(self, family: str) -> Board:
+        """Who of the family reached which rung of which rule."""
+        return self._boards[family]
 
     def fresh(self, proposed: Event) -> Trial:
         """The trial that a `proposed` event brings into being."""
@@ -107,6 +106,9 @@ class Book:
         before = self._trials.get(event.trial or 0)
         if before is None:
             raise contradiction(event, "that trial was never proposed")
+        rule = event.data.get("rule")
+        if event.event == "paused" and not self._may_pause(before, rule):
+            raise contradiction(event, f"the rule `{rule}` pauses no trial there")
         known = len(before.epochs)
         after = advance(before, event, self._objective)
         self._trials[after.number] = after
@@ -116,7 +118,7 @@ class Book:
             self._compare(after, event.data["epoch"])
             self.undecided = after.number
         elif event.event not in ("checkpoint", "nondeterminism") and (
-            after.ended or after.number != self.undecided
+            after.ended or after.state == "paused" or after.number != self.undecided
         ):
             self.undecided = None
 
@@ -143,19 +145,24 @@ class Book:
         self._states[after.state] += 1
         self.waiting.discard(after.number)
         self.running.discard(after.number)
+        self.paused.discard(after.number)
         if after.state == "pending":
             self.waiting.add(after.number)
         elif after.state == "running":
             self.running.add(after.number)
+        elif after.state == "paused":
+            self.paused.add(after.number)
         elif after.ranked:
             best = self.best(after.family)
             if best is None or self._standing(after) < self._standing(best):
                 self._best[after.family] = after.number
 
+    def _may_pause(self, trial: Trial, rule: Any) -> bool:
+        return self.board(trial.family).may_pause(trial, rule)
+
     def _compare(self, trial: Trial, epoch: int) -> None:
-        rung = self.rung(trial.family, epoch)
-        if rung is not None:
-            rung.add(trial.number, finite_key(trial.values[epoch], self._objective))
+        key = finite_key(trial.values[epoch], self._objective)
+        self.board(trial.family).note(trial, epoch, key)
 
     def _standing(self, trial: Trial) -> tuple[float, int]:
         return self._objective.rank_key(trial.value), trial.number

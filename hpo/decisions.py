@@ -37,7 +37,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Wait:
-    """Not now: every worker is busy, or the next proposal needs a running trial's result."""
+    """Not now: every worker is busy, or what comes next needs a running trial's result."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,17 @@ class Done:
 @dataclass(frozen=True)
 class Continue:
     """The trial goes on with its next epoch."""
+
+
+@dataclass(frozen=True)
+class Pause:
+    """The attempt ends and its worker is free; the trial may go on from its checkpoint.
+
+    Attributes:
+        rule: The name of the rule that waits for the other trials.
+    """
+
+    rule: str
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,17 @@ that replaying a ledger brings the Director into the very state in which it was 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 
 from hpo import records
 from hpo.book import Book
-from hpo.decisions import Continue, Done, Start, Stop, Wait
+from hpo.decisions import Continue, Done, Pause, Start, Stop, Wait
 from hpo.errors import StudyError
+from hpo.judge import Judge
 from hpo.ledger.events import Event
 from hpo.proposer import Proposer
-from hpo.stopping import registry as stopping
 from hpo.study import Study
-from hpo.trials import Trial, objective_value
+from hpo.trials import Trial
 from models.training.protocol import Epoch
 
 RETRIES = 2
@@ -49,13 +48,11 @@ class Director:
         self.workers = workers
         self._objective = study.objectives[0]
         self._proposer = Proposer(study)
-        self._rules = [(rule.name, stopping.make(rule)) for rule in study.stopping]
+        self._judge = Judge(study)
         budgets = {f.name: study.epochs_of(f.name) for f in study.families}
-        rungs = {
-            name: tuple(sorted({e for _, r in self._rules for e in r.rungs(budget)}))
-            for name, budget in budgets.items()
-        }
-        self._book = Book(objective=self._objective, budgets=budgets, rungs=rungs)
+        self._book = Book(
+            objective=self._objective, budgets=budgets, boards=self._judge.boards()
+        )
 
     # -- what is known ------------------------------------------------------------------
 
@@ -100,10 +97,6 @@ class Director:
             family: A family's name, or None for all.
         """
         return self._book.best(family)
-
-    def rungs(self, family: str) -> tuple[int, ...]:
-        """Epochs after which a rule compares the trials of a family."""
-        return self._book.rungs(family)
 
     def limit_reached(self, elapsed: float, *, ahead: int = 0) -> str | None:
         """``time`` or ``epochs`` when that budget of the run is used up, else None.
@@ -150,13 +143,13 @@ class Director:
         if self._book.waiting:
             return self._start(self.trials[min(self._book.waiting)], elapsed, ())
         proposed = self._proposer.next(self._book, elapsed)
-        if proposed is None:
-            return (Wait() if self._book.running else Done("budget")), ()
-        return self._start(self._book.fresh(proposed), elapsed, (proposed,))
+        if proposed is not None:
+            return self._start(self._book.fresh(proposed), elapsed, (proposed,))
+        return self._settle(elapsed)
 
     def judge(
         self, trial: int, attempt: int, epoch: Epoch, elapsed: float
-    ) -> tuple[Continue | Stop, tuple[Event, ...]]:
+    ) -> tuple[Continue | Pause | Stop, tuple[Event, ...]]:
         """What becomes of a trial after an epoch.
 
         Args:
@@ -259,7 +252,7 @@ class Director:
         limit = self.limit_reached(elapsed)
         if limit is None:
             return ()
-        left = sorted(self._book.running | self._book.waiting)
+        left = sorted(self._book.running | self._book.waiting | self._book.paused)
         reason = f"the run's budget ({limit}) is used up"
         return tuple(
             records.ended(self.trials[n], "cancelled", elapsed, reason=reason)
@@ -285,21 +278,35 @@ class Director:
             epochs=trial.budget,
             known=trial.last,
             from_attempt=trial.restore_from,
-            rungs=self.rungs(trial.family),
+            rungs=self._book.board(trial.family).rungs(trial.index),
         )
         return decision, (*before, records.started(trial, elapsed))
 
+    def _settle(self, elapsed: float) -> tuple[Start | Wait | Done, tuple[Event, ...]]:
+        """Nothing is left to propose: paused trials go on or end, family by family."""
+        found = self._judge.settle(self._book)
+        if found is None:
+            return (Wait() if self._book.running else Done("budget")), ()
+        rule, fates = found
+        stops = tuple(
+            records.ended(self.trials[n], "stopped", elapsed, rule=rule, reason=why)
+            for n, why in fates.stopped.items()
+        )
+        if fates.promoted:
+            return self._start(self.trials[fates.promoted[0]], elapsed, stops)
+        return Wait(), stops
+
     def _decide(
         self, trial: Trial, epoch: Epoch, elapsed: float
-    ) -> tuple[Continue | Stop, tuple[Event, ...]]:
+    ) -> tuple[Continue | Pause | Stop, tuple[Event, ...]]:
         """The decision on a trial's last epoch, whether that is applied already or not."""
         metric, number = self._objective.metric, epoch.number
         if metric not in epoch.valid:
             reported = ", ".join(sorted(epoch.valid)) or "nothing"
             reason = f"the learner reports no `{metric}` but {reported}"
             return _stop(trial, "failed", elapsed, number, reason=reason)
-        verdict = self._verdict(trial, epoch)
-        if verdict is not None:
+        verdict = self._judge.verdict(trial, epoch, self._book)
+        if verdict is not None and verdict[1].state != "paused":
             rule, found = verdict
             return _stop(
                 trial, found.state, elapsed, number, rule=rule, reason=found.reason
@@ -310,31 +317,11 @@ class Director:
         if limit is not None:
             reason = f"the run's budget ({limit}) is used up"
             return _stop(trial, "cancelled", elapsed, number, reason=reason)
+        if verdict is not None:
+            rule, reason = verdict[0], verdict[1].reason
+            data = {"epoch": number, "rule": rule, "reason": reason}
+            return Pause(rule), (records.ended(trial, "paused", elapsed, **data),)
         return Continue(), ()
-
-    def _verdict(
-        self, trial: Trial, epoch: Epoch
-    ) -> tuple[str, stopping.Verdict] | None:
-        """The first verdict, a divergence before all others; at the budget only that."""
-        number = epoch.number
-        earlier = {e: v for e, v in trial.values.items() if e < number}
-        finite = [v for v in earlier.values() if math.isfinite(v)]
-        evidence = stopping.Evidence(
-            trial=trial.number,
-            budget=trial.budget,
-            epoch=epoch,
-            values={**earlier, number: objective_value(epoch, self._objective)},
-            best=min(finite, key=self._objective.rank_key, default=None),
-            rung=self._book.rung(trial.family, number),
-            objective=self._objective,
-        )
-        found = [(name, rule.judge(evidence)) for name, rule in self._rules]
-        verdicts = [(name, v) for name, v in found if v is not None]
-        verdicts.sort(key=lambda item: item[1].state != "diverged")
-        if not verdicts:
-            return None
-        final = number >= trial.budget and verdicts[0][1].state != "diverged"
-        return None if final else verdicts[0]
 
 
 def replay(study: Study, events: Iterable[Event], *, workers: int) -> Director:

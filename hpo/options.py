@@ -21,7 +21,8 @@ def build(
         what: ``sampler`` or ``stopping rule``, for messages.
         rule: Name and options.
         names: Every name there is.
-        load: Gives the frozen dataclass of a name.
+        load: Gives the frozen dataclass of a name. A field whose metadata has `rest` takes
+            all options that no other field has.
 
     Raises:
         StudyError: The name or an option is unknown, or an option's value breaks a rule.
@@ -32,12 +33,17 @@ def build(
             f"unknown {what} `{rule.name}`", hint=near_matches(rule.name, known)
         )
     kind = load(rule.name)
-    options = {f.name: f for f in dataclasses.fields(kind)}
+    fields = dataclasses.fields(kind)
+    options = {f.name for f in fields if not f.metadata.get("rest")}
+    rest = next((f.name for f in fields if f.metadata.get("rest")), None)
     for name in rule.options:
-        if name not in options:
+        if name not in options and rest is None:
             hint = near_matches(name, options) or f"`{rule.name}` takes no options"
             raise StudyError(f"{what} `{rule.name}` has no option `{name}`", hint=hint)
-    return kind(**rule.options)
+    given = {k: v for k, v in rule.options.items() if k in options}
+    if rest is not None:
+        given[rest] = {k: v for k, v in rule.options.items() if k not in options}
+    return kind(**given)
 
 
 def at_least(what: str, value: Any, low: float, *, whole: bool = False) -> None:

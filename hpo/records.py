@@ -13,11 +13,15 @@ def started(trial: Trial, elapsed: float) -> Event:
     """The next attempt at a trial: why, what is known, and whose checkpoint it goes on from.
 
     Args:
-        trial: The trial, pending.
+        trial: The trial, pending or paused.
         elapsed: Active seconds of the run.
     """
     attempt = trial.attempt + 1
-    why = "first" if attempt == 1 else "retry" if trial.died else "resume"
+    why = "retry" if trial.died else "resume"
+    if trial.state == "paused":
+        why = "promoted"
+    elif attempt == 1:
+        why = "first"
     return Event(
         event="started",
         trial=trial.number,
@@ -36,7 +40,7 @@ def ended(trial: Trial, kind: str, elapsed: float, **data: Any) -> Event:
 
     Args:
         trial: The trial.
-        kind: One of the ledger's endings, or ``interrupted``.
+        kind: One of the ledger's endings, ``interrupted`` or ``paused``.
         elapsed: Active seconds of the run.
         data: What the kind adds; `epoch` is the last one known unless it is given.
     """

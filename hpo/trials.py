@@ -27,7 +27,8 @@ class Trial:
         seed: Its seed.
         budget: Its epoch budget.
         origin: Who proposed it: a sampler's name, or ``first`` for a point to try first.
-        state: ``pending`` (proposed, or interrupted and waiting), ``running``, or an ending.
+        state: ``pending`` (proposed, or interrupted and waiting), ``running``, ``paused``
+            (waiting for other trials), or an ending.
         attempt: The latest attempt, 0 before the first.
         deaths: Attempts that ended because their process died.
         died: Whether the latest attempt was one of them.
@@ -132,9 +133,11 @@ def advance(trial: Trial, event: Event, objective: Objective) -> Trial:
     """
     kind = event.event
     if kind == "started":
-        _expect(trial.state == "pending", event, f"trial is {trial.state}, not pending")
+        waits = trial.state in ("pending", "paused")
+        _expect(waits, event, f"trial is {trial.state}, not pending")
         _expect(event.attempt == trial.attempt + 1, event, "attempts count up by one")
-        return replace(trial, state="running", attempt=trial.attempt + 1, reason="")
+        number = trial.attempt + 1
+        return replace(trial, state="running", attempt=number, rule="", reason="")
     _expect(
         event.attempt is None or event.attempt <= trial.attempt,
         event,
@@ -149,6 +152,10 @@ def advance(trial: Trial, event: Event, objective: Objective) -> Trial:
         return trial
     if kind == "nondeterminism":
         return replace(trial, unequal=(*trial.unequal, event.data["epoch"]))
+    if kind == "paused":
+        _expect(trial.state == "running", event, f"trial is {trial.state}, not running")
+        rule, reason = event.data.get("rule", ""), event.data.get("reason", "")
+        return replace(trial, state="paused", rule=rule, reason=reason)
     if kind == "interrupted":
         _expect(trial.state == "running", event, f"trial is {trial.state}, not running")
         died = bool(event.data.get("death", False))

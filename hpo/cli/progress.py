@@ -42,7 +42,6 @@ class Progress:
     ) -> None:
         self._study = study
         self._objective = study.objectives[0]
-        self._planned = sum(study.trials_of().values())
         self._clock = clock
         self._said = self._drawn = self._began = clock()
         self._start: float | None = None  # how much was done when this driver began
@@ -120,7 +119,7 @@ class Progress:
 
     def _ended(self, trial: Trial, director: Director) -> str:
         ended = sum(t.ended for t in director.trials.values())
-        position = f"[{ended}/{self._planned}]"
+        position = f"[{ended}/{director.total}]"
         text = f"{position} trial {trial.number} {trial.family}: {trial.state}"
         if trial.rule and trial.rule != "divergence":
             text += f" by {trial.rule}"
@@ -136,9 +135,9 @@ class Progress:
 
     def _counts(self, director: Director) -> str:
         counts = director.counts()
-        order = ("running", "completed", "converged", *ENDINGS[2:])
+        order = ("running", "paused", "completed", "converged", *ENDINGS[2:])
         known = [f"{counts[s]} {s}" for s in order if counts.get(s)]
-        waiting = self._planned - sum(counts.values()) + counts.get("pending", 0)
+        waiting = director.total - sum(counts.values()) + counts.get("pending", 0)
         return ", ".join([*known, *([f"{waiting} to come"] if waiting > 0 else [])])
 
     def _best_text(self, director: Director) -> str:
@@ -156,7 +155,7 @@ class Progress:
             1.0 if t.ended else t.last / max(t.budget, 1)
             for t in director.trials.values()
         )
-        return min(done / max(self._planned, 1), 1.0)
+        return min(done / max(director.total, 1), 1.0)
 
     def _left(self, director: Director) -> str:
         """Time left, from the pace since this driver began and the run's time budget."""

@@ -28,7 +28,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "started": (
         "attempt_of",
         "epoch",
-    ),  # attempt_of: why (first, retry, resume); epoch: known
+    ),  # attempt_of: why (first, retry, resume, promoted); epoch: known
     "epoch": ("epoch", "train", "valid", "seconds", "compile_seconds"),
     "checkpoint": ("epoch",),
     "stopped": ("rule", "epoch"),
@@ -38,7 +38,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "failed": ("reason", "epoch"),
     "cancelled": ("reason", "epoch"),
     "interrupted": ("reason", "epoch"),  # the attempt ended, the trial will go on
-    "paused": ("epoch",),
+    "paused": ("epoch",),  # the attempt ended; the trial waits for others of its family
     "exploited": ("donor", "epoch"),
     "rerun": ("kind",),
     "test_read": ("purpose",),

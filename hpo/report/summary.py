@@ -53,7 +53,7 @@ class Attempt:
 
     Attributes:
         number: Counted from 1.
-        why: ``first``, ``retry`` or ``resume``.
+        why: ``first``, ``retry``, ``resume`` or ``promoted``.
         epoch: The last epoch that was known when it started.
         end: How it ended, in words; empty while it runs.
     """

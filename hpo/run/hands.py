@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from hpo.decisions import Continue, Done, Start, Stop, Wait
+from hpo.decisions import Continue, Done, Pause, Start, Stop, Wait
 from hpo.director import Director
 from hpo.errors import RunError
 from hpo.ledger.events import ENDINGS, Event
@@ -96,7 +96,7 @@ class Hands:
         ahead, self._ahead = self._ahead, None
         return self._ask() if ahead is None else ahead
 
-    def report(self, report: Report) -> Continue | Stop:
+    def report(self, report: Report) -> Continue | Pause | Stop:
         """Take in what a worker reports, and say whether its attempt goes on.
 
         Raises:

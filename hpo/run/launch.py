@@ -92,8 +92,6 @@ def launch(
         folder.write_study(study, provenance=provenance(), extra=sources.to_json())
         with Ledger.open(folder.events_file, write=True) as ledger:
             run = _Run(study, sources.data, creates, folder, ledger, director, machine)
-            for text in director.remarks:
-                watching.message(text)
             return run.until_it_ends("launch", watching, notes=director.remarks)
 
 

@@ -206,7 +206,7 @@ def train(job: Job, tell: Callable[[Epoch], None]) -> Repeated:
 
 def _solitary(job: Job) -> list[tuple[str, stopping.StoppingRule]]:
     made = [(rule.name, stopping.make(rule)) for rule in job.rules]
-    return [(n, rule) for n, rule in made if not rule.rungs(job.assignment.epochs)]
+    return [(n, rule) for n, rule in made if not rule.rungs(job.assignment.epochs, 0)]
 
 
 def _verdict(
@@ -226,6 +226,7 @@ def _verdict(
         values=values,
         best=best,
         rung=None,
+        history=(),
         objective=job.objective,
     )
     return next((n for n, rule in judges if rule.judge(evidence) is not None), "")

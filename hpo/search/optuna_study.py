@@ -49,7 +49,7 @@ def ask(
     """
     import optuna
 
-    with _silent():
+    with silent():
         study = optuna.create_study(
             sampler=sampler, direction=request.objective.direction
         )
@@ -62,9 +62,9 @@ def frozen_trials(space: Space, history: Iterable[Trial]) -> Iterator[FrozenTria
     """The family's trials in Optuna's words.
 
     Completed and converged trials are COMPLETE with the value of their best epoch; stopped
-    ones PRUNED with their values by epoch; diverged ones PRUNED without, which ranks them
-    worst; failed and cancelled ones FAIL; the others RUNNING, for the constant liar. Trials
-    whose values do not fit the space (resumed with another one) are left out.
+    and paused ones PRUNED with their values by epoch; diverged ones PRUNED without, which
+    ranks them worst; failed and cancelled ones FAIL; the others RUNNING, for the constant
+    liar. Trials whose values do not fit the space (resumed with another one) are left out.
     """
     from optuna.trial import TrialState, create_trial
 
@@ -74,7 +74,7 @@ def frozen_trials(space: Space, history: Iterable[Trial]) -> Iterator[FrozenTria
             state, value = TrialState.COMPLETE, trial.value
         elif trial.ranked or trial.state == "diverged":
             state = TrialState.PRUNED
-        elif trial.state == "stopped":
+        elif trial.state in ("stopped", "paused"):
             state = TrialState.PRUNED
             intermediate = {e: v for e, v in trial.values.items() if math.isfinite(v)}
         elif trial.ended:
@@ -107,7 +107,7 @@ def _suggest(trial: OptunaTrial, name: str, distribution: BaseDistribution) -> A
 
 
 @contextlib.contextmanager
-def _silent() -> Iterator[None]:
+def silent() -> Iterator[None]:
     """Optuna's notes about new studies and experimental options are not for our users."""
     logger = logging.getLogger("optuna")
     before = logger.level

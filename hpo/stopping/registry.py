@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from hpo.options import build
 from hpo.stopping import rules
 from hpo.stopping.rung import Rung
 from hpo.study import Objective, Rule
+from hpo.trials import Trial
 from models.training.protocol import Epoch
 
 
@@ -28,7 +29,10 @@ class Evidence:
         epoch: The epoch in question, the trial's last one.
         values: The trial's objective by epoch, this epoch included, in order.
         best: The best finite value of the epochs before this one, or None.
-        rung: The family's trials at this epoch, or None where no rule has a rung.
+        rung: Those that the rule compares the trial with at this epoch, or None where it has
+            no rung.
+        history: The family's trials in the order they were proposed, this one among them;
+            whether it has this epoch already depends on what the ledger holds.
         objective: What trials are ranked by.
     """
 
@@ -38,6 +42,7 @@ class Evidence:
     values: Mapping[int, float]
     best: float | None
     rung: Rung | None
+    history: Sequence[Trial]
     objective: Objective
 
     @property
@@ -48,10 +53,10 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Verdict:
-    """End the trial.
+    """End the trial, or pause it.
 
     Attributes:
-        state: ``stopped``, ``converged`` or ``diverged``.
+        state: ``stopped``, ``converged``, ``diverged`` or (by a `PausingRule`) ``paused``.
         reason: Why, in words.
     """
 
@@ -62,12 +67,54 @@ class Verdict:
 class StoppingRule(Protocol):
     """Judges epochs; frozen, its fields are the options."""
 
-    def rungs(self, budget: int) -> tuple[int, ...]:
-        """Epochs at which the rule compares trials of a family."""
+    def rungs(self, budget: int, index: int) -> tuple[int, ...]:
+        """Epochs at which the rule compares a trial with others; ascending, below the budget.
+
+        Workers save a checkpoint at each. Trials with equal rungs are compared with each
+        other.
+
+        Args:
+            budget: The family's epoch budget.
+            index: The trial's number within the family, from 0.
+        """
         ...
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """End the trial after this epoch, or None to let it go on."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settlement:
+    """What becomes of the paused trials of a family.
+
+    Attributes:
+        promoted: Numbers of those that go on, in the order to start them.
+        stopped: Why each of the others ends, by number.
+    """
+
+    promoted: tuple[int, ...] = ()
+    stopped: Mapping[int, str]
+
+
+@runtime_checkable
+class PausingRule(StoppingRule, Protocol):
+    """A stopping rule that lets trials wait for each other."""
+
+    def settle(
+        self, history: Sequence[Trial], budget: int, objective: Objective
+    ) -> Settlement:
+        """Settle what is paused, once no trial of the family is still on its way.
+
+        Args:
+            history: The family's trials in the order they were proposed; none that this
+                rule has yet to judge is pending or running.
+            budget: The family's epoch budget.
+            objective: What trials are ranked by.
+
+        Returns:
+            A fate for every paused trial.
+        """
         ...
 
 

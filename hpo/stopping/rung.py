@@ -20,6 +20,17 @@ class Rung:
             self._keys[trial] = key
             insort(self._sorted, key)
 
+    def others(self, trial: int) -> list[float]:
+        """The keys of all trials but one that reached this epoch, ascending.
+
+        Args:
+            trial: The number of the one, whether it was noted before or not.
+        """
+        found = self._sorted.copy()
+        if trial in self._keys:
+            del found[bisect_left(found, self._keys[trial])]
+        return found
+
     def standing(self, trial: int, key: float) -> tuple[int, int]:
         """How many trials reached this epoch, `trial` included, and how many beat it.
 

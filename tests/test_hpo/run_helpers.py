@@ -262,6 +262,10 @@ def described(options):
         constants=options.get("constants"),
         resources=resources,
     )
+    if "screening" in options:
+        epochs, keep = options["screening"]
+        rule = Rule(name="screening", options={"epochs": epochs, "keep": keep})
+        return base.replace(stopping=(rule,), sampler=Rule(name="random"))
     if "troubles" in options:
         return base.replace(
             families=families(**options["troubles"]),

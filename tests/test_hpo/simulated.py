@@ -18,7 +18,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from hpo.decisions import Continue, Done, Start, Stop
+from hpo.decisions import Continue, Done, Pause, Start, Stop
 from hpo.director import Director, replay
 from hpo.ledger.events import Event
 from hpo.seeds import derive
@@ -217,7 +217,7 @@ class Hands:
                        elapsed=self.time, data=data)]
             )  # fmt: skip
         self.write(events[len(told) :])
-        if isinstance(decision, Stop):
+        if isinstance(decision, (Pause, Stop)):
             del self.active[trial]
         else:
             assert isinstance(decision, Continue)

@@ -28,6 +28,8 @@ SLOW = sample_run.WALK.replace(
 class Directed:
     """Stands for a Director: a few trials and an elapsed time."""
 
+    total = 11
+
     def __init__(self, *trials, elapsed=0.0):
         self.trials = {t.number: t for t in trials}
         self.elapsed = elapsed

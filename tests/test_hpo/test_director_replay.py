@@ -85,6 +85,36 @@ def test_killed_at_every_event(sampler, mercy):
         assert lost <= hands.cadence, f"killed at {last}: {lost} epochs trained twice"
 
 
+SCREENING = Rule(name="screening", options={"epochs": 3, "keep": 2})
+PRUNER = Rule(name="optuna", options={"pruner": "SuccessiveHalvingPruner"})
+RULES = [
+    (Rule(name="divergence"), SCREENING),
+    (Rule(name="asha"), SCREENING, Rule(name="patience", options={"epochs": 3})),
+    (Rule(name="hyperband"),),
+    (Rule(name="divergence"), Rule(name="median", options={"startup": 2})),
+    (PRUNER,),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rules", RULES, ids=lambda rules: rules[-1].name)
+@pytest.mark.parametrize("mercy", [False, True])
+def test_killed_at_every_event_whatever_stops(rules, mercy):
+    """Pauses and promotions among them: no epoch that is saved is trained again."""
+    a_study = study(stopping=rules, sampler=RANDOM)
+    whole = undisturbed(a_study)
+    expected, states = story(whole.ledger.events), outcome(whole.director)
+    kinds = {e.event for e in whole.ledger.events}
+    assert "stopped" in kinds and ("paused" in kinds) == (SCREENING in rules)
+    for last in range(1, len(whole.ledger.lines)):
+        hands = Hands(a_study)
+        survive(hands, last, mercy)
+        assert story(hands.ledger.events) == expected, f"killed at event {last}"
+        assert outcome(hands.director) == states
+        lost = len(hands.trained) - len(whole.trained)
+        assert lost <= hands.cadence, f"killed at {last}: {lost} epochs trained twice"
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[SLOW])
 @given(
     st.integers(0, 10**6),
@@ -125,11 +155,13 @@ def asked(director, time):
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[SLOW])
-@given(st.integers(0, 10**6), st.integers(1, 4))
-def test_a_replayed_director_decides_like_the_live_one(seed, workers):
+@given(st.integers(0, 10**6), st.integers(1, 4), st.booleans())
+def test_a_replayed_director_decides_like_the_live_one(seed, workers, pauses):
     """Parallel workers, any order of arrival, every prefix of the ledger."""
     chance = random.Random(seed)
     a_study = study(seed=seed, sampler=RANDOM)
+    if pauses:
+        a_study = a_study.replace(stopping=(Rule(name="divergence"), SCREENING))
     hands = Hands(a_study, workers=workers)
     answers = {}
 
@@ -223,7 +255,12 @@ JUNK = st.one_of(
 
 @pytest.fixture(scope="module")
 def records():
-    return [json.loads(line) for line in undisturbed(study()).ledger.lines]
+    return [json.loads(line) for line in undisturbed(fuzzed()).ledger.lines]
+
+
+def fuzzed():
+    rules = (*study().stopping, SCREENING)
+    return study(stopping=rules)
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[SLOW])
@@ -241,7 +278,7 @@ def test_an_edited_ledger_gives_an_error_or_a_run(tmp_path_factory, records, dat
     path = tmp_path_factory.mktemp("edited") / "events.jsonl"
     path.write_text("".join(json.dumps(r) + "\n" for r in edited))
     try:
-        director = replay(study(), read_events(path)[0], workers=1)
+        director = replay(fuzzed(), read_events(path)[0], workers=1)
     except RunError as error:
         assert "line" in error.message and error.hint
         return

@@ -36,6 +36,7 @@ def evidence(values, *, objective=MINIMIZE, budget=100, loss=0.0) -> Evidence:
         values=dict(enumerate(values, 1)),
         best=min(earlier, key=objective.rank_key, default=None),
         rung=None,
+        history=(),
         objective=objective,
     )
 
@@ -60,11 +61,11 @@ def rule(name, **options):
     ],
 )
 def test_rungs_lie_below_the_budget(budget, rungs):
-    assert rule("asha").rungs(budget) == rungs
+    assert rule("asha").rungs(budget, 0) == rungs
 
 
 def test_rungs_of_other_options():
-    assert rule("asha", eta=2, grace=4).rungs(33) == (4, 8, 16, 32)
+    assert rule("asha", eta=2, grace=4).rungs(33, 0) == (4, 8, 16, 32)
 
 
 def halving_by_hand(curves, rungs, eta, sign):
@@ -119,7 +120,7 @@ def test_halving_equals_recounting(curves, eta, direction):
             _, events = director.judge(start.trial, 1, epoch, 0.0)
     got = [(t.last, t.state == "stopped") for t in director.trials.values()]
     sign = 1 if direction == "minimize" else -1
-    assert got == halving_by_hand(curves, rule("asha", eta=eta).rungs(12), eta, sign)
+    assert got == halving_by_hand(curves, rule("asha", eta=eta).rungs(12, 0), eta, sign)
 
 
 def test_a_nan_never_goes_on_and_never_blocks():
@@ -135,6 +136,7 @@ def test_a_nan_never_goes_on_and_never_blocks():
             values={1: value},
             best=None,
             rung=rung,
+            history=(),
             objective=MINIMIZE,
         )
         return asha.judge(case)
@@ -220,7 +222,9 @@ def test_patience_equals_looking_back(values, epochs, min_delta, objective):
 def test_every_rule_is_found_by_its_file():
     assert {"asha", "divergence", "patience"} <= set(registry.names())
     for name in registry.names():
-        assert rule(name).rungs(30) == tuple(sorted(rule(name).rungs(30)))
+        for index in range(9):
+            rungs = rule(name).rungs(30, index)
+            assert rungs == tuple(sorted(set(rungs))) and all(0 < e < 30 for e in rungs)
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,8 @@ class Sampler:
 
     Categorical and conditional dimensions are drawn independently at random; `examine`
     says which. The search begins at the best of the points tried first, else in the middle
-    of the space. A generation is told once all its trials have ended, by rank alone: so
-    stopped and diverged trials count too, behind the completed ones. Counted values are
+    of the space. A generation is told once all its trials have ended or paused, by rank
+    alone: so stopped and diverged trials count too, behind the completed ones. Counted values are
     told at a random place within their share of the range, which keeps the distribution
     from narrowing to a single one. Where the distribution has collapsed, the search starts
     again from a random point.
@@ -84,7 +84,7 @@ class Sampler:
         for trial in request.history:
             if trial.origin != NAME:
                 continue
-            if not trial.ended:
+            if trial.state in ("pending", "running"):
                 break
             generation.append(trial)
             if len(generation) < optimizer.population_size:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from hpo.options import at_least
+from hpo.stopping.halving import geometric, halve
 from hpo.stopping.registry import Evidence, Verdict
-from hpo.trials import finite_key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,25 +32,11 @@ class StoppingRule:
         if self.grace is not None:
             at_least("asha: grace", self.grace, 1, whole=True)
 
-    def rungs(self, budget: int) -> tuple[int, ...]:
+    def rungs(self, budget: int, index: int) -> tuple[int, ...]:
         """``grace * eta**k`` for all k while below the budget."""
-        rung = self.grace if self.grace is not None else max(1, budget // 10)
-        found = []
-        while rung < budget:
-            found.append(rung)
-            rung *= self.eta
-        return tuple(found)
+        first = self.grace if self.grace is not None else max(1, budget // 10)
+        return geometric(first, eta=self.eta, budget=budget)
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """Compare with the family at a rung; say nothing between rungs."""
-        number = evidence.epoch.number
-        if evidence.rung is None or number not in self.rungs(evidence.budget):
-            return None
-        value = evidence.value
-        if not math.isfinite(value):
-            return Verdict("stopped", f"{evidence.objective.metric} is {value}")
-        key = finite_key(value, evidence.objective)
-        reached, better = evidence.rung.standing(evidence.trial, key)
-        if better < max(1, reached // self.eta):
-            return None
-        return Verdict("stopped", f"rank {better + 1} of {reached} at epoch {number}")
+        return halve(evidence, eta=self.eta)

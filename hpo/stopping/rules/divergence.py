@@ -26,7 +26,7 @@ class StoppingRule:
         """Refuse factors that would end every trial."""
         at_least("divergence: factor", self.factor, 1.0)
 
-    def rungs(self, budget: int) -> tuple[int, ...]:
+    def rungs(self, budget: int, index: int) -> tuple[int, ...]:
         """None: a trial is compared with nothing but itself."""
         return ()
 

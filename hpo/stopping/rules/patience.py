@@ -27,7 +27,7 @@ class StoppingRule:
         at_least("patience: epochs", self.epochs, 1, whole=True)
         at_least("patience: min_delta", self.min_delta, 0.0)
 
-    def rungs(self, budget: int) -> tuple[int, ...]:
+    def rungs(self, budget: int, index: int) -> tuple[int, ...]:
         """None: a trial is compared with nothing but itself."""
         return ()
 

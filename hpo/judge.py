@@ -1,0 +1,98 @@
+"""What the stopping rules say of a study's trials; a pure function of study and book."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from hpo.book import Book
+from hpo.stopping import registry
+from hpo.stopping.board import Board
+from hpo.stopping.registry import Evidence, PausingRule, Settlement, Verdict
+from hpo.study import Study
+from hpo.trials import Trial, objective_value
+from models.training.protocol import Epoch
+
+
+class Judge:
+    """Puts the evidence before every rule and weighs the verdicts.
+
+    Args:
+        study: What is searched.
+
+    Raises:
+        StudyError: A rule or one of its options is unknown or breaks a rule.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        self._rules = [(rule.name, registry.make(rule)) for rule in study.stopping]
+
+    def boards(self) -> dict[str, Board]:
+        """An empty board for each family."""
+        return {
+            family.name: Board(self._rules, budget=self._study.epochs_of(family.name))
+            for family in self._study.families
+        }
+
+    def verdict(
+        self, trial: Trial, epoch: Epoch, book: Book
+    ) -> tuple[str, Verdict] | None:
+        """The first verdict and its rule: a divergence before all others, a pause last.
+
+        At the budget nothing but a divergence counts.
+
+        Args:
+            trial: The trial that reports.
+            epoch: Its last epoch, whether it is in the book already or not.
+            book: What the run amounts to so far.
+        """
+        objective, number = self._study.objectives[0], epoch.number
+        earlier = {e: v for e, v in trial.values.items() if e < number}
+        finite = [v for v in earlier.values() if math.isfinite(v)]
+        board = book.board(trial.family)
+        evidence = Evidence(
+            trial=trial.number,
+            budget=trial.budget,
+            epoch=epoch,
+            values={**earlier, number: objective_value(epoch, objective)},
+            best=min(finite, key=objective.rank_key, default=None),
+            rung=None,
+            history=book.members(trial.family),
+            objective=objective,
+        )
+        verdicts = []
+        for position, (name, rule) in enumerate(self._rules):
+            rung = board.rung(position, trial, number)
+            found = rule.judge(replace(evidence, rung=rung) if rung else evidence)
+            if found is not None:
+                verdicts.append((name, found))
+        verdicts.sort(key=lambda v: (v[1].state != "diverged", v[1].state == "paused"))
+        if not verdicts:
+            return None
+        final = number >= trial.budget and verdicts[0][1].state != "diverged"
+        return None if final else verdicts[0]
+
+    def settle(self, book: Book) -> tuple[str, Settlement] | None:
+        """What becomes of the paused trials of the first family that is ready, and by whom.
+
+        A family is ready when none of its trials is still on its way to the pause. That no
+        more trials are proposed must be so already.
+
+        Args:
+            book: What the run amounts to so far.
+        """
+        paused = {book.trials[number].family for number in book.paused}
+        for family in (f.name for f in self._study.families if f.name in paused):
+            history = book.members(family)
+            waiting = [t for t in history if t.state == "paused"]
+            active = [t for t in history if t.state in ("pending", "running")]
+            name = waiting[0].rule
+            epoch = waiting[0].last
+            if any(t.last < epoch for t in active):
+                continue
+            rule = next(r for n, r in self._rules if n == name)
+            assert isinstance(rule, PausingRule), "only such a rule pauses"
+            budget, objective = waiting[0].budget, self._study.objectives[0]
+            return name, rule.settle(history, budget, objective)
+        return None
