@@ -17,6 +17,7 @@ from hpo.ledger.folder import RunFolder
 from hpo.report import formats, table
 from hpo.report.summary import Summary, load_summary
 from hpo.study import Family, Rule, Study
+from hpo.warm_start import WarmStart
 from search_spaces.space import Space, SpaceError
 
 Create = Callable[..., Any]
@@ -96,6 +97,7 @@ class HPOptimizer:
         sampler: str | Rule | None = None,
         stopping: Sequence[str | Rule] | None = None,
         first: Sequence[Mapping[str, Any]] = (),
+        warm_start: Sequence[str | WarmStart] | None = None,
         settings: Mapping[str, Any] | None = None,
         seed: int | None = None,
         seconds: float | None = None,
@@ -120,6 +122,8 @@ class HPOptimizer:
             sampler: How configurations are proposed, such as ``tpe`` or ``random``.
             stopping: Which rules may end a trial early.
             first: Points to try first.
+            warm_start: Earlier runs under `results` whose best configurations are tried
+                first (after `first`), or whose results are taken over.
             settings: Further configuration keys that every trial gets.
             seed: The seed of every random choice.
             seconds: Active seconds that the run may take.
@@ -155,6 +159,7 @@ class HPOptimizer:
                 gpus_per_trial=gpus_per_trial,
             ),
             settings=settings,
+            warm_start=None if warm_start is None else tuple(warm_start),
             seed=seed,
         )
         return self._run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import takewhile
 
 from hpo import seeds
 from hpo.book import Book
@@ -81,8 +82,10 @@ class Proposer:
         study, history = self._study, book.members(family)
         index = len(history)
         declared = study.family(family)
-        if index < len(declared.first):
-            origin, params = "first", dict(declared.first[index])
+        carried = sum(1 for _ in takewhile(lambda t: t.origin == "carried", history))
+        place = index - carried
+        if place < len(declared.first):
+            origin, params = "first", dict(declared.first[place])
         else:
             origin = study.sampler.name
             found = self._sampler.propose(
@@ -90,7 +93,7 @@ class Proposer:
                     space=declared.space,
                     seed=seeds.derive(study.seed, family, "sampler", index),
                     family_seed=seeds.derive(study.seed, family, "sampler"),
-                    index=index - len(declared.first),
+                    index=place - len(declared.first),
                     history=history,
                     objective=study.objectives[0],
                 )

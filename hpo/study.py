@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, Self
 
 from hpo.errors import StudyError
+from hpo.warm_start import WarmStart
 from models.errors import near_matches
 from search_spaces.space import Space, SpaceError
 
@@ -194,6 +195,7 @@ class Study:
         stopping: Which rules may end a trial before its budget is spent.
         resources: Where trials run.
         settings: Configuration keys fixed for every family that knows them.
+        warm_start: Earlier runs to begin with; a run's name stands for its best configurations.
         seed: The seed of every random choice.
         description: One line for `hpo list studies`.
     """
@@ -207,6 +209,7 @@ class Study:
     stopping: tuple[Rule, ...] = (Rule(name="divergence"), Rule(name="asha"))
     resources: Resources = Resources()
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    warm_start: tuple[WarmStart, ...] = ()
     seed: int = 0
     description: str = ""
 
@@ -216,6 +219,10 @@ class Study:
             raise StudyError(
                 f"a study's name is letters, digits, `_.-`; got {self.name!r}"
             )
+        runs = self.warm_start
+        if isinstance(runs, (str, Mapping, WarmStart)):
+            runs = (runs,)  # type: ignore[assignment]
+        object.__setattr__(self, "warm_start", tuple(WarmStart.of(r) for r in runs))
         if not self.families:
             raise StudyError(
                 f"study `{self.name}` has no family", hint="add one `Family(...)`"
@@ -286,6 +293,7 @@ class Study:
         return {
             **plain,
             "settings": dict(self.settings),
+            "warm_start": [dataclasses.asdict(w) for w in self.warm_start],
             "families": [
                 {
                     "name": f.name,
@@ -332,6 +340,7 @@ class Study:
                 stopping=tuple(Rule(**r) for r in data["stopping"]),
                 resources=Resources(**data["resources"]),
                 settings=data["settings"],
+                warm_start=tuple(data.get("warm_start", ())),
                 seed=data["seed"],
                 description=data["description"],
             )

@@ -26,7 +26,8 @@ class Trial:
         params: Searched values by name.
         seed: Its seed.
         budget: Its epoch budget.
-        origin: Who proposed it: a sampler's name, or ``first`` for a point to try first.
+        origin: Who proposed it: a sampler's name, ``first`` for a point to try first, or
+            ``carried`` for a trial of an earlier run.
         state: ``pending`` (proposed, or interrupted and waiting), ``running``, ``paused``
             (waiting for other trials), or an ending.
         attempt: The latest attempt, 0 before the first.

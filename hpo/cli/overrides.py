@@ -20,7 +20,7 @@ from search_spaces.space import Space, SpaceError
 
 Check = Callable[[Sequence[tuple[str, Mapping[str, Any]]]], tuple[Checked, ...]]
 _SECTIONS = {"budget": Budget, "resources": Resources, "objective": Objective}
-_WHOLE = ("seed", "data", "description", "stopping", "sampler")
+_WHOLE = ("seed", "data", "description", "stopping", "sampler", "warm_start")
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 

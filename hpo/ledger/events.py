@@ -28,7 +28,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "started": (
         "attempt_of",
         "epoch",
-    ),  # attempt_of: why (first, retry, resume, promoted); epoch: known
+    ),  # attempt_of: why (first, retry, resume, promoted, carried); epoch: known
     "epoch": ("epoch", "train", "valid", "seconds", "compile_seconds"),
     "checkpoint": ("epoch",),
     "stopped": ("rule", "epoch"),

@@ -53,7 +53,7 @@ class Attempt:
 
     Attributes:
         number: Counted from 1.
-        why: ``first``, ``retry``, ``resume`` or ``promoted``.
+        why: ``first``, ``retry``, ``resume``, ``promoted`` or ``carried``.
         epoch: The last epoch that was known when it started.
         end: How it ended, in words; empty while it runs.
     """

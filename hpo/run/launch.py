@@ -21,6 +21,7 @@ from hpo.run.plan import Plan, plan
 from hpo.run.ship import Create
 from hpo.run.signals import Stop
 from hpo.run.sources import Prepare, Sources, as_run, creates_of, refuse_changes
+from hpo.run.warm import warmed
 from hpo.study import Study
 
 EXECUTORS = {"local": "hpo.run.local", "ray": "hpo.run.ray.executor"}
@@ -77,7 +78,7 @@ def launch(
     watching = Guarded(observer or Silent())
     machine = plan(study.resources, gpus=gpus)
     study = as_run(study, workers=machine.workers)
-    director = Director(study, workers=machine.workers)
+    Director(study, workers=machine.workers)  # what it refuses needs no data
     creates = creates_of(study, create)
     watching.message("preparing the data")
     sources = Sources.of(
@@ -87,12 +88,17 @@ def launch(
         study_file=study_file,
         prepare=prepare,
     )
+    warmth = warmed(study, results=results, data=sources.data)
+    study = warmth.study
     folder = RunFolder.create(results, study)
     with folder.acquire():
+        warmth.write(folder)
         folder.write_study(study, provenance=provenance(), extra=sources.to_json())
         with Ledger.open(folder.events_file, write=True) as ledger:
+            director = replay(study, ledger.events, workers=machine.workers)
             run = _Run(study, sources.data, creates, folder, ledger, director, machine)
-            return run.until_it_ends("launch", watching, notes=director.remarks)
+            notes = (*director.remarks, *warmth.notes)
+            return run.until_it_ends("launch", watching, notes=notes)
 
 
 def resume(

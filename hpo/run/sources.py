@@ -193,7 +193,7 @@ def refuse_changes(
         for family in study.families:
             before = family.space.to_json()
             changed += _space_change(family.name, before, after.get(family.name))
-    if _identity(then.data) != _identity(now.data):
+    if identity(then.data) != identity(now.data):
         changed.append("the data is not that of the launch" + _parts(then, now))
     if changed and not allowed:
         raise ResumeRefused(
@@ -229,15 +229,15 @@ def _files(then: Sources, now: Sources) -> list[str]:
     return []
 
 
-def _identity(data: Any) -> Any:
+def identity(data: Any) -> Any:
     """What makes data the same data: not the folder it lies in."""
     if isinstance(data, Mapping):
         return {
-            k: _identity(v)
+            k: identity(v)
             for k, v in data.items()
             if k != "path" or not data.get("hashes")
         }
-    return [_identity(v) for v in data] if isinstance(data, (list, tuple)) else data
+    return [identity(v) for v in data] if isinstance(data, (list, tuple)) else data
 
 
 def _parts(then: Sources, now: Sources) -> str:

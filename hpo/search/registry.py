@@ -10,6 +10,7 @@ import importlib
 import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Protocol
 
 from hpo.options import build
@@ -27,7 +28,7 @@ class Request:
         space: What may vary.
         seed: A seed for this one proposal.
         family_seed: A seed shared by all proposals of the family (for sequences and grids).
-        index: How many points were asked for in the family before this one.
+        index: How many points were asked for in the family before this one, in this run.
         history: The family's earlier trials, in the order they were proposed.
         objective: What trials are ranked by.
     """
@@ -38,6 +39,11 @@ class Request:
     index: int
     history: Sequence[Trial]
     objective: Objective
+
+    @property
+    def carried(self) -> list[Trial]:
+        """Trials taken over from earlier runs; they come before all others."""
+        return list(takewhile(lambda trial: trial.origin == "carried", self.history))
 
 
 class Sampler(Protocol):

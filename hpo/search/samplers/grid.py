@@ -32,6 +32,7 @@ class Sampler:
     values: all of them where it has no more, else evenly spaced ones (in the logarithm
     where the range is logarithmic), its ends included. Conditional dimensions are varied
     only where they exist. The order is shuffled, so that a grid cut short is no corner.
+    Points that trials of an earlier run have are left out.
 
     Attributes:
         steps: Most values of a numeric dimension.
@@ -63,10 +64,12 @@ class Sampler:
     def propose(self, request: Request) -> dict[str, Any] | None:
         """The point of the request's index, or None after the last one."""
         points = _points(request.space, self.steps)
-        if request.index >= len(points):
+        order = _order(len(points), request.family_seed)
+        known = {tuple(trial.params.items()) for trial in request.carried}
+        left = [place for place in order if points[place] not in known]
+        if request.index >= len(left):
             return None
-        place = _order(len(points), request.family_seed)[request.index]
-        return dict(points[place])
+        return dict(points[left[request.index]])
 
 
 def values(distribution: BaseDistribution, steps: int) -> tuple[Any, ...]:

@@ -17,7 +17,8 @@ class Sampler:
 
     Every dimension of the space has a coordinate of its own. Where a conditional dimension
     does not exist its coordinate is passed over, so that the others stay evenly spread.
-    Sobol' points are at their best after a power of two.
+    Sobol' points are at their best after a power of two. After trials of an earlier run the
+    sequence goes on.
 
     Attributes:
         sequence: ``sobol`` or ``halton``.
@@ -43,7 +44,8 @@ class Sampler:
 
         kind = qmc.Sobol if self.sequence == "sobol" else qmc.Halton
         engine = kind(len(names), rng=np.random.default_rng(request.family_seed))
-        if request.index:
-            engine.fast_forward(request.index)
-        place = dict(zip(names, engine.random(1)[0].tolist(), strict=True))
-        return request.space.suggest(lambda name, d: value_at(d, place[name]))
+        place = len(request.carried) + request.index
+        if place:
+            engine.fast_forward(place)
+        point = dict(zip(names, engine.random(1)[0].tolist(), strict=True))
+        return request.space.suggest(lambda name, d: value_at(d, point[name]))

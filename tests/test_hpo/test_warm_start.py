@@ -1,0 +1,348 @@
+"""What a run takes over from earlier ones: told, checked, and kept through a resume."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from optuna.distributions import FloatDistribution, IntDistribution
+
+sys.path.insert(0, str(Path(__file__).parent))
+import run_helpers as helpers
+
+from hpo.errors import RunError, StudyError
+from hpo.ledger.log import read_events
+from hpo.report.summary import load_summary
+from hpo.run.launch import launch, resume
+from hpo.run.rerun import opened
+from hpo.study import Budget, Family, Objective, Rule, Study
+from hpo.warm_start import WarmStart
+
+sys.path.pop(0)
+
+
+def prepared(data, *, root=None):
+    return {"path": "x", "hashes": {"train": data or "first"}}
+
+
+def run(results, study, **options):
+    return launch(study, results=results, prepare=prepared, **options)
+
+
+def events_of(outcome):
+    return read_events(outcome.folder / "events.jsonl")[0]
+
+
+def notes_of(outcome):
+    return [e.data["text"] for e in events_of(outcome) if e.event == "note"]
+
+
+@pytest.fixture(scope="module")
+def earlier(tmp_path_factory):
+    """A finished run of six trials in a results folder of its own."""
+    results = tmp_path_factory.mktemp("earlier")
+    rule = Rule(name="percentile", options={"keep": 60, "startup": 2})
+    outcome = run(results, helpers.study("earlier", seed=1, stopping=(rule,)))
+    assert load_summary(outcome.folder).counts() == {"completed": 3, "stopped": 3}
+    return results, outcome
+
+
+@pytest.fixture
+def results(earlier, tmp_path):
+    """Another results folder in which that run can be found by its name."""
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/earlier").symlink_to(earlier[0] / "earlier")
+    return tmp_path / "results"
+
+
+def best_of(outcome, count):
+    rows = [r for r in load_summary(outcome.folder).rows if r.rank]
+    return [dict(r.params) for r in rows[:count]]
+
+
+def carried(study, **changes):
+    return study.replace(
+        warm_start=(WarmStart(run="earlier", take="results"),), **changes
+    )
+
+
+# -- configurations -----------------------------------------------------------------------
+
+
+def test_the_best_configurations_are_trained_again_first(earlier, results):
+    first = {"rate": 0.5, "size": 2}
+    family = Family(
+        name="steady",
+        space=helpers.study().families[0].space,
+        create=helpers.create,
+        first=(first,),
+    )
+    study = helpers.study(
+        "later", families=(family,), warm_start=(WarmStart(run="earlier", top=2),)
+    )
+    outcome = run(results, study)
+    proposed = [e.data for e in events_of(outcome) if e.event == "proposed"]
+    expected = [first, *best_of(earlier[1], 2)]
+    assert [p["params"] for p in proposed[:3]] == expected
+    assert [p["origin"] for p in proposed] == ["first"] * 3 + ["tpe"] * 3
+    assert len([e for e in events_of(outcome) if e.event == "epoch"]) > 6
+    name = f"earlier/{earlier[1].folder.name}"
+    assert notes_of(outcome) == [
+        f"warm start: 2 configurations of `{name}` are tried first"
+    ]
+    stored = Study.from_json(
+        json.loads((outcome.folder / "study.json").read_text())["study"]
+    )
+    assert stored.warm_start == study.warm_start
+    assert [dict(p) for p in stored.families[0].first] == expected
+
+
+def test_another_space_takes_what_fits_and_says_what_does_not(earlier, results):
+    """A narrower range, a fixed key, a dimension that used to be a constant."""
+    rows = [r for r in load_summary(earlier[1].folder).rows if r.rank]
+    limit = sorted(r.params["rate"] for r in rows)[-2] + 1e-9
+    space = {
+        "rate": FloatDistribution(0.05, limit),
+        "size": IntDistribution(1, 4),
+        "start": FloatDistribution(0.0, 2.0),
+    }
+    study = helpers.study(
+        "later",
+        families=(Family(name="steady", space=space, create=helpers.create),),
+        warm_start=(WarmStart(run="earlier", top=9),),
+    )
+    outcome = run(results, study)
+    fitting = [{**r.params, "start": 1.0} for r in rows if r.params["rate"] <= limit]
+    assert [dict(p) for p in outcome.study.families[0].first] == fitting
+    notes = notes_of(outcome)
+    assert f"{len(fitting)} configurations" in notes[0]
+    left_out = [n for n in notes[1:] if "is left out: `rate` = " in n]
+    assert len(left_out) == len(rows) - len(fitting) == 1
+
+
+def test_more_points_than_trials_are_not_dropped_in_silence(results):
+    study = helpers.study(
+        "later", warm_start="earlier", budget=Budget(trials=1, epochs=6)
+    )
+    outcome = run(results, study)
+    assert any("only 1 fit into its trials" in n for n in notes_of(outcome))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"families": (Family(name="other", space={"rate": 1.0}, create="m:c"),)},
+            "has no family of this study, but steady",
+        ),
+        ({"objectives": (Objective(metric="mae"),)}, "no ranked trial of it reports"),
+        (
+            {
+                "families": (
+                    Family(name="steady", space={"size": 3}, create=helpers.create),
+                )
+            },
+            "`rate` is not in the space any more",
+        ),
+    ],
+)
+def test_a_run_without_anything_that_fits_is_refused(results, changes, message):
+    study = helpers.study("later", warm_start="earlier", **changes)
+    with pytest.raises(StudyError, match=message) as caught:
+        run(results, study, create=helpers.create)
+    assert caught.value.hint
+    assert not (results / "later").exists(), "nothing was begun"
+
+
+def test_a_run_that_is_not_there_is_refused(results):
+    with pytest.raises(RunError, match="no run `erlier`") as caught:
+        run(results, helpers.study("later", warm_start="erlier"))
+    assert "`earlier`" in caught.value.hint
+
+
+# -- results ------------------------------------------------------------------------------
+
+
+def test_results_are_taken_over_and_the_search_goes_on(earlier, results):
+    """Nothing of them is trained again; they are ranked, and numbers go on behind them."""
+    old = load_summary(earlier[1].folder).rows
+    study = carried(helpers.study("later"), budget=Budget(trials=10, epochs=6))
+    outcome = run(results, study)
+    summary = load_summary(outcome.folder)
+    assert len(summary.rows) == summary.planned == 10
+    for row in old:
+        new = summary.row(row.trial)
+        assert (new.params, new.seed, new.state) == (row.params, row.seed, row.state)
+        assert (new.objective, new.curve) == (row.objective, row.curve)
+        assert new.parameters == row.parameters
+        assert [a.why for a in new.attempts] == ["carried"]
+    trained = {p.parent.name for p in outcome.folder.glob("trials/*/trained.txt")}
+    assert trained == {f"{n:04d}" for n in range(7, 11)}
+    configs = {p.parent.name for p in outcome.folder.glob("trials/*/config.json")}
+    assert configs == {f"{n:04d}" for n in range(1, 11)}
+    proposed = [e for e in events_of(outcome) if e.event == "proposed"]
+    assert [e.data["number"] for e in proposed] == list(range(10))
+    source = f"earlier/{earlier[1].folder.name}"
+    assert proposed[0].data["carried"] == f"{source}#1"
+    assert notes_of(outcome)[0] == f"warm start: 6 trials of `{source}` are taken over"
+
+
+def test_the_sampler_learns_from_what_is_taken_over(earlier, results):
+    """The first new proposal is what TPE proposes after these very trials."""
+    from hpo import seeds
+    from hpo.director import replay
+    from hpo.search.registry import Request, make
+
+    study = carried(helpers.study("later"), budget=Budget(trials=7, epochs=6))
+    outcome = run(results, study)
+    proposed = [e for e in events_of(outcome) if e.event == "proposed"][6]
+    before = replay(
+        outcome.study, [e for e in events_of(outcome) if e.n < proposed.n], workers=1
+    )
+    asked = Request(
+        space=study.families[0].space,
+        seed=seeds.derive(3, "steady", "sampler", 6),
+        family_seed=seeds.derive(3, "steady", "sampler"),
+        index=0,
+        history=list(before.trials.values()),
+        objective=Objective(),
+    )
+    assert len(asked.carried) == 6
+    assert make(study.sampler).propose(asked) == proposed.data["params"]
+    untaught = Request(**{**vars(asked), "history": ()})
+    assert make(study.sampler).propose(untaught) != proposed.data["params"]
+
+
+@pytest.mark.parametrize("name", ["grid", "qmc"])
+def test_points_by_index_go_on_where_they_were(tmp_path, name):
+    """Six points, then six more, are the twelve of one run."""
+    rule = Rule(name=name, options={"steps": 4} if name == "grid" else {})
+    study = helpers.study(
+        "earlier", sampler=rule, stopping=(), budget=Budget(trials=6, epochs=1)
+    )
+    run(tmp_path, study)
+    twelve = study.budget.__class__(trials=12, epochs=1)
+    more = run(tmp_path, carried(study.replace(name="later"), budget=twelve))
+    whole = run(tmp_path, study.replace(name="whole", budget=twelve))
+    found = [
+        [e.data["params"] for e in events_of(o) if e.event == "proposed"]
+        for o in (more, whole)
+    ]
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"budget": Budget(trials=9, epochs=7)}, "`steady` had 6 epochs, has 7"),
+        ({"objectives": (Objective(metric="loss"),)}, "the objective differs"),
+        ({"objectives": (Objective(direction="maximize"),)}, "the objective differs"),
+        ({"data": "second"}, "the data differs"),
+        ({"settings": {"trouble": "nan"}}, "the settings differ"),
+        ({"constants": {"pause": 0.001}}, "the space of family `steady` differs"),
+        ({"create": helpers.create_foreign}, "was run_helpers:create"),
+        (
+            {"budget": Budget(trials=5, epochs=6)},
+            "with 6 earlier trials, but may have 5",
+        ),
+    ],
+)
+def test_results_of_something_else_are_refused(results, changes, message):
+    special = {k: changes.pop(k) for k in ("constants", "create") if k in changes}
+    study = carried(helpers.study("later", **special), **changes)
+    with pytest.raises(StudyError, match=message) as caught:
+        run(results, study)
+    assert caught.value.hint
+    assert not (results / "later").exists(), "nothing was begun"
+
+
+def test_a_resume_needs_nothing_but_the_runs_own_folder(earlier, results):
+    """Interrupted in the first new trial; the earlier run is gone by then."""
+
+    class Interrupt:
+        def event(self, event, director):
+            if event.event == "epoch" and event.trial == 8:
+                raise KeyboardInterrupt
+
+        def tick(self, director):
+            pass
+
+        def message(self, text):
+            pass
+
+    study = carried(helpers.study("later"), budget=Budget(trials=9, epochs=6))
+    whole = run(results, study.replace(name="whole"))
+    stopped = run(results, study, observer=Interrupt())
+    assert stopped.state == "interrupted"
+    (results / "earlier").unlink()
+    again = resume(stopped.folder, prepare=prepared, create=helpers.create)
+    assert again.state == "finished"
+    assert helpers.story(again.folder) == helpers.story(whole.folder)
+
+
+def test_a_launch_killed_while_taking_over_leaves_no_run(results, monkeypatch):
+    """Carried trials come whole or not at all; without a study.json there is no run."""
+    from hpo.run import warm
+
+    def killed(*paths):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(warm.os, "replace", killed)
+    study = carried(helpers.study("later"), budget=Budget(trials=9, epochs=6))
+    with pytest.raises(KeyboardInterrupt):
+        run(results, study)
+    (left,) = (results / "later").iterdir()
+    assert not (left / "study.json").exists() and not (left / "events.jsonl").exists()
+
+
+def test_a_trial_taken_over_can_be_trained_again_exactly(results, monkeypatch):
+    monkeypatch.setattr("hpo.discovery.prepare_data", prepared)
+    study = carried(helpers.study("later"), budget=Budget(trials=6, epochs=6))
+    outcome = run(results, study)
+    with opened(outcome.folder, create=helpers.create) as reruns:
+        best = reruns.summary.best
+        assert reruns.exact(best).equal
+
+
+# -- how it is said -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "latest",
+        ["latest"],
+        {"run": "latest"},
+        WarmStart(run="latest"),
+        [{"run": "latest"}],
+    ],
+)
+def test_a_name_stands_for_its_best_configurations(given):
+    study = helpers.study(warm_start=given)
+    assert study.warm_start == (WarmStart(run="latest"),)
+    again = Study.from_json(json.loads(json.dumps(study.to_json())))
+    assert again.warm_start == study.warm_start
+
+
+def test_runs_from_before_warm_starts_can_be_read():
+    record = helpers.study().to_json()
+    del record["warm_start"]
+    assert Study.from_json(record).warm_start == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([3], "a warm start names a run, got 3"),
+        ([{"take": "results"}], "names a run"),
+        ([{"run": "x", "tops": 3}], "names a run"),
+        ([{"run": "x", "take": "result"}], "`take` is `configurations` or `results`"),
+        ([{"run": "x", "top": 0}], "top must be an integer from 1"),
+        ([{"run": "x", "take": "results", "top": 3}], "taken over whole"),
+    ],
+)
+def test_a_wrong_warm_start_is_refused(given, message):
+    with pytest.raises(StudyError, match=message):
+        helpers.study(warm_start=given)
