@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 import hpo
-from hpo.cli import launch, listing, rerun, results, resume, shell, show
+from hpo.cli import best, launch, listing, rerun, results, resume, shell, show
 
 
 class Commands(TyperGroup):
@@ -90,6 +90,7 @@ for name, function in (
     ("resume", resume.resume),
     ("results", results.results),
     ("show", show.show),
+    ("best", best.best),
     ("rerun", rerun.rerun),
     ("list", listing.listing),
 ):
