@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 import hpo
-from hpo.cli import best, launch, listing, rerun, results, resume, shell, show
+from hpo.cli import best, launch, listing, note, rerun, results, resume, shell, show
 
 
 class Commands(TyperGroup):
@@ -92,6 +92,7 @@ for name, function in (
     ("show", show.show),
     ("best", best.best),
     ("rerun", rerun.rerun),
+    ("note", note.note),
     ("list", listing.listing),
 ):
     app.command(name)(function)
