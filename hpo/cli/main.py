@@ -10,7 +10,18 @@ import typer
 from typer.core import TyperGroup
 
 import hpo
-from hpo.cli import best, launch, listing, note, rerun, results, resume, shell, show
+from hpo.cli import (
+    best,
+    diff,
+    launch,
+    listing,
+    note,
+    rerun,
+    results,
+    resume,
+    shell,
+    show,
+)
 
 
 class Commands(TyperGroup):
@@ -93,6 +104,7 @@ for name, function in (
     ("best", best.best),
     ("rerun", rerun.rerun),
     ("note", note.note),
+    ("diff", diff.diff),
     ("list", listing.listing),
 ):
     app.command(name)(function)

@@ -17,7 +17,10 @@ from tests.test_hpo import sample_run
 from tests.test_hpo.command_line import refused, run
 
 ROOT = Path(__file__).parent.parent.parent
-COMMANDS = ("launch", "resume", "results", "show", "best", "rerun", "note", "list")
+COMMANDS = (
+    *("launch", "resume", "results", "show", "best"),
+    *("rerun", "note", "diff", "list"),
+)
 
 
 @pytest.fixture
