@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 import hpo
 from hpo.cli import (
     best,
+    clean,
     diff,
     launch,
     listing,
@@ -105,6 +106,7 @@ for name, function in (
     ("rerun", rerun.rerun),
     ("note", note.note),
     ("diff", diff.diff),
+    ("clean", clean.clean),
     ("list", listing.listing),
 ):
     app.command(name)(function)
