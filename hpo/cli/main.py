@@ -22,6 +22,7 @@ from hpo.cli import (
     resume,
     shell,
     show,
+    stop,
 )
 
 
@@ -107,6 +108,7 @@ for name, function in (
     ("note", note.note),
     ("diff", diff.diff),
     ("clean", clean.clean),
+    ("stop", stop.stop),
     ("list", listing.listing),
 ):
     app.command(name)(function)
