@@ -14,6 +14,7 @@ from hpo.cli import (
     best,
     clean,
     diff,
+    export,
     launch,
     listing,
     note,
@@ -109,6 +110,7 @@ for name, function in (
     ("diff", diff.diff),
     ("clean", clean.clean),
     ("stop", stop.stop),
+    ("export", export.export),
     ("list", listing.listing),
 ):
     app.command(name)(function)
