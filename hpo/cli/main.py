@@ -24,6 +24,7 @@ from hpo.cli import (
     shell,
     show,
     stop,
+    watch,
 )
 
 
@@ -111,6 +112,7 @@ for name, function in (
     ("clean", clean.clean),
     ("stop", stop.stop),
     ("export", export.export),
+    ("watch", watch.watch),
     ("list", listing.listing),
 ):
     app.command(name)(function)

@@ -18,8 +18,8 @@ from tests.test_hpo.command_line import refused, run
 
 ROOT = Path(__file__).parent.parent.parent
 COMMANDS = (
-    *("launch", "resume", "results", "show", "best", "rerun"),
-    *("note", "diff", "clean", "stop", "export", "list"),
+    *("launch", "resume", "results", "show", "best", "rerun", "note"),
+    *("diff", "clean", "stop", "export", "watch", "list"),
 )
 
 
