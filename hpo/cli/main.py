@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 import hpo
 from hpo.cli import (
     best,
+    check,
     clean,
     diff,
     export,
@@ -113,6 +114,7 @@ for name, function in (
     ("stop", stop.stop),
     ("export", export.export),
     ("watch", watch.watch),
+    ("check", check.check),
     ("list", listing.listing),
 ):
     app.command(name)(function)
