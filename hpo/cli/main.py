@@ -10,7 +10,23 @@ import typer
 from typer.core import TyperGroup
 
 import hpo
-from hpo.cli import launch, listing, rerun, results, resume, shell, show
+from hpo.cli import (
+    best,
+    check,
+    clean,
+    diff,
+    export,
+    launch,
+    listing,
+    note,
+    rerun,
+    results,
+    resume,
+    shell,
+    show,
+    stop,
+    watch,
+)
 
 
 class Commands(TyperGroup):
@@ -90,7 +106,15 @@ for name, function in (
     ("resume", resume.resume),
     ("results", results.results),
     ("show", show.show),
+    ("best", best.best),
     ("rerun", rerun.rerun),
+    ("note", note.note),
+    ("diff", diff.diff),
+    ("clean", clean.clean),
+    ("stop", stop.stop),
+    ("export", export.export),
+    ("watch", watch.watch),
+    ("check", check.check),
     ("list", listing.listing),
 ):
     app.command(name)(function)

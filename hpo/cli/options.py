@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+DEFAULT_RESULTS = Path("results")
+
 
 def complete_study(incomplete: str) -> list[tuple[str, str]]:
     """Studies whose name begins so, with their one-line descriptions."""
@@ -19,7 +21,7 @@ def complete_run(context: typer.Context, incomplete: str) -> list[str]:
     """`latest` and the names of studies and runs under the results folder."""
     from hpo.ledger.folder import RunFolder
 
-    results = context.params.get("results") or Path("results")
+    results = context.params.get("results") or DEFAULT_RESULTS
     runs = RunFolder.list(results)
     names = [
         "latest",
@@ -27,6 +29,37 @@ def complete_run(context: typer.Context, incomplete: str) -> list[str]:
         *(r.name for r in runs),
     ]
     return [n for n in names if n.startswith(incomplete)]
+
+
+def complete_trial(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Numbers of the chosen run's trials, with family and state."""
+    from hpo.ledger.folder import RunFolder
+    from hpo.report.summary import load_summary
+    from models.errors import UserError
+
+    results = context.params.get("results") or DEFAULT_RESULTS
+    try:
+        folder = RunFolder.find(results, context.params.get("run") or "latest")
+        rows = load_summary(folder.path).rows
+    except UserError:
+        return []
+    found = [(str(r.trial), f"{r.family}, {r.state}") for r in rows]
+    return [(n, text) for n, text in found if n.startswith(incomplete)]
+
+
+def complete_family(context: typer.Context, incomplete: str) -> list[str]:
+    """Families of the chosen run."""
+    from hpo.ledger.folder import RunFolder
+    from hpo.report.summary import load_summary
+    from models.errors import UserError
+
+    results = context.params.get("results") or DEFAULT_RESULTS
+    try:
+        folder = RunFolder.find(results, context.params.get("run") or "latest")
+        families = load_summary(folder.path).study.families
+    except UserError:
+        return []
+    return [f.name for f in families if f.name.startswith(incomplete)]
 
 
 StudyName = Annotated[
@@ -44,6 +77,15 @@ Run = Annotated[
         metavar="RUN",
         help="A run's folder, a study's name (its newest run), or `latest`.",
         autocompletion=complete_run,
+        show_default=False,
+    ),
+]
+Trial = Annotated[
+    int,
+    typer.Argument(
+        metavar="TRIAL",
+        help="The trial's number.",
+        autocompletion=complete_trial,
         show_default=False,
     ),
 ]
@@ -68,4 +110,3 @@ Data = Annotated[
         show_default=False,
     ),
 ]
-DEFAULT_RESULTS = Path("results")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hpo.trials import Trial
 
 _REDRAW = 0.2  # seconds between two drawings of the bar
+_RUNNING = 8  # running trials that get a line of their own
 _QUIET = 30.0  # seconds without a line after which plain output says how far it is
 
 
@@ -44,7 +45,8 @@ class Progress:
         self._objective = study.objectives[0]
         self._clock = clock
         self._said = self._drawn = self._began = clock()
-        self._start: float | None = None  # how much was done when this driver began
+        self._start: float | None = None  # how much was done when this display began
+        self._epochs: int | None = None  # likewise, in epochs
         self._scale: numbers.Scale | None = None
         self._live: Any = None
         self._want_live = sys.stderr.isatty() if live is None else live
@@ -171,6 +173,40 @@ class Progress:
             guesses.append(max(self._study.budget.seconds - director.elapsed, 0.0))
         return f"about {numbers.duration(min(guesses))} left" if guesses else ""
 
+    def _pace(self, director: Director) -> str:
+        """Epochs a minute since this display began."""
+        if self._epochs is None:
+            self._epochs = director.epochs
+        gained, spent = director.epochs - self._epochs, self._clock() - self._began
+        return f"{60 * gained / spent:.3g} epochs a minute" if gained else ""
+
+    def _families(self, director: Director) -> list[str]:
+        """The best of each family, where there are several and one of it is ranked."""
+        if len(self._study.families) == 1:
+            return []
+        bests = [director.best(f.name) for f in self._study.families]
+        ranked = [b for b in bests if b is not None]
+        longest = max((len(b.family) for b in ranked), default=0)
+        return [
+            f"  {b.family.ljust(longest)}  {self._value(b.value)}  trial {b.number}"
+            for b in ranked
+        ]
+
+    def _curves(self, director: Director, *, width: int) -> list[str]:
+        """A line for each running trial: how far it is, and its curve so far."""
+        trials = [director.trials[n] for n in sorted(director.running)]
+        heads = [f"  trial {t.number} {t.family} {t.last}/{t.budget}" for t in trials]
+        longest = max(map(len, heads), default=0)
+        lines = []
+        for trial, head in list(zip(trials, heads, strict=True))[:_RUNNING]:
+            values = [v for _, v in sorted(trial.values.items())]
+            room = min(max(width - longest - 16, 10), 60)
+            line = numbers.sparkline(values, width=room) if values else "starting"
+            last = f" {self._value(values[-1])}" if values else ""
+            lines.append(f"{head.ljust(longest)}  {line}{last}")
+        more = len(trials) - _RUNNING
+        return [*lines, *([f"  and {more} more"] if more > 0 else [])]
+
     def _status(self, director: Director) -> str:
         pieces = (
             self._counts(director),
@@ -195,8 +231,14 @@ class Progress:
             ProgressBar(total=1.0, completed=fraction, complete_style="cyan"),
             Text(f"{fraction:4.0%}  {self._left(director)}"),
         )
+        pace = self._pace(director)
+        best = "; ".join(p for p in (self._best_text(director), pace) if p)
+        lines = (
+            self._counts(director),
+            best,
+            *self._families(director),
+            *self._curves(director, width=shell.width()),
+        )
         return Group(
-            top,
-            Text(self._counts(director), no_wrap=True, overflow="ellipsis"),
-            Text(self._best_text(director), no_wrap=True, overflow="ellipsis"),
+            top, *(Text(line, no_wrap=True, overflow="ellipsis") for line in lines)
         )

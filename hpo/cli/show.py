@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
 from hpo.cli import options, shell
 
 
 @shell.command
 def show(
     run: options.Run,
-    trial: Annotated[
-        int,
-        typer.Argument(metavar="TRIAL", help="The trial's number.", show_default=False),
-    ],
+    trial: options.Trial,
     results: options.Results = options.DEFAULT_RESULTS,
 ) -> None:
     """Show everything about one trial.

@@ -18,7 +18,7 @@ SCHEMA = 1
 
 KINDS: Mapping[str, tuple[str, ...]] = {
     # kind: what it must add beside n, time, elapsed, trial, attempt
-    "run": ("action",),  # launch | resume | finish, with provenance
+    "run": ("action",),  # launch | resume (pid, host, provenance) | finish
     "proposed": (
         "family",
         "number",

@@ -279,7 +279,7 @@ class RunFolder:
             except filelock.Timeout as error:
                 raise RunLocked(
                     f"another driver is at work on run `{self.name}` ({self.path})",
-                    hint="wait until it ends, or stop it (Ctrl-C in its terminal)",
+                    hint="wait until it ends, or stop it: `hpo stop`",
                 ) from error
         try:
             yield

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from hpo.ledger.folder import RunFolder
 from hpo.report import numbers
+from hpo.report.configuration import configuration
 from hpo.report.summary import Row, Summary
 
 _ERROR_LINES = 40
@@ -66,24 +67,11 @@ def _facts(summary: Summary, row: Row) -> list[tuple[str, str]]:
 
 
 def _configuration(summary: Summary, row: Row) -> list[tuple[str, str]]:
-    """Every key: as the learner resolved it where it did, else what the space gives."""
     searched = set(row.params)
-    values = _resolved(RunFolder(summary.folder).config_file(row.trial))
-    if not values:
-        space = summary.study.family(row.family).space
-        values = {**summary.study.settings, **space.complete(row.params)}
     return [
         (f"{'*' if key in searched else ' '} {key}", _plain(value))
-        for key, value in values.items()
+        for key, value in configuration(summary, row).items()
     ]
-
-
-def _resolved(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))["config"]
-    except (OSError, ValueError, KeyError):
-        return {}
-    return values if isinstance(values, dict) else {}
 
 
 def _plain(value: Any) -> str:

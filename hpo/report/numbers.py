@@ -97,6 +97,15 @@ def count(value: int | None) -> str:
     return "–" if value is None else f"{value:,}"
 
 
+def size(value: float) -> str:
+    """Bytes in decimal prefixes: ``512 B``, ``8.2 kB``, ``1.3 GB``."""
+    for prefix in ("", "k", "M", "G"):
+        if abs(value) < 999.5:
+            return f"{value:.3g} {prefix}B"
+        value /= 1000
+    return f"{value:,.3g} TB" if value < 1000 else f"{value:,.0f} TB"
+
+
 def seconds(value: float) -> str:
     """Seconds in a table's column: ``0.42``, ``41.2``, ``1,203``."""
     if value < 10:

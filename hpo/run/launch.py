@@ -15,6 +15,7 @@ from hpo.errors import RunError
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import Ledger, read_events
 from hpo.ledger.provenance import provenance
+from hpo.run.driver import STOP_FILE, identity
 from hpo.run.hands import Hands
 from hpo.run.observer import Guarded, Observer, Silent
 from hpo.run.plan import Plan, plan
@@ -171,7 +172,7 @@ class _Run:
         self, action: str, watching: Observer, notes: tuple[str, ...] = ()
     ) -> Outcome:
         """Run the executor; whatever happens, the ledger ends with something true."""
-        stop_file = self.folder.path.absolute() / ".stopping"
+        stop_file = self.folder.path.absolute() / STOP_FILE
         with Stop(stop_file, watching.message) as stop:
             hands = Hands(
                 study=self.study,
@@ -183,7 +184,8 @@ class _Run:
                 stop=stop,
                 observer=watching,
             )
-            hands.record("run", action=action, provenance=provenance())
+            about = {**identity(), "provenance": provenance()}
+            hands.record("run", action=action, **about)
             for text in notes:
                 hands.record("note", text=text)
             hands.interrupt("the driver was killed")

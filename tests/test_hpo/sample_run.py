@@ -29,7 +29,7 @@ STUDY = Study(
                 {
                     "model.cell": CategoricalDistribution(["gru", "lstm"]),
                     "model.hidden_size": IntDistribution(8, 64),
-                    "optimizer.learning_rate": FloatDistribution(1e-4, 1e-1, log=True),
+                    "optimizer.learning_rate": FloatDistribution(1e-5, 1e-1, log=True),
                     "data.window": IntDistribution(50, 400),
                     "loss.n_skip": 50,
                 }

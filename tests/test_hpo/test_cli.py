@@ -10,22 +10,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from hpo.cli import shell
-from hpo.cli.main import app
 from hpo.ledger.folder import RunFolder
 from tests.test_hpo import sample_run
+from tests.test_hpo.command_line import refused, run
 
 ROOT = Path(__file__).parent.parent.parent
-COMMANDS = ("launch", "resume", "results", "show", "rerun", "list")
-
-
-def run(*arguments, columns=80, monkeypatch=None):
-    env = {"COLUMNS": str(columns), "NO_COLOR": "1"}
-    return CliRunner().invoke(
-        app, [str(a) for a in arguments], env=env, prog_name="hpo"
-    )
+COMMANDS = (
+    *("launch", "resume", "results", "show", "best", "rerun", "note"),
+    *("diff", "clean", "stop", "export", "watch", "check", "list"),
+)
 
 
 @pytest.fixture
@@ -38,16 +33,6 @@ def walk(tmp_path):
     path = tmp_path / "walk.py"
     path.write_text(sample_run.WALK)
     return path
-
-
-def refused(result, *words, status=1):
-    """A clear message on stderr, nothing on stdout, no traceback, the right status."""
-    assert result.exit_code == status, result.output
-    assert result.stdout == ""
-    assert result.stderr.startswith("error: ") or "\nerror: " in result.stderr
-    assert "Traceback" not in result.stderr
-    for word in words:
-        assert word in result.stderr, result.stderr
 
 
 @pytest.mark.parametrize("command", [(), *((c,) for c in COMMANDS)])

@@ -1,0 +1,63 @@
+"""`hpo best`: the best configuration, for a program or a paper."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from hpo.cli import options, shell
+
+
+class Language(StrEnum):
+    """How a configuration is written."""
+
+    python = "python"
+    json = "json"
+    yaml = "yaml"
+
+
+@shell.command
+def best(
+    run: options.LatestRun = "latest",
+    family: Annotated[
+        str | None,
+        typer.Option(
+            metavar="F",
+            help="The best trial of this family.",
+            autocompletion=options.complete_family,
+        ),
+    ] = None,
+    language: Annotated[
+        Language, typer.Option("--as", help="How to write it.")
+    ] = Language.json,
+    results: options.Results = options.DEFAULT_RESULTS,
+) -> None:
+    """Print the configuration of the best trial.
+
+    It is the whole one, as the learner resolved it: searched values, constants and
+    settings, by dotted key.
+    """
+    from hpo.errors import RunError
+    from hpo.report import configuration, numbers
+    from hpo.report.summary import load_summary
+
+    whole = load_summary(shell.find_run(results, run))
+    row = whole.select(family=family).best
+    if row is None:
+        of = f"family `{family}`" if family else "the run"
+        raise RunError(
+            f"no trial of {of} is ranked yet",
+            hint="only completed and converged trials are; see `hpo results`",
+        )
+    write = {
+        Language.python: configuration.as_python,
+        Language.json: configuration.as_json,
+        Language.yaml: configuration.as_yaml,
+    }[language]
+    shell.out(write(configuration.configuration(whole, row)))
+    scale = numbers.scale_for([row.objective], whole.objective.unit)
+    value = f"{scale.format(row.objective)} {scale.unit}".strip()
+    place = f"trial {row.trial}, rank {row.rank}"
+    shell.say(f"{row.family}, {place}: {whole.objective.metric} {value}")

@@ -1,0 +1,151 @@
+"""`hpo check`: what a study would do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hpo.cli import options, shell
+from hpo.cli.shell import ListFormat
+
+if TYPE_CHECKING:
+    from hpo.preview import FamilyPreview, Preview
+
+_HEADS = (
+    *("family", "trials", "epochs", "rungs", "corners", "signatures"),
+    *("parameters", "memory"),
+)
+_PROBED = ("seconds", "compile_seconds")
+
+
+@shell.command
+def check(
+    study: options.StudyName,
+    probe: Annotated[
+        bool,
+        typer.Option(
+            "--probe", help="Train two epochs of each family and estimate the time."
+        ),
+    ] = False,
+    format: Annotated[  # noqa: A002 - the option's name
+        ListFormat, typer.Option("--format", help="How to print.")
+    ] = ListFormat.table,
+    data: options.Data = None,
+) -> None:
+    """Show what a study would do, without training anything.
+
+    The study resolved, its spaces, and for each family the trials, rungs, and the models at
+    the corners of its space: compilations, parameters, memory from above. Corners that a
+    family refuses are named, and the exit status is then 1.
+    """
+    from hpo import discovery
+    from hpo.errors import StudyError
+    from hpo.preview import preview
+    from hpo.report import formats
+
+    found = preview(discovery.load_study(study), data_root=data, probe=probe)
+    heads = (*_HEADS, *(_PROBED if probe else ()))
+    if format is ListFormat.json:
+        shell.out(formats.json_text([_record(f) for f in found.families]))
+    elif format is ListFormat.csv:
+        shell.out(formats.csv_text([_flat(f) for f in found.families], heads))
+    else:
+        _show(found, heads)
+    for family in found.families:
+        for point, error in family.refused:
+            shell.say(f"{family.name} refuses {formats.inline_json(point)}: {error}")
+        if family.probe is not None and family.probe.error:
+            shell.say(f"{family.name}: the probe failed: {family.probe.error}")
+    bad = [f.name for f in found.families if f.refused or (f.probe and f.probe.error)]
+    if bad:
+        raise StudyError(
+            f"trials would fail at corners of {', '.join(bad)}",
+            hint="narrow the space, or add a condition to it",
+        )
+
+
+def _show(found: Preview, heads: tuple[str, ...]) -> None:
+    from hpo.report import formats, numbers
+
+    study = found.study
+    data = (
+        study.data if isinstance(study.data, str) else formats.inline_json(study.data)
+    )
+    objective = study.objectives[0]
+    unit = f" [{objective.unit}]" if objective.unit else ""
+    rules = ", ".join(r.name for r in study.stopping) or "none"
+    workers = f"{study.resources.workers} workers ({study.resources.executor})"
+    facts = {
+        "study": study.name,
+        "data": data,
+        "objective": f"{objective.metric}{unit}, {objective.direction}",
+        "budget": f"{sum(study.trials_of().values())} trials, {workers}",
+        "sampler": f"{study.sampler.name}; stopping: {rules}; seed {study.seed}",
+    }
+    if study.settings:
+        facts["settings"] = formats.inline_json(dict(study.settings))
+    shell.out("\n".join(f"{k.ljust(9)}  {v}" for k, v in facts.items()))
+    for family in study.families:
+        shell.out(f"\n{family.name}")
+        rows = [
+            dict(zip(("key", "values", "when"), row, strict=True))
+            for row in family.space.rows()
+        ]
+        shell.out(shell.columns(rows, ("key", "values", "when")))
+    shell.out("")
+    shell.out(shell.columns([_cells(f) for f in found.families], heads))
+    if found.seconds is not None:
+        shell.out(
+            f"\nat most about {numbers.duration(found.seconds)}, if nothing is stopped "
+            "early"
+        )
+
+
+def _record(family: FamilyPreview) -> dict[str, Any]:
+    probed = {} if family.probe is None else {k: _of(family, k) for k in _PROBED}
+    return {
+        "family": family.name,
+        "trials": family.trials,
+        "epochs": family.epochs,
+        "rungs": list(family.rungs),
+        "corners": family.corners,
+        "signatures": family.signatures,
+        "parameters": None if family.parameters is None else list(family.parameters),
+        "memory": family.memory,
+        "refused": [{"point": dict(p), "error": e} for p, e in family.refused],
+        **probed,
+    }
+
+
+def _flat(family: FamilyPreview) -> dict[str, Any]:
+    record = _record(family)
+    record["rungs"] = " ".join(map(str, family.rungs))
+    low, high = family.parameters or (None, None)
+    record["parameters"] = "" if low is None else f"{low} {high}"
+    return record
+
+
+def _cells(family: FamilyPreview) -> dict[str, str]:
+    """As people read it."""
+    from hpo.report import numbers
+
+    record = _record(family)
+    low, high = family.parameters or (None, None)
+    size = f"{low:,} … {high:,}" if low != high else numbers.count(low)
+    cells = {k: "–" if v is None else str(v) for k, v in record.items()}
+    return cells | {
+        "rungs": ", ".join(map(str, family.rungs)) or "–",
+        "parameters": size,
+        "memory": "–" if family.memory is None else numbers.size(family.memory),
+        **{k: numbers.seconds(_of(family, k) or 0.0) for k in _PROBED if k in record},
+    }
+
+
+def _of(family: FamilyPreview, name: str) -> float | None:
+    if family.probe is None or family.probe.error:
+        return None
+    return {
+        "seconds": family.probe.seconds,
+        "compile_seconds": family.probe.compile_seconds,
+    }[name]

@@ -1,0 +1,57 @@
+"""`hpo stop`: ask the driver of a run to finish."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hpo.cli import options, shell
+
+
+@shell.command
+def stop(
+    run: options.Run,
+    now: Annotated[
+        bool,
+        typer.Option(
+            "--now", help="Do not finish the epochs in progress, as a second Ctrl-C."
+        ),
+    ] = False,
+    timeout: Annotated[
+        str, typer.Option(metavar="TIME", help="How long to wait until it has ended.")
+    ] = "10m",
+    results: options.Results = options.DEFAULT_RESULTS,
+) -> None:
+    """Stop a run at work on this machine, as Ctrl-C in its terminal does.
+
+    Its epochs in progress are finished and saved; `hpo resume` goes on with it later.
+    """
+    from hpo.cli.overrides import parse_duration
+    from hpo.errors import RunError
+    from hpo.ledger.folder import RunFolder
+    from hpo.report.summary import load_summary
+    from hpo.run.driver import find_driver
+
+    patience = parse_duration(timeout, option="--timeout")
+    folder = RunFolder.find(results, run)
+    driver = find_driver(folder)
+    if driver is None:
+        over = load_summary(folder.path).finished
+        raise RunError(
+            f"nobody is at work on run `{folder.name}`",
+            hint="it is finished; `hpo results` shows its table"
+            if over
+            else f"`hpo resume {folder.path}` would go on with it",
+        )
+    driver.stop(now=now, timeout=patience, tell=shell.say)
+    summary = load_summary(folder.path)
+    ended = sum(n for s, n in summary.counts().items() if s not in ("running", *_OPEN))
+    shell.say(f"stopped: {ended} of {summary.planned} trials ended")
+    if summary.finished:
+        shell.hint("the run had just finished; `hpo results` shows its table")
+    else:
+        shell.hint(f"`hpo resume {folder.path}` goes on where it stopped")
+
+
+_OPEN = ("pending", "paused")

@@ -1,0 +1,91 @@
+"""`hpo watch`: look at a run at work, from any terminal."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from hpo.cli import options, shell
+
+if TYPE_CHECKING:
+    from hpo.cli.progress import Progress
+    from hpo.director import Director
+    from hpo.ledger.folder import RunFolder
+    from hpo.ledger.tail import Tail
+
+_POLL = 0.2  # seconds between two looks at the ledger
+_PROBE = 2.0  # seconds between two looks at who holds the run
+
+
+@shell.command
+def watch(
+    run: options.LatestRun = "latest",
+    results: options.Results = options.DEFAULT_RESULTS,
+) -> None:
+    """Watch a run at work, until it ends.
+
+    On a terminal: progress, states, the best of each family, the running trials' curves and
+    the time left. Elsewhere a line for each trial that ends. The run is only read; Ctrl-C
+    ends the watching, not the run.
+    """
+    from hpo.cli.progress import Progress
+    from hpo.director import Director
+    from hpo.ledger.folder import RunFolder
+    from hpo.ledger.tail import Tail
+    from hpo.report.summary import load_summary
+
+    folder = RunFolder.find(results, run)
+    study = load_summary(folder.path).study
+    director = Director(study, workers=study.resources.workers or 1)
+    tail = Tail(folder.events_file)
+    for event in tail.read():
+        director.apply(event)
+    with Progress(study) as progress:
+        try:
+            _follow(folder, tail, director, progress)
+        except KeyboardInterrupt:
+            shell.hint(f"the run goes on; `hpo stop {folder.path}` would stop it")
+            raise typer.Exit(shell.INTERRUPTED) from None
+    _conclude(folder.path)
+
+
+def _follow(
+    folder: RunFolder, tail: Tail, director: Director, progress: Progress
+) -> None:
+    """Show what happens until nobody holds the run any more."""
+    held, probed = _held(folder), time.monotonic()
+    while True:
+        for event in tail.read():
+            director.apply(event)
+            progress.event(event, director)
+        progress.tick(director)
+        if not held:
+            return  # what was read just now was everything
+        time.sleep(_POLL)
+        if time.monotonic() - probed >= _PROBE:
+            held, probed = _held(folder), time.monotonic()
+
+
+def _held(folder: RunFolder) -> bool:
+    """Whether a driver is at work; its lock is free as soon as it ends or dies."""
+    from hpo.errors import RunLocked
+
+    try:
+        with folder.acquire():
+            return False
+    except RunLocked:
+        return True
+
+
+def _conclude(folder: Path) -> None:
+    """The table, and how to go on."""
+    from hpo.report import table
+    from hpo.report.summary import load_summary
+
+    summary = load_summary(folder)
+    shell.show_text(table.render(summary, width=shell.width()))
+    if not summary.finished:
+        shell.hint(f"nobody is at work on it; `hpo resume {folder}` goes on with it")

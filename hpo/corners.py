@@ -1,0 +1,208 @@
+"""The corners of a space, and what families' models would be there; nothing is trained.
+
+A child process (``python -m hpo.corners``) builds the models as shapes only, through
+`jax.eval_shape`, because families load JAX and the driver must not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from hpo.errors import ForeignFailure
+from models.errors import UserError
+from search_spaces.space import Space
+
+_BYTES = 4  # of a number in training
+_COPIES = 5  # parameters, gradients, two moments of Adam, the best epoch's parameters
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What a family makes of one configuration.
+
+    Attributes:
+        signature: Equal for configurations that share a compilation; empty where the
+            family has no `Config`.
+        parameters: Numbers that are trained; None where the model is not one of shapes.
+        memory: Bytes of training, an estimate from above: parameters with their
+            gradients, moments and best copy, and twice the forward values of a batch.
+        error: Why the family refuses it; empty when it does not.
+    """
+
+    signature: str = ""
+    parameters: int | None = None
+    memory: int | None = None
+    error: str = ""
+
+
+def middle(space: Space, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """A whole point: `chosen` where it applies, the middle of every other dimension.
+
+    Args:
+        space: The space.
+        chosen: Values by name; those of dimensions that do not exist here are left out.
+    """
+    return space.suggest(
+        lambda name, distribution: chosen.get(name, _middle(distribution))
+    )
+
+
+def corners(space: Space, first: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The first point, and that point with one dimension at each of its ends.
+
+    Args:
+        space: The space.
+        first: Where the other dimensions stay.
+
+    Returns:
+        Distinct points, searched values by name; every choice of a categorical is an end.
+    """
+    points = [middle(space, first)]
+    for name, distribution in space.distributions.items():
+        for value in _ends(distribution):
+            point = middle(space, {**first, name: value})
+            if point not in points:
+                points.append(point)
+    return points
+
+
+def shapes(
+    asked: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], *, data: Any
+) -> tuple[tuple[Shape, ...], ...]:
+    """Build every configuration as shapes, in a child process.
+
+    Args:
+        asked: (``module:function`` of a `create`, its whole configurations) pairs.
+        data: The prepared data reference.
+
+    Raises:
+        ForeignFailure: A family's module cannot be imported.
+    """
+    child = subprocess.run(
+        [sys.executable, "-m", "hpo.corners"],
+        input=json.dumps({"asked": asked, "data": data}, default=str),
+        capture_output=True,
+        text=True,
+        env={
+            **os.environ,
+            "JAX_PLATFORMS": "cpu",
+            "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path),
+        },
+    )
+    if child.returncode:
+        last = (child.stderr.strip().splitlines() or ["no output"])[-1]
+        raise ForeignFailure(f"the families' models cannot be built: {last}")
+    return tuple(
+        tuple(Shape(**shape) for shape in answer) for answer in json.loads(child.stdout)
+    )
+
+
+def _ends(distribution: BaseDistribution) -> tuple[Any, ...]:
+    if isinstance(distribution, CategoricalDistribution):
+        return tuple(distribution.choices)
+    assert isinstance(distribution, (IntDistribution, FloatDistribution))
+    return distribution.low, distribution.high
+
+
+def _middle(distribution: BaseDistribution) -> Any:
+    """The middle on the distribution's own scale; the first choice of a categorical."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[0]
+    assert isinstance(distribution, (IntDistribution, FloatDistribution))
+    low, high = distribution.low, distribution.high
+    value = math.sqrt(low * high) if distribution.log else (low + high) / 2
+    if distribution.step:
+        value = low + round((value - low) / distribution.step) * distribution.step
+    value = min(max(value, low), high)
+    return int(value) if isinstance(distribution, IntDistribution) else value
+
+
+def _family_shapes(
+    reference: str, configurations: Sequence[Mapping[str, Any]], data: Any
+) -> Iterator[Shape]:
+    """In the child: each configuration's shape, or why there is none."""
+    name = reference.partition(":")[0]
+    known = importlib.util.find_spec(name) is not None
+    names = vars(importlib.import_module(name)) if known else {}
+    kind, model = names.get("Config"), names.get("Model")
+    statistics = None
+    for values in configurations:
+        if kind is None:
+            yield Shape()
+            continue
+        try:
+            config = kind.from_flat(values)
+            signature = repr(config.static_signature())
+            if model is None or names.get("CLOSED_FORM") or not isinstance(data, dict):
+                yield Shape(signature=signature)
+                continue
+            if statistics is None:
+                opened = importlib.import_module("models.data.dataset")
+                statistics = opened.open_dataset(data).statistics
+            parameters, forward = _measure(model, config, statistics)
+            numbers = _COPIES * parameters + 2 * forward
+            yield Shape(
+                signature=signature, parameters=parameters, memory=_BYTES * numbers
+            )
+        except UserError as error:
+            yield Shape(error=error.message)
+
+
+def _measure(model: Any, config: Any, statistics: Any) -> tuple[int, int]:
+    """Parameters, and all numbers that the forward pass of a batch computes."""
+    import jax
+    from flax import nnx
+
+    def build(key: Any) -> Any:
+        return model(config=config.model, statistics=statistics, key=key)
+
+    key = jax.random.key(0)
+    trained = jax.eval_shape(lambda k: nnx.state(build(k), nnx.Param), key)
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(trained))
+    channels = len(statistics.mean["u"])
+    window = (config.data.batch_size, config.data.window, channels)
+    u = jax.eval_shape(lambda: jax.numpy.zeros(window))
+    made = jax.make_jaxpr(lambda k, x: build(k)(x))(key, u)
+    return parameters, math.prod(window) + _computed(made.jaxpr)
+
+
+def _computed(program: Any) -> int:
+    """Numbers that a program's steps give, those of inner programs once."""
+    from jax.extend.core import ClosedJaxpr, Jaxpr
+
+    total = 0
+    for step in program.eqns:
+        given = [p for v in step.params.values() for p in _listed(v)]
+        inner = [p.jaxpr if isinstance(p, ClosedJaxpr) else p for p in given]
+        own = sum(math.prod(getattr(v.aval, "shape", ())) for v in step.outvars)
+        total += max(own, sum(_computed(p) for p in inner if isinstance(p, Jaxpr)))
+    return total
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, (list, tuple)) else (value,)
+
+
+if __name__ == "__main__":
+    task = json.load(sys.stdin)
+    answers = [
+        [dataclasses.asdict(s) for s in _family_shapes(reference, points, task["data"])]
+        for reference, points in task["asked"]
+    ]
+    json.dump(answers, sys.stdout)

@@ -1,0 +1,164 @@
+"""The driver of a run, seen from another process: who it is, and asking it to finish.
+
+A driver writes its process id and host into the ledger's `run` event and keeps the run's lock
+file open while it is at work. A process is only believed to be the driver when both agree, so
+that a number which the system has given to another program since is never signalled.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpo.errors import RunError, RunLocked
+from hpo.ledger.folder import RunFolder
+from hpo.ledger.log import read_events
+
+STOP_FILE = ".stopping"  # there while a driver is finishing
+_POLL = 0.05
+_HEARD = 5.0  # seconds within which a driver reacts to a signal
+
+
+def identity() -> dict[str, Any]:
+    """What a driver writes into its `run` event, so that it can be found again."""
+    return {"pid": os.getpid(), "host": platform.node()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Driver:
+    """A process that is at work on a run.
+
+    Attributes:
+        pid: Its process id.
+        folder: The run.
+    """
+
+    pid: int
+    folder: RunFolder
+
+    @property
+    def working(self) -> bool:
+        """Whether it still holds the run."""
+        return _holds(self.pid, self.folder.lock_file)
+
+    def stop(
+        self,
+        *,
+        now: bool,
+        timeout: float,
+        tell: Callable[[str], None],
+    ) -> None:
+        """Ask it to finish and wait until it has let the run go.
+
+        A driver that was asked before is not signalled again (that would cut its epochs
+        short) unless `now`.
+
+        Args:
+            now: Do not let it finish the epochs in progress.
+            timeout: Seconds to wait.
+            tell: Is told what is done.
+
+        Raises:
+            RunError: The process belongs to somebody else, or is still at work after the
+                timeout.
+        """
+        asked = self.folder.path / STOP_FILE
+        if not asked.exists():
+            self._signal()
+            tell(f"asked process {self.pid} to finish the epochs in progress")
+        else:
+            tell(f"process {self.pid} is finishing the epochs in progress")
+        if now and self._wait(_HEARD, asked.exists):
+            self._signal()
+            tell("asked it to leave at once")
+        if not self._wait(timeout, lambda: False):
+            return
+        raise RunError(
+            f"process {self.pid} is still at work after {timeout:g} s",
+            hint="it was asked and goes on finishing; `hpo stop --now` makes it leave "
+            "at once, the epochs in progress are then trained again",
+        )
+
+    def _wait(self, seconds: float, seen: Callable[[], bool]) -> bool:
+        """Whether it is still at work once `seen`, or after so many seconds."""
+        end = time.monotonic() + seconds
+        while self.working:
+            if seen() or time.monotonic() >= end:
+                return True
+            time.sleep(_POLL)
+        return False
+
+    def _signal(self) -> None:
+        try:
+            os.kill(self.pid, signal.SIGINT)
+        except ProcessLookupError:
+            return  # it has just ended
+        except PermissionError as error:
+            raise RunError(
+                f"process {self.pid} belongs to somebody else",
+                hint="ask its owner to stop the run",
+            ) from error
+
+
+def find_driver(folder: RunFolder) -> Driver | None:
+    """The driver at work on a run on this machine; None when nobody holds the run.
+
+    Raises:
+        RunError: Somebody holds the run who cannot be told: another machine, a re-run, or
+            a driver that is only starting.
+    """
+    run = _latest(folder)
+    here = run.get("host") == platform.node()
+    pid = run.get("pid")
+    if here and isinstance(pid, int) and _holds(pid, folder.lock_file):
+        return Driver(pid=pid, folder=folder)
+    try:
+        with folder.acquire():
+            return None
+    except RunLocked as error:
+        if run.get("host") and not here:
+            raise RunError(
+                f"the driver of run `{folder.name}` is on another machine, "
+                f"`{run['host']}`",
+                hint=f"go to `{run['host']}`",
+            ) from error
+        raise RunError(
+            f"run `{folder.name}` is held by a process that is not its driver",
+            hint="a launch or a resume is only starting, or a re-run is at work: wait a "
+            "moment, or press Ctrl-C in its terminal",
+        ) from error
+
+
+def _latest(folder: RunFolder) -> dict[str, Any]:
+    """What the latest launch or resume wrote of itself."""
+    if not folder.events_file.exists():
+        folder.read_study()  # says so where this is no run
+        return {}
+    events, _ = read_events(folder.events_file)
+    runs = (e.data for e in reversed(events) if e.event == "run")
+    return next((dict(data) for data in runs if data["action"] != "finish"), {})
+
+
+def _holds(pid: int, lock: Path) -> bool:
+    """Whether that process has the lock file open."""
+    import psutil
+
+    try:
+        inode = lock.stat()
+        opened = psutil.Process(pid).open_files()
+    except (OSError, psutil.Error):
+        return False
+    return any(_same(Path(f.path), inode) for f in opened)
+
+
+def _same(path: Path, inode: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(path.stat(), inode)
+    except OSError:
+        return False
