@@ -98,6 +98,16 @@ class Director:
         """
         return self._book.best(family)
 
+    def rungs(self, family: str) -> tuple[int, ...]:
+        """Epochs after which some trial of a family is compared with others.
+
+        Args:
+            family: A family's name.
+        """
+        board = self._book.board(family)
+        planned = range(self.study.trials_of()[family])
+        return tuple(sorted({e for index in planned for e in board.rungs(index)}))
+
     def limit_reached(self, elapsed: float, *, ahead: int = 0) -> str | None:
         """``time`` or ``epochs`` when that budget of the run is used up, else None.
 
