@@ -42,6 +42,7 @@ class Trial:
         rule: The rule that ended it, if one did.
         reason: Why it ended or was interrupted, in words.
         unequal: Epochs that came out differently when trained again.
+        parameters: How many numbers its model trains, where the learner says so.
         seconds: Training and validation, without compiling, over all epochs.
         compile_seconds: Compiling, over all epochs.
     """
@@ -66,6 +67,7 @@ class Trial:
     rule: str = ""
     reason: str = ""
     unequal: tuple[int, ...] = ()
+    parameters: int | None = None
     seconds: float = 0.0
     compile_seconds: float = 0.0
 
@@ -211,6 +213,7 @@ def _with_epoch(trial: Trial, event: Event, objective: Objective) -> Trial:
         last=max(trial.last, number),
         value=best,
         best_epoch=best_epoch,
+        parameters=data.get("parameters") or trial.parameters,
         seconds=trial.seconds + epoch.seconds,
         compile_seconds=trial.compile_seconds + epoch.compile_seconds,
     )
