@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 
 Vector = Sequence[float]
@@ -25,7 +26,9 @@ def fronts(vectors: Sequence[Vector]) -> list[int]:
     """
     assert not any(math.isnan(x) for v in vectors for x in v), "NaN cannot be compared"
     # In lexicographic order nobody is dominated by a later one; each goes to the first
-    # front in which nobody dominates it (efficient non-dominated sorting).
+    # front in which nobody dominates it. Who is dominated in a front is so in all before
+    # it, so that front is found by bisection (Zhang et al., 2015, ENS-BS); with two
+    # objectives a front's latest member is the one to ask.
     order = sorted(range(len(vectors)), key=lambda i: tuple(vectors[i]))
     if (
         vectors and len(vectors[0]) == 1
@@ -33,17 +36,15 @@ def fronts(vectors: Sequence[Vector]) -> list[int]:
         values = sorted({v[0] for v in vectors})
         place_of = {value: place for place, value in enumerate(values, 1)}
         return [place_of[v[0]] for v in vectors]
+    asked = slice(-1, None) if vectors and len(vectors[0]) == 2 else slice(None)
     members: list[list[int]] = []
     found = [0] * len(vectors)
     for i in order:
-        place = next(
-            (
-                k
-                for k, front in enumerate(members)
-                if not any(dominates(vectors[j], vectors[i]) for j in reversed(front))
-            ),
-            len(members),
-        )
+
+        def free(front: list[int], i: int = i) -> bool:
+            return not any(dominates(vectors[j], vectors[i]) for j in front[asked])
+
+        place = bisect_left(members, True, key=free)
         if place == len(members):
             members.append([])
         members[place].append(i)

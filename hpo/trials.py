@@ -155,24 +155,24 @@ def advance(trial: Trial, event: Event, objective: Objective) -> Trial:
         return trial
     if kind == "nondeterminism":
         return replace(trial, unequal=(*trial.unequal, event.data["epoch"]))
-    if kind == "paused":
+    if kind in ("paused", "interrupted"):
         _expect(trial.state == "running", event, f"trial is {trial.state}, not running")
-        rule, reason = event.data.get("rule", ""), event.data.get("reason", "")
-        return replace(trial, state="paused", rule=rule, reason=reason)
-    if kind == "interrupted":
-        _expect(trial.state == "running", event, f"trial is {trial.state}, not running")
-        died = bool(event.data.get("death", False))
-        return replace(
-            trial,
-            state="pending",
-            died=died,
-            deaths=trial.deaths + died,
-            reason=event.data["reason"],
-        )
+        return _without_worker(trial, event)
     _expect(kind in ENDINGS, event, "this version cannot replay such an event")
     _expect(not trial.ended, event, f"trial has ended before ({trial.state})")
     rule, reason = event.data.get("rule", ""), event.data.get("reason", "")
     return replace(trial, state=kind, rule=rule, reason=reason)
+
+
+def _without_worker(trial: Trial, event: Event) -> Trial:
+    """The attempt is over, the trial may go on in another one."""
+    data = event.data
+    if event.event == "paused":
+        rule, reason = data.get("rule", ""), data.get("reason", "")
+        return replace(trial, state="paused", rule=rule, reason=reason)
+    died = bool(data.get("death", False))
+    deaths, reason = trial.deaths + died, data["reason"]
+    return replace(trial, state="pending", died=died, deaths=deaths, reason=reason)
 
 
 def contradiction(event: Event, why: str) -> RunError:
