@@ -276,17 +276,16 @@ class Director:
 
     def _settle(self, elapsed: float) -> tuple[Start | Wait | Done, tuple[Event, ...]]:
         """Nothing is left to propose: paused trials go on or end, family by family."""
-        found = self._judge.settle(self._book)
-        if found is None:
-            return (Wait() if self._book.running else Done("budget")), ()
-        rule, fates = found
-        stops = tuple(
-            records.ended(self.trials[n], "stopped", elapsed, rule=rule, reason=why)
-            for n, why in fates.stopped.items()
-        )
-        if fates.promoted:
-            return self._start(self.trials[fates.promoted[0]], elapsed, stops)
-        return Wait(), stops
+        stops: list[Event] = []
+        for rule, fates in self._judge.settle(self._book):
+            stops += (
+                records.ended(self.trials[n], "stopped", elapsed, rule=rule, reason=why)
+                for n, why in fates.stopped.items()
+            )
+            if fates.promoted:
+                best = self.trials[fates.promoted[0]]
+                return self._start(best, elapsed, tuple(stops))
+        return (Wait() if self._book.running else Done("budget")), tuple(stops)
 
     def _decide(
         self, trial: Trial, epoch: Epoch, elapsed: float

@@ -159,6 +159,14 @@ class Hands:
         self._write(self.director.expire(self.elapsed))
         return True
 
+    def finish(self) -> Done | None:
+        """Settle what is left when nothing more is to be trained; None when something is."""
+        decision, events = self.director.next(self.elapsed)
+        if not isinstance(decision, Done):
+            return None  # asked, not acted on
+        self._write(events)
+        return decision
+
     def record(self, event: str, **data: Any) -> None:
         """Write an event of the run itself."""
         self._write([Event(event=event, elapsed=self.elapsed, data=data)])
