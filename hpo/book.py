@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from hpo.goals import attained, standing
 from hpo.ledger.events import Event
 from hpo.stopping.board import Board
 from hpo.study import Objective
@@ -19,7 +20,7 @@ class Book:
     """All trials of a run and the indices that decisions need; `apply` alone changes it.
 
     Args:
-        objective: What trials are ranked by.
+        objectives: What trials are ranked by; the first one chooses their best epochs.
         budgets: Epoch budget by family.
         boards: The rungs of the stopping rules, by family.
 
@@ -36,7 +37,7 @@ class Book:
     def __init__(
         self,
         *,
-        objective: Objective,
+        objectives: tuple[Objective, ...],
         budgets: Mapping[str, int],
         boards: Mapping[str, Board],
     ) -> None:
@@ -46,7 +47,8 @@ class Book:
         self.running: set[int] = set()
         self.paused: set[int] = set()
         self.undecided: int | None = None
-        self._objective = objective
+        self._objective = objectives[0]
+        self._objectives = objectives
         self._budgets = dict(budgets)
         self._trials: dict[int, Trial] = {}
         self._members: dict[str, list[int]] = {family: [] for family in budgets}
@@ -68,7 +70,10 @@ class Book:
         return {state: n for state, n in self._states.items() if n}
 
     def best(self, family: str | None = None) -> Trial | None:
-        """The ranked trial with the best value (the earliest of equals), or None."""
+        """The ranked trial with the best values (the earliest of equals), or None.
+
+        Within the limits where any is; then by the first objective. None dominates it.
+        """
         families = self._best if family is None else {family} & self._best.keys()
         found = (self._trials[self._best[f]] for f in families)
         return min(found, key=self._standing, default=None)
@@ -164,5 +169,6 @@ class Book:
         key = finite_key(trial.values[epoch], self._objective)
         self.board(trial.family).note(trial, epoch, key)
 
-    def _standing(self, trial: Trial) -> tuple[float, int]:
-        return self._objective.rank_key(trial.value), trial.number
+    def _standing(self, trial: Trial) -> tuple[bool, tuple[float, ...], int]:
+        values = attained(trial, self._objectives)
+        return (*standing(values, self._objectives), trial.number)

@@ -45,7 +45,8 @@ class Done:
     """Nothing is left to start, and nothing that runs can lead to a new start.
 
     Attributes:
-        reason: ``budget`` (all trials ended) or ``time`` or ``epochs`` (a limit was reached).
+        reason: ``budget`` (all trials have ended, or do with the events that come along) or
+            ``time`` or ``epochs`` (a limit was reached).
     """
 
     reason: str = "budget"

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from hpo import records
+from hpo import goals, records
 from hpo.book import Book
 from hpo.decisions import Continue, Done, Pause, Start, Stop, Wait
-from hpo.errors import StudyError
 from hpo.judge import Judge
 from hpo.ledger.events import Event
 from hpo.proposer import Proposer
@@ -31,27 +30,20 @@ class Director:
         workers: How many trials may run at a time.
 
     Raises:
-        StudyError: A sampler, rule or option is unknown or breaks a rule, or the study has
-            more objectives than this version can weigh.
+        StudyError: A sampler, rule or option is unknown or breaks a rule, or the objectives
+            cannot be weighed.
     """
 
     def __init__(self, study: Study, *, workers: int) -> None:
         assert workers >= 1, "a run needs a worker"
-        if len(study.objectives) > 1 or study.objectives[0].limit is not None:
-            raise StudyError(
-                f"study `{study.name}`: exactly one objective without a limit can be "
-                f"searched for, got {len(study.objectives)}",
-                hint="keep the first of `objectives` and drop its `limit`; every other "
-                "metric is recorded all the same",
-            )
+        goals.check(study.objectives)
         self.study = study
         self.workers = workers
-        self._objective = study.objectives[0]
         self._proposer = Proposer(study)
         self._judge = Judge(study)
         budgets = {f.name: study.epochs_of(f.name) for f in study.families}
         self._book = Book(
-            objective=self._objective, budgets=budgets, boards=self._judge.boards()
+            objectives=study.objectives, budgets=budgets, boards=self._judge.boards()
         )
 
     # -- what is known ------------------------------------------------------------------
@@ -91,7 +83,7 @@ class Director:
         return self._book.counts()
 
     def best(self, family: str | None = None) -> Trial | None:
-        """The ranked trial with the best value, of one family or of all.
+        """The ranked trial with the best values, of one family or of all.
 
         Args:
             family: A family's name, or None for all.
@@ -294,26 +286,27 @@ class Director:
 
     def _settle(self, elapsed: float) -> tuple[Start | Wait | Done, tuple[Event, ...]]:
         """Nothing is left to propose: paused trials go on or end, family by family."""
-        found = self._judge.settle(self._book)
-        if found is None:
-            return (Wait() if self._book.running else Done("budget")), ()
-        rule, fates = found
-        stops = tuple(
-            records.ended(self.trials[n], "stopped", elapsed, rule=rule, reason=why)
-            for n, why in fates.stopped.items()
-        )
-        if fates.promoted:
-            return self._start(self.trials[fates.promoted[0]], elapsed, stops)
-        return Wait(), stops
+        stops: list[Event] = []
+        for rule, fates in self._judge.settle(self._book):
+            stops += (
+                records.ended(self.trials[n], "stopped", elapsed, rule=rule, reason=why)
+                for n, why in fates.stopped.items()
+            )
+            if fates.promoted:
+                best = self.trials[fates.promoted[0]]
+                return self._start(best, elapsed, tuple(stops))
+        return (Wait() if self._book.running else Done("budget")), tuple(stops)
 
     def _decide(
         self, trial: Trial, epoch: Epoch, elapsed: float
     ) -> tuple[Continue | Pause | Stop, tuple[Event, ...]]:
         """The decision on a trial's last epoch, whether that is applied already or not."""
-        metric, number = self._objective.metric, epoch.number
-        if metric not in epoch.valid:
+        number = epoch.number
+        metrics = [o.metric for o in self.study.objectives]
+        missing = {*metrics} - {*epoch.valid, goals.PARAMETERS}
+        if missing:
             reported = ", ".join(sorted(epoch.valid)) or "nothing"
-            reason = f"the learner reports no `{metric}` but {reported}"
+            reason = f"the learner reports no `{min(missing)}` but {reported}"
             return _stop(trial, "failed", elapsed, number, reason=reason)
         verdict = self._judge.verdict(trial, epoch, self._book)
         if verdict is not None and verdict[1].state != "paused":

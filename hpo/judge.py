@@ -73,8 +73,8 @@ class Judge:
         final = number >= trial.budget and verdicts[0][1].state != "diverged"
         return None if final else verdicts[0]
 
-    def settle(self, book: Book) -> tuple[str, Settlement] | None:
-        """What becomes of the paused trials of the first family that is ready, and by whom.
+    def settle(self, book: Book) -> list[tuple[str, Settlement]]:
+        """What becomes of the paused trials of each family that is ready, and by which rule.
 
         A family is ready when none of its trials is still on its way to the pause. That no
         more trials are proposed must be so already.
@@ -82,17 +82,16 @@ class Judge:
         Args:
             book: What the run amounts to so far.
         """
+        objective = self._study.objectives[0]
         paused = {book.trials[number].family for number in book.paused}
+        found = []
         for family in (f.name for f in self._study.families if f.name in paused):
             history = book.members(family)
-            waiting = [t for t in history if t.state == "paused"]
+            first = next(t for t in history if t.state == "paused")
             active = [t for t in history if t.state in ("pending", "running")]
-            name = waiting[0].rule
-            epoch = waiting[0].last
-            if any(t.last < epoch for t in active):
+            if any(t.last < first.last for t in active):
                 continue
-            rule = next(r for n, r in self._rules if n == name)
+            rule = next(r for n, r in self._rules if n == first.rule)
             assert isinstance(rule, PausingRule), "only such a rule pauses"
-            budget, objective = waiting[0].budget, self._study.objectives[0]
-            return name, rule.settle(history, budget, objective)
-        return None
+            found.append((first.rule, rule.settle(history, first.budget, objective)))
+        return found

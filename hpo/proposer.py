@@ -37,7 +37,7 @@ class Proposer:
         remarks: list[str] = []
         for family in study.families:
             try:
-                found = self._sampler.examine(family.space)
+                found = self._sampler.examine(family.space, len(study.objectives))
             except StudyError as error:
                 raise StudyError(
                     f"family `{family.name}`: {error.message}", hint=error.hint
@@ -96,6 +96,7 @@ class Proposer:
                     index=place - len(declared.first),
                     history=history,
                     objective=study.objectives[0],
+                    further=study.objectives[1:],
                 )
             )
             if found is None:

@@ -30,10 +30,11 @@ class Objective:
     """What a trial is scored by: ``valid[metric]`` of its best epoch within budget.
 
     Attributes:
-        metric: Name of a validation metric.
+        metric: Name of a validation metric; or, for further objectives, ``parameters``: how
+            many numbers the model trains.
         direction: Whether small or large is good.
         unit: Physical unit, as tables print it; empty for none.
-        limit: The worst value that is still feasible, or None (for further objectives).
+        limit: The worst value that is still feasible, or None.
     """
 
     metric: str = "rmse"
@@ -189,7 +190,8 @@ class Study:
         name: Names the folder under `results/`.
         families: What is compared.
         data: A dataset's name or folder, or any JSON-able reference a `create` understands.
-        objectives: What trials are scored by; the first one ranks.
+        objectives: What trials are scored by. The first one chooses each trial's best epoch
+            and is what stopping rules compare; several rank by front, then by the first.
         budget: How much may be spent.
         sampler: How configurations are proposed.
         stopping: Which rules may end a trial before its budget is spent.

@@ -42,6 +42,7 @@ class Trial:
         rule: The rule that ended it, if one did.
         reason: Why it ended or was interrupted, in words.
         unequal: Epochs that came out differently when trained again.
+        parameters: How many numbers its model trains, where the learner says so.
         seconds: Training and validation, without compiling, over all epochs.
         compile_seconds: Compiling, over all epochs.
     """
@@ -66,6 +67,7 @@ class Trial:
     rule: str = ""
     reason: str = ""
     unequal: tuple[int, ...] = ()
+    parameters: int | None = None
     seconds: float = 0.0
     compile_seconds: float = 0.0
 
@@ -153,24 +155,24 @@ def advance(trial: Trial, event: Event, objective: Objective) -> Trial:
         return trial
     if kind == "nondeterminism":
         return replace(trial, unequal=(*trial.unequal, event.data["epoch"]))
-    if kind == "paused":
+    if kind in ("paused", "interrupted"):
         _expect(trial.state == "running", event, f"trial is {trial.state}, not running")
-        rule, reason = event.data.get("rule", ""), event.data.get("reason", "")
-        return replace(trial, state="paused", rule=rule, reason=reason)
-    if kind == "interrupted":
-        _expect(trial.state == "running", event, f"trial is {trial.state}, not running")
-        died = bool(event.data.get("death", False))
-        return replace(
-            trial,
-            state="pending",
-            died=died,
-            deaths=trial.deaths + died,
-            reason=event.data["reason"],
-        )
+        return _without_worker(trial, event)
     _expect(kind in ENDINGS, event, "this version cannot replay such an event")
     _expect(not trial.ended, event, f"trial has ended before ({trial.state})")
     rule, reason = event.data.get("rule", ""), event.data.get("reason", "")
     return replace(trial, state=kind, rule=rule, reason=reason)
+
+
+def _without_worker(trial: Trial, event: Event) -> Trial:
+    """The attempt is over, the trial may go on in another one."""
+    data = event.data
+    if event.event == "paused":
+        rule, reason = data.get("rule", ""), data.get("reason", "")
+        return replace(trial, state="paused", rule=rule, reason=reason)
+    died = bool(data.get("death", False))
+    deaths, reason = trial.deaths + died, data["reason"]
+    return replace(trial, state="pending", died=died, deaths=deaths, reason=reason)
 
 
 def contradiction(event: Event, why: str) -> RunError:
@@ -211,6 +213,7 @@ def _with_epoch(trial: Trial, event: Event, objective: Objective) -> Trial:
         last=max(trial.last, number),
         value=best,
         best_epoch=best_epoch,
+        parameters=data.get("parameters") or trial.parameters,
         seconds=trial.seconds + epoch.seconds,
         compile_seconds=trial.compile_seconds + epoch.compile_seconds,
     )

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
-from hpo.report import numbers
+from hpo.report import numbers, table
 from hpo.report.summary import Row, Summary
 
 
@@ -17,12 +17,19 @@ def records(summary: Summary) -> list[dict[str, Any]]:
     """One JSON-able object per trial, in the summary's order; strict JSON.
 
     `objective` is in the objective's plain unit. `rank` and `objective` are None where
-    there is none.
+    there is none. With several objectives there are also `front` and `objectives`, a value
+    by metric.
     """
     return [_record(summary, row) for row in summary.rows]
 
 
 def _record(summary: Summary, row: Row) -> dict[str, Any]:
+    objectives = summary.study.objectives
+    several: dict[str, Any] = {}
+    if len(objectives) > 1:
+        values = row.values or (None,) * len(objectives)
+        pairs = zip(objectives, values, strict=True)
+        several = {"front": row.front, "objectives": {o.metric: v for o, v in pairs}}
     return {
         "rank": row.rank,
         "trial": row.trial,
@@ -41,6 +48,7 @@ def _record(summary: Summary, row: Row) -> dict[str, Any]:
         "attempts": len(row.attempts),
         "ended_by": row.ended_by,
         "params": dict(row.params),
+        **several,
     }
 
 
@@ -72,14 +80,18 @@ def _strict(value: Any) -> Any:
 def to_csv(summary: Summary) -> str:
     """The trials as CSV: the JSON's fields, then one column per hyperparameter."""
     keys = sorted({k for row in summary.rows for k in row.params})
+    further = [o.metric for o in summary.study.objectives[1:]]
     flat = [
         {
-            **{k: v for k, v in record.items() if k != "params"},
+            **{k: v for k, v in record.items() if k not in ("params", "objectives")},
+            **{f"objectives.{m}": record["objectives"][m] for m in further},
             **{f"params.{k}": record["params"].get(k) for k in keys},
         }
         for record in records(summary)
     ]
     heads = [k for k in _HEADS if k != "params"] + [f"params.{k}" for k in keys]
+    if further:
+        heads = ["rank", "front", *heads[1:], *(f"objectives.{m}" for m in further)]
     return csv_text(flat, heads)
 
 
@@ -101,29 +113,36 @@ def csv_text(rows: Sequence[Mapping[str, Any]], heads: Sequence[str]) -> str:
 
 def to_markdown(summary: Summary) -> str:
     """The ranked table in GitHub's Markdown."""
-    objective = summary.objective
+    objective, goals = summary.objective, summary.study.objectives
     scale = numbers.scale_for([r.objective for r in summary.rows], objective.unit)
     short = numbers.short_names(k for r in summary.rows for k in r.params)
     unit = f" [{scale.unit}]" if scale.unit else ""
+    further = table.further_columns(summary)
+    several = bool(further)
+    size = [] if any(h == "parameters" for h, _ in further) else ["parameters"]
     heads = [
-        *("rank", "trial", "family", f"{objective.metric}{unit}", "state", "epochs"),
-        *("seconds", "parameters", "hyperparameters"),
+        *("rank", *(["front"] if several else []), "trial", "family"),
+        *(f"{objective.metric}{unit}", *(head for head, _ in further), "state"),
+        *("epochs", "seconds", *size, "hyperparameters"),
     ]
     rows = [
         [
             str(row.rank or "–"),
+            *([str(row.front or "–")] if several else []),
             str(row.trial),
             row.family,
             scale.format(row.objective),
-            row.why or row.state,
+            *(cells[i] for _, cells in further),
+            "; ".join([row.why or row.state, *table.over_limits(row, goals)]),
             f"{row.epochs}/{row.epoch_budget}",
             numbers.seconds(row.seconds),
-            numbers.count(row.parameters),
+            *(numbers.count(row.parameters) for _ in size),
             ", ".join(f"{short[k]}={numbers.short(v)}" for k, v in row.params.items()),
         ]
-        for row in summary.rows
+        for i, row in enumerate(summary.rows)
     ]
-    right = {0, 1, 3, 5, 6, 7}
+    left = ("family", "state", "hyperparameters")
+    right = {i for i, head in enumerate(heads) if head not in left}
     return markdown_table(heads, rows, right=right)
 
 

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from hpo.errors import RunError, StudyError
+from hpo.goals import Values, places, values_at
 from hpo.ledger.events import ENDINGS, RANKED, Event
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import read_events
+from hpo.report.rows import Attempt, Point
 from hpo.study import Objective, Study
 from models.errors import near_matches
 
@@ -33,38 +35,6 @@ COLUMNS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
-    """One epoch of a trial's curve.
-
-    Attributes:
-        epoch: Counted from 1.
-        value: The objective's metric, in the objective's unit; NaN where it was not finite.
-        loss: Training loss, or NaN where the learner reports none.
-    """
-
-    epoch: int
-    value: float
-    loss: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Attempt:
-    """One go at a trial.
-
-    Attributes:
-        number: Counted from 1.
-        why: ``first``, ``retry``, ``resume``, ``promoted`` or ``carried``.
-        epoch: The last epoch that was known when it started.
-        end: How it ended, in words; empty while it runs.
-    """
-
-    number: int
-    why: str
-    epoch: int
-    end: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Row:
     """One trial.
 
@@ -77,6 +47,10 @@ class Row:
         epoch_budget: How many epochs it may have.
         rank: Place among completed and converged trials, from 1; None for the others.
         objective: Value of its best epoch in the objective's unit; None without one.
+        values: At that epoch a value for each of the study's objectives, None for those that
+            it has none for.
+        front: 1 for trials that none dominates, and so on; None beyond a limit and for
+            trials without a rank.
         best_epoch: The epoch of that value.
         epochs: How many epochs the ledger holds.
         seconds: Training and validation of all epochs, without compiling.
@@ -98,6 +72,8 @@ class Row:
     epoch_budget: int
     rank: int | None = None
     objective: float | None = None
+    values: Values = ()
+    front: int | None = None
     best_epoch: int | None = None
     epochs: int = 0
     seconds: float = 0.0
@@ -219,6 +195,12 @@ class Summary:
         keys = sorted({k for r in self.rows for k in r.params})
         if column in ("objective", self.objective.metric):
             return lambda row: (self.objective.rank_key(row.objective),)
+        goals = {o.metric: (i, o) for i, o in enumerate(self.study.objectives)}
+        if column in goals:
+            place, goal = goals[column]
+            return lambda row: (goal.rank_key(row.values[place]),)
+        if column == "front":
+            return lambda row: _ascending(row.front)
         if column in COLUMNS:
             return lambda row: _ascending(getattr(row, column))
         matching = [k for k in keys if k == column or k.endswith(f".{column}")]
@@ -313,6 +295,7 @@ class _Trial:
             seed=self.seed,
             epoch_budget=budget,
             objective=best.value if best else None,
+            values=self._values(study, best),
             best_epoch=best.epoch if best else None,
             epochs=max(self.epochs, default=0),
             seconds=sum(d["seconds"] for d in self.epochs.values()),
@@ -325,6 +308,10 @@ class _Trial:
             nondeterminism=tuple(self.repeated),
             notes=tuple(self.notes),
         )
+
+    def _values(self, study: Study, best: Point | None) -> Values:
+        valid = self.epochs[best.epoch]["valid"] if best else {}
+        return values_at(study.objectives, valid, self.parameters if best else None)
 
 
 def summarize(study: Study, events: Iterable[Event], *, folder: Path) -> Summary:
@@ -350,7 +337,7 @@ def summarize(study: Study, events: Iterable[Event], *, folder: Path) -> Summary
     return Summary(
         study=study,
         folder=folder,
-        rows=_rank(rows, study.objectives[0]),
+        rows=_rank(rows, study.objectives),
         planned=len(rows) if ending == "budget" else sum(study.trials_of().values()),
         elapsed=elapsed,
         finished=ending is not None,
@@ -358,17 +345,19 @@ def summarize(study: Study, events: Iterable[Event], *, folder: Path) -> Summary
     )
 
 
-def _rank(rows: list[Row], objective: Objective) -> tuple[Row, ...]:
-    def place(row: Row) -> tuple[float, int]:
-        return objective.rank_key(row.objective), row.trial
-
-    standing = [r for r in rows if r.state in RANKED and r.objective is not None]
+def _rank(rows: list[Row], objectives: tuple[Objective, ...]) -> tuple[Row, ...]:
+    rows = sorted(rows, key=lambda r: r.trial)
+    standing = {
+        r.trial: r for r in rows if r.state in RANKED and r.objective is not None
+    }
+    found = places({n: r.values for n, r in standing.items()}, objectives)
     ranked = [
-        replace(row, rank=i) for i, row in enumerate(sorted(standing, key=place), 1)
+        replace(standing[n], rank=place.rank, front=place.front)
+        for n, place in found.items()
     ]
     others = sorted(
-        (r for r in rows if r not in standing),
-        key=lambda r: (STATES.index(r.state), *place(r)),
+        (r for r in rows if r.trial not in standing),
+        key=lambda r: (STATES.index(r.state), objectives[0].rank_key(r.objective)),
     )
     return (*ranked, *others)
 

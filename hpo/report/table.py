@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
+from hpo.goals import PARAMETERS, excess
 from hpo.ledger.events import RANKED
 from hpo.report import numbers
 from hpo.report.summary import Row, Summary
+from hpo.study import Objective
 
 _STYLES = {
     "completed": "green",
@@ -67,9 +69,13 @@ def head(summary: Summary, *, width: int = 80) -> list[Text]:
     states = ", ".join(f"{n} {state}" for state, n in counts.items()) or "none yet"
     first = f"{done} of {summary.planned} trials ended ({states})"
     lines = [Text(summary.study.name, style="bold")]
+    ranking = f"ranked by {objective.metric}, {good} is better"
+    if len(summary.study.objectives) > 1 or objective.limit is not None:
+        goals = ", ".join(goal(o) for o in summary.study.objectives)
+        ranking = f"ranked by front, then by {objective.metric}: {goals}"
     for text in (
         f"{first} in {numbers.duration(summary.elapsed)}",
-        f"ranked by {objective.metric}, {good} is better",
+        ranking,
         f"{summary.folder}",
     ):
         lines.extend(_wrapped(text, width=width, indent="", style=""))
@@ -84,7 +90,8 @@ def table(summary: Summary, *, width: int = 80) -> list[Text]:
     columns = _columns(summary, reasons=True)
     if _total(columns) > width:
         columns = _columns(summary, reasons=False)
-    while _total(columns) > width and len(columns) > 5:
+    needed = 1 + next(i for i, c in enumerate(columns) if c.head == "state")
+    while _total(columns) > width and len(columns) > needed:
         columns.pop()
     beside = width - _total(columns) - len(_GAP)
     short = numbers.short_names(k for row in rows for k in row.params)
@@ -94,12 +101,13 @@ def table(summary: Summary, *, width: int = 80) -> list[Text]:
         first += f"{_GAP}hyperparameters"
     lines = [Text(first.rstrip(), style="bold")]
     lines.append(Text("─" * min(width, max(len(first), _total(columns)))))
-    inline_reason = any("(" in c for c in columns[4].cells)
+    inline_reason = any("(" in cell for cell in columns[needed - 1].cells)
     for i, row in enumerate(rows):
         if i and row.rank is None and rows[i - 1].rank is not None:
             lines.append(Text())
         main = _main_line(columns, i, row)
         remarks = _remarks(row, reason=not inline_reason)
+        remarks += over_limits(row, summary.study.objectives)
         detail = _details(row, short)
         if beside >= _BESIDE:
             lines.extend(_beside(main, detail, remarks, width, _total(columns)))
@@ -122,16 +130,58 @@ def _columns(summary: Summary, *, reasons: bool) -> list[_Column]:
     def column(head: str, cells: Sequence[str], *, right: bool = True) -> _Column:
         return _Column(head, tuple(cells), right)
 
+    further = [column(head, cells) for head, cells in further_columns(summary)]
+    size = column("parameters", [numbers.count(r.parameters) for r in rows])
+    several = len(summary.study.objectives) > 1
     return [
         column("rank", [str(r.rank or "–") for r in rows]),
+        *([column("front", [str(r.front or "–") for r in rows])] if several else []),
         column("trial", [str(r.trial) for r in rows]),
         column("family", [r.family for r in rows], right=False),
         column(f"{objective.metric}{unit}", [scale.format(r.objective) for r in rows]),
+        *further,
         column("state", [_state(r, reasons=reasons) for r in rows], right=False),
         column("epochs", [f"{r.epochs}/{r.epoch_budget}" for r in rows]),
         column("seconds", [numbers.seconds(r.seconds) for r in rows]),
-        column("parameters", [numbers.count(r.parameters) for r in rows]),
+        *([] if any(c.head == PARAMETERS for c in further) else [size]),
     ]
+
+
+def goal(objective: Objective) -> str:
+    """An objective in a few words: ``rmse small``, ``parameters small (at most 20000)``."""
+    small = objective.direction == "minimize"
+    text = f"{objective.metric} {'small' if small else 'large'}"
+    if objective.limit is not None:
+        text += f" (at {'most' if small else 'least'} {objective.limit:g})"
+    return text
+
+
+def over_limits(row: Row, objectives: Sequence[Objective]) -> list[str]:
+    """What a ranked trial exceeds, in words."""
+    if row.rank is None:
+        return []
+    found = zip(row.values, objectives, strict=True)
+    beyond = {m for m, x in excess(row.values, objectives).items() if x > 0}
+    return [
+        f"{o.metric} {'unknown' if v is None else f'{v:g}'} is beyond {o.limit:g}"
+        for v, o in found
+        if o.metric in beyond
+    ]
+
+
+def further_columns(summary: Summary) -> list[tuple[str, list[str]]]:
+    """Head and cells for each objective after the first."""
+    found = []
+    for place, objective in enumerate(summary.study.objectives[1:], 1):
+        values = [r.values[place] if r.values else None for r in summary.rows]
+        if objective.metric == PARAMETERS:
+            cells = [numbers.count(None if v is None else int(v)) for v in values]
+            found.append((PARAMETERS, cells))
+            continue
+        scale = numbers.scale_for(values, objective.unit)
+        unit = f" [{scale.unit}]" if scale.unit else ""
+        found.append((f"{objective.metric}{unit}", [scale.format(v) for v in values]))
+    return found
 
 
 def _total(columns: Sequence[_Column]) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 from hpo.decisions import Continue, Done, Pause, Start, Stop, Wait
 from hpo.director import Director
 from hpo.errors import RunError
+from hpo.goals import attained, places
 from hpo.ledger.events import ENDINGS, Event
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import Ledger
@@ -21,7 +22,7 @@ from hpo.run import signals, trial
 from hpo.run.assignment import Assignment, Report
 from hpo.run.observer import Observer
 from hpo.study import Study
-from hpo.trials import Trial, finite_key
+from hpo.trials import Trial
 
 KEPT = 10  # best trials per family whose checkpoints stay
 STALLED = "stalled"
@@ -158,6 +159,14 @@ class Hands:
         self._write(self.director.expire(self.elapsed))
         return True
 
+    def finish(self) -> Done | None:
+        """Settle what is left when nothing more is to be trained; None when something is."""
+        decision, events = self.director.next(self.elapsed)
+        if not isinstance(decision, Done):
+            return None  # asked, not acted on
+        self._write(events)
+        return decision
+
     def record(self, event: str, **data: Any) -> None:
         """Write an event of the run itself."""
         self._write([Event(event=event, elapsed=self.elapsed, data=data)])
@@ -230,20 +239,29 @@ class Hands:
 
     def _prune(self, ended: Trial) -> None:
         """Keep checkpoints of the family's best ended trials only, one attempt each."""
-        objective = self.study.objectives[0]
-        standing = sorted(
-            (not t.ranked, finite_key(t.value, objective), t.number)
-            for t in self.director.trials.values()
-            if t.family == ended.family and t.ended and t.value is not None
-        )
-        rivals = [self.director.trials[number] for *_, number in standing]
+        rivals = self._best_first(ended.family)
         if ended not in rivals[:KEPT]:
             self._drop(ended, keep=None)
         else:
             newest = self._newest_checkpoint(ended.number, ended.attempt + 1)
             self._drop(ended, keep=newest or ended.attempt)
-            for loser in rivals[KEPT : KEPT + 1]:  # who has just fallen out
+            # With one objective one trial falls out, with several a whole front may.
+            fallen = KEPT + 1 if len(self.study.objectives) == 1 else None
+            for loser in rivals[KEPT:fallen]:
                 self._drop(loser, keep=None)
+
+    def _best_first(self, family: str) -> list[Trial]:
+        """A family's ended trials that have a value, the ranked ones first."""
+        objectives = self.study.objectives
+        members = (t for t in self.director.trials.values() if t.family == family)
+        found = {t.number: t for t in members if t.ended and t.value is not None}
+        values = {n: attained(t, objectives) for n, t in found.items() if t.ranked}
+        ranked = [found[n] for n in places(values, objectives)]
+        others = (t for t in found.values() if not t.ranked)
+        return [
+            *ranked,
+            *sorted(others, key=lambda t: objectives[0].rank_key(t.value)),
+        ]
 
     def _drop(self, loser: Trial, keep: int | None) -> None:
         for attempt in range(1, loser.attempt + 1):

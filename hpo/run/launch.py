@@ -206,17 +206,16 @@ class _Run:
             import_module(executor).execute(hands, self.machine)
 
     def _conclude(self, hands: Hands, stop: Stop) -> Outcome:
-        decision, _ = self.director.next(hands.elapsed)  # asked, not acted on
-        if not isinstance(decision, Done):
+        done = hands.finish()
+        if done is None:
             return Outcome(
                 state="interrupted",
                 folder=self.folder.path,
                 study=self.study,
                 reason=stop.reason,
             )
-        hands.expire()  # what waits when a budget is used up is cancelled
-        hands.record("run", action="finish", reason=decision.reason)
-        return _outcome(self.folder, self.study, decision.reason)
+        hands.record("run", action="finish", reason=done.reason)
+        return _outcome(self.folder, self.study, done.reason)
 
 
 def _how_it_ended(folder: RunFolder) -> str | None:

@@ -11,7 +11,7 @@ import datetime
 import logging
 import math
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,9 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from hpo import goals
 from hpo.search.registry import Request
+from hpo.study import Objective
 from hpo.trials import Trial
 from search_spaces.space import Space
 
@@ -51,32 +53,44 @@ def ask(
 
     with silent():
         study = optuna.create_study(
-            sampler=sampler, direction=request.objective.direction
+            sampler=sampler, directions=[o.direction for o in request.objectives]
         )
-        study.add_trials(list(frozen_trials(request.space, history)))
+        known = frozen_trials(request.space, history, request.objectives)
+        study.add_trials(list(known))
         trial = study.ask()
         return request.space.suggest(partial(_suggest, trial))
 
 
-def frozen_trials(space: Space, history: Iterable[Trial]) -> Iterator[FrozenTrial]:
+def frozen_trials(
+    space: Space, history: Iterable[Trial], objectives: Sequence[Objective]
+) -> Iterator[FrozenTrial]:
     """The family's trials in Optuna's words.
 
     Completed and converged trials are COMPLETE with the value of their best epoch; stopped
     and paused ones PRUNED with their values by epoch; diverged ones PRUNED without, which
     ranks them worst; failed and cancelled ones FAIL; the others RUNNING, for the constant
     liar. Trials whose values do not fit the space (resumed with another one) are left out.
+
+    With several objectives Optuna knows no values by epoch, so stopped trials are PRUNED
+    without, like diverged ones; so is a completed trial that lacks one of the values.
+    Limits become Optuna's constraints.
     """
     from optuna.trial import TrialState, create_trial
 
     for trial in history:
-        value, intermediate = None, {}
-        if trial.ranked and trial.value is not None:
-            state, value = TrialState.COMPLETE, trial.value
+        values, intermediate, limits = None, {}, None
+        found = goals.attained(trial, objectives)
+        known = [v for v in found if v is not None]
+        if trial.ranked and len(known) == len(found):
+            state, values = TrialState.COMPLETE, known
+            limits = goals.excess(found, objectives) or None
         elif trial.ranked or trial.state == "diverged":
             state = TrialState.PRUNED
         elif trial.state in ("stopped", "paused"):
             state = TrialState.PRUNED
-            intermediate = {e: v for e, v in trial.values.items() if math.isfinite(v)}
+            if len(objectives) == 1:
+                finite = trial.values.items()
+                intermediate = {e: v for e, v in finite if math.isfinite(v)}
         elif trial.ended:
             state = TrialState.FAIL
         else:
@@ -84,7 +98,8 @@ def frozen_trials(space: Space, history: Iterable[Trial]) -> Iterator[FrozenTria
         with contextlib.suppress(ValueError, TypeError):
             made = create_trial(
                 state=state,
-                value=value,
+                values=values,
+                constraints=limits,
                 params=dict(trial.params),
                 distributions=space.active(trial.params),
                 intermediate_values=intermediate,

@@ -31,6 +31,7 @@ class Request:
         index: How many points were asked for in the family before this one, in this run.
         history: The family's earlier trials, in the order they were proposed.
         objective: What trials are ranked by.
+        further: Further objectives.
     """
 
     space: Space
@@ -39,6 +40,12 @@ class Request:
     index: int
     history: Sequence[Trial]
     objective: Objective
+    further: tuple[Objective, ...] = ()
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """All objectives, the one that ranks first."""
+        return self.objective, *self.further
 
     @property
     def carried(self) -> list[Trial]:
@@ -49,8 +56,12 @@ class Request:
 class Sampler(Protocol):
     """Proposes configurations; frozen, its fields are the options."""
 
-    def examine(self, space: Space) -> tuple[str, ...]:
+    def examine(self, space: Space, objectives: int) -> tuple[str, ...]:
         """What a person should know of searching this space, in words.
+
+        Args:
+            space: What may vary.
+            objectives: For how many objectives it is searched.
 
         Raises:
             StudyError: It cannot be searched.

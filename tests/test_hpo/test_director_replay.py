@@ -18,7 +18,7 @@ from hpo.errors import RunError
 from hpo.ledger.events import KINDS, Event
 from hpo.ledger.log import read_events
 from hpo.search import registry as search
-from hpo.study import Budget, Rule
+from hpo.study import Budget, Objective, Rule
 from models.training.protocol import Epoch
 from tests.test_hpo.simulated import Hands, Killed, outcome, story, study
 
@@ -113,6 +113,23 @@ def test_killed_at_every_event_whatever_stops(rules, mercy):
         assert outcome(hands.director) == states
         lost = len(hands.trained) - len(whole.trained)
         assert lost <= hands.cadence, f"killed at {last}: {lost} epochs trained twice"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tpe", "nsga2"])
+def test_killed_at_every_event_with_two_objectives(name):
+    objectives = (Objective(), Objective(metric="fit", limit=-1.5))
+    options = {"tpe": {"startup": 3}, "nsga2": {"population": 3}}[name]
+    a_study = study(
+        objectives=objectives, sampler=Rule(name=name, options=options), stopping=()
+    )
+    whole = undisturbed(a_study)
+    expected, best = story(whole.ledger.events), whole.director.best().number
+    for last in range(1, len(whole.ledger.lines)):
+        hands = Hands(a_study)
+        survive(hands, last, False)
+        assert story(hands.ledger.events) == expected, f"killed at event {last}"
+        assert hands.director.best().number == best
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[SLOW])

@@ -101,9 +101,9 @@ def test_who_stands_before_whom():
         trial(7, {}, 0.0, origin="", state="running"),
         trial(8, {}, 0.0, origin="", state="failed"),
     ]
-    order = [t.index for t in best_first(told, Objective())]
+    order = [t.index for t in best_first(told, (Objective(),))]
     assert order == [6, 1, 4, 0, 2, 3, 5, 8]
-    largest = [t.index for t in best_first(told, Objective(direction="maximize"))]
+    largest = [t.index for t in best_first(told, (Objective(direction="maximize"),))]
     assert largest == [1, 6, 0, 4, 2, 3, 5, 8]
 
 
@@ -193,8 +193,8 @@ def test_a_generation_is_told_when_all_of_it_has_ended():
 @needed("cmaes")
 def test_cmaes_says_what_it_draws_at_random():
     made = registry.make(Rule(name="cmaes"))
-    assert made.examine(CUBE) == ()
-    assert made.examine(MIXED) == (
+    assert made.examine(CUBE, 1) == ()
+    assert made.examine(MIXED, 1) == (
         "cmaes draws at random what is categorical or conditional: kind, y",
     )
 
@@ -300,8 +300,8 @@ def test_a_gaussian_process_learns_what_chance_does_not():
 @pytest.mark.oracles
 def test_a_gaussian_process_draws_conditional_dimensions_and_says_so():
     made = registry.make(Rule(name="gp", options={"startup": 4}))
-    assert made.examine(CUBE) == ()
-    assert made.examine(SPACE) == (
+    assert made.examine(CUBE, 1) == ()
+    assert made.examine(SPACE, 1) == (
         "gp draws conditional dimensions at random: dropout",
     )
     history = search(

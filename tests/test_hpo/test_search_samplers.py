@@ -196,7 +196,8 @@ def test_how_trials_ended_in_optunas_words():
         trial(9, {"x": 7.0}, 1.0, "completed"),  # from another space
     ]
     got = [
-        (t.state, t.value, t.intermediate_values) for t in frozen_trials(LINE, history)
+        (t.state, t.value, t.intermediate_values)
+        for t in frozen_trials(LINE, history, (Objective(),))
     ]
     assert got == [
         (TrialState.COMPLETE, 1.0, {}),

@@ -194,6 +194,35 @@ def test_a_promoted_trial_that_dies_is_tried_again():
     assert table.events[-1].data["attempt_of"] == "retry"
 
 
+def test_paused_trials_of_which_none_goes_on_end_with_the_run():
+    """An earlier run's trial has the one place already: the decision is Done at once."""
+    table = pausing()
+    origin = {"origin": "carried", "number": 0, "family": "rnn", "seed": 1}
+    params = {"kind": "gru", "rate": 0.1, "layers": 1}
+    table.write(
+        [
+            Event(event="proposed", trial=1, data={**origin, "params": params}),
+            Event(
+                event="started",
+                trial=1,
+                attempt=1,
+                data={"attempt_of": "carried", "epoch": 0},
+            ),
+        ]
+    )
+    for number in range(1, 5):
+        epoch = {"epoch": number, "train": {}, "valid": {"rmse": 1.0}}
+        seconds = {"seconds": 1.0, "compile_seconds": 0.0}
+        table.write(
+            [Event(event="epoch", trial=1, attempt=1, data={**epoch, **seconds})]
+        )
+    table.write([Event(event="completed", trial=1, attempt=1, data={"epoch": 4})])
+    to_the_pause(table, 3.0, 2.0)
+    assert table.next() == Done("budget")
+    assert [e.event for e in table.events[-2:]] == ["stopped", "stopped"]
+    assert table.director.counts() == {"completed": 1, "stopped": 2}
+
+
 def test_a_budget_that_is_used_up_cancels_what_is_paused():
     table = pausing(budget=Budget(trials=3, epochs=4, seconds=10))
     to_the_pause(table, 3.0, 1.0)

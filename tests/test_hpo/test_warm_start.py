@@ -297,6 +297,34 @@ def test_a_launch_killed_while_taking_over_leaves_no_run(results, monkeypatch):
     assert not (left / "study.json").exists() and not (left / "events.jsonl").exists()
 
 
+def test_a_search_that_pauses_goes_on_after_one_that_did(tmp_path):
+    """Whoever has been promoted keeps his place; the run finishes all the same."""
+    rule = Rule(name="screening", options={"epochs": 2, "keep": 1})
+    study = helpers.study("earlier", stopping=(rule,))
+    run(tmp_path, study)
+    for count, seed in ((8, 3), (10, 4)):
+        later = carried(
+            study,
+            name=f"later{count}",
+            budget=Budget(trials=count, epochs=6),
+            seed=seed,
+        )
+        outcome = run(tmp_path, later)
+        assert outcome.state == "finished"
+        counts = load_summary(outcome.folder).counts()
+        assert set(counts) == {"completed", "stopped"} and sum(counts.values()) == count
+    assert counts["completed"] <= 2
+
+
+def test_settings_of_the_command_line_name_earlier_runs(results):
+    from hpo.cli.overrides import apply_settings, parse_settings
+
+    for text in ('["earlier"]', "earlier", '{"run": "earlier"}'):
+        settings = parse_settings([f"warm_start={text}"])
+        study = apply_settings(helpers.study(), settings)
+        assert study.warm_start == (WarmStart(run="earlier"),)
+
+
 def test_a_trial_taken_over_can_be_trained_again_exactly(results, monkeypatch):
     monkeypatch.setattr("hpo.discovery.prepare_data", prepared)
     study = carried(helpers.study("later"), budget=Budget(trials=6, epochs=6))

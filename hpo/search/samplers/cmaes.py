@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
+from hpo.errors import StudyError
 from hpo.options import at_least, needs
 from hpo.search.registry import Request
 from hpo.search.standing import best_first, standing
@@ -48,8 +49,17 @@ class Sampler:
         at_least("cmaes: sigma", self.sigma, 1e-6)
         needs("sampler", NAME, packages=("cmaes",))
 
-    def examine(self, space: Space) -> tuple[str, ...]:
-        """Name the dimensions that are drawn at random."""
+    def examine(self, space: Space, objectives: int) -> tuple[str, ...]:
+        """Name the dimensions that are drawn at random.
+
+        Raises:
+            StudyError: There is more than one objective.
+        """
+        if objectives > 1:
+            raise StudyError(
+                f"cmaes searches for one objective, got {objectives}",
+                hint="take the sampler `tpe`, `nsga2` or `gp`, or keep one objective",
+            )
         left = [n for n in space.distributions if n not in _numeric(space)]
         left = [n for n in left if not space.distributions[n].single()]
         if not left:
@@ -76,7 +86,7 @@ class Sampler:
     ) -> CMA:
         others = [t for t in request.history if t.origin != NAME]
         begin = [0.5] * len(searched)
-        for trial in best_first(others, request.objective)[:1]:
+        for trial in best_first(others, request.objectives)[:1]:
             if all(name in trial.params for name in searched):
                 begin = [middle(d, trial.params[n]) for n, d in searched.items()]
         optimizer, restarts = self._made(begin, request.seed), 0
@@ -119,7 +129,7 @@ def _told(
     """Where each trial was, and its rank (equals share one)."""
     import numpy as np
 
-    keys = [standing(t, request.objective) for t in generation]
+    keys = [standing(t, request.objectives) for t in generation]
     ranks = {key: float(place) for place, key in enumerate(sorted(set(keys)))}
     told = []
     for trial, key in zip(generation, keys, strict=True):

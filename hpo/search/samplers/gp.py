@@ -35,7 +35,7 @@ class Sampler:
         at_least("gp: startup", self.startup, 1, whole=True)
         needs("sampler", "gp", packages=("torch", "scipy"))
 
-    def examine(self, space: Space) -> tuple[str, ...]:
+    def examine(self, space: Space, objectives: int) -> tuple[str, ...]:
         """Name the dimensions that are drawn at random."""
         left = [n for n in space.distributions if n not in unconditional(space)]
         if not left:

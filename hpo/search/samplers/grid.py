@@ -44,7 +44,7 @@ class Sampler:
         """A range has two ends."""
         at_least("grid: steps", self.steps, 2, whole=True)
 
-    def examine(self, space: Space) -> tuple[str, ...]:
+    def examine(self, space: Space, objectives: int) -> tuple[str, ...]:
         """How many points there are.
 
         Raises:

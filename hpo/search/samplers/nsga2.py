@@ -1,4 +1,4 @@
-"""Evolution, one child at a time."""
+"""Evolution with non-dominated sorting, one child at a time."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _MUTATION_INDEX = 20.0  # of polynomial mutation: how small its steps are
 class Sampler:
     """NSGA-II (Deb et al., 2002), one child at a time.
 
-    The parents are the best `population` of all ended trials: with one objective the
-    fronts are the order of the values, stopped trials behind the completed ones. Two are
-    chosen by tournaments and give one child (simulated binary crossover of continuous
-    numbers, one parent's value otherwise; polynomial mutation of continuous numbers, a new
-    draw otherwise). A child may have a conditional dimension that neither parent has: it
-    is drawn. Before there are enough ended trials, points are drawn at random. Running
-    trials do not matter, so workers never wait.
+    The parents are the best `population` of all ended trials: by front and crowding
+    distance within the limits (with one objective: by value), then those beyond a limit,
+    then stopped ones. Two are chosen by tournaments and give one child (simulated binary
+    crossover of continuous numbers, one parent's value otherwise; polynomial mutation of
+    continuous numbers, a new draw otherwise). A child may have a conditional dimension
+    that neither parent has: it is drawn. Before there are enough ended trials, points are
+    drawn at random. Running trials do not matter, so workers never wait.
 
     Attributes:
         population: How many trials may become parents.
@@ -49,13 +49,13 @@ class Sampler:
             at_least("nsga2: mutation", self.mutation, 0.0)
             at_most("nsga2: mutation", self.mutation, 1.0)
 
-    def examine(self, space: Space) -> tuple[str, ...]:
+    def examine(self, space: Space, objectives: int) -> tuple[str, ...]:
         """Any space can be searched."""
         return ()
 
     def propose(self, request: Request) -> dict[str, Any]:
         """A child of two good trials."""
-        parents = best_first(request.history, request.objective)[: self.population]
+        parents = best_first(request.history, request.objectives)[: self.population]
         if len(parents) < self.population:
             return draw(request.space, request.seed)
         mother = parents[_tournament(len(parents), request.seed, "mother")].params

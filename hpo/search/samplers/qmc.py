@@ -30,7 +30,7 @@ class Sampler:
         """Refuse unknown sequences."""
         one_of("qmc: sequence", self.sequence, ("sobol", "halton"))
 
-    def examine(self, space: Space) -> tuple[str, ...]:
+    def examine(self, space: Space, objectives: int) -> tuple[str, ...]:
         """Any space can be searched."""
         return ()
 

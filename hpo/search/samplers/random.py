@@ -14,7 +14,7 @@ from search_spaces.space import Space
 class Sampler:
     """Random search (Bergstra and Bengio, 2012)."""
 
-    def examine(self, space: Space) -> tuple[str, ...]:
+    def examine(self, space: Space, objectives: int) -> tuple[str, ...]:
         """Any space can be searched."""
         return ()
 

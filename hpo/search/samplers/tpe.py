@@ -31,7 +31,7 @@ class Sampler:
         at_least("tpe: startup", self.startup, 0, whole=True)
         at_least("tpe: candidates", self.candidates, 1, whole=True)
 
-    def examine(self, space: Space) -> tuple[str, ...]:
+    def examine(self, space: Space, objectives: int) -> tuple[str, ...]:
         """Any space can be searched."""
         return ()
 
