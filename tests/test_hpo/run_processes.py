@@ -87,6 +87,8 @@ def is_worker(process):
         line = " ".join(process.cmdline())
     except psutil.Error:
         return False
+    if "Agent" in line:  # Ray's own `ray::DashboardAgent`: idle, ends a minute later
+        return False
     return "hpo.run.child" in line or "ray::" in line or "default_worker" in line
 
 
