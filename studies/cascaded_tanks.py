@@ -4,8 +4,8 @@
     HPO_DATA=... hpo rerun cascaded_tanks --seeds 8
 
 Protocol: free-run simulation, RMSE from sample 50 on (`rmse_from_5` is recorded too); 864
-training, 160 validation and 1,024 test samples. Expect the validation part to flatter: it
-is short, and the seeds differ by more than the configurations.
+training, 160 validation and 1,024 test samples. The validation part is that short: look at
+the re-runs' interval before trusting a rank. Not yet run in full.
 """
 
 from __future__ import annotations
