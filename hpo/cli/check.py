@@ -10,7 +10,7 @@ from hpo.cli import options, shell
 from hpo.cli.shell import ListFormat
 
 if TYPE_CHECKING:
-    from hpo.preview import FamilyPreview, Preview
+    from hpo.check.preview import FamilyPreview, Preview
 
 _HEADS = (
     *("family", "trials", "epochs", "rungs", "corners", "signatures"),
@@ -40,8 +40,8 @@ def check(
     family refuses are named, and the exit status is then 1.
     """
     from hpo import discovery
+    from hpo.check.preview import preview
     from hpo.errors import StudyError
-    from hpo.preview import preview
     from hpo.report import formats
 
     found = preview(discovery.load_study(study), data_root=data, probe=probe)

@@ -69,7 +69,8 @@ def launch(
     Ctrl-C finishes the epochs in progress and leaves a run that `hpo resume` goes on with;
     a second Ctrl-C leaves at once.
     """
-    from hpo import checking, discovery
+    from hpo import discovery
+    from hpo.check import keys
     from hpo.cli import overrides
     from hpo.cli.progress import Progress
     from hpo.run import launch as runner
@@ -90,7 +91,7 @@ def launch(
     given: dict[str, Any] = {k: v for k, v in short.items() if v is not None}
     given |= overrides.parse_settings(settings or [])
     chosen = overrides.apply_settings(chosen, given)
-    checking.check_spaces(chosen)
+    keys.check_spaces(chosen)
     with Progress(chosen) as progress:
         outcome = runner.launch(
             chosen,

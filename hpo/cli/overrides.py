@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from hpo.checking import Checked, check_configurations
+from hpo.check.keys import Checked, check_configurations
 from hpo.errors import StudyError
 from hpo.study import Budget, Family, Objective, Resources, Rule, Study
 from models.errors import UserError, near_matches

@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from hpo.decisions import Continue, Done, Pause, Start, Stop, Wait
 from hpo.director import Director
+from hpo.director.decisions import Continue, Done, Pause, Start, Stop, Wait
 from hpo.errors import RunError
 from hpo.goals import attained, places
 from hpo.ledger.events import ENDINGS, Event

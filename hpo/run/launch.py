@@ -9,8 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
-from hpo.decisions import Done
 from hpo.director import Director, replay
+from hpo.director.decisions import Done
 from hpo.errors import RunError
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import Ledger, read_events

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from hpo.decisions import Continue
+from hpo.director.decisions import Continue
 from hpo.run.assignment import Assignment, Report
 from hpo.run.child import Child, ChildDied
 from hpo.run.environment import worker_environment

@@ -18,8 +18,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from hpo.decisions import Continue, Done, Pause, Start, Stop
 from hpo.director import Director, replay
+from hpo.director.decisions import Continue, Done, Pause, Start, Stop
 from hpo.ledger.events import Event
 from hpo.seeds import derive
 from hpo.study import Budget, Family, Rule, Study

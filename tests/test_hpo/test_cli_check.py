@@ -13,7 +13,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from hpo import corners, discovery
+from hpo import discovery
+from hpo.check import corners
 from models.training.protocol import Context
 from search_spaces.space import Space
 from tests.test_hpo import sample_run

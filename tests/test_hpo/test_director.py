@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hpo.decisions import Continue, Done, Start, Stop, Wait
 from hpo.director import Director, replay
+from hpo.director.decisions import Continue, Done, Start, Stop, Wait
 from hpo.errors import RunError, StudyError
 from hpo.ledger.events import Event
 from hpo.seeds import derive

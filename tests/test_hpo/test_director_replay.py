@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hpo.decisions import Start
 from hpo.director import replay
+from hpo.director.decisions import Start
 from hpo.errors import RunError
 from hpo.ledger.events import KINDS, Event
 from hpo.ledger.log import read_events

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hpo import checking, discovery
+from hpo import discovery
+from hpo.check import keys
 from hpo.cli import overrides
 from hpo.errors import ForeignFailure, StudyError
 from hpo.study import Family, Study
@@ -89,7 +90,7 @@ def test_a_study_file_by_path_keeps_what_it_defines(tmp_path):
 
 
 def test_configurations_are_checked_in_a_child_process():
-    good, bad, foreign = checking.check_configurations(
+    good, bad, foreign = keys.check_configurations(
         [
             ("models.rnn:create", {"optimizer.learning_rate": 0.01}),
             ("models.rnn:create", {"model.hidden_size": -3}),
@@ -105,7 +106,7 @@ def test_a_family_that_cannot_be_imported_is_told(tmp_path, monkeypatch):
     (tmp_path / "brokenfamily.py").write_text("import no_such_thing_at_all\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(ForeignFailure, match="no_such_thing_at_all"):
-        checking.check_configurations([("brokenfamily:create", {})])
+        keys.check_configurations([("brokenfamily:create", {})])
 
 
 @pytest.mark.parametrize(
@@ -126,7 +127,7 @@ def test_a_study_with_keys_nobody_knows_is_refused_before_it_starts(
     family = Family(name="rnn", space=Space(space))
     study = Study(name="typo", families=(family,), settings=settings)
     with pytest.raises(StudyError) as caught:
-        checking.check_spaces(study)
+        keys.check_spaces(study)
     assert words in str(caught.value)
 
 
@@ -134,11 +135,11 @@ def test_a_foreign_family_takes_any_key():
     family = Family(
         name="own", space=Space({"x": 1}), create="tests.test_hpo.sample_run:create"
     )
-    checking.check_spaces(Study(name="own", families=(family,), settings={"y": 2}))
+    keys.check_spaces(Study(name="own", families=(family,), settings={"y": 2}))
 
 
-def knows(*keys, error=""):
-    return lambda asked: tuple(checking.Checked(keys=keys, error=error) for _ in asked)
+def knows(*names, error=""):
+    return lambda asked: tuple(keys.Checked(keys=names, error=error) for _ in asked)
 
 
 def test_settings_reach_study_and_configuration():

@@ -16,8 +16,8 @@ from optuna.distributions import (
 )
 from scipy.stats import qmc
 
-from hpo.decisions import Done
 from hpo.director import Director
+from hpo.director.decisions import Done
 from hpo.errors import StudyError
 from hpo.search.registry import Request, make
 from hpo.search.samplers.grid import values

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import run_helpers as helpers
 import run_processes as processes
 
-from hpo.decisions import Done, Pause, Start, Wait
+from hpo.director.decisions import Done, Pause, Start, Wait
 from hpo.errors import RunError
 from hpo.ledger.events import Event
 from hpo.ledger.log import read_events

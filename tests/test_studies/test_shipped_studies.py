@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hpo import checking, discovery
+from hpo import discovery
+from hpo.check import keys
 from hpo.study import Study
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +41,7 @@ def test_every_key_of_every_space_is_one_its_family_knows(name):
         else (family.reference, family.space.constants)
         for family in study.families
     ]
-    answers = checking.check_configurations(points)
+    answers = keys.check_configurations(points)
     for family, checked in zip(study.families, answers, strict=True):
         assert not checked.error, (family.name, checked.error)
         assert set(family.space.entries()) <= set(checked.keys), family.name

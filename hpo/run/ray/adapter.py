@@ -19,7 +19,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from hpo.decisions import Continue, Done
+from hpo.director.decisions import Continue, Done
 from hpo.run.assignment import Assignment
 from hpo.run.hands import Hands
 

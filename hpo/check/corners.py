@@ -1,6 +1,6 @@
 """The corners of a space, and what families' models would be there; nothing is trained.
 
-A child process (``python -m hpo.corners``) builds the models as shapes only, through
+A child process (``python -m hpo.check.corners``) builds the models as shapes only, through
 `jax.eval_shape`, because families load JAX and the driver must not.
 """
 
@@ -95,7 +95,7 @@ def shapes(
         ForeignFailure: A family's module cannot be imported.
     """
     child = subprocess.run(
-        [sys.executable, "-m", "hpo.corners"],
+        [sys.executable, "-m", "hpo.check.corners"],
         input=json.dumps({"asked": asked, "data": data}, default=str),
         capture_output=True,
         text=True,

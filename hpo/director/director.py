@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from hpo import goals, records
-from hpo.book import Book
-from hpo.decisions import Continue, Done, Pause, Start, Stop, Wait
-from hpo.judge import Judge
+from hpo import goals
+from hpo.director import records
+from hpo.director.book import Book
+from hpo.director.decisions import Continue, Done, Pause, Start, Stop, Wait
+from hpo.director.judge import Judge
+from hpo.director.proposer import Proposer
 from hpo.ledger.events import Event
-from hpo.proposer import Proposer
 from hpo.study import Study
 from hpo.trials import Trial
 from models.training.protocol import Epoch

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hpo import corners as edges
 from hpo import discovery
-from hpo.checking import check_spaces
+from hpo.check import corners as edges
+from hpo.check.keys import check_spaces
 from hpo.director import Director
 from hpo.report.summary import load_summary
 from hpo.run.launch import launch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from hpo.book import Book
+from hpo.director.book import Book
 from hpo.stopping import registry
 from hpo.stopping.board import Board
 from hpo.stopping.registry import Evidence, PausingRule, Settlement, Verdict

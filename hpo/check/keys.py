@@ -49,7 +49,7 @@ def check_configurations(
         ForeignFailure: A family's module cannot be imported.
     """
     child = subprocess.run(
-        [sys.executable, "-m", "hpo.checking"],
+        [sys.executable, "-m", "hpo.check.keys"],
         input=json.dumps([[reference, dict(values)] for reference, values in asked]),
         capture_output=True,
         text=True,

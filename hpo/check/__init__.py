@@ -1,0 +1,1 @@
+"""What a study would do, found out before anything of it is trained (`hpo check`)."""
