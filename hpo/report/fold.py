@@ -75,6 +75,8 @@ class Entry(msgspec.Struct, array_like=True, kw_only=True):
     def values(self, study: Study) -> Values:
         """A value for each objective at the best epoch."""
         objectives, best = study.objectives, self.best_value
+        if len(objectives) == 1:
+            return (best,)
         if best is None:
             return values_at(objectives, {}, None)
         valid = {**self.best_valid, objectives[0].metric: best}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import overload
 
 
@@ -32,12 +33,15 @@ class Curve(Sequence[Point]):
     """
 
     def __init__(self, points: array[float]) -> None:
-        epochs = points[::3]
-        if any(a > b for a, b in zip(epochs, epochs[1:], strict=False)):
-            order = sorted(range(len(epochs)), key=epochs.__getitem__)
-            flat = (points[3 * i + part] for i in order for part in range(3))
-            points = array("d", flat)
-        self._points = points
+        self._given = points
+
+    @cached_property
+    def _points(self) -> array[float]:
+        points, epochs = self._given, self._given[::3]
+        if all(a < b for a, b in zip(epochs, epochs[1:], strict=False)):
+            return points
+        order = sorted(range(len(epochs)), key=epochs.__getitem__)
+        return array("d", (points[3 * i + part] for i in order for part in range(3)))
 
     @overload
     def __getitem__(self, index: int) -> Point: ...
@@ -53,7 +57,7 @@ class Curve(Sequence[Point]):
 
     def __len__(self) -> int:
         """How many epochs are known."""
-        return len(self._points) // 3
+        return len(self._given) // 3
 
     def __iter__(self) -> Iterator[Point]:
         """Each point, first epoch first."""

@@ -253,27 +253,30 @@ def _summary(study: Study, fold: Fold, *, folder: Path) -> Summary:
 
 def _ranked(entries: list[Entry], study: Study) -> tuple[Row, ...]:
     """The ranked ones by rank, the others by state and value."""
+    budgets = {name: study.epochs_of(name) for name in {e.family for e in entries}}
     values = {e.number: e.values(study) for e in entries}
     standing = {
         e.number: e for e in entries if e.state in RANKED and e.best_value is not None
     }
     found = places({n: values[n] for n in standing}, study.objectives)
-    ranked = [_row(standing[n], study, values[n], p) for n, p in found.items()]
+    ranked = [_row(standing[n], budgets, values[n], p) for n, p in found.items()]
     others = sorted(
         (e for e in entries if e.number not in standing),
         key=lambda e: (STATES.index(e.state), e.best_key),
     )
-    return (*ranked, *(_row(e, study, values[e.number], None) for e in others))
+    return (*ranked, *(_row(e, budgets, values[e.number], None) for e in others))
 
 
-def _row(entry: Entry, study: Study, values: Values, place: Place | None) -> Row:
+def _row(
+    entry: Entry, budgets: Mapping[str, int], values: Values, place: Place | None
+) -> Row:
     return Row(
         trial=entry.number,
         family=entry.family,
         state=entry.state,
         params=entry.params,
         seed=entry.seed,
-        epoch_budget=study.epochs_of(entry.family),
+        epoch_budget=budgets[entry.family],
         rank=place.rank if place else None,
         objective=entry.best_value,
         values=values,
