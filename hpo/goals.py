@@ -95,6 +95,8 @@ def feasible(values: Values, objectives: Sequence[Objective]) -> bool:
 
 def keys(values: Values, objectives: Sequence[Objective]) -> tuple[float, ...]:
     """Numbers that sort best first, the first objective deciding first."""
+    if len(objectives) == 1:
+        return (objectives[0].rank_key(values[0]),)
     return tuple(o.rank_key(value) for value, o in zip(values, objectives, strict=True))
 
 
@@ -131,11 +133,9 @@ def places(
     Returns:
         The place of each, best first.
     """
-    within = [n for n, v in found.items() if feasible(v, objectives)]
-    vectors = [keys(found[n], objectives) for n in within]
-    front = dict(zip(within, fronts(vectors), strict=True))
-    order = sorted(
-        found,
-        key=lambda n: (front.get(n, math.inf), keys(found[n], objectives)),
-    )
+    key = {n: keys(v, objectives) for n, v in found.items()}
+    limited = any(o.limit is not None for o in objectives)
+    within = [n for n, v in found.items() if not limited or feasible(v, objectives)]
+    front = dict(zip(within, fronts([key[n] for n in within]), strict=True))
+    order = sorted(found, key=lambda n: (front.get(n, math.inf), key[n]))
     return {n: Place(rank=rank, front=front.get(n)) for rank, n in enumerate(order, 1)}

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 DEFAULT_RESULTS = Path("results")
+_LONG = 16 << 20  # bytes of a ledger that somebody who types does not wait for
 
 
 def complete_study(incomplete: str) -> list[tuple[str, str]]:
@@ -32,31 +33,37 @@ def complete_run(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def complete_trial(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    """Numbers of the chosen run's trials, with family and state."""
+    """Numbers of the chosen run's trials, with family and, in short runs, state."""
     from hpo.ledger.folder import RunFolder
+    from hpo.ledger.log import events_of
     from hpo.report.summary import load_summary
     from models.errors import UserError
 
     results = context.params.get("results") or DEFAULT_RESULTS
     try:
         folder = RunFolder.find(results, context.params.get("run") or "latest")
-        rows = load_summary(folder.path).rows
-    except UserError:
+        ledger = folder.events_file
+        if ledger.is_file() and ledger.stat().st_size > _LONG:
+            events = events_of(ledger, "proposed")
+            found = [(str(e.trial), str(e.data["family"])) for e in events]
+        else:
+            rows = load_summary(folder.path).rows
+            found = [(str(r.trial), f"{r.family}, {r.state}") for r in rows]
+    except (UserError, OSError):
         return []
-    found = [(str(r.trial), f"{r.family}, {r.state}") for r in rows]
     return [(n, text) for n, text in found if n.startswith(incomplete)]
 
 
 def complete_family(context: typer.Context, incomplete: str) -> list[str]:
     """Families of the chosen run."""
     from hpo.ledger.folder import RunFolder
-    from hpo.report.summary import load_summary
+    from hpo.report.summary import load_study
     from models.errors import UserError
 
     results = context.params.get("results") or DEFAULT_RESULTS
     try:
         folder = RunFolder.find(results, context.params.get("run") or "latest")
-        families = load_summary(folder.path).study.families
+        families = load_study(folder.path).families
     except UserError:
         return []
     return [f.name for f in families if f.name.startswith(incomplete)]

@@ -39,19 +39,20 @@ def results(
     from hpo.report import formats, table
     from hpo.report.summary import load_summary
 
-    whole = load_summary(shell.find_run(results, run))
-    summary = whole.select(family=family, sort=sort, top=top)
-    if format is Format.table:
-        shell.show_text(table.render(summary, width=shell.width(), whole=whole))
-        if not whole.finished:
-            _say_how_to_go_on(whole.folder)
-    else:
-        write = {
-            Format.json: formats.to_json,
-            Format.csv: formats.to_csv,
-            Format.markdown: formats.to_markdown,
-        }[format]
-        shell.out(write(summary))
+    with shell.nothing_thrown_away():
+        whole = load_summary(shell.find_run(results, run))
+        summary = whole.select(family=family, sort=sort, top=top)
+        if format is Format.table:
+            shell.show_text(table.render(summary, width=shell.width(), whole=whole))
+            if not whole.finished:
+                _say_how_to_go_on(whole.folder)
+        else:
+            write = {
+                Format.json: formats.to_json,
+                Format.csv: formats.to_csv,
+                Format.markdown: formats.to_markdown,
+            }[format]
+            shell.out(write(summary))
 
 
 def _say_how_to_go_on(folder: Path) -> None:

@@ -29,11 +29,11 @@ def resume(
     trial is trained again; a finished run is left as it is.
     """
     from hpo.cli.progress import Progress
-    from hpo.report.summary import load_summary
+    from hpo.report.summary import load_study
     from hpo.run import launch as runner
 
     folder = shell.find_run(results, run)
-    with Progress(load_summary(folder).study) as progress:
+    with Progress(load_study(folder)) as progress:
         outcome = runner.resume(
             folder,
             allow_different=allow_different,

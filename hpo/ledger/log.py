@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import errno
 import hashlib
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -286,24 +287,23 @@ def read_events(path: Path) -> tuple[list[Event], str | None]:
     return list(reader), reader.torn
 
 
-def run_events(path: Path) -> list[Event]:
-    """The `run` events of a ledger alone, for which no other line is decoded or checked.
+def events_of(path: Path, kind: str) -> list[Event]:
+    """The events of one kind alone, for which no other line is decoded or checked.
 
     Args:
         path: The file; another process may be appending to it.
+        kind: One of the ledger's.
 
     Raises:
         RunError: The file is missing or unreadable, or one of those lines is damaged.
     """
-    reader = Reader(path, _if_of_run)
-    return [event for event in reader if event is not None]
+    mark = json.dumps(kind).encode()
 
+    def read(line: bytes, number: int) -> Event | None:
+        return read_event(line, number) if mark in line else None
 
-def _if_of_run(line: bytes, number: int) -> Event | None:
-    if b'"run"' not in line:
-        return None
-    event = read_event(line, number)
-    return event if event.event == "run" else None
+    found = (event for event in Reader(path, read) if event is not None)
+    return [event for event in found if event.event == kind]
 
 
 def _write(descriptor: int, payload: bytes) -> None:

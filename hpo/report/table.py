@@ -40,10 +40,15 @@ class _Column:
 
     @cached_property  # asked for every cell
     def width(self) -> int:
-        return max(len(self.head), *(len(c) for c in self.cells), 1)
+        return max(len(self.head), *map(len, self.cells), 1)
 
     def fit(self, text: str) -> str:
         return text.rjust(self.width) if self.right else text.ljust(self.width)
+
+    @cached_property
+    def fitted(self) -> list[str]:
+        """Every cell at the column's width."""
+        return [self.fit(cell) for cell in self.cells]
 
 
 def render(summary: Summary, *, width: int = 80, whole: Summary | None = None) -> Text:
@@ -222,7 +227,7 @@ def _details(row: Row, short: Mapping[str, str]) -> str:
 
 
 def _main_line(columns: Sequence[_Column], index: int, row: Row) -> Text:
-    line, start = Text(_GAP.join(c.fit(c.cells[index]) for c in columns)), 0
+    line, start = Text(_GAP.join([c.fitted[index] for c in columns])), 0
     for position, column in enumerate(columns):
         style = ""
         if column.head == "state":

@@ -13,7 +13,7 @@ from hpo.director import Director
 from hpo.director.decisions import Done
 from hpo.errors import RunError
 from hpo.ledger.folder import RunFolder
-from hpo.ledger.log import Ledger, run_events
+from hpo.ledger.log import Ledger, events_of
 from hpo.ledger.provenance import provenance
 from hpo.run.driver import STOP_FILE, identity
 from hpo.run.hands import Hands
@@ -222,7 +222,7 @@ def _how_it_ended(folder: RunFolder) -> str | None:
     """Why a finished run finished; None for a run that can go on."""
     if not folder.events_file.exists():
         return None
-    last = next(reversed(run_events(folder.events_file)), None)
+    last = next(reversed(events_of(folder.events_file, "run")), None)
     if last is None or last.data["action"] != "finish":
         return None
     return str(last.data.get("reason", "budget"))

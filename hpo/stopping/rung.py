@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
+from collections.abc import Sequence
+from typing import overload
 
 
 class Rung:
@@ -20,16 +22,17 @@ class Rung:
             self._keys[trial] = key
             insort(self._sorted, key)
 
-    def others(self, trial: int) -> list[float]:
+    def others(self, trial: int) -> Sequence[float]:
         """The keys of all trials but one that reached this epoch, ascending.
+
+        A view, to be used before the next key is added; nothing is copied.
 
         Args:
             trial: The number of the one, whether it was noted before or not.
         """
-        found = self._sorted.copy()
-        if trial in self._keys:
-            del found[bisect_left(found, self._keys[trial])]
-        return found
+        if trial not in self._keys:
+            return _Without(self._sorted, len(self._sorted))
+        return _Without(self._sorted, bisect_left(self._sorted, self._keys[trial]))
 
     def standing(self, trial: int, key: float) -> tuple[int, int]:
         """How many trials reached this epoch, `trial` included, and how many beat it.
@@ -41,3 +44,26 @@ class Rung:
         mine = self._keys.get(trial, key)
         reached = len(self._keys) + (trial not in self._keys)
         return reached, bisect_left(self._sorted, mine)
+
+
+class _Without(Sequence[float]):
+    """A list without the member at one place; a place behind the end leaves out none."""
+
+    def __init__(self, members: list[float], place: int) -> None:
+        self._members = members
+        self._place = place
+
+    @overload
+    def __getitem__(self, index: int) -> float: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[float]: ...
+    def __getitem__(self, index: int | slice) -> float | Sequence[float]:
+        """As in a list."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        found = range(len(self))[index]
+        return self._members[found + (found >= self._place)]
+
+    def __len__(self) -> int:
+        """How many are left."""
+        return len(self._members) - (self._place < len(self._members))

@@ -24,3 +24,14 @@ def test_trials_and_families_of_the_chosen_run(tmp_path):
     assert options.complete_family(context("sample"), "l") == ["linear"]
     for complete in (options.complete_trial, options.complete_family):
         assert complete(context("smaple"), "") == []
+
+
+def test_long_ledgers_are_not_read_for_it(tmp_path, monkeypatch):
+    run = sample_run.write(tmp_path)
+    monkeypatch.setattr(options, "_LONG", 0)
+    context = SimpleNamespace(params={"results": tmp_path, "run": str(run)})
+    ones = dict(options.complete_trial(context, "1"))
+    assert ones == {"1": "rnn", "10": "rnn", "11": "rnn"}
+    path = run / "events.jsonl"
+    path.write_text(path.read_text() + "damaged\n")
+    assert dict(options.complete_trial(context, "1")) == ones

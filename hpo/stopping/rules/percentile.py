@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hpo.options import at_least, at_most
@@ -68,7 +69,7 @@ class StoppingRule:
         return Verdict("stopped", text)
 
 
-def quantile(ascending: list[float], fraction: float) -> float:
+def quantile(ascending: Sequence[float], fraction: float) -> float:
     """A quantile, linearly interpolated between two neighbours; infinity is the largest.
 
     Args:
