@@ -1,0 +1,311 @@
+"""A run of 20,000 trials × 30 epochs: what the Director, the ledger and the reports cost.
+
+`python -m tests.benchmarks.scale` drives the real Director with synthetic curves through a real
+ledger, each study in a process of its own, and prints microseconds per event as the run grows,
+TPE's cost per proposal, what a trial's end costs the hands, and seconds and peak memory of
+`hpo results`, a resume's replay and the other commands that read the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from optuna.distributions import (
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from hpo import seeds
+from hpo.director import Director
+from hpo.director.decisions import Continue, Done, Start
+from hpo.ledger.events import Event
+from hpo.ledger.folder import RunFolder
+from hpo.ledger.log import Ledger
+from hpo.run.kept import Kept
+from hpo.search import registry as search
+from hpo.study import Budget, Family, Objective, Rule, Study
+from models.training.protocol import Epoch
+from search_spaces.space import Space
+
+RULES = {
+    "random, none": ("random", ()),
+    "random, asha": ("random", ("divergence", "asha")),
+    "random, median": ("random", ("divergence", "median")),
+    "qmc, patience": ("qmc", ("divergence", "patience")),
+}
+MARKS = (1_000, 2_000, 5_000, 10_000, 20_000)
+WORKERS = 8
+SPACE = Space(
+    {
+        "model.cell": CategoricalDistribution(["gru", "lstm"]),
+        "model.hidden_size": IntDistribution(8, 128, log=True),
+        "model.num_layers": IntDistribution(1, 3),
+        "optimizer.learning_rate": FloatDistribution(1e-4, 1e-1, log=True),
+        "optimizer.weight_decay": FloatDistribution(1e-6, 1e-2, log=True),
+        "loss.n_skip": 50,
+    }
+)
+
+
+def study(name: str, *, trials: int, epochs: int) -> Study:
+    """One family under the sampler and rules of that name."""
+    sampler, rules = RULES[name]
+    family = Family(name="rnn", space=SPACE, create="tests.benchmarks.scale:none")
+    return Study(
+        name="scale",
+        families=(family,),
+        objectives=(Objective(metric="rmse", unit="V"),),
+        budget=Budget(trials=trials, epochs=epochs),
+        sampler=Rule(name=sampler),
+        stopping=tuple(Rule(name=rule) for rule in rules),
+        seed=1,
+    )
+
+
+def curve(start: Start, number: int) -> Epoch:
+    """A falling curve with noise that depends on the trial alone."""
+    rate = start.params["optimizer.learning_rate"]
+    level = 0.1 + abs(math.log10(rate) + 2.5) + 8 / start.params["model.hidden_size"]
+    noise = seeds.derive(start.seed, number) / 2**32
+    value = level * (1 + 3 / number) * (1 + 0.1 * noise)
+    valid = {"rmse": value, "fit": 100 - value, "nrmse": value / 3}
+    return Epoch(number, {"loss": value * value}, valid, 0.25 + noise, 0.0)
+
+
+class Drive:
+    """Workers in turn, one epoch each; the Director's own time is taken apart.
+
+    Args:
+        name: One of `RULES`.
+        folder: Where the ledger is written.
+        trials: How many.
+        epochs: Budget of each.
+    """
+
+    def __init__(self, name: str, folder: Path, *, trials: int, epochs: int) -> None:
+        self.study = study(name, trials=trials, epochs=epochs)
+        self.director = Director(self.study, workers=WORKERS)
+        self.run = RunFolder(folder)
+        folder.mkdir(parents=True)
+        self.run.write_study(self.study, provenance={})
+        self.events = 0
+        self.seconds = 0.0  # of the Director: decisions and applying
+        self.active: dict[int, tuple[Start, int]] = {}
+
+    def ask(self, what, *arguments):
+        """Call the Director against the clock."""
+        begin = time.perf_counter()
+        answer = what(*arguments)
+        self.seconds += time.perf_counter() - begin
+        return answer
+
+    def write(self, ledger: Ledger, events) -> None:
+        """As the hands do: the ledger first, then the Director."""
+        for event in events:
+            self.ask(self.director.apply, ledger.append(event))
+            self.events += 1
+
+    def go(self) -> list[tuple[int, float]]:
+        """Run to the end; microseconds per event over the tenth before each mark."""
+        marks = [m for m in MARKS if m <= self.study.budget.trials]
+        windows = {int(0.9 * m): None for m in marks}
+        found, clock = [], 0.0
+        with Ledger.open(self.run.events_file, write=True) as ledger:
+            self.write(ledger, [Event(event="run", data={"action": "launch"})])
+            while True:
+                decision, events = self.ask(self.director.next, clock)
+                self.write(ledger, events)
+                if isinstance(decision, Start):
+                    self.active[decision.trial] = decision, 0
+                    number = decision.trial
+                    if number in windows and windows[number] is None:
+                        windows[number] = self.events, self.seconds
+                    if number in marks:
+                        events_then, seconds_then = windows[int(0.9 * number)]
+                        spent = self.seconds - seconds_then
+                        found.append(
+                            (number, 1e6 * spent / (self.events - events_then))
+                        )
+                    continue
+                if isinstance(decision, Done):
+                    break
+                for number in list(self.active):
+                    clock += 0.03
+                    self.step(ledger, number, clock)
+            data = {"action": "finish", "reason": "budget"}
+            self.write(ledger, [Event(event="run", elapsed=clock, data=data)])
+        return found
+
+    def step(self, ledger: Ledger, number: int, clock: float) -> None:
+        """One epoch of one trial."""
+        start, known = self.active[number]
+        epoch = curve(start, known + 1)
+        decision, events = self.ask(
+            self.director.judge, number, start.attempt, epoch, clock
+        )
+        self.write(ledger, events)
+        if isinstance(decision, Continue):
+            self.active[number] = start, known + 1
+        else:
+            del self.active[number]
+
+
+def drive(name: str, folder: Path, *, trials: int, epochs: int) -> dict:
+    """One study from the first trial to the last, and what its growth cost."""
+    os.fdatasync = lambda descriptor: None  # the disk is not what is measured here
+    driven = Drive(name, folder, trials=trials, epochs=epochs)
+    begin = time.perf_counter()
+    curve_of_costs = driven.go()
+    return {
+        "events": driven.events,
+        "costs": curve_of_costs,
+        "seconds": time.perf_counter() - begin,
+        "director": driven.seconds,
+        "peak": peak(),
+    }
+
+
+def replayed(folder: Path) -> dict:
+    """What a resume does with the ledger before anything is trained."""
+    run = RunFolder(folder)
+    a_study = Study.from_json(run.read_study()["study"])
+    begin = time.perf_counter()
+    director = Director(a_study, workers=WORKERS)
+    with Ledger.open(run.events_file, write=True, told=director.apply) as ledger:
+        events = ledger.count
+    seconds = time.perf_counter() - begin
+    return {"seconds": seconds, "peak": peak(), "events": events}
+
+
+def growing(folder: Path) -> dict:
+    """TPE's cost per proposal and the hands' cost per ending, as the history grows."""
+    run = RunFolder(folder)
+    a_study = Study.from_json(run.read_study()["study"])
+    director = Director(a_study, workers=WORKERS)
+    with Ledger.open(run.events_file, write=True, told=director.apply):
+        pass
+    trials = [director.trials[n] for n in sorted(director.trials)]
+    found: dict[str, list] = {"tpe": [], "hands": []}
+    sampler = search.make(Rule(name="tpe"))
+    for mark in (m for m in MARKS if m <= len(trials)):
+        request = search.Request(
+            space=SPACE,
+            seed=mark,
+            family_seed=1,
+            index=mark,
+            history=trials[:mark],
+            objective=a_study.objectives[0],
+        )
+        times = []
+        for _ in range(3):
+            begin = time.perf_counter()
+            sampler.propose(dataclasses.replace(request, seed=request.seed + 1))
+            times.append(time.perf_counter() - begin)
+        found["tpe"].append((mark, 1e3 * sorted(times)[1]))
+        kept = Kept(a_study.objectives, trials[:mark])
+        begin = time.perf_counter()
+        for trial in trials[mark - 500 : mark]:
+            kept.add(trial)
+        found["hands"].append((mark, 1e6 * (time.perf_counter() - begin) / 500))
+    return found
+
+
+def peak() -> float:
+    """MiB that this process had at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def child(*words: str) -> dict:
+    """Run a part of this benchmark in a process of its own."""
+    command = [sys.executable, "-m", "tests.benchmarks.scale", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(words)} failed:\n{done.stderr}")
+    return json.loads(done.stdout)
+
+
+def command(*words: str) -> tuple[float, float]:
+    """Seconds and peak MiB of a whole `hpo` process."""
+    call = [sys.executable, "-c", "from hpo.cli.main import main; main()", *words]
+    begin = time.perf_counter()
+    with subprocess.Popen(
+        call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, f"hpo {' '.join(words)}: {process.returncode}"
+    return time.perf_counter() - begin, usage.ru_maxrss / 1024
+
+
+def main() -> None:
+    """Print the tables; about five minutes and one gigabyte of disk."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=20_000)
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--part", help=argparse.SUPPRESS)
+    parser.add_argument("--name", default="random, none", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    size = {"trials": given.trials, "epochs": given.epochs}
+    if given.part:
+        parts = {
+            "drive": lambda: drive(given.name, given.folder, **size),
+            "replay": lambda: replayed(given.folder),
+            "growing": lambda: growing(given.folder),
+        }
+        print(json.dumps(parts[given.part]()))
+        return
+    with tempfile.TemporaryDirectory(prefix="hpo-scale-") as place:
+        report(Path(place), given.trials, given.epochs)
+
+
+def report(place: Path, trials: int, epochs: int) -> None:
+    """Measure everything, a line each."""
+    marks = [m for m in MARKS if m <= trials]
+    print(f"{trials:,} trials of up to {epochs} epochs, {WORKERS} workers\n")
+    print("Director, µs an event by trials (mean of the tenth before)")
+    print(f"{'':16}" + "".join(f"{m:>9,}" for m in marks) + "    events  peak MiB")
+    size = ("--trials", str(trials), "--epochs", str(epochs))
+    runs = {}
+    for i, name in enumerate(RULES):
+        runs[name] = place / f"results-{i}" / "scale" / "20260101-000000-0a"
+        words = ("--part", "drive", "--name", name, "--folder", str(runs[name]))
+        found = child(*words, *size)
+        costs = "".join(f"{cost:9.1f}" for _, cost in found["costs"])
+        told = f"{found['events']:>10,}{found['peak']:10.0f}"
+        print(f"{name:16}{costs}{told}", flush=True)
+    whole = runs["random, none"]
+    found = child("--part", "growing", "--folder", str(whole))
+    for label, key in (("TPE, ms a proposal", "tpe"), ("hands, µs an ending", "hands")):
+        print(f"{label:20}" + "".join(f"{m:,}: {c:.1f}  " for m, c in found[key]))
+    print(f"\nledger: {(whole / 'events.jsonl').stat().st_size / 2**20:.0f} MiB")
+    print(f"{'':24}seconds  peak MiB")
+    run, results = str(whole), ("--results", str(whole.parent.parent))
+    for label, words in (
+        ("results, first time", ("results", run)),
+        ("results, second time", ("results", run)),
+        ("results --top 20", ("results", run, "--top", "20")),
+        ("list runs", ("list", "runs", *results)),
+        ("show", ("show", run, "17")),
+        ("best", ("best", run)),
+        ("export --to csv", ("export", run, "--to", "csv")),
+    ):
+        seconds, mib = command(*words)
+        print(f"hpo {label:20}{seconds:7.2f}{mib:10.0f}", flush=True)
+    found = child("--part", "replay", "--folder", run)
+    print(f"{'replay of a resume':24}{found['seconds']:7.2f}{found['peak']:10.0f}")
+
+
+if __name__ == "__main__":
+    main()
