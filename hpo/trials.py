@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, overload
 
 from hpo.errors import RunError
@@ -85,6 +85,21 @@ class Trial:
     def restore_from(self) -> int | None:
         """The latest attempt that saved a checkpoint, or None."""
         return max(self.checkpoints, default=None)
+
+
+# How each slot of a frozen trial is read and filled.
+_SLOTS = tuple(
+    (f.name, vars(Trial)[f.name].__get__, vars(Trial)[f.name].__set__)
+    for f in fields(Trial)
+)
+
+
+def _changed(trial: Trial, **changes: Any) -> Trial:
+    """What `dataclasses.replace` gives, for the one event there are very many of."""
+    made = object.__new__(Trial)
+    for name, read, fill in _SLOTS:
+        fill(made, changes[name] if name in changes else read(trial))
+    return made
 
 
 class History(Sequence[Trial]):
@@ -208,7 +223,7 @@ def _with_epoch(trial: Trial, event: Event, objective: Objective) -> Trial:
     best, best_epoch = trial.value, trial.best_epoch
     if math.isfinite(value) and (best is None or objective.better(value, best)):
         best, best_epoch = value, number
-    return replace(
+    return _changed(
         trial,
         last=max(trial.last, number),
         value=best,

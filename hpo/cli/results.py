@@ -36,10 +36,11 @@ def results(
     Completed and converged trials are ranked; the others follow, marked with where and why
     they ended.
     """
+    from hpo.ledger.log import uncollected
     from hpo.report import formats, table
     from hpo.report.summary import load_summary
 
-    with shell.nothing_thrown_away():
+    with uncollected():
         whole = load_summary(shell.find_run(results, run))
         summary = whole.select(family=family, sort=sort, top=top)
         if format is Format.table:

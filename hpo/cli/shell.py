@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import gc
 import os
 import shutil
 import sys
@@ -110,21 +109,6 @@ def guarded() -> Iterator[None]:
         if not State.debug:
             hint("`--debug` shows the traceback; please report it")
         raise typer.Exit(1) from None
-
-
-@contextlib.contextmanager
-def nothing_thrown_away() -> Iterator[None]:
-    """Keep the cyclic garbage collector from looking, again and again, at what is all kept.
-
-    For commands that read a run, print it and end; it saves a third of a long run's time.
-    """
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import gc
 import hashlib
 import json
 import os
@@ -80,10 +81,11 @@ class Ledger:
         """
         new = write and not path.exists()
         reader, elapsed = Reader(path, read_event), 0.0
-        for event in () if new else reader:
-            elapsed = max(elapsed, event.elapsed)
-            if told is not None:
-                told(event)
+        with uncollected():
+            for event in () if new else reader:
+                elapsed = max(elapsed, event.elapsed)
+                if told is not None:
+                    told(event)
         about: dict[str, Any] = {
             "path": path,
             "count": reader.lines,
@@ -271,6 +273,21 @@ class Reader(Generic[Record]):
         return records
 
 
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Keep the cyclic garbage collector out of where very much is made and all of it kept.
+
+    It would look through all of a long run again and again, and find nothing.
+    """
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
 def read_events(path: Path) -> tuple[list[Event], str | None]:
     """Every event of a ledger, without touching the file.
 
@@ -284,7 +301,8 @@ def read_events(path: Path) -> tuple[list[Event], str | None]:
         RunError: The file is missing, unreadable, or a line is damaged.
     """
     reader = Reader(path, read_event)
-    return list(reader), reader.torn
+    with uncollected():
+        return list(reader), reader.torn
 
 
 def events_of(path: Path, kind: str) -> list[Event]:

@@ -15,6 +15,7 @@ from hpo.errors import RunError, StudyError
 from hpo.goals import Place, Values, places
 from hpo.ledger.events import ENDINGS, RANKED, Event
 from hpo.ledger.folder import RunFolder
+from hpo.ledger.log import uncollected
 from hpo.report.fold import Entry, Fold
 from hpo.report.index import read_fold
 from hpo.report.rows import Attempt, Curve, Point
@@ -319,8 +320,9 @@ def load_summary(folder: Path) -> Summary:
         RunError: The folder is no run, or its study or ledger is damaged.
     """
     study = load_study(folder)
-    fold, torn = read_fold(RunFolder(folder), study)
-    summary = _summary(study, fold, folder=folder)
+    with uncollected():
+        fold, torn = read_fold(RunFolder(folder), study)
+        summary = _summary(study, fold, folder=folder)
     if torn:
         summary = replace(summary, notes=(*summary.notes, torn))
     return summary
