@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from optuna.distributions import (
     BaseDistribution,
@@ -52,11 +53,16 @@ def ask(
     import optuna
 
     with silent():
+        storage = optuna.storages.InMemoryStorage()
         study = optuna.create_study(
-            sampler=sampler, directions=[o.direction for o in request.objectives]
+            storage=storage,
+            sampler=sampler,
+            directions=[o.direction for o in request.objectives],
         )
-        known = frozen_trials(request.space, history, request.objectives)
-        study.add_trials(list(known))
+        # `add_trials` would check and copy all of them, every time anew.
+        place = storage.get_study_id_from_name(study.study_name)
+        for known in frozen_trials(request.space, history, request.objectives):
+            storage.create_new_trial(place, template_trial=known)
         trial = study.ask()
         return request.space.suggest(partial(_suggest, trial))
 
@@ -75,38 +81,65 @@ def frozen_trials(
     without, like diverged ones; so is a completed trial that lacks one of the values.
     Limits become Optuna's constraints.
     """
+    goals_of = tuple(objectives)
+    made = _MADE.setdefault(space, {})
+    for trial in history:
+        kept = made.get(trial.number)
+        if kept is not None and kept[0] is trial and kept[1] == goals_of:
+            yield kept[2]
+            continue
+        with contextlib.suppress(ValueError, TypeError):
+            frozen = _frozen(space, trial, goals_of)
+            if trial.ended:
+                # What Optuna's storage copies it gets as it is: nothing there changes an
+                # ended trial but its place, which is given anew each time.
+                vars(frozen)["__deepcopy__"] = partial(_itself, frozen)
+                made[trial.number] = trial, goals_of, frozen
+            yield frozen
+
+
+# Ended trials in Optuna's words, by space and number. They follow from the trial's record,
+# which is asked for by identity; so this changes no proposal, it only saves making them anew.
+_MADE: WeakKeyDictionary[
+    Space, dict[int, tuple[Trial, tuple[Objective, ...], FrozenTrial]]
+] = WeakKeyDictionary()
+
+
+def _itself(frozen: FrozenTrial, memo: Any) -> FrozenTrial:
+    return frozen
+
+
+def _frozen(space: Space, trial: Trial, objectives: Sequence[Objective]) -> FrozenTrial:
     from optuna.trial import TrialState, create_trial
 
-    for trial in history:
-        values, intermediate, limits = None, {}, None
-        found = goals.attained(trial, objectives)
-        known = [v for v in found if v is not None]
-        if trial.ranked and len(known) == len(found):
-            state, values = TrialState.COMPLETE, known
-            limits = goals.excess(found, objectives) or None
-        elif trial.ranked or trial.state == "diverged":
-            state = TrialState.PRUNED
-        elif trial.state in ("stopped", "paused"):
-            state = TrialState.PRUNED
-            if len(objectives) == 1:
-                finite = trial.values.items()
-                intermediate = {e: v for e, v in finite if math.isfinite(v)}
-        elif trial.ended:
-            state = TrialState.FAIL
-        else:
-            state = TrialState.RUNNING
-        with contextlib.suppress(ValueError, TypeError):
-            made = create_trial(
-                state=state,
-                values=values,
-                constraints=limits,
-                params=dict(trial.params),
-                distributions=space.active(trial.params),
-                intermediate_values=intermediate,
-            )
-            made.datetime_start = _EPOCH
-            made.datetime_complete = _EPOCH if state.is_finished() else None
-            yield made
+    values, intermediate, limits = None, {}, None
+    found = goals.attained(trial, objectives)
+    known = [v for v in found if v is not None]
+    if trial.ranked and len(known) == len(found):
+        state, values = TrialState.COMPLETE, known
+        limits = goals.excess(found, objectives) or None
+    elif trial.ranked or trial.state == "diverged":
+        state = TrialState.PRUNED
+    elif trial.state in ("stopped", "paused"):
+        state = TrialState.PRUNED
+        if len(objectives) == 1:
+            finite = trial.values.items()
+            intermediate = {e: v for e, v in finite if math.isfinite(v)}
+    elif trial.ended:
+        state = TrialState.FAIL
+    else:
+        state = TrialState.RUNNING
+    made = create_trial(
+        state=state,
+        values=values,
+        constraints=limits,
+        params=dict(trial.params),
+        distributions=space.active(trial.params),
+        intermediate_values=intermediate,
+    )
+    made.datetime_start = _EPOCH
+    made.datetime_complete = _EPOCH if state.is_finished() else None
+    return made
 
 
 def _suggest(trial: OptunaTrial, name: str, distribution: BaseDistribution) -> Any:
