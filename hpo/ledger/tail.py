@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from hpo.errors import RunError
 from hpo.ledger.events import Event
 from hpo.ledger.lines import UNREADABLE, read_event
+
+_BATCH = 1 << 20  # bytes that are read at a time
 
 
 class Tail:
@@ -21,8 +24,8 @@ class Tail:
         self._offset = 0
         self._lines = 0
 
-    def read(self) -> list[Event]:
-        """The events whose lines were completed since the last call.
+    def read(self) -> Iterator[Event]:
+        """The events whose lines were completed since the last call, one after the other.
 
         Raises:
             RunError: The file cannot be read, or a line of it is damaged.
@@ -30,15 +33,16 @@ class Tail:
         try:
             with self.path.open("rb") as file:
                 file.seek(self._offset)
-                fresh = file.read()
+                while lines := file.readlines(_BATCH):
+                    for line in lines:
+                        if not line.endswith(b"\n"):
+                            return  # it is still being written
+                        self._offset += len(line)
+                        yield self._event(line)
         except FileNotFoundError:
-            return []
+            return
         except OSError as error:
             raise RunError(f"cannot read {self.path}: {error.strerror}") from error
-        whole = fresh[: fresh.rfind(b"\n") + 1]
-        events = [self._event(line) for line in whole.splitlines()]
-        self._offset += len(whole)
-        return events
 
     def _event(self, line: bytes) -> Event:
         self._lines += 1
