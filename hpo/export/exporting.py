@@ -15,6 +15,7 @@ from hpo.errors import RunError
 from hpo.export.source import Source, load_source
 from hpo.ledger.folder import RunFolder
 from hpo.report import formats
+from hpo.report.summary import Summary, load_summary
 
 Kind = Literal["optuna", "csv", "parquet", "tensorboard"]
 # kind: the usual name, the package it needs, the module that writes it
@@ -42,7 +43,7 @@ def export(folder: Path, *, to: Kind, out: Path | None = None) -> Path:
         RunError: `out` is there already or cannot be written, a package is missing, or the
             run is damaged.
     """
-    name, package, _ = KINDS[to]
+    name, package, module = KINDS[to]
     if package and importlib.util.find_spec(package) is None:
         raise RunError(
             f"`--to {to}` needs the package `{package}`, which is not installed",
@@ -51,7 +52,8 @@ def export(folder: Path, *, to: Kind, out: Path | None = None) -> Path:
     place = out or RunFolder(folder).report / name
     if out is not None and (out.exists() or out.is_symlink()):
         raise RunError(f"{out} is there already", hint="remove it or choose another")
-    source = load_source(folder)
+    # A table needs no epochs, and a long run has very many.
+    source = load_source(folder) if module else load_summary(folder)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(
@@ -70,11 +72,10 @@ def export(folder: Path, *, to: Kind, out: Path | None = None) -> Path:
     return place
 
 
-def _write(source: Source, to: Kind, path: Path) -> None:
-    module = KINDS[to][2]
-    if not module:
-        path.write_text(formats.to_csv(source.summary), encoding="utf-8")
+def _write(source: Source | Summary, to: Kind, path: Path) -> None:
+    if isinstance(source, Summary):
+        path.write_text(formats.to_csv(source), encoding="utf-8")
         return
     if to == "tensorboard":
         path.mkdir()  # a run without trials is an empty folder, not none
-    importlib.import_module(module).write(source, path)
+    importlib.import_module(KINDS[to][2]).write(source, path)
