@@ -35,7 +35,12 @@ from models.errors import ConfigError, UserError, near_matches
 
 VARIABLE = "HPO_KERNELS"
 OFF = "off"
-TARGETS: tuple[str, ...] = ()  # the handlers of kernels.cpp
+TARGETS = (
+    "gru_forward",
+    "gru_backward",
+    "lstm_forward",
+    "lstm_backward",
+)  # the handlers of kernels.cpp
 
 _FOLDER = Path(__file__).parent
 _PATIENCE = 300.0  # seconds; compiling takes a few
@@ -85,6 +90,12 @@ def reason() -> str:
         ConfigError: ``HPO_KERNELS`` has a value that is not known.
     """
     return _kernels().reason
+
+
+def padded(size: int) -> int:
+    """The number of channels that are computed for `size` of them: whole vectors."""
+    lanes = _LEVELS[choice().partition(":")[0]][0] // 4
+    return -(-size // lanes) * lanes
 
 
 def usable(*arrays: Array) -> bool:
@@ -201,7 +212,7 @@ def _hash(path: Path) -> str:
 def _flags(level: str) -> tuple[str, ...]:
     width, _ = _LEVELS[level]
     return (
-        *("-O3", "-std=c++17", "-shared", "-fPIC", "-w"),
+        *("-O3", "-std=c++17", "-shared", "-fPIC", "-DNDEBUG", "-w"),
         f"-march={level}",
         f"-DVECTOR_BYTES={width}",
     )
