@@ -35,12 +35,8 @@ from models.errors import ConfigError, UserError, near_matches
 
 VARIABLE = "HPO_KERNELS"
 OFF = "off"
-TARGETS = (
-    "gru_forward",
-    "gru_backward",
-    "lstm_forward",
-    "lstm_backward",
-)  # the handlers of kernels.cpp
+# The handlers of kernels.cpp.
+TARGETS = ("gru_forward", "gru_backward", "lstm_forward", "lstm_backward")
 
 _FOLDER = Path(__file__).parent
 _PATIENCE = 300.0  # seconds; compiling takes a few
@@ -72,10 +68,11 @@ class _Kernels:
 
 
 def choice() -> str:
-    """Which kernels compute: ``off``, or instruction set and hash of the object.
+    """Which kernels there are: ``off``, or instruction set and hash of the object.
 
     For example ``x86-64-v3:0f3a9c41d2be``. The first call in a process may compile; later
-    ones are a look into a table.
+    ones are a look into a table. ``HPO_KERNELS`` switches them off, or names the widest
+    instruction set that may be used.
 
     Raises:
         ConfigError: ``HPO_KERNELS`` has a value that is not known.
@@ -90,6 +87,16 @@ def reason() -> str:
         ConfigError: ``HPO_KERNELS`` has a value that is not known.
     """
     return _kernels().reason
+
+
+def in_force() -> str:
+    """What programs traced now compute with: `choice`, or off where it is not `usable`.
+
+    Raises:
+        ConfigError: ``HPO_KERNELS`` has a value that is not known.
+    """
+    single = jnp.result_type(float) == jnp.float32
+    return choice() if single and jax.default_backend() == "cpu" else OFF
 
 
 def padded(size: int) -> int:
@@ -165,11 +172,12 @@ def _level(wanted: str) -> str:
     """
     if sys.platform != "linux" or platform.machine() != "x86_64":
         raise _Unavailable(f"no kernels for {sys.platform} on {platform.machine()}")
-    for level, (_, needed) in _LEVELS.items():
-        if wanted in ("on", level) and needed <= _processor_flags():
+    flags, levels = _processor_flags(), list(_LEVELS)
+    first = 0 if wanted == "on" else levels.index(wanted)
+    for level in levels[first:]:
+        if _LEVELS[level][1] <= flags:
             return level
-    need = "AVX2" if wanted == "on" else wanted
-    raise _Unavailable(f"this processor has no {need}")
+    raise _Unavailable("this processor has no AVX2")
 
 
 def _processor_flags() -> frozenset[str]:
