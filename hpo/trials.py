@@ -43,6 +43,7 @@ class Trial:
         reason: Why it ended or was interrupted, in words.
         unequal: Epochs that came out differently when trained again.
         parameters: How many numbers its model trains, where the learner says so.
+        kernels: The compiled kernels it computes with, where the learner says so.
         seconds: Training and validation, without compiling, over all epochs.
         compile_seconds: Compiling, over all epochs.
     """
@@ -68,6 +69,7 @@ class Trial:
     reason: str = ""
     unequal: tuple[int, ...] = ()
     parameters: int | None = None
+    kernels: str | None = None
     seconds: float = 0.0
     compile_seconds: float = 0.0
 
@@ -229,6 +231,7 @@ def _with_epoch(trial: Trial, event: Event, objective: Objective) -> Trial:
         value=best,
         best_epoch=best_epoch,
         parameters=data.get("parameters") or trial.parameters,
+        kernels=data.get("kernels") or trial.kernels,
         seconds=trial.seconds + epoch.seconds,
         compile_seconds=trial.compile_seconds + epoch.compile_seconds,
     )

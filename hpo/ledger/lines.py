@@ -52,6 +52,7 @@ class EpochLine(
     compile_seconds: _Number
     parameters: _Natural | None | msgspec.UnsetType = msgspec.UNSET
     resumed_from: _Natural | None | msgspec.UnsetType = msgspec.UNSET
+    kernels: str | msgspec.UnsetType = msgspec.UNSET
 
     def to_event(self) -> Event:
         """The event, with its data in the order in which it is written."""
@@ -66,6 +67,8 @@ class EpochLine(
             data["parameters"] = self.parameters
         if self.resumed_from is not msgspec.UNSET:
             data["resumed_from"] = self.resumed_from
+        if self.kernels is not msgspec.UNSET:
+            data["kernels"] = self.kernels
         return Event.trusted(
             "epoch", self.trial, self.attempt, self.elapsed, data, self.n, self.time
         )

@@ -38,6 +38,7 @@ class Entry(msgspec.Struct, array_like=True, kw_only=True):
         ended_by: The rule or the reason that ended it.
         reason: Why it ended or was interrupted, in words.
         parameters: How many numbers its model trains; None where that is not told.
+        kernels: The compiled kernels it computes with; None where that is not told.
         attempts: Its goes, by number.
         repeated: Epochs that gave other numbers when they were trained again.
         notes: Remarks on it.
@@ -60,6 +61,7 @@ class Entry(msgspec.Struct, array_like=True, kw_only=True):
     ended_by: str = ""
     reason: str = ""
     parameters: int | None = None
+    kernels: str | None = None
     attempts: dict[int, Attempt] = {}
     repeated: list[int] = []
     notes: list[str] = []
@@ -86,6 +88,7 @@ class Entry(msgspec.Struct, array_like=True, kw_only=True):
         """Take in an event of this trial that is no epoch."""
         data, kind = event.data, event.event
         self.parameters = data.get("parameters") or self.parameters
+        self.kernels = data.get("kernels") or self.kernels
         if kind == "proposed":
             self.family, self.seed = data["family"], data["seed"]
             self.params = data["params"]
@@ -166,10 +169,9 @@ class Fold:
             if trial is None:
                 trial = trials[number] = Entry(number=number)
             if isinstance(record, EpochLine):
-                self._epoch(trial, record, record.parameters or None)
+                self._epoch(trial, record)
             elif record.event == "epoch":
-                line = _as_line(record)
-                self._epoch(trial, line, record.data.get("parameters"))
+                self._epoch(trial, _as_line(record))
             elif record.event == "run":
                 self._of_run(record)
             else:
@@ -185,10 +187,10 @@ class Fold:
         elif event.event == "note":
             self.contents.notes.append(str(event.data["text"]))
 
-    def _epoch(self, trial: Entry, line: EpochLine, parameters: int | None) -> None:
+    def _epoch(self, trial: Entry, line: EpochLine) -> None:
         """The first report of an epoch stands."""
-        if parameters:
-            trial.parameters = parameters
+        trial.parameters = line.parameters or trial.parameters
+        trial.kernels = line.kernels or trial.kernels
         epoch = line.epoch
         if epoch > trial.last:
             trial.last = epoch
@@ -227,4 +229,6 @@ def _as_line(event: Event) -> EpochLine:
         valid=data["valid"],
         seconds=data["seconds"],
         compile_seconds=data["compile_seconds"],
+        parameters=data.get("parameters"),
+        kernels=data.get("kernels"),
     )

@@ -57,6 +57,7 @@ class Row:
         seconds: Training and validation of all epochs, without compiling.
         compile_seconds: Tracing and compiling.
         parameters: How many numbers the model trains; None where the learner cannot tell.
+        kernels: The compiled kernels its last attempt computed with; None likewise.
         ended_by: The rule that ended it, or the reason; empty for a whole budget.
         reason: Why it ended or was interrupted, in words, where the ledger says so.
         curve: Its epochs.
@@ -80,6 +81,7 @@ class Row:
     seconds: float = 0.0
     compile_seconds: float = 0.0
     parameters: int | None = None
+    kernels: str | None = None
     ended_by: str = ""
     reason: str = ""
     curve: Sequence[Point] = ()
@@ -287,6 +289,7 @@ def _row(
         seconds=entry.seconds,
         compile_seconds=entry.compile_seconds,
         parameters=entry.parameters,
+        kernels=entry.kernels,
         ended_by=entry.ended_by,
         reason=entry.reason,
         curve=Curve(entry.points),

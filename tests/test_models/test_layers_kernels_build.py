@@ -1,0 +1,170 @@
+"""Building, caching and switching the compiled kernels, in real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from models.errors import ConfigError
+from models.layers.kernels import compiled
+
+ROOT = Path(__file__).parents[2]
+ASK = """
+import json
+from models.layers.kernels import compiled
+print(json.dumps([compiled.choice(), compiled.reason()]))
+"""
+
+
+def start(cache, **variables):
+    environment = os.environ | {"HPO_CACHE": str(cache), "PYTHONPATH": str(ROOT)}
+    environment.pop("HPO_KERNELS", None)
+    return subprocess.Popen(
+        [sys.executable, "-c", ASK],
+        env=environment | variables,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def answer(process):
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    return json.loads(out)
+
+
+@pytest.fixture
+def object_file(monkeypatch):
+    """The session's own object, compiled by the real compiler."""
+    monkeypatch.delenv("HPO_KERNELS", raising=False)
+    choice = compiled.choice()
+    if choice == "off":
+        pytest.skip(compiled.reason())
+    folder = Path(os.environ["HPO_CACHE"]) / "kernels"
+    (path,) = folder.glob(f"*-{choice.rpartition(':')[2]}.so")
+    return path
+
+
+@pytest.fixture
+def compiler(tmp_path, object_file):
+    """The PATH of a compiler that takes its time, keeps a log, and gives that object."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    script = folder / "g++"
+    script.write_text(
+        f"""#!/bin/sh
+echo called >> {tmp_path}/log
+while [ "$1" != -o ]; do shift; done
+sleep 0.5
+cp {object_file} "$2"
+"""
+    )
+    script.chmod(0o755)
+    return f"{folder}:/usr/bin:/bin"
+
+
+def compilations(tmp_path):
+    return (tmp_path / "log").read_text().count("called")
+
+
+def test_processes_at_once_build_one_object(tmp_path, compiler, object_file):
+    cache = tmp_path / "cache"
+    started = [start(cache, PATH=compiler) for _ in range(3)]
+    answers = [answer(p) for p in started]
+    assert answers == [[compiled.choice(), ""]] * 3
+    assert compilations(tmp_path) == 1
+    (path,) = (cache / "kernels").glob("*.so")
+    assert path.name == object_file.name
+    assert not list((cache / "kernels").glob(".*.so")), "a draft was left"
+    assert (cache / "kernels").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.slow
+def test_the_same_sources_give_the_same_object(tmp_path, object_file):
+    del object_file
+    assert answer(start(tmp_path / "cache")) == [compiled.choice(), ""]
+
+
+def test_a_cached_object_needs_no_compiler(tmp_path, object_file):
+    kept = tmp_path / "kernels"
+    kept.mkdir()
+    shutil.copy(object_file, kept)
+    (tmp_path / "empty").mkdir()
+    found = answer(start(tmp_path, PATH=str(tmp_path / "empty")))
+    assert found == [compiled.choice(), ""]
+
+
+def test_without_a_compiler_it_is_off_and_says_so(tmp_path):
+    choice, reason = answer(start(tmp_path / "cache", PATH=str(tmp_path)))
+    assert choice == "off"
+    assert reason
+
+
+@pytest.mark.parametrize("content", [b"no object at all", None])
+def test_a_broken_object_is_built_again(tmp_path, compiler, object_file, content):
+    """Damage is noticed by hash, before the loader meets it; None cuts the file in half."""
+    broken = tmp_path / "cache" / "kernels" / object_file.name
+    broken.parent.mkdir(parents=True)
+    good = object_file.read_bytes()
+    broken.write_bytes(good[: len(good) // 2] if content is None else content)
+    assert answer(start(tmp_path / "cache", PATH=compiler)) == [compiled.choice(), ""]
+    assert compilations(tmp_path) == 1
+    assert broken.read_bytes() == good
+
+
+def test_a_compiler_that_fails_is_no_error(tmp_path, object_file):
+    del object_file
+    compiler = tmp_path / "g++"
+    compiler.write_text("#!/bin/sh\necho 'x.cpp:1: error: no such flag' >&2\nexit 1\n")
+    compiler.chmod(0o755)
+    choice, reason = answer(start(tmp_path / "cache", PATH=f"{tmp_path}:/usr/bin:/bin"))
+    assert choice == "off"
+    assert "no such flag" in reason
+
+
+def test_a_cache_that_cannot_be_made_is_no_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    choice, reason = answer(start(tmp_path / "file" / "cache"))
+    assert choice == "off"
+    assert reason
+
+
+def test_can_be_switched_off(monkeypatch):
+    monkeypatch.setenv("HPO_KERNELS", "off")
+    assert compiled.choice() == "off"
+    assert "HPO_KERNELS" in compiled.reason()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "has", "level"),
+    [
+        ("on", ("x86-64-v3", "x86-64-v4"), "x86-64-v4"),
+        ("on", ("x86-64-v3",), "x86-64-v3"),
+        ("x86-64-v3", ("x86-64-v3", "x86-64-v4"), "x86-64-v3"),
+        ("x86-64-v4", ("x86-64-v3",), "x86-64-v3"),
+        ("on", (), None),
+    ],
+)
+def test_the_widest_level_that_is_allowed_and_there(monkeypatch, wanted, has, level):
+    monkeypatch.setattr(compiled.sys, "platform", "linux")
+    monkeypatch.setattr(compiled.platform, "machine", lambda: "x86_64")
+    flags = frozenset().union(*(compiled._LEVELS[name][1] for name in has))
+    monkeypatch.setattr(compiled, "_processor_flags", lambda: flags)
+    if level is None:
+        with pytest.raises(compiled._Unavailable, match="AVX2"):
+            compiled._level(wanted)
+    else:
+        assert compiled._level(wanted) == level
+
+
+def test_an_unknown_value_is_refused(monkeypatch):
+    monkeypatch.setenv("HPO_KERNELS", "x86-64-v5")
+    with pytest.raises(ConfigError, match="HPO_KERNELS") as caught:
+        compiled.choice()
+    assert "x86-64-v4" in caught.value.hint
