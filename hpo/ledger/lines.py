@@ -52,7 +52,7 @@ class EpochLine(
     compile_seconds: _Number
     parameters: _Natural | None | msgspec.UnsetType = msgspec.UNSET
     resumed_from: _Natural | None | msgspec.UnsetType = msgspec.UNSET
-    kernels: str | msgspec.UnsetType = msgspec.UNSET
+    kernels: str | None | msgspec.UnsetType = msgspec.UNSET
 
     def to_event(self) -> Event:
         """The event, with its data in the order in which it is written."""
