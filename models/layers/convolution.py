@@ -16,8 +16,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
-from models.layers.dropout import dropout
+from models.layers.dropout import dropout, dropout_scale
 from models.layers.initialization import parameter
+from models.layers.kernels import compiled
+from models.layers.kernels.convolution import block
 from models.layers.traced import Traced
 
 Activation = Literal["relu", "tanh", "mish", "gelu"]
@@ -154,15 +156,32 @@ class ConvolutionStack(nnx.Module):
         key: Key[Array, ""] | None = None,
     ) -> Array:
         """Map ``[B, T, I]`` to ``[B, T, C]``; a key switches dropout on."""
-        activate = ACTIVATIONS[self.activation]
         keys = [None] * len(self.layers)
         if key is not None:
             keys = list(jax.random.split(key, len(self.layers)))
         outputs = inputs
         for i, (layer, layer_key) in enumerate(zip(self.layers, keys, strict=True)):
-            change = dropout(activate(layer(outputs)), self.rate[...], layer_key)
-            outputs = outputs + change if i else change
+            outputs = self._block(layer, outputs, layer_key, skip=i > 0)
         return outputs
+
+    def _block(
+        self,
+        layer: CausalConvolution,
+        inputs: Array,
+        key: Key[Array, ""] | None,
+        *,
+        skip: bool,
+    ) -> Array:
+        """``skip·x + dropout(a(conv(x)))``, by a compiled kernel where there is one."""
+        kernel, bias, rate = layer.kernel, layer.bias[...], self.rate[...]
+        if compiled.usable(inputs, kernel, bias, rate):
+            batch, channels = inputs.shape[0], kernel.shape[2]
+            scale = dropout_scale(rate, key, batch=batch, channels=channels)
+            return block(
+                inputs, kernel, bias, scale, layer.dilation, self.activation, skip
+            )
+        change = dropout(ACTIVATIONS[self.activation](layer(inputs)), rate, key)
+        return inputs + change if skip else change
 
 
 def receptive_field(*, depth: int, kernel: int) -> int:
