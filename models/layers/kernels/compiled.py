@@ -35,7 +35,12 @@ from models.errors import ConfigError, UserError, near_matches
 
 VARIABLE = "HPO_KERNELS"
 OFF = "off"
-TARGETS = (  # the handlers of kernels.cpp
+# The handlers of kernels.cpp.
+TARGETS = (
+    "gru_forward",
+    "gru_backward",
+    "lstm_forward",
+    "lstm_backward",
     "convolution_forward",
     "convolution_backward",
 )
@@ -70,10 +75,11 @@ class _Kernels:
 
 
 def choice() -> str:
-    """Which kernels compute: ``off``, or instruction set and hash of the object.
+    """Which kernels there are: ``off``, or instruction set and hash of the object.
 
     For example ``x86-64-v3:0f3a9c41d2be``. The first call in a process may compile; later
-    ones are a look into a table.
+    ones are a look into a table. ``HPO_KERNELS`` switches them off, or names the widest
+    instruction set that may be used.
 
     Raises:
         ConfigError: ``HPO_KERNELS`` has a value that is not known.
@@ -88,6 +94,22 @@ def reason() -> str:
         ConfigError: ``HPO_KERNELS`` has a value that is not known.
     """
     return _kernels().reason
+
+
+def in_force() -> str:
+    """What programs traced now compute with: `choice`, or off where it is not `usable`.
+
+    Raises:
+        ConfigError: ``HPO_KERNELS`` has a value that is not known.
+    """
+    single = jnp.result_type(float) == jnp.float32
+    return choice() if single and jax.default_backend() == "cpu" else OFF
+
+
+def padded(size: int) -> int:
+    """The number of channels that are computed for `size` of them: whole vectors."""
+    lanes = _LEVELS[choice().partition(":")[0]][0] // 4
+    return -(-size // lanes) * lanes
 
 
 def usable(*arrays: Array) -> bool:
@@ -160,11 +182,12 @@ def _level(wanted: str) -> str:
     """
     if sys.platform != "linux" or platform.machine() != "x86_64":
         raise _Unavailable(f"no kernels for {sys.platform} on {platform.machine()}")
-    for level, (_, needed) in _LEVELS.items():
-        if wanted in ("on", level) and needed <= _processor_flags():
+    flags, levels = _processor_flags(), list(_LEVELS)
+    first = 0 if wanted == "on" else levels.index(wanted)
+    for level in levels[first:]:
+        if _LEVELS[level][1] <= flags:
             return level
-    need = "AVX2" if wanted == "on" else wanted
-    raise _Unavailable(f"this processor has no {need}")
+    raise _Unavailable("this processor has no AVX2")
 
 
 def _processor_flags() -> frozenset[str]:
@@ -207,7 +230,7 @@ def _hash(path: Path) -> str:
 def _flags(level: str) -> tuple[str, ...]:
     width, _ = _LEVELS[level]
     return (
-        *("-O3", "-std=c++17", "-shared", "-fPIC", "-w"),
+        *("-O3", "-std=c++17", "-shared", "-fPIC", "-DNDEBUG", "-w"),
         f"-march={level}",
         f"-DVECTOR_BYTES={width}",
     )

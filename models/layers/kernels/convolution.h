@@ -10,15 +10,12 @@
 #include <immintrin.h>
 
 #include <algorithm>
+#include <type_traits>
 
-#include "vector.h"
+#include "matrix.h"
 
 namespace kernels {
 namespace convolution {
-
-#ifndef INLINED
-#define INLINED static inline __attribute__((always_inline))
-#endif
 
 struct Sizes {
   Index B, T, I, O, taps, dilation;  // batch, time, input channels, output channels
@@ -48,18 +45,8 @@ static void row_tile(const float* in, Index stride, Index lag, Index taps, Index
                      const float* panel, Rows<const float> start, Rows<float> out) {
   Vector sum[R][V];
   UNROLLED(i, R) UNROLLED(v, V) sum[i][v] = load(start[i] + v * W);
-  for (Index j = 0; j < taps; j++, in += lag) {
-    const float* row[R];
-    UNROLLED(i, R) row[i] = in + i * stride;
-    for (Index c = 0; c < channels; c++, panel += V * W) {
-      Vector weight[V];
-      UNROLLED(v, V) weight[v] = load(panel + v * W);
-      UNROLLED(i, R) {
-        const float x = row[i][c];
-        UNROLLED(v, V) sum[i][v] += x * weight[v];
-      }
-    }
-  }
+  for (Index j = 0; j < taps; j++, in += lag, panel += channels * V * W)
+    multiply<R, V>(sum, in, stride, panel, channels);
   UNROLLED(i, R) UNROLLED(v, V) store(out[i] + v * W, sum[i][v]);
 }
 
@@ -69,14 +56,7 @@ static void weight_tile(const float* x, Index x_stride, const float* dz, Index s
                         Index length, float* out) {
   Vector sum[R][V];
   UNROLLED(i, R) UNROLLED(v, V) sum[i][v] = Vector{};
-  for (Index t = 0; t < length; t++, x += x_stride, dz += stride) {
-    Vector d[V];
-    UNROLLED(v, V) d[v] = load(dz + v * W);
-    UNROLLED(i, R) {
-      const float value = x[i];
-      UNROLLED(v, V) sum[i][v] += value * d[v];
-    }
-  }
+  multiply_transposed<R, V>(sum, x, x_stride, dz, stride, length);
   UNROLLED(i, R) UNROLLED(v, V) {
     float* o = out + i * stride + v * W;
     store(o, load(o) + sum[i][v]);
