@@ -18,7 +18,12 @@ import pytest
 def private_cache(tmp_path_factory):
     """Simulated data and compiled programs of the tests go to a folder of their own."""
     before = os.environ.get("HPO_CACHE")
-    os.environ["HPO_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    cache, base = tmp_path_factory.mktemp("cache"), tmp_path_factory.getbasetemp()
+    # Compiled kernels are shared by the processes of one session.
+    common = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    (common / "kernels").mkdir(mode=0o700, exist_ok=True)
+    (cache / "kernels").symlink_to(common / "kernels")
+    os.environ["HPO_CACHE"] = str(cache)
     yield
     if before is None:
         del os.environ["HPO_CACHE"]

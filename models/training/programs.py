@@ -71,8 +71,14 @@ class ProgramTable:
         if program is not None:
             self._programs.move_to_end(full)
             return program, 0.0
+
+        def fresh(
+            *arguments: Any,
+        ) -> Any:  # `jit` remembers what it traced, by function
+            return function(*arguments)
+
         start = time.perf_counter()
-        traced = jax.jit(function, donate_argnums=donate).trace(*arguments)
+        traced = jax.jit(fresh, donate_argnums=donate).trace(*arguments)
         program = Program(traced.lower().compile(), traced.out_info)
         self._programs[full] = program
         while len(self._programs) > self.limit:

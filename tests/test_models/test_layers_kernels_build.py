@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -38,33 +39,65 @@ def answer(process):
     return json.loads(out)
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    """A cache that two processes filled at once, and what both said."""
-    cache = tmp_path_factory.mktemp("built")
-    answers = [answer(p) for p in [start(cache), start(cache)]]
-    if answers[0][0] == "off":
-        pytest.skip(answers[0][1])
-    return cache, answers
+@pytest.fixture
+def object_file(monkeypatch):
+    """The session's own object, compiled by the real compiler."""
+    monkeypatch.delenv("HPO_KERNELS", raising=False)
+    choice = compiled.choice()
+    if choice == "off":
+        pytest.skip(compiled.reason())
+    folder = Path(os.environ["HPO_CACHE"]) / "kernels"
+    (path,) = folder.glob(f"*-{choice.rpartition(':')[2]}.so")
+    return path
 
 
-def objects(cache):
-    return sorted((cache / "kernels").glob("*.so"))
+@pytest.fixture
+def compiler(tmp_path, object_file):
+    """The PATH of a compiler that takes its time, keeps a log, and gives that object."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    script = folder / "g++"
+    script.write_text(
+        f"""#!/bin/sh
+echo called >> {tmp_path}/log
+while [ "$1" != -o ]; do shift; done
+sleep 0.5
+cp {object_file} "$2"
+"""
+    )
+    script.chmod(0o755)
+    return f"{folder}:/usr/bin:/bin"
 
 
-def test_two_processes_build_one_object(built):
-    cache, ((first, _), (second, why)) = built
-    assert first == second
-    assert why == ""
-    (path,) = objects(cache)
-    assert first.rpartition(":")[2] == path.stem.rpartition("-")[2]
+def compilations(tmp_path):
+    return (tmp_path / "log").read_text().count("called")
+
+
+def test_processes_at_once_build_one_object(tmp_path, compiler, object_file):
+    cache = tmp_path / "cache"
+    started = [start(cache, PATH=compiler) for _ in range(3)]
+    answers = [answer(p) for p in started]
+    assert answers == [[compiled.choice(), ""]] * 3
+    assert compilations(tmp_path) == 1
+    (path,) = (cache / "kernels").glob("*.so")
+    assert path.name == object_file.name
     assert not list((cache / "kernels").glob(".*.so")), "a draft was left"
     assert (cache / "kernels").stat().st_mode & 0o777 == 0o700
 
 
-def test_a_cached_object_needs_no_compiler(built, tmp_path):
-    cache, ((choice, _), _) = built
-    assert answer(start(cache, PATH=str(tmp_path))) == [choice, ""]
+@pytest.mark.slow
+def test_the_same_sources_give_the_same_object(tmp_path, object_file):
+    del object_file
+    assert answer(start(tmp_path / "cache")) == [compiled.choice(), ""]
+
+
+def test_a_cached_object_needs_no_compiler(tmp_path, object_file):
+    kept = tmp_path / "kernels"
+    kept.mkdir()
+    shutil.copy(object_file, kept)
+    (tmp_path / "empty").mkdir()
+    found = answer(start(tmp_path, PATH=str(tmp_path / "empty")))
+    assert found == [compiled.choice(), ""]
 
 
 def test_without_a_compiler_it_is_off_and_says_so(tmp_path):
@@ -73,21 +106,20 @@ def test_without_a_compiler_it_is_off_and_says_so(tmp_path):
     assert reason
 
 
-@pytest.mark.parametrize("content", [b"", b"no object at all", None])
-def test_a_broken_object_is_built_again(built, tmp_path, content):
+@pytest.mark.parametrize("content", [b"no object at all", None])
+def test_a_broken_object_is_built_again(tmp_path, compiler, object_file, content):
     """Damage is noticed by hash, before the loader meets it; None cuts the file in half."""
-    cache, ((choice, _), _) = built
-    (whole,) = objects(cache)
-    broken = tmp_path / "kernels" / whole.name
-    broken.parent.mkdir()
-    good = whole.read_bytes()
+    broken = tmp_path / "cache" / "kernels" / object_file.name
+    broken.parent.mkdir(parents=True)
+    good = object_file.read_bytes()
     broken.write_bytes(good[: len(good) // 2] if content is None else content)
-    assert answer(start(tmp_path)) == [choice, ""]
+    assert answer(start(tmp_path / "cache", PATH=compiler)) == [compiled.choice(), ""]
+    assert compilations(tmp_path) == 1
     assert broken.read_bytes() == good
 
 
-def test_a_compiler_that_fails_is_no_error(built, tmp_path):
-    del built
+def test_a_compiler_that_fails_is_no_error(tmp_path, object_file):
+    del object_file
     compiler = tmp_path / "g++"
     compiler.write_text("#!/bin/sh\necho 'x.cpp:1: error: no such flag' >&2\nexit 1\n")
     compiler.chmod(0o755)
@@ -109,15 +141,26 @@ def test_can_be_switched_off(monkeypatch):
     assert "HPO_KERNELS" in compiled.reason()
 
 
-def test_a_level_this_processor_lacks_is_off(monkeypatch):
-    monkeypatch.setattr(compiled, "_processor_flags", frozenset)
-    monkeypatch.setenv("HPO_KERNELS", "x86-64-v3")
-    compiled._found.cache_clear()
-    try:
-        assert compiled.choice() == "off"
-        assert compiled.reason()
-    finally:
-        compiled._found.cache_clear()
+@pytest.mark.parametrize(
+    ("wanted", "has", "level"),
+    [
+        ("on", ("x86-64-v3", "x86-64-v4"), "x86-64-v4"),
+        ("on", ("x86-64-v3",), "x86-64-v3"),
+        ("x86-64-v3", ("x86-64-v3", "x86-64-v4"), "x86-64-v3"),
+        ("x86-64-v4", ("x86-64-v3",), "x86-64-v3"),
+        ("on", (), None),
+    ],
+)
+def test_the_widest_level_that_is_allowed_and_there(monkeypatch, wanted, has, level):
+    monkeypatch.setattr(compiled.sys, "platform", "linux")
+    monkeypatch.setattr(compiled.platform, "machine", lambda: "x86_64")
+    flags = frozenset().union(*(compiled._LEVELS[name][1] for name in has))
+    monkeypatch.setattr(compiled, "_processor_flags", lambda: flags)
+    if level is None:
+        with pytest.raises(compiled._Unavailable, match="AVX2"):
+            compiled._level(wanted)
+    else:
+        assert compiled._level(wanted) == level
 
 
 def test_an_unknown_value_is_refused(monkeypatch):
