@@ -28,6 +28,27 @@ def dropout(
     """
     if key is None:
         return inputs
-    shape = (inputs.shape[0], 1, inputs.shape[2])
-    kept = jax.random.uniform(key, shape, inputs.dtype) >= rate
+    batch, _, channels = inputs.shape
+    kept = _kept(rate, key, (batch, 1, channels))
     return jnp.where(kept, inputs / (1 - rate), jnp.zeros_like(inputs))
+
+
+def dropout_scale(
+    rate: Float[Array, ""], key: Key[Array, ""] | None, *, batch: int, channels: int
+) -> Float[Array, "batch channel"]:
+    """What `dropout` multiplies with: 0 for a dropped channel, 1 without a key.
+
+    Args:
+        rate: As for `dropout`.
+        key: As for `dropout`; the same key drops the same channels.
+        batch: Sequences.
+        channels: Of each.
+    """
+    if key is None:
+        return jnp.ones((batch, channels), rate.dtype)
+    kept = _kept(rate, key, (batch, 1, channels))[:, 0]
+    return jnp.where(kept, 1 / (1 - rate), 0)
+
+
+def _kept(rate: Array, key: Key[Array, ""], shape: tuple[int, ...]) -> Array:
+    return jax.random.uniform(key, shape, rate.dtype) >= rate

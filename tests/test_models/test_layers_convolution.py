@@ -10,19 +10,37 @@ import scipy.signal
 from flax import nnx
 
 from models.layers.convolution import (
+    ACTIVATIONS,
     CausalConvolution,
     ConvolutionStack,
     causal_convolution,
     micro_batch,
+    mish,
     receptive_field,
 )
 from models.layers.initialization import initialize
+from models.layers.kernels import compiled
 
 
 @pytest.fixture
 def float64():
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(params=["float64", "off", "on"])
+def way(request, monkeypatch):
+    """Double precision, single precision in pure JAX, and single precision in kernels."""
+    if request.param == "float64":
+        with jax.enable_x64(True):
+            yield request.param
+        return
+    monkeypatch.delenv("HPO_KERNELS", raising=False)
+    if request.param == "off":
+        monkeypatch.setenv("HPO_KERNELS", "off")
+    elif compiled.choice() == "off":
+        pytest.skip(compiled.reason())
+    yield request.param
 
 
 @pytest.mark.parametrize("dilation", [1, 3])
@@ -109,8 +127,81 @@ def test_equals_torch(float64, inputs, weight_norm):
         close(d_weights["direction"], other.weight.grad.numpy().transpose(2, 1, 0))
 
 
+@pytest.mark.oracles
+@pytest.mark.parametrize(
+    "activation,weight_norm",
+    list(zip(ACTIVATIONS, (True, False, True, False), strict=True)),
+)
+def test_stack_equals_torch(way, activation, weight_norm):
+    """Outputs, and the gradients of the inputs and of every parameter."""
+    torch = pytest.importorskip("torch")
+    functional = torch.nn.functional
+    stack = ConvolutionStack(
+        inputs=2,
+        channels=5,
+        depth=3,
+        kernel=3,
+        activation=activation,
+        weight_norm=weight_norm,
+        dropout_name="model.dropout",
+    )
+    initialize(stack, jax.random.key(0))
+    rng = np.random.default_rng(1)
+    x, cotangent = rng.normal(size=(3, 17, 2)), rng.normal(size=(3, 17, 5))
+    definition, params, rest = nnx.split(stack, nnx.Param, ...)
+
+    @jax.jit
+    def both(params, x, cotangent):
+        def run(params, x):
+            return nnx.merge(definition, params, rest, copy=True)(x)
+
+        values, pull = jax.vjp(run, params, x)
+        return values, *pull(cotangent)
+
+    dtype = jnp.result_type(float)
+    got, d_params, d_x = both(
+        params, jnp.asarray(x, dtype), jnp.asarray(cotangent, dtype)
+    )
+
+    activations = {
+        "relu": torch.relu,
+        "tanh": torch.tanh,
+        "mish": functional.mish,
+        "gelu": lambda x: functional.gelu(x, approximate="tanh"),
+    }
+
+    def tensor(value):
+        return torch.tensor(np.float64(value), requires_grad=True)
+
+    weights = jax.tree.map(tensor, nnx.to_pure_dict(params))
+    x_torch = tensor(x)
+    hidden = x_torch.transpose(1, 2)
+    for i in range(3):
+        own = weights["layers"][i]
+        kernel = own["direction"].permute(2, 1, 0)
+        if weight_norm:
+            size = kernel.flatten(1).norm(dim=1)
+            kernel = kernel * (own["length"] / size)[:, None, None]
+        padded = functional.pad(hidden, (2 * 2**i, 0))
+        change = functional.conv1d(padded, kernel, own["bias"], dilation=2**i)
+        change = activations[activation](change)
+        hidden = hidden + change if i else change
+    wanted = hidden.transpose(1, 2)
+    (wanted * torch.tensor(cotangent)).sum().backward()
+
+    def close(a, b):
+        b = b.detach().numpy()
+        tolerance = 1e-9 if way == "float64" else 4e-6 * max(1, np.abs(b).max())
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance)
+
+    close(got, wanted)
+    close(d_x, x_torch.grad)
+    gradients = nnx.to_pure_dict(d_params)
+    jax.tree.map(lambda g, w: close(g, w.grad), gradients, weights)
+
+
 @pytest.mark.parametrize("depth,kernel", [(1, 2), (3, 2), (2, 4)])
-def test_receptive_field_is_exact(depth, kernel):
+def test_receptive_field_is_exact(way, depth, kernel):
     """The last output feels the oldest sample inside the field and none before it."""
     stack = ConvolutionStack(
         inputs=1,
@@ -123,6 +214,7 @@ def test_receptive_field_is_exact(depth, kernel):
     )
     initialize(stack, jax.random.key(0))
     field = receptive_field(depth=depth, kernel=kernel)
+    del way
     x = jax.random.normal(jax.random.key(1), (1, field + 5, 1))
     slope = jax.jit(jax.grad(lambda x: jnp.sum(stack(x)[0, -1])))(x)[0, :, 0]
     felt = np.flatnonzero(np.asarray(slope))
@@ -137,3 +229,21 @@ def test_receptive_field_is_exact(depth, kernel):
 def test_micro_batch_keeps_activations_in_cache(batch_size, window, channels, expected):
     part = micro_batch(batch_size=batch_size, window=window, channels=channels)
     assert part == expected
+
+
+def test_mish_equals_the_library_with_a_closer_slope():
+    z = np.concatenate([np.linspace(-40, 40, 20_001), [-1e4, 1e4, 1e30]])
+    single = np.float32(z)
+    double = np.float64(single)
+
+    def both(f, x):
+        return map(np.asarray, jax.jit(jax.vmap(jax.value_and_grad(f)))(x))
+
+    got = both(mish, single)
+    with jax.enable_x64(True):
+        values, slopes = both(jax.nn.mish, double)
+        exact = both(mish, double)
+    for (value, slope), tolerance in ((got, 4e-7), (exact, 1e-12)):
+        off = np.abs(value - values) / np.maximum(1, np.abs(values))
+        assert off.max() < tolerance
+        assert np.abs(slope - slopes).max() < tolerance

@@ -8,6 +8,7 @@ import pytest
 
 from models.data.statistics import Statistics
 from models.errors import ConfigError
+from models.layers.kernels import compiled
 from models.tcn import TCN, Config, Model, create, example
 
 STATISTICS = Statistics(
@@ -79,3 +80,35 @@ def test_weight_norm_adds_one_length_per_channel(tmp_path):
     plain = create(example().config, context)
     normed = create({**example().config, "model.weight_norm": True}, context)
     assert normed.parameters - plain.parameters == 2 * 4  # depth times channels
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [
+        "mish",
+        *(pytest.param(a, marks=pytest.mark.slow) for a in ("relu", "tanh", "gelu")),
+    ],
+)
+def test_kernels_change_training_by_rounding_only(activation, tmp_path, monkeypatch):
+    monkeypatch.delenv("HPO_KERNELS", raising=False)
+    if compiled.choice() == "off":
+        pytest.skip(compiled.reason())
+    config = {
+        **example().config,
+        "model.activation": activation,
+        "model.channels": 12,
+        "model.weight_norm": True,
+        "model.dropout": 0.2,
+        "data.batch_size": 9,
+    }
+    context = example().context(tmp_path / "data")
+
+    def trained():
+        epochs = create(config, context).fit()
+        return [e.train["loss"] for e in epochs], [e.valid["rmse"] for e in epochs]
+
+    fused = trained()
+    monkeypatch.setenv("HPO_KERNELS", "off")
+    pure = trained()
+    assert fused != pure, "the same program ran twice"
+    np.testing.assert_allclose(fused, pure, rtol=2e-4)

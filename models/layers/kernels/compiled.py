@@ -36,7 +36,14 @@ from models.errors import ConfigError, UserError, near_matches
 VARIABLE = "HPO_KERNELS"
 OFF = "off"
 # The handlers of kernels.cpp.
-TARGETS = ("gru_forward", "gru_backward", "lstm_forward", "lstm_backward")
+TARGETS = (
+    "gru_forward",
+    "gru_backward",
+    "lstm_forward",
+    "lstm_backward",
+    "convolution_forward",
+    "convolution_backward",
+)
 
 _FOLDER = Path(__file__).parent
 _PATIENCE = 300.0  # seconds; compiling takes a few
@@ -118,7 +125,7 @@ def usable(*arrays: Array) -> bool:
 
 def call(
     target: str,
-    shapes: Sequence[tuple[int, ...]],
+    shapes: Sequence[tuple[int, ...] | jax.ShapeDtypeStruct],
     *arguments: Array,
     **attributes: Any,
 ) -> list[Array]:
@@ -126,11 +133,14 @@ def call(
 
     Args:
         target: One of `TARGETS`.
-        shapes: Of the results, all of them of single precision.
+        shapes: Of the results, of single precision unless a type is given with them.
         *arguments: Of the kernel.
         **attributes: Static numbers the kernel wants by name (`numpy` scalars).
     """
-    results = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+    results = [
+        jax.ShapeDtypeStruct(shape, jnp.float32) if isinstance(shape, tuple) else shape
+        for shape in shapes
+    ]
     name = _name(target, choice())
     function = jax.ffi.ffi_call(name, results, vmap_method="sequential")
     return list(function(*arguments, **attributes))
