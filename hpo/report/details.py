@@ -61,6 +61,7 @@ def _facts(summary: Summary, row: Row) -> list[tuple[str, str]]:
             f"{numbers.seconds(row.compile_seconds)} compiling",
         ),
         ("parameters", numbers.count(row.parameters)),
+        *([("kernels", row.kernels)] if row.kernels else []),
         ("seed", str(row.seed)),
         ("folder", str(RunFolder(summary.folder).trial(row.trial))),
     ]

@@ -56,6 +56,7 @@ class Row:
         seconds: Training and validation of all epochs, without compiling.
         compile_seconds: Tracing and compiling.
         parameters: How many numbers the model trains; None where the learner cannot tell.
+        kernels: The compiled kernels its last attempt computed with; None likewise.
         ended_by: The rule that ended it, or the reason; empty for a whole budget.
         reason: Why it ended or was interrupted, in words, where the ledger says so.
         curve: Its epochs.
@@ -79,6 +80,7 @@ class Row:
     seconds: float = 0.0
     compile_seconds: float = 0.0
     parameters: int | None = None
+    kernels: str | None = None
     ended_by: str = ""
     reason: str = ""
     curve: tuple[Point, ...] = ()
@@ -233,6 +235,7 @@ class _Trial:
     ended_by: str = ""
     reason: str = ""
     parameters: int | None = None
+    kernels: str | None = None
     epochs: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     attempts: dict[int, Attempt] = field(default_factory=dict)
     repeated: list[int] = field(default_factory=list)
@@ -242,6 +245,7 @@ class _Trial:
         """Take in one event of this trial."""
         data, kind = event.data, event.event
         self.parameters = data.get("parameters") or self.parameters
+        self.kernels = data.get("kernels") or self.kernels
         if kind == "proposed":
             self.family, self.seed = data["family"], data["seed"]
             self.params = data["params"]
@@ -301,6 +305,7 @@ class _Trial:
             seconds=sum(d["seconds"] for d in self.epochs.values()),
             compile_seconds=sum(d["compile_seconds"] for d in self.epochs.values()),
             parameters=self.parameters,
+            kernels=self.kernels,
             ended_by=self.ended_by,
             reason=self.reason,
             curve=curve,

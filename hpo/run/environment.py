@@ -19,11 +19,15 @@ _THREADS = (
 _USABLE_MEMORY = 0.9  # the rest is for CUDA contexts and what XLA does not count
 
 
-def worker_environment(*, gpus_per_trial: float = 0.0) -> dict[str, str]:
+def worker_environment(
+    *, gpus_per_trial: float = 0.0, kernels: str | None = None
+) -> dict[str, str]:
     """The variables for one worker process.
 
     Args:
         gpus_per_trial: Fraction of a GPU; 0 trains on the CPU.
+        kernels: The compiled kernels of numbers that are to come out again, as a learner
+            names them; ``HPO_KERNELS`` of this process goes before.
 
     Returns:
         Variables to set on top of the driver's own.
@@ -36,6 +40,9 @@ def worker_environment(*, gpus_per_trial: float = 0.0) -> dict[str, str]:
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
+    wanted = os.environ.get("HPO_KERNELS") or (kernels or "").partition(":")[0]
+    if wanted:
+        variables["HPO_KERNELS"] = wanted
     if gpus_per_trial > 0:
         share = min(1.0, gpus_per_trial) * _USABLE_MEMORY
         variables["XLA_CLIENT_MEM_FRACTION"] = f"{share:.4g}"

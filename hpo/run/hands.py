@@ -6,7 +6,7 @@ Every executor works through one `Hands`; none of them writes an event by itself
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -67,12 +67,18 @@ class Hands:
         self._clock = clock
         self._origin = clock() - director.elapsed
         self._sized: set[tuple[int, int]] = set()
+        self._kernels = _last_kernels(ledger.events)
         self._ahead: Assignment | Wait | Done | None = None
 
     @property
     def elapsed(self) -> float:
         """Seconds the run has been active, over all its launches and resumes."""
         return max(self._clock() - self._origin, self.director.elapsed)
+
+    @property
+    def kernels(self) -> str | None:
+        """The compiled kernels that trials computed with last, by the ledger."""
+        return self._kernels
 
     @property
     def running(self) -> tuple[int, ...]:
@@ -121,6 +127,7 @@ class Hands:
             decision, events = self.director.judge(number, attempt, report.epoch, now)
             told, decided = _split(events)
             self._write(self._with_size(e, report) for e in told)
+            self._compare_kernels(report)
             self._write([*saved, *decided])
             return decision
         if report.error is None:
@@ -226,8 +233,24 @@ class Hands:
         if event.event != "epoch" or attempt in self._sized:
             return event
         self._sized.add(attempt)
-        size = {"parameters": report.parameters, "resumed_from": report.resumed_from}
+        size: dict[str, Any] = {
+            "parameters": report.parameters,
+            "resumed_from": report.resumed_from,
+        }
+        if report.kernels is not None:
+            size["kernels"] = report.kernels
         return replace(event, data={**event.data, **size})
+
+    def _compare_kernels(self, report: Report) -> None:
+        """Say it when a trial computes with other kernels than those before it."""
+        before, now = self._kernels, report.kernels
+        if now is None or now == before:
+            return
+        self._kernels = now
+        if before is not None:
+            text = f"computes with kernels {now}, earlier trials with {before}: "
+            text += "numbers differ in the last bits"
+            self._write([_event(report, self.elapsed, "note", text=text)])
 
     def _keep_error(self, number: int, text: str) -> None:
         if self.director.trials[number].state != "failed":
@@ -267,6 +290,16 @@ class Hands:
         for attempt in range(1, loser.attempt + 1):
             if attempt != keep:
                 trial.drop(self._folder.attempt(loser.number, attempt))
+
+
+def _last_kernels(events: Sequence[Event]) -> str | None:
+    """What a run computed with last; trials carried from other runs come before it began."""
+    for event in reversed(events):
+        if "kernels" in event.data:
+            return str(event.data["kernels"])
+        if event.event == "run" and event.data["action"] == "launch":
+            break
+    return None
 
 
 def _split(events: tuple[Event, ...]) -> tuple[list[Event], list[Event]]:

@@ -66,7 +66,10 @@ class _Worker:
     def _alive(self) -> Child:
         if self.child is None:
             share = self.plan.gpus_per_trial
-            self.child = Child(worker_environment(gpus_per_trial=share))
+            kernels = self.hands.kernels
+            self.child = Child(
+                worker_environment(gpus_per_trial=share, kernels=kernels)
+            )
         return self.child
 
     def _goes_on(self, task: Assignment, child: Child) -> bool:

@@ -57,6 +57,7 @@ class Repeated:
         ended_by: The rule that ended it early; empty for none.
         error: Why it failed; empty when it did not.
         parameters: How many numbers are trained, where the learner knows it.
+        kernels: The compiled kernels it computed with, where the learner says so.
     """
 
     epochs: tuple[Epoch, ...] = ()
@@ -64,6 +65,7 @@ class Repeated:
     ended_by: str = ""
     error: str = ""
     parameters: int | None = None
+    kernels: str | None = None
 
 
 @dataclass
@@ -182,11 +184,11 @@ def train(job: Job, tell: Callable[[Epoch], None]) -> Repeated:
     session = Session(job.assignment)
     judges = _solitary(job)
     values: dict[int, float] = {}
-    parameters, ended_by = None, ""
+    parameters, kernels, ended_by = None, None, ""
     try:
         while len(values) < job.epochs and not ended_by:
             report = session.step()
-            parameters = report.parameters
+            parameters, kernels = report.parameters, report.kernels
             if report.error is not None:
                 return Repeated(error=report.reason, parameters=parameters)
             if report.epoch is None:
@@ -201,7 +203,9 @@ def train(job: Job, tell: Callable[[Epoch], None]) -> Repeated:
         return Repeated(error=text, parameters=parameters)
     finally:
         session.close()
-    return Repeated(test=test, ended_by=ended_by, parameters=parameters)
+    return Repeated(
+        test=test, ended_by=ended_by, parameters=parameters, kernels=kernels
+    )
 
 
 def _solitary(job: Job) -> list[tuple[str, stopping.StoppingRule]]:

@@ -74,10 +74,10 @@ class Reruns:
         job = self._job(row, seed=row.seed, folder=place)
         job = replace(job, epochs=max(recorded), rules=())
         name = f"trial {row.trial}"
-        found = self._repeat([job], [name], tell)[0]
+        found = self._repeat([job], [name], tell, row)[0]
         result = replace(
             compare(row.trial, recorded, found.epochs, error=found.error),
-            changed=self.changed,
+            changed=(*self.changed, *_other_kernels(row, [found])),
             folder=str(place),
         )
         self._store(place, result, kind="exact", trial=row.trial, equal=result.equal)
@@ -106,9 +106,10 @@ class Reruns:
         purpose = f"rerun of trial {row.trial} with {count} fresh seeds"
         self._append("test_read", row.trial, purpose=purpose)
         names = [f"trial {row.trial}, seed {i} of {count}" for i in range(1, count + 1)]
-        found = self._repeat(jobs, names, tell)
+        found = self._repeat(jobs, names, tell, row)
         runs = tuple(self._seeded(s, f) for s, f in zip(chosen, found, strict=True))
-        result = replace(self._fresh(row, runs), folder=str(place))
+        changed = (*self.changed, *_other_kernels(row, found))
+        result = replace(self._fresh(row, runs), changed=changed, folder=str(place))
         self._store(
             place,
             result,
@@ -144,7 +145,6 @@ class Reruns:
             valid=valid,
             test=interval(tests),
             optimism=optimism,
-            changed=self.changed,
         )
 
     def _seeded(self, seed: int, found: Repeated) -> Seeded:
@@ -208,7 +208,9 @@ class Reruns:
             objective=objective,
         )
 
-    def _repeat(self, jobs: list[Job], names: list[str], tell: Tell) -> list[Repeated]:
+    def _repeat(
+        self, jobs: list[Job], names: list[str], tell: Tell, row: Row
+    ) -> list[Repeated]:
         resources = self.summary.study.resources
         share = resources.gpus_per_trial
         everything = replace(resources, executor="ray", workers=None)
@@ -216,7 +218,7 @@ class Reruns:
         return repeat(
             jobs,
             workers=max(1, min(places, len(jobs))),
-            environment=worker_environment(gpus_per_trial=share),
+            environment=worker_environment(gpus_per_trial=share, kernels=row.kernels),
             stall=resources.stall,
             tell=lambda index, epoch: tell(names[index], epoch),
         )
@@ -240,6 +242,14 @@ class Reruns:
         elapsed = self._ledger.events[-1].elapsed if self._ledger.events else 0.0
         self._ledger.append(Event(event=event, trial=trial, elapsed=elapsed, data=data))
         self._ledger.sync()
+
+
+def _other_kernels(row: Row, found: list[Repeated]) -> tuple[str, ...]:
+    """In words, when a repetition computed with other kernels than the trial did."""
+    today = sorted({r.kernels for r in found if r.kernels} - {row.kernels})
+    if row.kernels is None or not today:
+        return ()
+    return (f"kernels were {row.kernels}, are {', '.join(today)}",)
 
 
 @contextmanager

@@ -23,7 +23,14 @@ from hpo.run import records
 from hpo.run.assignment import Assignment, Report
 from hpo.run.ship import unpack
 from models.errors import UserError
-from models.training.protocol import Context, Countable, Epoch, Learner, Resumable
+from models.training.protocol import (
+    Compiled,
+    Context,
+    Countable,
+    Epoch,
+    Learner,
+    Resumable,
+)
 
 __all__ = ["Assignment", "Report", "Session"]
 
@@ -236,6 +243,7 @@ class Session:
             "seed": a.seed,
             "epochs": a.epochs,
             "data": a.data,
+            "kernels": _kernels(self._learner),
             "config": dict(resolved),
         }
         records.replace(path, json.dumps(content, indent=2, default=str) + "\n")
@@ -250,6 +258,7 @@ class Session:
             trial=self.assignment.trial,
             attempt=self.assignment.attempt,
             parameters=_parameters(learner),
+            kernels=_kernels(learner),
             resumed_from=self._resumed_from,
             resumable=isinstance(learner, Resumable),
             notes=notes,
@@ -287,6 +296,10 @@ def _parameters(learner: Learner | None) -> int | None:
         return int(learner.parameters) if isinstance(learner, Countable) else None
     except Exception:  # a report must never fail for want of a count
         return None
+
+
+def _kernels(learner: Learner | None) -> str | None:
+    return str(learner.kernel_choice) if isinstance(learner, Compiled) else None
 
 
 def _obstacle(error: BaseException) -> str:

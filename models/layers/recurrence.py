@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from models.layers.kernels import compiled, recurrent
+
 Sequences = Float[Array, "batch time channel"]
 State = Float[Array, "batch hidden"]
 
@@ -80,7 +82,9 @@ def gru(
 
     Source: Cho et al. 2014 in the form of cuDNN and `torch.nn.GRU`.
     """
-    outputs, final = _gru(weights, _time_major(inputs), initial_state)
+    fused = compiled.usable(*weights, inputs, initial_state)
+    run = recurrent.gru if fused else _gru
+    outputs, final = run(weights, _time_major(inputs), initial_state)
     return _time_major(outputs), final
 
 
@@ -99,7 +103,9 @@ def lstm(
 
     Source: Hochreiter and Schmidhuber 1997 with forget gates, as `torch.nn.LSTM`.
     """
-    outputs, final = _lstm(weights, _time_major(inputs), initial_state)
+    fused = compiled.usable(*weights, inputs, *initial_state)
+    run = recurrent.lstm if fused else _lstm
+    outputs, final = run(weights, _time_major(inputs), initial_state)
     return _time_major(outputs), final
 
 

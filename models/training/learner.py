@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from models.errors import ConfigError, UserError, near_matches
+from models.layers.kernels import compiled
 from models.training import checkpoint
 from models.training.checkpoint import CheckpointError
 from models.training.engine import Direction
@@ -28,7 +29,7 @@ FORMAT = 1
 
 
 class GradientLearner:
-    """Trains a `Problem` by gradients; satisfies `Resumable`, `Evaluable` and `Countable`.
+    """Trains a `Problem` by gradients; satisfies all protocols of `models.training.protocol`.
 
     Args:
         problem: What is learned.
@@ -64,6 +65,7 @@ class GradientLearner:
         self.horizon = epochs
         self.configuration: Mapping[str, Any] = dict(configuration or {})
         self.objective = objective
+        self.kernel_choice = compiled.in_force()
         self._valid = on_device(valid)
         self._test = test
         self._records: list[Epoch] = []

@@ -1,8 +1,8 @@
 """Compiled programs, kept in one bounded table for the life of the process.
 
-A program is keyed by what it does, the problem's static signature, and the shapes of its
-arguments. The table keeps the `LIMIT` most recently used ones; an evicted program is
-compiled again when it is next needed.
+A program is keyed by what it does, the problem's static signature, precision, the kernels it
+computes with, and the shapes of its arguments. The table keeps the `LIMIT` most recently used
+ones; an evicted program is compiled again when it is next needed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+
+from models.layers.kernels import compiled
 
 LIMIT = 128
 
@@ -63,7 +65,8 @@ class ProgramTable:
         """
         leaves, structure = jax.tree.flatten(arguments)
         shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
-        full = (key, bool(jax.config.jax_enable_x64), structure, shapes)
+        precision = bool(jax.config.jax_enable_x64)
+        full = (key, precision, compiled.in_force(), structure, shapes)
         program = self._programs.get(full)
         if program is not None:
             self._programs.move_to_end(full)

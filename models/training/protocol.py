@@ -103,3 +103,13 @@ class Countable(Learner, Protocol):
     def configuration(self) -> Mapping[str, Any]:
         """Every configuration key with its value, defaults included (dotted, JSON-able)."""
         ...
+
+
+@runtime_checkable
+class Compiled(Learner, Protocol):
+    """A learner whose last digits depend on which compiled kernels it computes with."""
+
+    @property
+    def kernel_choice(self) -> str:
+        """``off``, or ``LEVEL:HASH``; what is before the colon `HPO_KERNELS` understands."""
+        ...

@@ -41,11 +41,12 @@ class Cluster:
 
 
 @contextmanager
-def cluster(plan: Plan) -> Iterator[Cluster]:
+def cluster(plan: Plan, *, kernels: str | None = None) -> Iterator[Cluster]:
     """Start Ray for the time of a ``with``.
 
     Args:
         plan: How many workers there will be and what each of them gets.
+        kernels: The compiled kernels the run has computed with so far, if any.
 
     Raises:
         RunError: This process runs a Ray already, or Ray does not start.
@@ -56,7 +57,7 @@ def cluster(plan: Plan) -> Iterator[Cluster]:
         tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=_short_root())
     )
     folder.chmod(0o700)
-    variables = worker_environment(gpus_per_trial=plan.gpus_per_trial)
+    variables = worker_environment(gpus_per_trial=plan.gpus_per_trial, kernels=kernels)
     with _environ(compose(variables | _own_variables(folder))):
         import ray  # only now: Ray reads its environment while it is imported
 

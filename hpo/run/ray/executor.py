@@ -26,7 +26,7 @@ def execute(hands: Hands, plan: Plan) -> None:
         RunError: Ray does not start, or ends again and again without a result.
     """
     hands.observer.message("starting Ray")
-    with cluster(plan) as place:
+    with cluster(plan, kernels=hands.kernels) as place:
         creates = _write_creates(hands, place.folder)
         fruitless = 0
         while not hands.stop.requested and not hands.expire():

@@ -1,0 +1,74 @@
+// The one translation unit: every kernel, and its handler for XLA's foreign function interface.
+#include "xla/ffi/api/ffi.h"
+
+#include "gru.h"
+#include "lstm.h"
+
+// A kernel lives in a header of its own and knows nothing of XLA; its handler is defined here
+// with XLA_FFI_DEFINE_HANDLER_SYMBOL, and its name is added to TARGETS in compiled.py.
+namespace ffi = xla::ffi;
+using Input = ffi::Buffer<ffi::F32>;
+using Output = ffi::ResultBuffer<ffi::F32>;
+#define IN Arg<Input>()
+#define OUT Ret<ffi::Buffer<ffi::F32>>()
+
+static ffi::Error outcome(bool done) {
+  if (done) return ffi::Error::Success();
+  return ffi::Error(ffi::ErrorCode::kResourceExhausted, "no memory for a kernel's workspace");
+}
+
+static float* floats(Output& b) { return b->typed_data(); }
+// Empty results are not wanted.
+static float* wanted(Output& b) { return b->element_count() ? b->typed_data() : nullptr; }
+
+static kernels::Sizes sizes_of(const Input& x, const Input& initial) {
+  const auto d = x.dimensions();
+  return {d[0], d[1], d[2], initial.dimensions()[1]};
+}
+
+static ffi::Error GruForward(Input x, Input wi, Input bi, Input wh, Input bh, Input initial,
+                             Output states, Output final, Output saved) {
+  return outcome(kernels::gru::forward(
+      sizes_of(x, initial), x.typed_data(), wi.typed_data(), bi.typed_data(), wh.typed_data(),
+      bh.typed_data(), initial.typed_data(), floats(states), floats(final), wanted(saved)));
+}
+
+static ffi::Error GruBackward(Input x, Input wi, Input wh, Input initial, Input states,
+                              Input saved, Input dstates, Input dfinal, Output dx, Output dwi,
+                              Output dbi, Output dwh, Output dbh, Output dinitial) {
+  return outcome(kernels::gru::backward(
+      sizes_of(x, initial), x.typed_data(), wi.typed_data(), wh.typed_data(),
+      initial.typed_data(), states.typed_data(), saved.typed_data(), dstates.typed_data(),
+      dfinal.typed_data(), wanted(dx), floats(dwi), floats(dbi), floats(dwh), floats(dbh),
+      floats(dinitial)));
+}
+
+static ffi::Error LstmForward(Input x, Input wi, Input bi, Input wh, Input h, Input c,
+                              Output states, Output final_h, Output final_c, Output saved) {
+  return outcome(kernels::lstm::forward(
+      sizes_of(x, h), x.typed_data(), wi.typed_data(), bi.typed_data(), wh.typed_data(),
+      h.typed_data(), c.typed_data(), floats(states), floats(final_h), floats(final_c),
+      wanted(saved)));
+}
+
+static ffi::Error LstmBackward(Input x, Input wi, Input wh, Input h, Input c, Input states,
+                               Input saved, Input dstates, Input dfinal_h, Input dfinal_c,
+                               Output dx, Output dwi, Output dbi, Output dwh, Output dh,
+                               Output dc) {
+  return outcome(kernels::lstm::backward(
+      sizes_of(x, h), x.typed_data(), wi.typed_data(), wh.typed_data(), h.typed_data(),
+      c.typed_data(), states.typed_data(), saved.typed_data(), dstates.typed_data(),
+      dfinal_h.typed_data(), dfinal_c.typed_data(), wanted(dx), floats(dwi), floats(dbi),
+      floats(dwh), floats(dh), floats(dc)));
+}
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(gru_forward, GruForward,
+                              ffi::Ffi::Bind().IN.IN.IN.IN.IN.IN.OUT.OUT.OUT);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    gru_backward, GruBackward,
+    ffi::Ffi::Bind().IN.IN.IN.IN.IN.IN.IN.IN.OUT.OUT.OUT.OUT.OUT.OUT);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(lstm_forward, LstmForward,
+                              ffi::Ffi::Bind().IN.IN.IN.IN.IN.IN.OUT.OUT.OUT.OUT);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    lstm_backward, LstmBackward,
+    ffi::Ffi::Bind().IN.IN.IN.IN.IN.IN.IN.IN.IN.IN.OUT.OUT.OUT.OUT.OUT.OUT);
