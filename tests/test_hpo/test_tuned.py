@@ -60,7 +60,7 @@ def test_the_best_model_predicts_what_the_ledger_says(tuned):
     model = hpo.load_model("tuned", results=tuned / "results")
     assert model.family == "linear" and model.config["model.lags"] == 4
     with h5py.File(tuned / "mydata/valid/record.hdf5") as file:
-        u, y = file["u0"][:, None], np.stack([file["y0"][:], file["y1"][:]], axis=1)
+        u, y = file["u0"][:][:, None], np.stack([file["y0"][:], file["y1"][:]], axis=1)
     predicted = model.predict(u)
     assert predicted.shape == y.shape
     rmse = np.sqrt(((predicted - y) ** 2).mean(axis=0)).mean()
@@ -74,7 +74,7 @@ def test_any_trial_predicts_with_its_best_epoch(tuned):
     values = model.learner.evaluate("valid")
     assert values["rmse"] == pytest.approx(row.objective, rel=1e-5)
     with h5py.File(tuned / "mydata/valid/record.hdf5") as file:
-        u, y = file["u0"][:, None], np.stack([file["y0"][:], file["y1"][:]], axis=1)
+        u, y = file["u0"][:][:, None], np.stack([file["y0"][:], file["y1"][:]], axis=1)
     rmse = np.sqrt(((model.predict(u) - y) ** 2).mean(axis=0)).mean()
     assert rmse == pytest.approx(row.objective, rel=1e-4)
 
