@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hpo.optimizer import HPOptimizer as HPOptimizer
+    from hpo.run.tuned import load_model as load_model
     from hpo.study import Family as Family
     from hpo.study import Study as Study
 
 __version__ = "0.1.0"
-__all__ = ["Family", "HPOptimizer", "Study"]
+__all__ = ["Family", "HPOptimizer", "Study", "load_model"]
 
 
 def __getattr__(name: str) -> Any:
@@ -24,6 +25,7 @@ def __getattr__(name: str) -> Any:
         "HPOptimizer": "hpo.optimizer",
         "Study": "hpo.study",
         "Family": "hpo.study",
+        "load_model": "hpo.run.tuned",
     }
     if name not in homes:
         raise AttributeError(f"module 'hpo' has no attribute {name!r}")

@@ -26,6 +26,7 @@ from models.errors import UserError, near_matches
 from search_spaces.space import Space, SpaceError
 
 _ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("hpo", "models", "search_spaces", "studies")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -175,13 +176,13 @@ def resolve(study: Study) -> Study:
 
 def datasets() -> tuple[str, ...]:
     """Names of every known dataset, simulated and real."""
-    _ours("models")
+    ours("models")
     return tuple(importlib.import_module("models.data.catalog").names())
 
 
 def describe_dataset(name: str) -> dict[str, Any]:
     """What is known of a dataset: the fields of the catalog's description."""
-    _ours("models")
+    ours("models")
     found = importlib.import_module("models.data.catalog").describe(name)
     return dataclasses.asdict(found)
 
@@ -205,13 +206,35 @@ def prepare_data(data: Any, *, root: Path | None = None) -> Any:
     )
     if not named:
         return data
-    _ours("models")
+    ours("models")
     catalog = importlib.import_module("models.data.catalog")
     return catalog.prepare(data, root=root).to_json()
 
 
-def _ours(package: str) -> Path:
+def devices() -> dict[str, int]:
+    """How many devices of each kind JAX finds; loads it."""
+    ours("models")
+    jax = importlib.import_module("jax")
+    kinds = [str(device.platform) for device in jax.devices()]
+    return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
+
+
+def kernels() -> tuple[str, str]:
+    """Which compiled kernels there are and, where they are off, why; loads JAX.
+
+    Returns:
+        For example ``("x86-64-v3:0f3a9c41d2be", "")`` or ``("off", "no compiler")``.
+    """
+    ours("models")
+    compiled = importlib.import_module("models.layers.kernels.compiled")
+    return compiled.choice(), compiled.reason()
+
+
+def ours(package: str) -> Path:
     """The folder of one of our packages.
+
+    Args:
+        package: One of `PACKAGES`.
 
     Raises:
         StudyError: Python finds another package of that name first.
@@ -227,8 +250,14 @@ def _ours(package: str) -> Path:
     return origin
 
 
+def signals() -> ModuleType:
+    """How inputs are read from a file and predictions written to one."""
+    ours("models")
+    return importlib.import_module("models.data.predictions")
+
+
 def _modules(package: str) -> list[Path]:
-    return sorted(p for p in _ours(package).glob("*.py") if not p.stem.startswith("_"))
+    return sorted(p for p in ours(package).glob("*.py") if not p.stem.startswith("_"))
 
 
 def _defining(package: str, constant: str) -> tuple[Found, ...]:
@@ -252,7 +281,7 @@ def _readable(path: Path) -> ast.Module:
     """
     try:
         return _parse(path)
-    except ForeignFailure as error:
+    except (ForeignFailure, StudyError) as error:
         stand_in = "def create(): ...\nSTUDY = SPACE = CLOSED_FORM = None"
         return ast.parse(f"{error.message!r}\n{stand_in}")
 
@@ -263,6 +292,16 @@ def _parse(path: Path) -> ast.Module:
     except SyntaxError as error:
         raise ForeignFailure(
             f"{_short(path)}, line {error.lineno}: SyntaxError: {error.msg}"
+        ) from error
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise ForeignFailure(
+            f"{_short(path)} cannot be read as Python: {error}",
+            hint="is it a text file in UTF-8?",
+        ) from error
+    except OSError as error:
+        raise StudyError(
+            f"{_short(path)} cannot be read: {error.strerror or error}",
+            hint="check its permissions",
         ) from error
 
 
@@ -290,7 +329,7 @@ def _execute(path: Path) -> ModuleType:
     """Run a study file under a name of its own, turning what it raises into a message."""
     _parse(path)
     # A study of the package keeps its importable name, so workers find its functions too.
-    in_package = path.parent == _ours("studies")
+    in_package = path.parent == ours("studies")
     module_name = f"studies.{path.stem}" if in_package else f"study_file_{path.stem}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None and spec.loader is not None

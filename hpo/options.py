@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -44,6 +46,44 @@ def build(
     if rest is not None:
         given[rest] = {k: v for k, v in rule.options.items() if k not in options}
     return kind(**given)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Described:
+    """What can be asked for by name.
+
+    Attributes:
+        name: Its name.
+        summary: What it does, in a line.
+        options: Every option with its default, None where it follows from the study.
+        extra: The extra of this distribution that it needs; empty for none.
+        rest: Whether it takes further options, which are another library's own.
+    """
+
+    name: str
+    summary: str
+    options: Mapping[str, Any]
+    extra: str = ""
+    rest: bool = False
+
+
+def describe(name: str, kind: type) -> Described:
+    """Read a sampler's or a rule's class: its docstring and its fields.
+
+    Args:
+        name: Its name.
+        kind: The frozen dataclass; its module names in `EXTRA` what it needs, if anything.
+    """
+    module = sys.modules[kind.__module__]
+    fields = dataclasses.fields(kind)
+    summary = (inspect.getdoc(module) or "").partition("\n")[0]
+    return Described(
+        name=name,
+        summary=summary.rstrip("."),
+        options={f.name: f.default for f in fields if not f.metadata.get("rest")},
+        extra=vars(module).get("EXTRA", ""),
+        rest=any(f.metadata.get("rest") for f in fields),
+    )
 
 
 def at_least(what: str, value: Any, low: float, *, whole: bool = False) -> None:
@@ -98,12 +138,12 @@ def one_of(what: str, value: Any, names: Iterable[str]) -> None:
         )
 
 
-def needs(what: str, name: str, *, packages: Iterable[str]) -> None:
+def needs(what: str, extra: str, *, packages: Iterable[str]) -> None:
     """Refuse what needs packages that are not installed.
 
     Args:
         what: ``sampler`` or ``stopping rule``, for the message.
-        name: Its name, which is also that of the extra with the packages.
+        extra: The extra with the packages, which is also its name.
         packages: Names to import.
 
     Raises:
@@ -112,6 +152,6 @@ def needs(what: str, name: str, *, packages: Iterable[str]) -> None:
     missing = [package for package in packages if find_spec(package) is None]
     if missing:
         raise StudyError(
-            f"{what} `{name}` needs {' and '.join(missing)}, which is not installed",
-            hint=f"`pip install 'hpo-harness[{name}]'`",
+            f"{what} `{extra}` needs {' and '.join(missing)}, which is not installed",
+            hint=f"`pip install 'hpo-harness[{extra}]'`",
         )

@@ -27,7 +27,11 @@ from models.layers.stack import CellName, RecurrentStack, micro_batch
 from models.training.learner import GradientLearner
 from models.training.optimizer import Optimizer
 from models.training.protocol import Context
-from models.training.simulation import SequenceLoss, simulation_learner
+from models.training.simulation import (
+    SequenceLoss,
+    require_scored_window,
+    simulation_learner,
+)
 
 CLOSED_FORM = False
 CAUSAL = True
@@ -75,6 +79,10 @@ class Config(BaseConfig):
         default_factory=lambda: SequenceLoss(kind="mae", n_skip=50)
     )
     optimizer: Optimizer = field(default_factory=Optimizer)
+
+    def validate(self) -> None:
+        """Refuse a loss that leaves nothing of a window."""
+        require_scored_window(data=self.data, loss=self.loss)
 
 
 class Model(nnx.Module):

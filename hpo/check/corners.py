@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.util
+import itertools
 import json
 import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from optuna.distributions import (
@@ -29,6 +30,7 @@ from models.errors import UserError
 from search_spaces.space import Space
 
 _BYTES = 4  # of a number in training
+Measure = Callable[[Any], tuple[int, int]]
 _COPIES = 5  # parameters, gradients, two moments of Adam, the best epoch's parameters
 
 
@@ -63,23 +65,50 @@ def middle(space: Space, chosen: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def corners(space: Space, first: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The first point, and that point with one dimension at each of its ends.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Corner:
+    """A point of a space with no, one or two dimensions at an end.
+
+    Attributes:
+        keys: The dimensions at an end; none at the first point.
+        point: Searched values by name.
+    """
+
+    keys: tuple[str, ...]
+    point: Mapping[str, Any]
+
+    def within(self, other: Corner) -> bool:
+        """Whether `other` has at least this corner's dimensions at the same ends."""
+        return all(
+            k in other.keys and self.point[k] == other.point[k] for k in self.keys
+        )
+
+
+def corners(
+    space: Space, first: Mapping[str, Any], *, together: int = 2
+) -> list[Corner]:
+    """The first point, and that point with dimensions at their ends.
 
     Args:
         space: The space.
         first: Where the other dimensions stay.
+        together: How many dimensions are put to an end at the same time: 1 or 2.
 
     Returns:
-        Distinct points, searched values by name; every choice of a categorical is an end.
+        Distinct points; every choice of a categorical is an end. What conditions exclude
+        is not among them.
     """
-    points = [middle(space, first)]
-    for name, distribution in space.distributions.items():
-        for value in _ends(distribution):
-            point = middle(space, {**first, name: value})
-            if point not in points:
-                points.append(point)
-    return points
+    ends = [(n, v) for n, d in space.distributions.items() for v in _ends(d)]
+    moves: list[dict[str, Any]] = [{}]
+    for count in range(1, together + 1):
+        moves += [dict(chosen) for chosen in itertools.combinations(ends, count)]
+    found: dict[str, Corner] = {}
+    for move in moves:
+        point = middle(space, {**first, **move})
+        if all(name in point and point[name] == v for name, v in move.items()):
+            corner = Corner(keys=tuple(move), point=point)
+            found.setdefault(json.dumps(point), corner)
+    return list(found.values())
 
 
 def shapes(
@@ -141,27 +170,51 @@ def _family_shapes(
     known = importlib.util.find_spec(name) is not None
     names = vars(importlib.import_module(name)) if known else {}
     kind, model = names.get("Config"), names.get("Model")
-    statistics = None
+    shaped = model is not None and not names.get("CLOSED_FORM")
+    measure = _measurer(model, data) if shaped and isinstance(data, dict) else None
+    built: dict[str, Shape] = {}  # traced values change no shape
     for values in configurations:
         if kind is None:
             yield Shape()
             continue
         try:
-            config = kind.from_flat(values)
-            signature = repr(config.static_signature())
-            if model is None or names.get("CLOSED_FORM") or not isinstance(data, dict):
-                yield Shape(signature=signature)
-                continue
-            if statistics is None:
-                opened = importlib.import_module("models.data.dataset")
-                statistics = opened.open_dataset(data).statistics
-            parameters, forward = _measure(model, config, statistics)
-            numbers = _COPIES * parameters + 2 * forward
-            yield Shape(
-                signature=signature, parameters=parameters, memory=_BYTES * numbers
-            )
+            own = set(kind.keys())
+            config = kind.from_flat({k: v for k, v in values.items() if k in own})
         except UserError as error:
             yield Shape(error=error.message)
+            continue
+        signature = repr(config.static_signature())
+        if signature not in built:
+            built[signature] = _built(config, signature, measure)
+        yield built[signature]
+
+
+def _built(config: Any, signature: str, measure: Measure | None) -> Shape:
+    """One configuration's model as shapes."""
+    if measure is None:
+        return Shape(signature=signature)
+    try:
+        parameters, forward = measure(config)
+    except UserError as error:
+        return Shape(error=error.message)
+    except Exception as error:  # whatever a family's own code raises refuses the point
+        first = str(error).strip().partition("\n")[0]
+        return Shape(error=f"{type(error).__name__}: {first}")
+    memory = _BYTES * (_COPIES * parameters + 2 * forward)
+    return Shape(signature=signature, parameters=parameters, memory=memory)
+
+
+def _measurer(model: Any, data: Mapping[str, Any]) -> Measure:
+    """Open the data once; then build models on its channels and cut its train part."""
+    dataset = importlib.import_module("models.data.dataset").open_dataset(data)
+    make_plan = importlib.import_module("models.data.plan").make_plan
+    statistics, train = dataset.statistics, dataset.part("train")
+
+    def measure(config: Any) -> tuple[int, int]:
+        make_plan(train, config.data)
+        return _measure(model, config, statistics)
+
+    return measure
 
 
 def _measure(model: Any, config: Any, statistics: Any) -> tuple[int, int]:

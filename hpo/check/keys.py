@@ -12,12 +12,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from hpo.check.corners import corners
 from hpo.errors import ForeignFailure, StudyError
-from hpo.study import Study
+from hpo.study import Family, Study
 from models.errors import UserError, near_matches
+
+Check = Callable[[Sequence[tuple[str, Mapping[str, Any]]]], "tuple[Checked, ...]"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,6 +68,43 @@ def check_configurations(
     return tuple(Checked(**answer) for answer in json.loads(child.stdout))
 
 
+def check_families(
+    families: Sequence[Family],
+    over: Mapping[str, Any] | None = None,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    check: Check = check_configurations,
+) -> tuple[Checked, ...]:
+    """What each family says to the first point of its space and to those around it.
+
+    Args:
+        families: Of a study.
+        over: Values that replace those of every point.
+        settings: Values that hold where a space says nothing.
+        check: Asks configuration classes what they know.
+
+    Returns:
+        An answer a family; its error is the first one where *every* point is refused, so
+        that no trial could be trained. One that hits some points only is told by
+        `hpo check`, which looks at all corners.
+    """
+    points = [
+        [
+            {**(settings or {}), **f.space.complete(corner.point), **(over or {})}
+            for corner in corners(f.space, f.first[0] if f.first else {}, together=1)
+        ]
+        for f in families
+    ]
+    pairs = zip(families, points, strict=True)
+    answers = iter(check([(f.reference, p) for f, own in pairs for p in own]))
+    out = []
+    for own in points:
+        said = [next(answers) for _ in own]
+        fine = next((s for s in said if not s.error), None)
+        out.append(fine or said[0])
+    return tuple(out)
+
+
 def check_spaces(study: Study) -> None:
     """Refuse a study whose spaces or settings name keys that its families do not know.
 
@@ -74,12 +114,11 @@ def check_spaces(study: Study) -> None:
         study: The study about to be launched.
 
     Raises:
-        StudyError: A key is unknown (near matches are listed) or a constant is refused.
+        StudyError: A key is unknown (near matches are listed), or constants and defaults
+            are such that a family refuses every point.
         ForeignFailure: A family's module cannot be imported.
     """
-    answers = check_configurations(
-        [(f.reference, f.space.constants) for f in study.families]
-    )
+    answers = check_families(study.families, settings=study.settings)
     for family, answer in zip(study.families, answers, strict=True):
         for key in family.space.entries():
             if answer.keys is not None and key not in answer.keys:

@@ -45,12 +45,13 @@ class FamilyPreview:
         trials: How many it gets.
         epochs: Budget of a trial.
         rungs: Epochs at which trials are compared.
-        corners: Points that were looked at: the first one, and it with each dimension at
-            each of its ends.
+        corners: Points that were looked at: the first one, and it with one dimension or
+            two at each of their ends.
         signatures: Compilations among them; None where the family cannot tell.
         parameters: Smallest and largest number of trained numbers; None likewise.
         memory: Bytes of the largest, estimated from above; None likewise.
-        refused: Why the family refuses points, by point.
+        refused: Corners that the family refuses, and why; only those with the fewest
+            dimensions at an end.
         probe: What two epochs took; None when not asked for.
     """
 
@@ -62,7 +63,7 @@ class FamilyPreview:
     signatures: int | None
     parameters: tuple[int, int] | None
     memory: int | None
-    refused: tuple[tuple[Mapping[str, Any], str], ...] = ()
+    refused: tuple[tuple[edges.Corner, str], ...] = ()
     probe: Probe | None = None
 
 
@@ -86,7 +87,8 @@ class Preview:
             if family.probe is None or family.probe.error:
                 return None
             total += family.trials * family.epochs * family.probe.seconds
-            total += (family.signatures or 1) * family.probe.compile_seconds
+            compiled = min(family.signatures or 1, family.trials)
+            total += compiled * family.probe.compile_seconds
         return total / (self.study.resources.workers or 1)
 
 
@@ -106,10 +108,10 @@ def preview(study: Study, *, data_root: Path | None, probe: bool) -> Preview:
     director = Director(study, workers=study.resources.workers or 1)
     data = discovery.prepare_data(study.data, root=data_root)
     asked = [(f, edges.corners(f.space, _first(f))) for f in study.families]
-    found = edges.shapes(
+    shapes = edges.shapes(
         [
-            (f.reference, [_whole(study, f, point) for point in points])
-            for f, points in asked
+            (f.reference, [_whole(study, f, corner.point) for corner in found])
+            for f, found in asked
         ],
         data=data,
     )
@@ -117,10 +119,10 @@ def preview(study: Study, *, data_root: Path | None, probe: bool) -> Preview:
         study=study,
         families=tuple(
             dataclasses.replace(
-                _preview(study, director, family, points, shapes),
+                _preview(study, director, family, found, own),
                 probe=_probe(study, family, data_root) if probe else None,
             )
-            for (family, points), shapes in zip(asked, found, strict=True)
+            for (family, found), own in zip(asked, shapes, strict=True)
         ),
     )
 
@@ -130,17 +132,15 @@ def _first(family: Family) -> Mapping[str, Any]:
 
 
 def _whole(study: Study, family: Family, point: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration a trial would get; settings of other families do not count."""
-    entries = family.space.entries()
-    own = {k: v for k, v in study.settings.items() if k in entries}
-    return {**own, **family.space.complete(point)}
+    """The configuration a trial would get; a family takes the settings that it knows."""
+    return {**study.settings, **family.space.complete(point)}
 
 
 def _preview(
     study: Study,
     director: Director,
     family: Family,
-    points: list[dict[str, Any]],
+    corners: list[edges.Corner],
     shapes: tuple[edges.Shape, ...],
 ) -> FamilyPreview:
     signatures = {s.signature for s in shapes if s.signature}
@@ -151,16 +151,23 @@ def _preview(
         trials=study.trials_of()[family.name],
         epochs=study.epochs_of(family.name),
         rungs=director.rungs(family.name),
-        corners=len(points),
+        corners=len(corners),
         signatures=len(signatures) or None,
         parameters=(min(sizes), max(sizes)) if sizes else None,
         memory=max(needs, default=None),
-        refused=tuple(
-            (point, shape.error)
-            for point, shape in zip(points, shapes, strict=True)
-            if shape.error
-        ),
+        refused=_refused(corners, shapes),
     )
+
+
+def _refused(
+    corners: list[edges.Corner], shapes: tuple[edges.Shape, ...]
+) -> tuple[tuple[edges.Corner, str], ...]:
+    """What is refused, less the corners that follow from others: those come first."""
+    out: list[tuple[edges.Corner, str]] = []
+    for corner, shape in zip(corners, shapes, strict=True):
+        if shape.error and not any(found.within(corner) for found, _ in out):
+            out.append((corner, shape.error))
+    return tuple(out)
 
 
 def _probe(study: Study, family: Family, data_root: Path | None) -> Probe:

@@ -22,6 +22,16 @@ _PROBED = ("seconds", "compile_seconds")
 @shell.command
 def check(
     study: options.StudyName,
+    trials: options.Trials = None,
+    epochs: options.Epochs = None,
+    families: options.Families = None,
+    settings: options.Settings = None,
+    seed: options.Seed = None,
+    workers: options.Workers = None,
+    gpus_per_trial: options.GpusPerTrial = None,
+    executor: options.Executor = None,
+    time_budget: options.TimeBudget = None,
+    stall: options.Stall = None,
     probe: Annotated[
         bool,
         typer.Option(
@@ -37,14 +47,27 @@ def check(
 
     The study resolved, its spaces, and for each family the trials, rungs, and the models at
     the corners of its space: compilations, parameters, memory from above. Corners that a
-    family refuses are named, and the exit status is then 1.
+    family refuses are named, and the exit status is then 1. Takes what `launch` takes.
     """
     from hpo import discovery
     from hpo.check.preview import preview
-    from hpo.errors import StudyError
+    from hpo.cli import overrides
     from hpo.report import formats
 
-    found = preview(discovery.load_study(study), data_root=data, probe=probe)
+    chosen = overrides.changed(
+        discovery.load_study(study),
+        trials=trials,
+        epochs=epochs,
+        families=families,
+        settings=settings,
+        seed=seed,
+        workers=workers,
+        gpus_per_trial=gpus_per_trial,
+        executor=executor,
+        time_budget=time_budget,
+        stall=stall,
+    )
+    found = preview(chosen, data_root=data, probe=probe)
     heads = (*_HEADS, *(_PROBED if probe else ()))
     if format is ListFormat.json:
         shell.out(formats.json_text([_record(f) for f in found.families]))
@@ -52,15 +75,31 @@ def check(
         shell.out(formats.csv_text([_flat(f) for f in found.families], heads))
     else:
         _show(found, heads)
+    _complain(found)
+
+
+def _complain(found: Preview) -> None:
+    """Say which corners are refused and which probes failed.
+
+    Raises:
+        StudyError: There are such.
+    """
+    from hpo.errors import StudyError
+    from hpo.report import formats
+
+    bad: list[str] = []
     for family in found.families:
-        for point, error in family.refused:
-            shell.say(f"{family.name} refuses {formats.inline_json(point)}: {error}")
+        for corner, error in family.refused:
+            at = {k: corner.point[k] for k in corner.keys} or dict(corner.point)
+            shell.say(f"{family.name} refuses {formats.inline_json(at)}: {error}")
+            keys = " with ".join(f"`{k}`" for k in corner.keys)
+            bad.append(f"{family.name} ({keys or 'its first point'})")
         if family.probe is not None and family.probe.error:
             shell.say(f"{family.name}: the probe failed: {family.probe.error}")
-    bad = [f.name for f in found.families if f.refused or (f.probe and f.probe.error)]
+            bad.append(f"{family.name} (the probe)")
     if bad:
         raise StudyError(
-            f"trials would fail at corners of {', '.join(bad)}",
+            f"trials would fail: {', '.join(dict.fromkeys(bad))}",
             hint="narrow the space, or add a condition to it",
         )
 
@@ -113,7 +152,10 @@ def _record(family: FamilyPreview) -> dict[str, Any]:
         "signatures": family.signatures,
         "parameters": None if family.parameters is None else list(family.parameters),
         "memory": family.memory,
-        "refused": [{"point": dict(p), "error": e} for p, e in family.refused],
+        "refused": [
+            {"keys": list(c.keys), "point": dict(c.point), "error": error}
+            for c, error in family.refused
+        ],
         **probed,
     }
 

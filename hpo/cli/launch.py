@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -15,52 +15,16 @@ if TYPE_CHECKING:
 @shell.command
 def launch(
     study: options.StudyName,
-    trials: Annotated[
-        int | None, typer.Option(metavar="N", help="Trials of the run in all.")
-    ] = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Epoch budget of a trial; moves the rungs."),
-    ] = None,
-    families: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Only these families.")
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Set a study key (budget.trials, sampler.name) or fix a configuration "
-            "key (optimizer.learning_rate=0.003); VALUE is JSON. Repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(metavar="N", help="Seed of every random choice.")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(metavar="N", help="Trials at a time.")
-    ] = None,
-    gpus_per_trial: Annotated[
-        float | None,
-        typer.Option(
-            metavar="F", help="Fraction of a GPU for a trial; 0 uses the CPU."
-        ),
-    ] = None,
-    executor: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="`ray`, or `local` for one child process."),
-    ] = None,
-    time_budget: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="Active time of the run, such as 30m."),
-    ] = None,
-    stall: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME", help="Kill a trial that is silent for so long; 10m."
-        ),
-    ] = None,
+    trials: options.Trials = None,
+    epochs: options.Epochs = None,
+    families: options.Families = None,
+    settings: options.Settings = None,
+    seed: options.Seed = None,
+    workers: options.Workers = None,
+    gpus_per_trial: options.GpusPerTrial = None,
+    executor: options.Executor = None,
+    time_budget: options.TimeBudget = None,
+    stall: options.Stall = None,
     results: options.Results = options.DEFAULT_RESULTS,
     data: options.Data = None,
 ) -> None:
@@ -75,22 +39,19 @@ def launch(
     from hpo.cli.progress import Progress
     from hpo.run import launch as runner
 
-    chosen = discovery.load_study(study)
-    if families is not None:
-        chosen = overrides.keep_families(chosen, families)
-    short = {
-        "budget.trials": trials,
-        "budget.epochs": epochs,
-        "budget.seconds": _seconds(time_budget, "--time-budget"),
-        "seed": seed,
-        "resources.workers": workers,
-        "resources.gpus_per_trial": gpus_per_trial,
-        "resources.executor": executor,
-        "resources.stall": _seconds(stall, "--stall"),
-    }
-    given: dict[str, Any] = {k: v for k, v in short.items() if v is not None}
-    given |= overrides.parse_settings(settings or [])
-    chosen = overrides.apply_settings(chosen, given)
+    chosen = overrides.changed(
+        discovery.load_study(study),
+        trials=trials,
+        epochs=epochs,
+        families=families,
+        settings=settings,
+        seed=seed,
+        workers=workers,
+        gpus_per_trial=gpus_per_trial,
+        executor=executor,
+        time_budget=time_budget,
+        stall=stall,
+    )
     keys.check_spaces(chosen)
     with Progress(chosen) as progress:
         outcome = runner.launch(
@@ -136,9 +97,3 @@ def finish(outcome: Outcome) -> None:
         )
     if result.best is not None:
         shell.hint(f"`hpo rerun {run}` trains the best one again with fresh seeds")
-
-
-def _seconds(text: str | None, option: str) -> float | None:
-    from hpo.cli.overrides import parse_duration
-
-    return None if text is None else parse_duration(text, option=option)

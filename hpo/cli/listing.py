@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hpo.cli import options, shell
 from hpo.cli.shell import ListFormat
+
+if TYPE_CHECKING:
+    from hpo.options import Described
 
 Rows = list[dict[str, Any]]
 
@@ -22,6 +25,8 @@ class Kind(StrEnum):
     families = "families"
     spaces = "spaces"
     datasets = "datasets"
+    samplers = "samplers"
+    rules = "rules"
     runs = "runs"
 
 
@@ -30,7 +35,8 @@ def listing(
     what: Annotated[
         Kind,
         typer.Argument(
-            metavar="WHAT", help="studies, families, spaces, datasets, runs"
+            metavar="WHAT",
+            help="studies, families, spaces, datasets, samplers, rules, runs",
         ),
     ],
     format: Annotated[  # noqa: A002 - the option's name
@@ -38,7 +44,7 @@ def listing(
     ] = ListFormat.table,
     results: options.Results = options.DEFAULT_RESULTS,
 ) -> None:
-    """List studies, families, spaces, datasets or runs."""
+    """List what there is of a kind, such as studies, samplers or runs."""
     from hpo.report import formats
 
     collect: Mapping[Kind, tuple[tuple[str, ...], Callable[[Path], Rows]]] = {
@@ -49,6 +55,8 @@ def listing(
             ("name", "kind", "units", "score_from", "source", "needs", "summary"),
             _datasets,
         ),
+        Kind.samplers: (("name", "options", "needs", "description"), _samplers),
+        Kind.rules: (("name", "options", "needs", "description"), _rules),
         Kind.runs: (
             ("study", "run", "trials", "state", "best", "metric", "unit"),
             _runs,
@@ -59,9 +67,12 @@ def listing(
     if format is ListFormat.json:
         shell.out(formats.json_text(rows))
     elif format is ListFormat.csv:
-        shell.out(formats.csv_text(rows, heads))
+        shell.out(formats.csv_text([_flat(r) for r in rows], heads))
     elif rows:
-        shown = [h for h in heads if h not in ("source", "needs", "score_from")]
+        hidden = {"source", "score_from"}
+        if what is Kind.datasets or not any(row.get("needs") for row in rows):
+            hidden.add("needs")
+        shown = [h for h in heads if h not in hidden]
         shell.out(shell.columns([_printable(r) for r in rows], shown))
     else:
         shell.say(f"no {what}")
@@ -79,9 +90,27 @@ def _printable(row: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(v, float)
         else ", ".join(v)
         if isinstance(v, list)
+        else _options(v)
+        if isinstance(v, dict)
         else v
         for k, v in row.items()
     }
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """As CSV holds it: options in one cell."""
+    return {k: _options(v) if isinstance(v, dict) else v for k, v in row.items()}
+
+
+def _options(options: Mapping[str, Any]) -> str:
+    """Options as a person would write them; those without a default by name alone."""
+    from hpo.report import numbers
+
+    words = [
+        name if value is None else f"{name}={numbers.short(value)}"
+        for name, value in options.items()
+    ]
+    return ", ".join(words) or "–"
 
 
 def _studies(results: Path) -> Rows:
@@ -121,6 +150,28 @@ def _datasets(results: Path) -> Rows:
         {k: list(v) if isinstance(v, tuple) else v for k, v in found.items()}
         for found in map(discovery.describe_dataset, discovery.datasets())
     ]
+
+
+def _samplers(results: Path) -> Rows:
+    from hpo.search import registry
+
+    return [_described(found) for found in registry.described()]
+
+
+def _rules(results: Path) -> Rows:
+    from hpo.stopping import registry
+
+    return [_described(found) for found in registry.described()]
+
+
+def _described(found: Described) -> dict[str, Any]:
+    own = "; further options are its own" if found.rest else ""
+    return {
+        "name": found.name,
+        "options": dict(found.options),
+        "needs": f"extra {found.extra}" if found.extra else "",
+        "description": found.summary + own,
+    }
 
 
 def _runs(results: Path) -> Rows:

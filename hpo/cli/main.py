@@ -15,10 +15,12 @@ from hpo.cli import (
     check,
     clean,
     diff,
+    doctor,
     export,
     launch,
     listing,
     note,
+    predict,
     rerun,
     results,
     resume,
@@ -108,6 +110,7 @@ for name, function in (
     ("show", show.show),
     ("best", best.best),
     ("rerun", rerun.rerun),
+    ("predict", predict.predict),
     ("note", note.note),
     ("diff", diff.diff),
     ("clean", clean.clean),
@@ -116,6 +119,7 @@ for name, function in (
     ("watch", watch.watch),
     ("check", check.check),
     ("list", listing.listing),
+    ("doctor", doctor.doctor),
 ):
     app.command(name)(function)
 

@@ -36,9 +36,11 @@ def note(
     """
     from hpo.ledger.folder import RunFolder
     from hpo.ledger.notes import add_note
+    from hpo.report.summary import load_summary
 
     trial, text = _parsed(words)
     folder = RunFolder.find(results, run)
+    load_summary(folder.path)  # nothing is written into a damaged run
     written = add_note(folder, text, trial=trial)
     about = f"trial {trial} of " if trial is not None else ""
     shell.say(f"noted on {about}{folder.path}: {written.data['text']}")

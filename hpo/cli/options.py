@@ -117,3 +117,59 @@ Data = Annotated[
         show_default=False,
     ),
 ]
+
+Trials = Annotated[
+    int | None, typer.Option("--trials", metavar="N", help="Trials of the run in all.")
+]
+Epochs = Annotated[
+    int | None,
+    typer.Option(
+        "--epochs", metavar="N", help="Epoch budget of a trial; moves the rungs."
+    ),
+]
+Families = Annotated[
+    str | None, typer.Option("--families", metavar="A,B", help="Only these families.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Set a study key (budget.trials, sampler.name) or fix a configuration "
+        "key (optimizer.learning_rate=0.003); VALUE is JSON. Repeatable.",
+        show_default=False,
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option("--seed", metavar="N", help="Seed of every random choice."),
+]
+Workers = Annotated[
+    int | None, typer.Option("--workers", metavar="N", help="Trials at a time.")
+]
+GpusPerTrial = Annotated[
+    float | None,
+    typer.Option(
+        "--gpus-per-trial",
+        metavar="F",
+        help="Fraction of a GPU for a trial; 0 uses the CPU.",
+    ),
+]
+Executor = Annotated[
+    str | None,
+    typer.Option(
+        "--executor", metavar="NAME", help="`ray`, or `local` for one child process."
+    ),
+]
+TimeBudget = Annotated[
+    str | None,
+    typer.Option(
+        "--time-budget", metavar="TIME", help="Active time of the run, such as 30m."
+    ),
+]
+Stall = Annotated[
+    str | None,
+    typer.Option(
+        "--stall", metavar="TIME", help="Kill a trial that is silent for so long; 10m."
+    ),
+]

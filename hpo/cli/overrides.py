@@ -9,16 +9,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hpo.check.keys import Checked, check_configurations
+from hpo.check.keys import Check, check_configurations, check_families
 from hpo.errors import StudyError
 from hpo.study import Budget, Family, Objective, Resources, Rule, Study
 from models.errors import UserError, near_matches
 from search_spaces.space import Space, SpaceError
 
-Check = Callable[[Sequence[tuple[str, Mapping[str, Any]]]], tuple[Checked, ...]]
 _SECTIONS = {"budget": Budget, "resources": Resources, "objective": Objective}
 _WHOLE = ("seed", "data", "description", "stopping", "sampler", "warm_start")
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -37,6 +36,58 @@ def study_keys(study: Study) -> tuple[str, ...]:
         for key in ("share", "trials", "epochs")
     ]
     return (*_WHOLE, *sections, "sampler.name", *of_families)
+
+
+def changed(
+    study: Study,
+    *,
+    trials: int | None,
+    epochs: int | None,
+    families: str | None,
+    settings: Iterable[str] | None,
+    seed: int | None,
+    workers: int | None,
+    gpus_per_trial: float | None,
+    executor: str | None,
+    time_budget: str | None,
+    stall: str | None,
+) -> Study:
+    """A study with what `launch` and `check` were given; None leaves a setting alone.
+
+    Args:
+        study: The study as its file describes it.
+        trials: Of the run in all.
+        epochs: Budget of a trial.
+        families: Names separated by commas: only these.
+        settings: ``KEY=VALUE`` texts; they come after the short forms.
+        seed: Of every random choice.
+        workers: Trials at a time.
+        gpus_per_trial: Fraction of a GPU.
+        executor: ``ray`` or ``local``.
+        time_budget: A duration, such as ``30m``.
+        stall: A duration.
+
+    Raises:
+        StudyError: A name, a key or a value is refused.
+    """
+    if families is not None:
+        study = keep_families(study, families)
+    short = {
+        "budget.trials": trials,
+        "budget.epochs": epochs,
+        "budget.seconds": _seconds(time_budget, "--time-budget"),
+        "seed": seed,
+        "resources.workers": workers,
+        "resources.gpus_per_trial": gpus_per_trial,
+        "resources.executor": executor,
+        "resources.stall": _seconds(stall, "--stall"),
+    }
+    given: dict[str, Any] = {k: v for k, v in short.items() if v is not None}
+    return apply_settings(study, given | parse_settings(settings or ()))
+
+
+def _seconds(text: str | None, option: str) -> float | None:
+    return None if text is None else parse_duration(text, option=option)
 
 
 def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
@@ -223,7 +274,9 @@ def _set_family(study: Study, rest: str, value: Any, key: str) -> Study:
 
 def _fix(study: Study, values: Mapping[str, Any], check: Check) -> Study:
     """Make configuration keys constants in every family that knows them."""
-    answers = check([(f.reference, values) for f in study.families])
+    answers = check_families(
+        study.families, values, settings=study.settings, check=check
+    )
     known: dict[str, set[str]] = {}
     for family, answer in zip(study.families, answers, strict=True):
         in_space = set(family.space.entries())

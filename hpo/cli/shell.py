@@ -69,10 +69,18 @@ def complain(error: BaseException, *, what: str = "error") -> None:
     """Print an error (with its hint, and under `--debug` its traceback) to stderr."""
     if State.debug:
         say("".join(traceback.format_exception(error)).rstrip())
-    message = error.message if isinstance(error, UserError) else str(error)
+    message = error.message if isinstance(error, UserError) else _in_words(error)
     say(f"{_styled(what, typer.colors.RED)}: {message}")
     if isinstance(error, UserError) and error.hint:
         hint(error.hint)
+
+
+def _in_words(error: BaseException) -> str:
+    """An operating system's refusal without its number; any other error's own text."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}"
+    return str(error)
 
 
 def _styled(text: str, color: str) -> str:
@@ -94,10 +102,12 @@ def guarded() -> Iterator[None]:
         complain(error)
         raise typer.Exit(exit_status(error)) from None
     except BrokenPipeError:  # the reader (`head`, `less`) has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         raise typer.Exit(0) from None
     except OSError as error:
         complain(error)
+        if _unwritable():
+            _drop_output()
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         say("interrupted")
@@ -109,6 +119,22 @@ def guarded() -> Iterator[None]:
         if not State.debug:
             hint("`--debug` shows the traceback; please report it")
         raise typer.Exit(1) from None
+
+
+def _unwritable() -> bool:
+    """Whether what was printed cannot be written: the disk behind stdout is full."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return True
+    return False
+
+
+def _drop_output() -> None:
+    """Send what is still buffered nowhere, so that nothing is raised on the way out."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:

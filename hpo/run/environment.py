@@ -9,6 +9,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from hpo.errors import RunError
+
 _THREADS = (
     "NPROC",  # XLA on the CPU: a jitted sum differs between one thread and two
     "OMP_NUM_THREADS",
@@ -16,6 +18,7 @@ _THREADS = (
     "MKL_NUM_THREADS",
     "NUMEXPR_NUM_THREADS",
 )
+_OTHER_CACHE = "set HPO_CACHE to a folder that can be written"
 _USABLE_MEMORY = 0.9  # the rest is for CUDA contexts and what XLA does not count
 
 
@@ -70,14 +73,37 @@ def compilation_cache() -> Path:
     """The folder of JAX's persistent compilation cache, made where it is missing.
 
     Compiled programs are machine code: the folder is this person's alone (0700), lies below
-    ``$HPO_CACHE`` (default ``~/.cache/hpo``) and is named after the processor's features.
+    `cache_folder` and is named after the processor's features.
+
+    Raises:
+        RunError: It cannot be made, or belongs to somebody else.
     """
-    root = Path(os.environ.get("HPO_CACHE") or Path.home() / ".cache" / "hpo")
-    folder = root.absolute() / "compiled" / _processor()
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for private in (folder.parent, folder):
-        private.chmod(0o700)
+    folder = cache_folder() / "compiled" / _processor()
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for private in (folder.parent, folder):
+            private.chmod(0o700)
+    except OSError as error:
+        raise RunError(
+            f"the cache {folder} cannot be used: {error.strerror or error}",
+            hint=_OTHER_CACHE,
+        ) from error
     return folder
+
+
+def cache_folder() -> Path:
+    """``$HPO_CACHE`` or ``~/.cache/hpo``, absolute; need not be there.
+
+    Raises:
+        RunError: Neither HPO_CACHE nor a home folder is known.
+    """
+    try:
+        given = os.environ.get("HPO_CACHE") or "~/.cache/hpo"
+        return Path(given).expanduser().absolute()
+    except RuntimeError as error:
+        raise RunError(
+            "there is no home folder for the cache", hint=_OTHER_CACHE
+        ) from error
 
 
 def cores() -> int:

@@ -106,34 +106,13 @@ class Session:
     def _open(self) -> None:
         a = self.assignment
         a.directory.mkdir(parents=True, exist_ok=True)
-        self._learner = self._make()
+        self._learner = make_learner(self.assignment)
         if a.restore is not None:
             self._restore(a.restore)
         elif a.attempt > 1:
             self._note("starts at epoch 1: no earlier attempt left a checkpoint")
         self._write_config()
         self._epochs = iter(self._learner.fit_iter(a.epochs))
-
-    def _make(self) -> Learner:
-        a = self.assignment
-        create = unpack(a.create)
-        config = {**_known_settings(create, a.settings, a.config), **a.config}
-        context = Context(
-            data=a.data,
-            seed=a.seed,
-            epochs=a.epochs,
-            directory=a.directory,
-            device=a.device,
-            checkpoint_epochs=a.rungs,
-            objective=a.objective,
-        )
-        learner = create(config, context)
-        if not isinstance(learner, Learner):
-            raise ForeignFailure(
-                f"`create` returned a {type(learner).__name__} without `fit_iter`",
-                hint="return an object whose fit_iter(epochs) yields after each epoch",
-            )
-        return learner
 
     def _restore(self, attempt: int) -> None:
         source = self.assignment.folder / f"attempt-{attempt}"
@@ -144,7 +123,9 @@ class Session:
             stored = records.read(source)
             self._learner.restore(source)
         except (Exception, SystemExit) as error:
-            self._learner = self._make()  # a half-restored learner is worth nothing
+            self._learner = make_learner(
+                self.assignment
+            )  # a half-restored learner is worth nothing
             self._note(
                 f"starts at epoch 1: the checkpoint of attempt {attempt} cannot be read "
                 f"({_in_one_line(error)})"
@@ -265,6 +246,33 @@ class Session:
             pid=os.getpid(),
             **values,
         )
+
+
+def make_learner(assignment: Assignment) -> Learner:
+    """Call the `create` of an assignment, as a trial does.
+
+    Raises:
+        ForeignFailure: It cannot be found, or gives no learner.
+    """
+    a = assignment
+    create = unpack(a.create)
+    config = {**_known_settings(create, a.settings, a.config), **a.config}
+    context = Context(
+        data=a.data,
+        seed=a.seed,
+        epochs=a.epochs,
+        directory=a.directory,
+        device=a.device,
+        checkpoint_epochs=a.rungs,
+        objective=a.objective,
+    )
+    learner = create(config, context)
+    if not isinstance(learner, Learner):
+        raise ForeignFailure(
+            f"`create` returned a {type(learner).__name__} without `fit_iter`",
+            hint="return an object whose fit_iter(epochs) yields after each epoch",
+        )
+    return learner
 
 
 def has_checkpoint(directory: os.PathLike[str]) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, Protocol
 
-from hpo.options import build
+from hpo.options import Described, build, describe
 from hpo.search import samplers
 from hpo.study import Objective, Rule
 from hpo.trials import Trial
@@ -76,6 +76,11 @@ class Sampler(Protocol):
 def names() -> tuple[str, ...]:
     """Every sampler's name."""
     return tuple(sorted(m.name for m in pkgutil.iter_modules(samplers.__path__)))
+
+
+def described() -> tuple[Described, ...]:
+    """Every sampler with its options."""
+    return tuple(describe(name, _load(name)) for name in names())
 
 
 def make(rule: Rule) -> Sampler:

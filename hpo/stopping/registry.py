@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from hpo.options import build
+from hpo.options import Described, build, describe
 from hpo.stopping import rules
 from hpo.stopping.rung import Rung
 from hpo.study import Objective, Rule
@@ -121,6 +121,11 @@ class PausingRule(StoppingRule, Protocol):
 def names() -> tuple[str, ...]:
     """Every stopping rule's name."""
     return tuple(sorted(m.name for m in pkgutil.iter_modules(rules.__path__)))
+
+
+def described() -> tuple[Described, ...]:
+    """Every stopping rule with its options."""
+    return tuple(describe(name, _load(name)) for name in names())
 
 
 def make(rule: Rule) -> StoppingRule:

@@ -175,6 +175,23 @@ def check_causal(learner: Any, *, inputs: int) -> None:
     assert np.abs(after[when:] - before[when:]).max() > 1e-4, "the future is ignored"
 
 
+def check_scored_window(family: ModuleType) -> None:
+    """A loss that skips the whole of a window is refused with the configuration.
+
+    Args:
+        family: The family's module.
+    """
+    if not {"loss.n_skip", "data.window"} <= set(family.Config.keys()):
+        return
+    family.Config.from_flat({"loss.n_skip": 19, "data.window": 20})
+    try:
+        family.Config.from_flat({"loss.n_skip": 20, "data.window": 20})
+    except ConfigError as error:
+        assert "`loss.n_skip`" in error.message and "`data.window`" in error.message
+    else:
+        raise AssertionError("a loss over no sample of a window is accepted")
+
+
 def check_unknown_keys(family: ModuleType) -> None:
     """A misspelt key is refused, and the message names the one that was meant.
 

@@ -33,7 +33,14 @@ def cache_folder() -> Path:
     Raises:
         DataError: It cannot be made.
     """
-    path = Path(os.environ.get("HPO_CACHE") or "~/.cache/hpo").expanduser().absolute()
+    given = os.environ.get("HPO_CACHE") or "~/.cache/hpo"
+    try:
+        path = Path(given).expanduser().absolute()
+    except RuntimeError as error:
+        raise DataError(
+            "there is no home folder for the cache",
+            hint="set HPO_CACHE to a folder that can be written",
+        ) from error
     try:
         if not path.is_dir():
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -91,6 +91,15 @@ class Evaluable(Learner, Protocol):
 
 
 @runtime_checkable
+class Predictive(Resumable, Protocol):
+    """A learner whose model can be loaded again and used."""
+
+    def predict(self, u: Any) -> Any:
+        """Outputs ``[T, n_y]`` of the best epoch's parameters for inputs ``[T, n_u]``."""
+        ...
+
+
+@runtime_checkable
 class Countable(Learner, Protocol):
     """A learner that knows its size and the whole of its resolved configuration."""
 

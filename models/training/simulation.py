@@ -56,6 +56,20 @@ class SequenceLoss(Config):
     n_skip: int = static(0, low=0)
 
 
+def require_scored_window(*, data: Windows, loss: SequenceLoss) -> None:
+    """Refuse a loss that leaves nothing of a window; for a family's `Config.validate`.
+
+    Raises:
+        ConfigError: As many samples are skipped as a window has, or more.
+    """
+    if loss.n_skip >= data.window:
+        raise ConfigError(
+            f"`loss.n_skip` must be less than `data.window`, got {loss.n_skip} "
+            f"and {data.window}",
+            hint="skip fewer samples, or cut longer windows",
+        )
+
+
 class SimulationConfig(Protocol):
     """What a simulation family's configuration must have."""
 
@@ -146,11 +160,7 @@ def simulation_problem(
     Raises:
         ConfigError: The loss leaves nothing of a window.
     """
-    if config.loss.n_skip >= config.data.window:
-        raise ConfigError(
-            f"`loss.n_skip` must be less than `data.window`, got {config.loss.n_skip} "
-            f"and {config.data.window}"
-        )
+    require_scored_window(data=config.data, loss=config.loss)
 
     def forward(
         model: Callable[..., Array],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from typer.testing import CliRunner
 
 from hpo.cli.main import app
@@ -10,9 +12,14 @@ from hpo.cli.main import app
 def run(*arguments, columns=80):
     """The result of `hpo ARGUMENTS` without colours and without a terminal."""
     env = {"COLUMNS": str(columns), "NO_COLOR": "1"}
-    return CliRunner().invoke(
-        app, [str(a) for a in arguments], env=env, prog_name="hpo"
-    )
+    before = dict(os.environ)
+    try:
+        return CliRunner().invoke(
+            app, [str(a) for a in arguments], env=env, prog_name="hpo"
+        )
+    finally:  # a command may set up its own process as a worker
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def refused(result, *words, status=1):

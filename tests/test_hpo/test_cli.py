@@ -18,8 +18,8 @@ from tests.test_hpo.command_line import refused, run
 
 ROOT = Path(__file__).parent.parent.parent
 COMMANDS = (
-    *("launch", "resume", "results", "show", "best", "rerun", "note"),
-    *("diff", "clean", "stop", "export", "watch", "check", "list"),
+    *("launch", "resume", "results", "show", "best", "rerun", "predict", "note"),
+    *("diff", "clean", "stop", "export", "watch", "check", "list", "doctor"),
 )
 
 
@@ -125,7 +125,10 @@ def test_show_prints_a_failed_trials_error(sample):
     assert "error\n  Traceback\n  ValueError: the window is too long" in result.stdout
 
 
-@pytest.mark.parametrize("what", ["studies", "families", "spaces", "datasets", "runs"])
+@pytest.mark.parametrize(
+    "what",
+    ["studies", "families", "spaces", "datasets", "samplers", "rules", "runs"],
+)
 @pytest.mark.parametrize("form", ["table", "json", "csv"])
 def test_lists(what, form, sample):
     result = run("list", what, "--format", form, "--results", sample.parents[1])
@@ -134,6 +137,37 @@ def test_lists(what, form, sample):
         assert isinstance(json.loads(result.stdout), list)
     if what == "runs":
         assert "sample" in result.stdout
+
+
+@pytest.mark.parametrize("columns", [80, 120, 200])
+@pytest.mark.parametrize("what", ["samplers", "rules"])
+def test_samplers_and_rules_are_listed_with_their_options(what, columns):
+    result = run("list", what, columns=columns)
+    assert max(map(len, result.stdout.splitlines())) <= columns
+    sample_run.check_golden(f"list-{what}-{columns}.txt", result.stdout)
+
+
+@pytest.mark.parametrize("what", ["samplers", "rules"])
+def test_what_is_listed_is_what_can_be_asked_for(what):
+    """Every name can be made with the options and defaults that the list tells."""
+    import tomllib
+
+    from hpo.search import registry as samplers
+    from hpo.stopping import registry as rules
+    from hpo.study import Rule
+
+    registry = {"samplers": samplers, "rules": rules}[what]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    rows = json.loads(run("list", what, "--format", "json").stdout)
+    assert [row["name"] for row in rows] == list(registry.names())
+    for row in rows:
+        assert row["description"]
+        if row["needs"]:
+            extra = row["needs"].removeprefix("extra ")
+            assert extra in extras["optional-dependencies"]
+            continue
+        made = registry.make(Rule(name=row["name"], options=row["options"]))
+        assert {k: getattr(made, k) for k in row["options"]} == row["options"]
 
 
 def test_wrong_words_get_near_matches(sample, walk):

@@ -66,18 +66,30 @@ def test_corners_are_the_first_point_with_one_dimension_at_an_end():
         }
     ).when("size", "cell", "b")
     first = {"cell": "a", "rate": 1e-3}
-    assert corners.corners(space, first) == [
-        {"cell": "a", "rate": 1e-3},
-        {"cell": "b", "size": 5, "rate": 1e-3},
-        {"cell": "a", "rate": 1e-4},
-        {"cell": "a", "rate": 1e-2},
+    single = [
+        ((), {"cell": "a", "rate": 1e-3}),
+        (("cell",), {"cell": "b", "size": 5, "rate": 1e-3}),
+        (("rate",), {"cell": "a", "rate": 1e-4}),
+        (("rate",), {"cell": "a", "rate": 1e-2}),
+    ]
+    assert said(corners.corners(space, first, together=1)) == single
+    assert said(corners.corners(space, first)) == [
+        *single,
+        (("cell", "size"), {"cell": "b", "size": 1, "rate": 1e-3}),
+        (("cell", "size"), {"cell": "b", "size": 9, "rate": 1e-3}),
+        (("cell", "rate"), {"cell": "b", "size": 5, "rate": 1e-4}),
+        (("cell", "rate"), {"cell": "b", "size": 5, "rate": 1e-2}),
     ]
     middle = corners.middle(space, {"cell": "b"})
     assert middle == {"cell": "b", "size": 5, "rate": pytest.approx(1e-3)}
     steps = Space({"n": IntDistribution(2, 11, step=3), "r": FloatDistribution(0, 1)})
     assert corners.middle(steps, {}) == {"n": 8, "r": 0.5}
-    for point in corners.corners(space, {}):
-        space.validate(point)
+    for corner in corners.corners(space, {}):
+        space.validate(corner.point)
+
+
+def said(found):
+    return [(c.keys, dict(c.point)) for c in found]
 
 
 def test_the_study_its_spaces_and_its_families_are_shown(study):
@@ -91,7 +103,7 @@ def test_the_study_its_spaces_and_its_families_are_shown(study):
         for r in json.loads(run("check", study, "--format", "json").stdout)
     }
     rnn, linear = rows["rnn"], rows["linear"]
-    assert (rnn["trials"], rnn["epochs"], rnn["corners"]) == (8, 9, 4)
+    assert (rnn["trials"], rnn["epochs"], rnn["corners"]) == (8, 9, 6)
     assert rnn["signatures"] == 2  # one and two layers; the rate is traced
     assert rnn["rungs"] and max(rnn["rungs"]) < 9
     assert (linear["trials"], linear["epochs"]) == (1, 1)
@@ -115,7 +127,7 @@ def test_a_corner_that_the_family_refuses_is_named(study):
     result = run("check", study, "--format", "csv")
     assert result.exit_code == 1
     assert "`model.dropout` acts between two recurrent layers" in result.stderr
-    assert "error: trials would fail at corners of rnn" in result.stderr
+    assert "error: trials would fail: rnn" in result.stderr
     assert '"model.layers": 1' in result.stderr
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
     assert [r["family"] for r in rows] == ["rnn", "linear"]
@@ -148,3 +160,90 @@ def test_mistakes(study):
     study.write_text(broken)
     result = run("check", study, "--probe")
     assert result.exit_code == 1 and "the probe failed: ValueError: no" in result.stderr
+
+
+def windows(study, window, n_skip, more=""):
+    """The study with these windows; `more` is a condition, or further text."""
+    text = STUDY.replace("DROPOUT", "0.0")
+    text = text.replace('"data.window": 40', f'"data.window": {window}')
+    text = text.replace('"loss.n_skip": 5,', f'"loss.n_skip": {n_skip},')
+    text = text.replace("space={", "space=Space({", 1)
+    text = text.replace(
+        '        }),\n        Family(name="linear"',
+        f'        }}){more}),\n        Family(name="linear"',
+    )
+    study.write_text(
+        text.replace(
+            "from hpo.study", "from search_spaces.space import Space\nfrom hpo.study"
+        )
+    )
+    return study
+
+
+def test_two_keys_that_exclude_each_other_are_both_named(study):
+    """Neither end is refused alone: 20 … 60 samples, of which 5 … 30 are skipped."""
+    windows(study, "IntDistribution(20, 60)", "IntDistribution(5, 30)")
+    result = run("check", study, "--families", "rnn", "--format", "json")
+    assert result.exit_code == 1
+    (refused,) = json.loads(result.stdout)[0]["refused"]
+    assert sorted(refused["keys"]) == ["data.window", "loss.n_skip"]
+    assert refused["point"]["data.window"] == 20
+    assert refused["point"]["loss.n_skip"] == 30
+    assert "must be less than `data.window`, got 30 and 20" in result.stderr
+    assert "trials would fail: rnn (`data.window` with `loss.n_skip`)" in result.stderr
+
+
+def test_a_corner_that_a_condition_excludes_is_not_refused(study):
+    when = '.when("loss.n_skip", "data.window", at_least=90)'
+    windows(study, "IntDistribution(51, 200)", "IntDistribution(5, 80)", when)
+    result = run("check", study, "--families", "rnn")
+    assert result.exit_code == 0, result.stderr
+    windows(study, "IntDistribution(51, 200)", "IntDistribution(5, 80)")
+    assert run("check", study, "--families", "rnn").exit_code == 1
+
+
+def test_what_the_data_refuses_at_a_corner_is_named(study):
+    windows(study, "IntDistribution(40, 3000)", "5")
+    result = run("check", study, "--families", "rnn")
+    assert result.exit_code == 1
+    assert "rnn (`data.window`)" in result.stderr
+    assert "must not be longer than every file" in result.stderr
+
+
+def test_launch_refuses_constants_that_leave_nothing_of_a_window(study, tmp_path):
+    windows(study, "40", "40")
+    place = ("--results", tmp_path / "out")
+    refused(run("launch", study, *place), "`loss.n_skip`", "`data.window`", "40 and 40")
+    windows(study, "40", "IntDistribution(5, 30)")
+    words = ("--set", "data.window=4")
+    refused(run("launch", study, *words, *place), "`loss.n_skip`", "`data.window`")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_constant_need_not_fit_the_default_of_a_searched_key(study):
+    """rnn skips 50 samples by default, but here it is searched up to 30."""
+    windows(study, "40", "IntDistribution(5, 30)")
+    assert run("check", study, "--families", "rnn").exit_code == 0
+
+
+def test_check_takes_what_launch_takes(study):
+    study.write_text(STUDY.replace("DROPOUT", "0.0"))
+    given = ("--families", "rnn", "--trials", 4, "--epochs", 27, "--set",
+             "model.hidden_size=16", "--workers", 3, "--executor", "ray")  # fmt: skip
+    result = run("check", study, *given)
+    assert result.exit_code == 0, result.stderr
+    assert "4 trials, 3 workers (ray)" in result.stdout
+    (row,) = json.loads(run("check", study, *given, "--format", "json").stdout)
+    assert (row["family"], row["trials"], row["epochs"]) == ("rnn", 4, 27)
+    refused(run("check", study, "--families", "rn"), "`rn`", "`rnn`")
+    refused(run("check", study, "--set", "model.hiden_size=3"), "`model.hidden_size`")
+
+
+def test_check_and_launch_have_the_same_options():
+    import typer.main
+
+    from hpo.cli.main import app
+
+    commands = typer.main.get_command(app).commands
+    check, launch = ({p.name for p in commands[c].params} for c in ("check", "launch"))
+    assert check - launch == {"probe", "format"} and launch - check == {"results"}

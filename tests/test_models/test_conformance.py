@@ -118,6 +118,7 @@ def test_units(name, family, folder, tmp_path):
 
 def test_unknown_keys(family):
     families.check_unknown_keys(family)
+    families.check_scored_window(family)
 
 
 @pytest.mark.parametrize("name", SPACES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -12,49 +11,89 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import scipy.signal
+import pytest
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+BLOCK = re.compile(r"<!-- page: (\S+) -->\n```(?:python)?\n(.*?)```", re.DOTALL)
 
 
-def hpo(*arguments, cwd):
+def page():
+    """(file name or ``commands``, text) of every block of the section, in order."""
+    (section,) = re.findall(
+        r"^## Your own data\n(.*?)^## ", README, re.DOTALL | re.MULTILINE
+    )
+    blocks = BLOCK.findall(section)
+    assert section.count("```") == 2 * len(blocks), "a block without its `page:` mark"
+    return blocks
+
+
+def do(line, folder):
+    """Run one line of the page as its reader would, in `folder`."""
+    scripts = os.path.dirname(sys.executable)
     done = subprocess.run(
-        [sys.executable, "-m", "hpo.cli.main", *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        line,
+        shell=True,
+        cwd=folder,
+        env={
+            **os.environ,
+            "PATH": scripts + os.pathsep + os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),  # this checkout, wherever `hpo` was installed from
+        },
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr, f"{line}\n{done.stderr}"
+    return done
 
 
-def write_data(folder):
-    """A lag of the first order, excited by noise, in the README's layout."""
-    random = np.random.default_rng(0)
-    for part, length in (("train", 1500), ("valid", 500), ("test", 500)):
-        (folder / part).mkdir(parents=True)
-        u = random.normal(size=length)
-        y = scipy.signal.lfilter([0.2], [1, -0.8], u)
-        with h5py.File(folder / part / "record.hdf5", "w") as file:
-            file["u0"], file["y0"] = u, y
-            file.attrs["fs"] = 10.0
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_page_leads_from_arrays_to_a_tuned_model(tmp_path):
+    """Every block of the page, as it stands there, in an empty folder."""
+    said = {}
+    for name, text in page():
+        if name != "commands":
+            (tmp_path / name).write_text(text)
+            continue
+        for line in text.strip().splitlines():
+            words = shlex.split(line, comments=True)
+            said[" ".join(words[:2])] = do(line, tmp_path)
+    commands = ("check", "launch", "results", "rerun", "best", "predict")
+    assert {f"hpo {c}" for c in commands} <= set(said)
+    assert "4 of 4 trials ended" in said["hpo launch"].stdout
+    assert "rmse" in said["hpo results"].stdout and "bar" in said["hpo results"].stdout
+    assert "2 fresh seeds" in said["hpo rerun"].stdout
+    assert "optimizer.learning_rate" in said["hpo best"].stdout
+    with (
+        h5py.File(tmp_path / "predicted.hdf5") as predicted,
+        h5py.File(tmp_path / "mydata/test/pump.hdf5") as test,
+    ):
+        assert predicted["y0"].shape == test["y0"].shape
+        assert predicted.attrs["fs"] == test.attrs["fs"]
+        assert np.isfinite(predicted["y0"][:]).all()
+        last = predicted["y0"][-1]
+        rmse = np.sqrt(np.mean((predicted["y0"][:] - test["y0"][:]) ** 2))
+    assert f"{last:.4f}"[:6] in said["python use.py"].stdout  # the same model
+    printed = re.search(r"rmse ([\d.]+) (\S+)", said["hpo predict"].stderr)
+    scale = {"bar": 1.0, "mbar": 1e-3}[printed[2]]
+    assert float(printed[1]) * scale == pytest.approx(rmse, rel=0.01)
 
 
-def test_a_study_of_ones_own_data(tmp_path):
-    """The page's study on a folder like the page's, shortened by options alone."""
-    write_data(tmp_path / "mydata")
-    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    (study,) = [block for block in blocks if "STUDY" in block]
-    (tmp_path / "pump.py").write_text(study)
-    short = ("--trials", 2, "--epochs", 1, "--executor", "local")
-    hpo("launch", "pump.py", *short, "--set", "data.batches=2", cwd=tmp_path)
-    hpo("resume", "pump", cwd=tmp_path)
-    rows = json.loads(hpo("results", "pump", "--format", "json", cwd=tmp_path))
-    assert [row["state"] for row in rows] == ["completed", "completed"]
-    assert {row["unit"] for row in rows} == {"bar"}
-    assert "completed" in hpo("show", "latest", rows[0]["trial"], cwd=tmp_path)
+def test_the_page_is_one_page():
+    assert sum(len(text.splitlines()) for _, text in page()) < 60
+    data = next(text for name, text in page() if name == "make_data.py")
+    assert len(data.split("random =")[1].splitlines()) <= 10
+
+
+def test_every_command_is_in_the_readmes_table():
+    import typer.main
+
+    from hpo.cli.main import app
+
+    named = set(re.findall(r"^\| `hpo (\w+)", README, re.MULTILINE))
+    assert named == set(typer.main.get_command(app).commands)
 
 
 def test_ci_runs_the_readmes_own_command():

@@ -19,7 +19,7 @@ from search_spaces.space import Space
 if TYPE_CHECKING:
     from cmaes import CMA
 
-NAME = "cmaes"
+NAME = EXTRA = "cmaes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class Sampler:
         if self.population is not None:
             at_least("cmaes: population", self.population, 4, whole=True)
         at_least("cmaes: sigma", self.sigma, 1e-6)
-        needs("sampler", NAME, packages=("cmaes",))
+        needs("sampler", EXTRA, packages=("cmaes",))
 
     def examine(self, space: Space, objectives: int) -> tuple[str, ...]:
         """Name the dimensions that are drawn at random.

@@ -13,6 +13,8 @@ from hpo.search.unit import draw, unconditional
 from hpo.trials import Trial
 from search_spaces.space import Space
 
+EXTRA = "gp"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sampler:
@@ -33,7 +35,7 @@ class Sampler:
     def __post_init__(self) -> None:
         """Refuse options without a meaning, and miss the packages early."""
         at_least("gp: startup", self.startup, 1, whole=True)
-        needs("sampler", "gp", packages=("torch", "scipy"))
+        needs("sampler", EXTRA, packages=("torch", "scipy"))
 
     def examine(self, space: Space, objectives: int) -> tuple[str, ...]:
         """Name the dimensions that are drawn at random."""

@@ -1,0 +1,1 @@
+"""What of this machine and installation works, each finding with its remedy."""

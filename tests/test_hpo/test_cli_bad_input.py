@@ -1,0 +1,413 @@
+"""Bad input to every command: a message on stderr, a status, and no traceback.
+
+The tables are held against typer's own tree of commands, so that a new command without a
+row here fails.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import typing
+from enum import Enum
+from pathlib import Path
+
+import h5py
+import pytest
+import typer.main
+
+from hpo.cli.main import app
+from tests.test_hpo import sample_run
+from tests.test_hpo.command_line import refused, run
+
+ROOT = Path(__file__).parents[2]
+TREE = typer.main.get_command(app).commands
+# A call of each command that would work in the folder of `place`.
+CALLS = {
+    "launch": ("walk.py",),
+    "resume": ("sample",),
+    "results": ("sample",),
+    "show": ("sample", "1"),
+    "best": ("sample",),
+    "rerun": ("sample",),
+    "predict": ("sample", "new.hdf5", "--out", "out.hdf5"),
+    "note": ("sample", "a remark"),
+    "diff": ("sample", "1", "2"),
+    "clean": ("sample", "--dry-run"),
+    "stop": ("sample",),
+    "export": ("sample", "--to", "csv"),
+    "watch": ("sample",),
+    "check": ("walk.py",),
+    "list": ("runs",),
+    "doctor": ("--no-trial",),
+}
+# What a person may get wrong in each: arguments, exit status, words of the message.
+MISTAKES = {
+    "launch": [
+        (("nowhere/x.py",), 1, "no study file"),
+        (("walk.py", "--trials", "0"), 1, "positive"),
+        (("walk.py", "--time-budget", "soon"), 1, "duration"),
+        (("walk.py", "--data", "nowhere", "--set", "data=none_such"), 1, "none_such"),
+        (("walk.py", "--results", "walk.py"), 1, "walk.py"),
+    ],
+    "resume": [(("nope",), 1, "no run `nope`"), ((), 2, "RUN")],
+    "results": [
+        (("sample", "--family", "rn"), 1, "`rnn`"),
+        (("sample", "--sort", "x"), 1, "`x`"),
+    ],
+    "show": [(("sample", "99"), 1, "no trial 99"), (("sample", "one"), 2, "one")],
+    "best": [
+        (("sample", "--family", "rn"), 1, "`rnn`"),
+        (("sample", "--as", "xml"), 2, "xml"),
+    ],
+    "rerun": [
+        (("sample", "--rank", "0"), 2, "--rank"),
+        (("sample", "--rank", "1", "--trial", "1"), 1, "not several"),
+        (("sample", "--exact", "--seeds", "2"), 1, "not both"),
+        (("sampel",), 1, "`sample`"),
+    ],
+    "predict": [
+        (("sample", "nowhere.hdf5", "--out", "out.hdf5"), 1, "no file nowhere.hdf5"),
+        (("sample", "new.hdf5", "--out", "walk.py"), 1, "walk.py is there already"),
+        (("sample", "new.hdf5", "--out", "o", "--trial", "99"), 1, "no trial 99"),
+        (("sample", "new.hdf5", "--out", "o", "--trial", "0"), 2, "--trial"),
+        (("sample", "new.hdf5", "--out", "o"), 1, "no checkpoint"),
+        (("sample", "new.hdf5"), 2, "--out"),
+    ],
+    "note": [
+        (("sample", "99", "text"), 1, "99"),
+        (("sample", "a", "b", "c"), 2, "quotes"),
+        (("sample", ""), 1, "text"),
+    ],
+    "diff": [
+        (("sample", "1", "1"), 1, "from itself"),
+        (("sample", "1", "99"), 1, "no trial 99"),
+    ],
+    "clean": [(("sample", "--keep", "-1"), 2, "--keep"), (("nope",), 1, "`nope`")],
+    "stop": [
+        (("sample",), 1, "nobody is at work"),
+        (("sample", "--timeout", "soon"), 1, "duration"),
+    ],
+    "export": [
+        (("sample", "--to", "excel"), 2, "excel"),
+        (("sample", "--to", "csv", "--out", "walk.py"), 1, "is there already"),
+        (("sample", "--to", "csv", "--out", "walk.py/x"), 1, "walk.py"),
+    ],
+    "watch": [(("nope",), 1, "no run `nope`")],
+    "check": [
+        (("quickstrat",), 1, "`quickstart`"),
+        (("walk.py", "--families", "wlak"), 1, "`walk`"),
+        (("walk.py", "--epochs", "-1"), 1, "positive"),
+        (("walk.py", "--set", "novalue"), 1, "KEY=VALUE"),
+    ],
+    "list": [(("thoughts",), 2, "thoughts"), ((), 2, "WHAT")],
+    "doctor": [
+        (("--timeout", "soon"), 1, "duration"),
+        (("--timeout", "0s"), 1, "longer than nothing"),
+    ],
+}
+WITH_RUN = sorted(n for n, c in TREE.items() if any(p.name == "run" for p in c.params))
+WITH_STUDY = sorted(
+    n for n, c in TREE.items() if any(p.name == "study" for p in c.params)
+)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with a run, a study file and new data, and nothing of ours."""
+    monkeypatch.chdir(tmp_path)
+    sample_run.write(tmp_path / "results")
+    (tmp_path / "walk.py").write_text(sample_run.WALK)
+    with h5py.File(tmp_path / "new.hdf5", "w") as file:
+        file["u0"] = [0.0] * 10
+    return tmp_path
+
+
+def sample(place):
+    return next(place.glob("results/sample/*"))
+
+
+def test_every_command_has_its_bad_input():
+    assert set(CALLS) == set(MISTAKES) == set(TREE)
+    assert all(MISTAKES.values())
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "status", "words"),
+    [(c, *row) for c, rows in MISTAKES.items() for row in rows],
+)
+def test_a_mistake_is_told(command, arguments, status, words, place):
+    refused(run(command, *arguments), words, status=status)
+    assert not (place / "out.hdf5").exists()
+
+
+def typed():
+    """(command, option) of every option that takes a number or one of some words."""
+    for info in app.registered_commands:
+        kinds = typing.get_type_hints(info.callback)
+        for option in TREE[info.name].params:
+            if not option.opts[0].startswith("--") or option.name not in kinds:
+                continue
+            kind = kinds[option.name]
+            for one in typing.get_args(kind) or (kind,):
+                if one in (int, float) or (
+                    isinstance(one, type) and issubclass(one, Enum)
+                ):
+                    yield info.name, option.opts[0]
+
+
+@pytest.mark.parametrize(("command", "option"), list(typed()))
+def test_options_that_count_or_choose_refuse_words(command, option, place):
+    result = run(command, *CALLS[command], option, "nonsense")
+    refused(result, option, "nonsense", status=2)
+
+
+def test_options_that_count_or_choose_were_found():
+    found = set(typed())
+    assert {("launch", "--trials"), ("results", "--format"), ("clean", "--keep"),
+            ("launch", "--gpus-per-trial"), ("best", "--as")} <= found  # fmt: skip
+
+
+@pytest.mark.parametrize("command", sorted(TREE))
+def test_unknown_options_are_refused(command, place):
+    refused(run(command, *CALLS[command], "--frobnicate"), "--frobnicate", status=2)
+
+
+def without_runs(place):
+    shutil.rmtree(place / "results")
+
+
+def results_are_a_file(place):
+    without_runs(place)
+    (place / "results").write_text("")
+
+
+def a_run_that_is_a_file(place):
+    folder = sample(place)
+    shutil.rmtree(folder)
+    folder.write_text("")
+
+
+def no_json(place):
+    (sample(place) / "study.json").write_text("{")
+
+
+def bytes_for_json(place):
+    (sample(place) / "study.json").write_bytes(b"\xff\xfe\x00")
+
+
+def a_list_for_an_object(place):
+    (sample(place) / "study.json").write_text("[]")
+
+
+def an_empty_study(place):
+    (sample(place) / "study.json").write_text('{"schema": 1, "study": {}}')
+
+
+def a_wrong_study(place):
+    (sample(place) / "study.json").write_text('{"schema": 1, "study": 3}')
+
+
+def another_schema(place):
+    (sample(place) / "study.json").write_text('{"schema": 99, "study": {}}')
+
+
+def no_study(place):
+    (sample(place) / "study.json").unlink()
+
+
+def a_folder_for_the_study(place):
+    no_study(place)
+    (sample(place) / "study.json").mkdir()
+
+
+def a_folder_for_the_ledger(place):
+    (sample(place) / "events.jsonl").unlink()
+    (sample(place) / "events.jsonl").mkdir()
+
+
+def bytes_for_the_ledger(place):
+    (sample(place) / "events.jsonl").write_bytes(b"\xff\x00\n" * 3)
+
+
+def numbers_for_the_ledger(place):
+    (sample(place) / "events.jsonl").write_text("1\n2\n3\n")
+
+
+DAMAGE = (
+    *(without_runs, results_are_a_file, a_run_that_is_a_file, no_json, bytes_for_json),
+    *(a_list_for_an_object, an_empty_study, a_wrong_study, another_schema, no_study),
+    *(a_folder_for_the_study, a_folder_for_the_ledger, bytes_for_the_ledger),
+    numbers_for_the_ledger,
+)
+
+
+@pytest.mark.parametrize("damage", DAMAGE, ids=lambda d: d.__name__)
+@pytest.mark.parametrize("command", WITH_RUN)
+def test_a_run_that_is_no_run_is_told(command, damage, place):
+    damage(place)
+    result = run(command, *CALLS[command])
+    refused(result)
+    assert "internal error" not in result.stderr
+    assert len(result.stderr.split("error: ", 1)[1]) > 15  # says what
+
+
+@pytest.mark.parametrize("command", WITH_RUN)
+def test_a_run_given_as_a_file_is_told(command, place):
+    result = run(command, "walk.py", *CALLS[command][1:])
+    refused(result, "walk.py")
+
+
+def test_damaged_runs_are_listed_with_what_is_wrong(place):
+    for damage in (no_json, a_wrong_study, bytes_for_the_ledger):
+        damage(place)
+        result = run("list", "runs")
+        assert result.exit_code == 0 and "unreadable" in result.stdout, result.output
+
+
+BROKEN = {
+    "syntax": (b"x = (\n", "line 1: SyntaxError"),
+    "raises": (b"a = 1\nb = a / 0\n", "line 2: ZeroDivisionError"),
+    "import": (b"import no_such_package\n", "ModuleNotFoundError"),
+    "without": (b"x = 1\n", "it defines nothing"),
+    "other": (b"STUDY = 3\n", "it defines a int"),
+    "exits": (b"raise SystemExit\n", "SystemExit"),
+    "bytes": (b"x = '\xff\xfe'\n", "UTF-8"),
+    "null": (b"x = 1\x00\n", "broken.py"),
+    "empty": (b"", "it defines nothing"),
+    "deep": (b"x = " + b"(" * 500 + b")" * 500, "broken.py"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+@pytest.mark.parametrize("command", WITH_STUDY)
+def test_a_broken_study_file_is_told(command, kind, place):
+    text, words = BROKEN[kind]
+    (place / "broken.py").write_bytes(text)
+    result = run(command, "broken.py")
+    refused(result, "broken.py", words)
+    assert "internal error" not in result.stderr
+
+
+@pytest.mark.parametrize("command", WITH_STUDY)
+def test_a_folder_is_no_study_file(command, place):
+    (place / "folder.py").mkdir()
+    refused(run(command, "folder.py"), "no study file `folder.py`")
+
+
+def test_a_file_that_is_no_hdf5_is_told(place):
+    from models.data import predictions
+    from models.errors import DataError
+
+    (place / "text.hdf5").write_text("no HDF5")
+    reference = {"name": "x", "path": str(place), "inputs": ["u0"], "outputs": ["y0"]}
+    (place / "train").mkdir()
+    shutil.copy(place / "new.hdf5", place / "train/new.hdf5")
+    with pytest.raises(DataError, match="cannot be read as an HDF5 file"):
+        predictions.read_inputs(place / "text.hdf5", data=reference)
+    with pytest.raises(DataError, match="cannot be read as an HDF5 file"):
+        predictions.read_outputs(place / "text.hdf5", data=reference)
+
+
+def test_debug_shows_the_traceback_of_every_command(place):
+    for command in WITH_RUN:
+        result = run("--debug", command, "nope", *CALLS[command][1:])
+        assert result.exit_code == 1
+        assert "Traceback" in result.stderr and "error: no run" in result.stderr
+        plain = run(command, "nope", *CALLS[command][1:])
+        assert "Traceback" not in plain.stderr
+
+
+def process(place, *arguments, stdout=subprocess.PIPE, **more):
+    """`hpo ARGUMENTS` as a process of its own, in `place`."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **more.pop("env", {})}
+    return subprocess.run(
+        [sys.executable, "-m", "hpo.cli.main", *arguments],
+        cwd=place,
+        env={k: v for k, v in env.items() if v is not None},
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        **more,
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("results", "sample"), ("list", "samplers"), ("show", "sample", "1"),
+     ("best", "sample"), ("diff", "sample", "1", "2")],
+)  # fmt: skip
+def test_a_reader_that_has_left_is_no_error(arguments, place):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "wb") as closed:
+        done = process(place, *arguments, stdout=closed)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr and "Broken" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_behind_stdout_is_told(place):
+    with open("/dev/full", "wb") as full:
+        done = process(place, "results", "sample", stdout=full)
+    assert done.returncode == 1
+    assert "error: No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr and "ignored" not in done.stderr
+
+
+@pytest.mark.parametrize("cache", ["walk.py", "walk.py/cache"])
+def test_a_cache_that_cannot_be_written_is_told(cache, place):
+    words = ("launch", "walk.py", "--executor", "local")
+    done = process(place, *words, env={"HPO_CACHE": str(place / cache)})
+    assert done.returncode == 1
+    assert "error: the cache" in done.stderr and "HPO_CACHE" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0,
+    reason="needs root, to become somebody without rights",
+)
+def test_without_rights_and_without_a_home_every_command_is_told(place):
+    """As a user who is nobody: no entry in the list of users, no home, a closed folder."""
+    for folder in (place, *place.parents):
+        if folder != Path("/") and folder != Path("/tmp"):
+            folder.chmod(0o755)
+    sample(place).chmod(0o700)
+    (place / "walk.py").chmod(0o600)
+    if subprocess.run(
+        ["test", "-r", str(ROOT / "hpo/cli/main.py")], user=54321
+    ).returncode:
+        pytest.skip("nobody else may read this checkout")
+    nobody = {"user": 54321, "group": 54321, "extra_groups": []}
+    env = {"HOME": None, "HPO_CACHE": None, "PYTHONDONTWRITEBYTECODE": "1"}
+    script = (
+        "import sys; from hpo.cli.main import app\n"
+        "from typer.testing import CliRunner\n"
+        "for words in sys.stdin.read().splitlines():\n"
+        "    found = CliRunner().invoke(app, words.split('|'), prog_name='hpo')\n"
+        "    text = found.stderr.replace(chr(10), ' ~ ')\n"
+        "    print(found.exit_code, words, text, sep='\\t')\n"
+    )
+    closed = str(sample(place))
+    calls = [("|".join((c, closed, *CALLS[c][1:]))) for c in WITH_RUN]
+    calls += [f"{c}|walk.py" for c in WITH_STUDY]
+    calls += ["launch|quickstart|--results|results", "doctor|--timeout|soon"]
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=place,
+        env={
+            k: v for k, v in {**os.environ, "PYTHONPATH": str(ROOT), **env}.items() if v
+        },
+        input="\n".join(calls),
+        capture_output=True,
+        text=True,
+        **nobody,
+    )
+    lines = [line.split("\t") for line in done.stdout.splitlines()]
+    assert len(lines) == len(calls), done.stderr
+    for status, words, text in lines:
+        assert status == "1" and "error: " in text, (words, status, text)
+        assert "Traceback" not in text and "internal error" not in text, (words, text)

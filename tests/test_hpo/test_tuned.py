@@ -1,0 +1,131 @@
+"""A tuned model loaded again: its best epoch's parameters, in another process than trained."""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pytest
+
+import hpo
+from hpo.errors import RunError
+from hpo.ledger.folder import RunFolder
+from hpo.report.summary import load_summary
+from hpo.run import launch as runner
+from hpo.study import Budget, Family, Objective, Resources, Study
+from tests.test_hpo import sample_run
+from tests.test_hpo.command_line import refused, run
+
+LINEAR = {"model.lags": 4, "model.output_lags": 1, "model.ridge": 0.0}
+RNN = {
+    "model.layers": 1, "model.hidden_size": 4, "data.window": 20, "data.batch_size": 8,
+    "data.batches": 3, "loss.n_skip": 4, "optimizer.learning_rate": 0.01,
+}  # fmt: skip
+
+
+def write_data(folder):
+    """Two outputs, of which a linear model finds the first exactly."""
+    random = np.random.default_rng(0)
+    for part, length in (("train", 400), ("valid", 100), ("test", 100)):
+        (folder / part).mkdir(parents=True)
+        u = random.normal(size=length)
+        y = np.zeros(length)
+        for t in range(1, length):
+            y[t] = 0.5 * y[t - 1] + u[t - 1]
+        with h5py.File(folder / part / "record.hdf5", "w") as file:
+            file["u0"], file["y0"], file["y1"] = u, y, 3.0 + 2 * y
+            file.attrs["fs"] = 10.0
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    """A run of a linear and a recurrent model on data with two outputs."""
+    place = tmp_path_factory.mktemp("tuned")
+    write_data(place / "mydata")
+    study = Study(
+        name="tuned",
+        data=str(place / "mydata"),
+        families=(
+            Family(name="linear", space=LINEAR, trials=1, epochs=1),
+            Family(name="rnn", space=RNN, trials=1),
+        ),
+        objectives=(Objective(metric="rmse", unit="V"),),
+        budget=Budget(trials=2, epochs=3),
+        resources=Resources(executor="local"),
+    )
+    assert runner.launch(study, results=place / "results").state == "finished"
+    return place
+
+
+def test_the_best_model_predicts_what_the_ledger_says(tuned):
+    model = hpo.load_model("tuned", results=tuned / "results")
+    assert model.family == "linear" and model.config["model.lags"] == 4
+    with h5py.File(tuned / "mydata/valid/record.hdf5") as file:
+        u, y = file["u0"][:][:, None], np.stack([file["y0"][:], file["y1"][:]], axis=1)
+    predicted = model.predict(u)
+    assert predicted.shape == y.shape
+    rmse = np.sqrt(((predicted - y) ** 2).mean(axis=0)).mean()
+    assert rmse == pytest.approx(model.objective, rel=1e-6, abs=1e-12)
+
+
+def test_any_trial_predicts_with_its_best_epoch(tuned):
+    summary = load_summary(RunFolder.find(tuned / "results", "tuned").path)
+    (row,) = [r for r in summary.rows if r.family == "rnn"]
+    model = hpo.load_model(summary.folder, row.trial)
+    values = model.learner.evaluate("valid")
+    assert values["rmse"] == pytest.approx(row.objective, rel=1e-5)
+    with h5py.File(tuned / "mydata/valid/record.hdf5") as file:
+        u, y = file["u0"][:][:, None], np.stack([file["y0"][:], file["y1"][:]], axis=1)
+    rmse = np.sqrt(((model.predict(u) - y) ** 2).mean(axis=0)).mean()
+    assert rmse == pytest.approx(row.objective, rel=1e-4)
+
+
+def test_the_command_writes_the_datas_own_layout(tuned):
+    where = ("--results", tuned / "results")
+    file, out = tuned / "mydata/test/record.hdf5", tuned / "out.hdf5"
+    result = run("predict", "tuned", file, "--out", out, *where)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == f"{out}\n"
+    with h5py.File(out) as made, h5py.File(file) as given:
+        assert set(made) == {"y0", "y1"} and made.attrs["fs"] == 10.0
+        assert made["y0"].shape == given["y0"].shape
+        np.testing.assert_allclose(made["y1"][20:], given["y1"][20:], atol=1e-6)
+    assert "linear: 100 samples, rmse " in result.stderr
+    refused(run("predict", "tuned", file, "--out", out, *where), "is there already")
+
+
+def test_a_file_without_measurements_and_wrong_files(tuned, tmp_path):
+    where = ("--out", tmp_path / "out.hdf5", "--results", tuned / "results")
+    with h5py.File(tmp_path / "new.hdf5", "w") as file:
+        file["u0"] = np.zeros(30)
+    result = run("predict", "tuned", tmp_path / "new.hdf5", *where)
+    assert result.exit_code == 0 and "rmse" not in result.stderr
+    (tmp_path / "out.hdf5").unlink()
+    with h5py.File(tmp_path / "wide.hdf5", "w") as file:
+        file["u0"] = np.zeros((30, 2))
+    refused(run("predict", "tuned", tmp_path / "wide.hdf5", *where), "2 channels", "1")
+    with h5py.File(tmp_path / "other.hdf5", "w") as file:
+        file["v"] = np.zeros(30)
+    refused(run("predict", "tuned", tmp_path / "other.hdf5", *where), "`u0` is not in")
+    (tmp_path / "text.hdf5").write_text("no HDF5")
+    refused(run("predict", "tuned", tmp_path / "text.hdf5", *where), "HDF5")
+    assert not (tmp_path / "out.hdf5").exists()
+
+
+def test_what_has_no_model_is_told(tmp_path):
+    (tmp_path / "walk.py").write_text(sample_run.WALK)
+    where = ("--results", tmp_path / "out")
+    run("launch", tmp_path / "walk.py", "--trials", 1, *where)
+    with pytest.raises(RunError, match="no model to predict with|no checkpoint"):
+        hpo.load_model("walks", results=tmp_path / "out")
+
+
+def test_data_that_changed_is_refused(tuned, tmp_path):
+    import shutil
+
+    shutil.copytree(tuned / "results", tmp_path / "results")
+    folder = RunFolder.find(tmp_path / "results", "tuned")
+    text = folder.study_file.read_text()
+    digest = text.split('"train": "', 1)[1][:12]
+    folder.study_file.write_text(text.replace(digest, "0" * 12, 1))
+    with pytest.raises(RunError, match="data changed"):
+        hpo.load_model(folder.path)
