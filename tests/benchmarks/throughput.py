@@ -39,9 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             row = _measured(SHAPES[name], workers, str(place), options.rounds)
             about = {**machine.describe(), "peer": peer, "kernels": kernels.choice()}
             kept[name] = {**row, "about": about}
+            rows = {known: kept[known] for known in SHAPES if known in kept}
+            content = {"rows": rows, "ratios": _ratios(rows)}
+            output.write("throughput", content, options.out)
             _say(f"{SHAPES[name].title}: {_figures(row)}")
-    rows = {name: kept[name] for name in SHAPES if name in kept}
-    output.write("throughput", {"rows": rows, "ratios": _ratios(rows)}, options.out)
     _show(rows)
 
 
