@@ -30,20 +30,30 @@ _ATTEMPTS = 3  # of a shape, until the spin test is passed before and after it
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the table, keep the figures."""
     options = _options(arguments)
+    rows = output.read("throughput", options.out).get("rows", {})
+    if options.shapes:
+        rows = _measure(options, rows)
+    _show(rows)
+
+
+def _measure(
+    options: argparse.Namespace, kept: dict[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Measure the chosen shapes, writing after each; all rows, in order."""
+    rows = dict(kept)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         place = data.simulated(Path(folder), valid=1, window=200)
         workers = _workers(options.peer_python, stack)
         peer = workers["torch"].ask("versions")
-        kept = output.read("throughput", options.out).get("rows", {})
         for name in options.shapes:
             row = _measured(SHAPES[name], workers, str(place), options.rounds)
             about = {**machine.describe(), "peer": peer, "kernels": kernels.choice()}
-            kept[name] = {**row, "about": about}
+            kept = rows | {name: {**row, "about": about}}
             rows = {known: kept[known] for known in SHAPES if known in kept}
             content = {"rows": rows, "ratios": _ratios(rows)}
             output.write("throughput", content, options.out)
             _say(f"{SHAPES[name].title}: {_figures(row)}")
-    _show(rows)
+    return rows
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -52,9 +62,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--shapes",
-        type=lambda text: text.split(","),
+        type=output.kept,
         default=list(SHAPES),
-        help=f"of {','.join(SHAPES)}; the others are kept as they were measured before",
+        help=f"of {','.join(SHAPES)}; the others are kept as they were measured before; "
+        "`none` prints what was kept",
     )
     parser.add_argument("--out", type=Path, default=output.MEASURED)
     return parser.parse_args(arguments)

@@ -30,22 +30,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the table, keep the figures."""
     options = _options(arguments)
     kept = output.read("whole_job", options.out)
-    ways = dict(kept.get("ways", {})) if kept.get("trials") == options.trials else {}
+    content = _measure(options, kept) if options.ways else kept
+    _show(content["ways"], content["trials"])
+
+
+def _measure(options: argparse.Namespace, kept: dict[str, Any]) -> dict[str, Any]:
+    """Measure the chosen ways in alternation; what was kept of the same job stays."""
+    found: dict[str, list[dict[str, Any]]] = {way: [] for way in options.ways}
     with tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as folder:
         place = Path(folder)
         data.simulated(place / "data", valid=_VALID, window=_WINDOW)
-        found: dict[str, list[dict[str, Any]]] = {way: [] for way in options.ways}
         for number in range(options.rounds):
             for way in options.ways if number % 2 == 0 else reversed(options.ways):
                 found[way].append(_gated(way, place, number, options))
                 _say(f"{way}: {_figures(found[way][-1])}")
-    ways |= {
-        way: {"rounds": rounds, "about": machine.describe()}
-        for way, rounds in found.items()
-    }
-    content = {"trials": options.trials, "epochs": _EPOCHS, "steps": _STEPS}
-    output.write("whole_job", content | {"ways": ways}, options.out)
-    _show(ways, options.trials)
+    ways = dict(kept["ways"]) if kept.get("trials") == options.trials else {}
+    for way, rounds in found.items():
+        ways[way] = {"rounds": rounds, "about": machine.describe()}
+    job = {"trials": options.trials, "epochs": _EPOCHS, "steps": _STEPS}
+    content = job | {"ways": ways}
+    output.write("whole_job", content, options.out)
+    return content
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -55,9 +60,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument(
         "--ways",
-        type=lambda text: text.split(","),
+        type=output.kept,
         default=list(WAYS),
-        help=f"of {','.join(WAYS)}; the others are kept as they were measured before",
+        help=f"of {','.join(WAYS)}; the others are kept as they were measured before; "
+        "`none` prints what was kept",
     )
     parser.add_argument("--out", type=Path, default=output.MEASURED)
     return parser.parse_args(arguments)

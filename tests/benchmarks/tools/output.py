@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -29,14 +30,20 @@ def read(name: str, folder: Path) -> dict[str, Any]:
 
 
 def show(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table: text to the left, figures to the right."""
-    table = Table(title=title, title_justify="left")
+    """Print a table: text to the left, figures to the right; Markdown into a pipe."""
+    terminal = Console()
+    shape = box.HEAVY_HEAD if terminal.is_terminal else box.MARKDOWN
+    table = Table(title=title, title_justify="left", box=shape)
     for i, head in enumerate(heads):
         table.add_column(head, justify="right" if i else "left")
     for row in rows:
         table.add_row(*row)
-    terminal = Console()
-    Console(width=None if terminal.is_terminal else 140).print(table)
+    Console(width=None if terminal.is_terminal else 200).print(table)
+
+
+def kept(text: str) -> list[str]:
+    """The names in a list with commas; ``none`` stands for an empty one."""
+    return [] if text == "none" else text.split(",")
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:
