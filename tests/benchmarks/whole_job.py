@@ -35,22 +35,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _measure(options: argparse.Namespace, kept: dict[str, Any]) -> dict[str, Any]:
-    """Measure the chosen ways in alternation; what was kept of the same job stays."""
-    found: dict[str, list[dict[str, Any]]] = {way: [] for way in options.ways}
+    """Measure the chosen ways in alternation, writing after each; the rest is kept."""
+    job = {"trials": options.trials, "epochs": _EPOCHS, "steps": _STEPS}
+    ways = dict(kept["ways"]) if kept.get("trials") == options.trials else {}
+    ways |= {way: {"rounds": []} for way in options.ways}
     with tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as folder:
         place = Path(folder)
         data.simulated(place / "data", valid=_VALID, window=_WINDOW)
         for number in range(options.rounds):
             for way in options.ways if number % 2 == 0 else reversed(options.ways):
-                found[way].append(_gated(way, place, number, options))
-                _say(f"{way}: {_figures(found[way][-1])}")
-    ways = dict(kept["ways"]) if kept.get("trials") == options.trials else {}
-    for way, rounds in found.items():
-        ways[way] = {"rounds": rounds, "about": machine.describe()}
-    job = {"trials": options.trials, "epochs": _EPOCHS, "steps": _STEPS}
-    content = job | {"ways": ways}
-    output.write("whole_job", content, options.out)
-    return content
+                one = _gated(way, place, number, options)
+                _say(f"{way}: {_figures(one)}")
+                rounds = [*ways[way]["rounds"], one]
+                ways[way] = {"rounds": rounds, "about": machine.describe()}
+                done = {w: found for w, found in ways.items() if found["rounds"]}
+                output.write("whole_job", job | {"ways": done}, options.out)
+    return job | {"ways": ways}
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
