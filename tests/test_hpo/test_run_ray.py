@@ -60,6 +60,14 @@ def listeners(mark):
     return addresses
 
 
+def is_idle(process):
+    """Whether this is a worker process of Ray's that nobody uses."""
+    try:
+        return "ray::IDLE" in " ".join(process.cmdline())
+    except psutil.Error:
+        return False
+
+
 @pytest.fixture(scope="module")
 def local_story(tmp_path_factory):
     answer = processes.outcome(processes.start(tmp_path_factory.mktemp("local")))
@@ -80,8 +88,10 @@ def test_ray_tells_the_story_of_local_in_private(tmp_path, local_story):
     workers = {
         p.pid for p in processes.descendants(driver.mark) if processes.is_worker(p)
     }
+    idle = [p for p in processes.descendants(driver.mark) if is_idle(p)]
     answer = processes.outcome(driver)
     assert workers and answer["state"] == "finished"
+    assert not idle, "workers that Ray starts ahead are of no use to us"
     assert helpers.story(answer["folder"]) == local_story
     assert not processes.descendants(driver.mark)
     assert not folder.exists()

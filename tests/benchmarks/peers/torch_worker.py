@@ -1,0 +1,103 @@
+"""Trains epochs in torch on request: TSFast's learner, a plain loop, or micro-batches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import torch
+from torch import nn
+
+from tests.benchmarks.peers.modules import build
+from tests.benchmarks.tools.serve import serve
+from tests.benchmarks.tools.shapes import Shape
+
+RATE, DECAY = 3e-3, 1e-2
+_epochs: dict[str, Callable[[], Any]] = {}
+
+
+def prepare(shape: dict[str, Any], data: str, micro_batch: int | None) -> list[str]:
+    """Build a fresh model for each way of training a shape; the ways."""
+    chosen = Shape(**shape)
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    _epochs.clear()
+    _epochs["tsfast"] = _tsfast(chosen, Path(data))
+    _epochs["torch"] = _loop(chosen, Path(data), None)
+    if micro_batch is not None:
+        _epochs["torch micro"] = _loop(chosen, Path(data), micro_batch)
+    return list(_epochs)
+
+
+def epoch(way: str) -> float:
+    """Train one epoch; its seconds."""
+    begin = time.perf_counter()
+    _epochs[way]()
+    return time.perf_counter() - begin
+
+
+def _tsfast(shape: Shape, data: Path) -> Callable[[], Any]:
+    """`Learner.train_one_epoch`, with the files kept in memory."""
+    from tsfast.training import Learner
+    from tsfast.tsdata.pipeline import create_dls
+
+    loaders = create_dls(
+        ["u0"],
+        ["y0"],
+        data,
+        win_sz=shape.window,
+        bs=shape.batch_size,
+        n_batches_train=shape.batches,
+        cache=True,
+    )
+    learner = Learner(
+        build(shape),
+        loaders,
+        nn.MSELoss(),
+        opt_func=torch.optim.AdamW,
+        device=torch.device("cpu"),
+        show_bar=False,
+    )
+    learner.setup(lr=RATE)
+    return learner.train_one_epoch
+
+
+def _loop(shape: Shape, data: Path, micro_batch: int | None) -> Callable[[], Any]:
+    """The shortest loop there is, with the data in memory and windows gathered from it."""
+    with h5py.File(next((data / "train").glob("*.hdf5"))) as file:
+        u, y = (torch.from_numpy(file[name][:]).float() for name in ("u0", "y0"))
+    offsets = torch.arange(shape.window)
+    model = build(shape)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=DECAY)
+    part = micro_batch or shape.batch_size
+    starts_limit = len(u) - shape.window + 1
+
+    def train() -> None:
+        order = torch.randint(starts_limit, (shape.batches, shape.batch_size))
+        total = 0.0
+        for starts in order:
+            places = starts[:, None] + offsets
+            inputs, targets = u[places][..., None], y[places][..., None]
+            for first in range(0, shape.batch_size, part):
+                now = slice(first, first + part)
+                loss = nn.functional.mse_loss(model(inputs[now]), targets[now])
+                (loss * (part / shape.batch_size)).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            total += loss.item()
+
+    return train
+
+
+def versions() -> dict[str, str]:
+    """Of what was measured here."""
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("torch", "tsfast", "numpy")}
+
+
+if __name__ == "__main__":
+    serve({"prepare": prepare, "epoch": epoch, "versions": versions})

@@ -1,0 +1,54 @@
+"""Our learner of a shape: the project's own families, with what torch lacks switched off."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from models import rnn, tcn
+from models.data.catalog import prepare
+from models.training.learner import GradientLearner
+from models.training.protocol import Context
+from tests.benchmarks.tools.shapes import Shape
+
+HORIZON = 1_000_000  # epochs of the (constant) schedule: more than are ever trained
+
+
+def configuration(shape: Shape) -> dict[str, Any]:
+    """The family's configuration with what the plain torch modules do not have off.
+
+    What stays on, and only costs us time: scaling of inputs and outputs, clipping of the
+    gradient's norm, the check that every update is finite, and the terms of the report.
+    """
+    common = {
+        "model.skip": False,
+        "data.window": shape.window,
+        "data.batch_size": shape.batch_size,
+        "data.batches": shape.batches,
+        "loss.kind": "mse",
+        "loss.n_skip": 0,
+        "optimizer.schedule": "constant",
+        "optimizer.weight_decay": 1e-2,
+    }
+    if shape.cell == "tcn":
+        return common | {
+            "model.channels": shape.width,
+            "model.depth": shape.layers,
+            "model.kernel": shape.kernel,
+            "model.activation": "relu",
+        }
+    return common | {
+        "model.cell": shape.cell,
+        "model.layers": shape.layers,
+        "model.hidden_size": shape.width,
+    }
+
+
+def learner(
+    shape: Shape, data: str, *, seed: int = 0, rate: float = 3e-3
+) -> GradientLearner:
+    """The learner of a shape."""
+    reference = prepare({"path": data}).to_json()
+    context = Context(data=reference, seed=seed, epochs=HORIZON)
+    family = tcn if shape.cell == "tcn" else rnn
+    config = configuration(shape) | {"optimizer.learning_rate": rate}
+    return family.create(config, context)

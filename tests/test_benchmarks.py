@@ -1,0 +1,132 @@
+"""What the benchmarks compare is the same work: equal loss and gradients at equal weights."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from tests.benchmarks.tools import data
+from tests.benchmarks.tools.machine import Spin
+from tests.benchmarks.tools.shapes import SHAPES
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    generator = np.random.default_rng(0)
+    train = generator.normal(size=(2_000, 2)) * (2.0, 0.5) + (1.0, -3.0)
+    place = tmp_path_factory.mktemp("data")
+    return data.write(place, train=train, valid=generator.normal(size=(1, 200, 2)))
+
+
+def gradients(learner, batch):
+    """Loss and gradients of one step of our engine, micro-batches and all.
+
+    The first moment after one step is the gradient times 1 - b1, once nothing is clipped.
+    """
+    state = learner.state
+    hyper = {**state.hyper, "optimizer.clip_norm": np.float32(1e9)}
+    after, values = jax.jit(learner.runner.engine.step)(
+        state._replace(hyper=hyper), batch
+    )
+    moment = optax.tree_utils.tree_get(after.optimizer, "mu")
+    _, unravel = jax.flatten_util.ravel_pytree(state.params)
+    return values["loss"], unravel(moment / (1 - state.hyper["optimizer.b1"]))
+
+
+def pairs(shape, module, ours):
+    """Torch's parameters and ours that stand for the same weights, ours in torch's layout.
+
+    Biases that torch keeps twice are zero in the one that ours does not have.
+    """
+    head = module.head.weight  # a convolution with one tap in the TCN
+    yield (
+        (head[..., 0] if shape.cell == "tcn" else head),
+        np.asarray(ours["head"]["weight"]).T,
+    )
+    yield module.head.bias, ours["head"]["bias"]
+    if shape.cell == "tcn":
+        for i, convolution in enumerate(module.convolutions):
+            layer = ours["convolutions"]["layers"][i]
+            yield convolution.weight, np.transpose(layer["direction"], (2, 1, 0))
+            yield convolution.bias, layer["bias"]
+        return
+    for i in range(shape.layers):
+        layer = ours["recurrent"]["layers"][i]
+        yield getattr(module.recurrent, f"weight_ih_l{i}"), layer["input_weight"].T
+        yield getattr(module.recurrent, f"weight_hh_l{i}"), layer["hidden_weight"].T
+        yield getattr(module.recurrent, f"bias_ih_l{i}"), layer["input_bias"]
+        second = getattr(module.recurrent, f"bias_hh_l{i}")
+        if shape.cell == "gru":
+            yield second[2 * shape.width :], layer["hidden_bias"]
+
+
+@pytest.mark.slow
+@pytest.mark.oracles
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_same_loss_and_gradients_as_the_peer(name, folder):
+    torch = pytest.importorskip("torch")
+    from tests.benchmarks.peers import modules
+    from tests.benchmarks.tools.ours import learner as make
+
+    shape = SHAPES[name]
+    learner = make(shape, str(folder))
+    state, feed = learner.state, learner.feed
+    batch = feed.batch(feed.arrays, feed.order(jax.random.key(1))[0])
+    loss, found = gradients(learner, batch)
+
+    module = modules.build(shape)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.zero_()
+        for parameter, value in pairs(shape, module, state.params):
+            parameter.copy_(torch.tensor(np.asarray(value)))
+    scales = {role: state.variables[f"normalize_{role}"] for role in ("u", "y")}
+    u, y = (
+        torch.tensor(
+            (np.asarray(batch[role]) - np.asarray(scale["mean"]))
+            / np.asarray(scale["std"])
+        )
+        for role, scale in scales.items()
+    )
+    wanted = torch.nn.functional.mse_loss(module(u), y)
+    wanted.backward()
+
+    assert float(loss) == pytest.approx(wanted.item(), rel=1e-5)
+    for parameter in module.parameters():
+        parameter.data = parameter.grad  # so that `pairs` yields gradients
+    both = [
+        (np.ravel(value), parameter.detach().numpy().ravel())
+        for parameter, value in pairs(shape, module, found)
+    ]
+    ours, theirs = (np.concatenate(side) for side in zip(*both, strict=True))
+    # A few of a batch's millions of relu inputs are zero up to rounding, and count or not.
+    bound = 1e-4 if shape.cell == "tcn" else 1e-5
+    assert np.linalg.norm(ours - theirs) <= bound * np.linalg.norm(theirs)
+
+
+def test_the_runner_lists_every_benchmark(capsys, monkeypatch):
+    from tests.benchmarks import __main__ as runner
+
+    monkeypatch.setattr("sys.argv", ["benchmarks"])
+    with pytest.raises(SystemExit) as ended:
+        runner.main()
+    assert ended.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {"throughput", "whole_job", "startup", "overhead", "lanes"} <= {
+        line.split()[0] for line in lines
+    }
+
+
+def test_a_machine_that_shares_its_cores_fails_the_gate():
+    whole, half = Spin(alone=100, both=198), Spin(alone=100, both=130)
+    assert whole.valid and not half.valid
+    assert half.to_json()["ratio"] == 1.3
+
+
+def test_importing_is_the_union_of_what_processes_say():
+    from tests.benchmarks.startup import _within
+
+    busy = [(0.0, 2.0), (1.0, 3.0), (5.0, 9.0)]
+    assert _within(busy, 0.5, 6.0) == pytest.approx(2.5 + 1.0)
