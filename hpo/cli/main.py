@@ -24,6 +24,7 @@ from hpo.cli import (
     resume,
     shell,
     show,
+    simulate,
     stop,
     watch,
 )
@@ -115,6 +116,7 @@ for name, function in (
     ("export", export.export),
     ("watch", watch.watch),
     ("check", check.check),
+    ("simulate", simulate.simulate),
     ("list", listing.listing),
 ):
     app.command(name)(function)

@@ -19,7 +19,7 @@ from tests.test_hpo.command_line import refused, run
 ROOT = Path(__file__).parent.parent.parent
 COMMANDS = (
     *("launch", "resume", "results", "show", "best", "rerun", "note"),
-    *("diff", "clean", "stop", "export", "watch", "check", "list"),
+    *("diff", "clean", "stop", "export", "watch", "check", "simulate", "list"),
 )
 
 
