@@ -42,8 +42,8 @@ def simulate(
         str,
         typer.Option(
             metavar="A,B,…",
-            help="Stopping rules: NAME[:OPTION=VALUE…], `+` joins several; divergence "
-            "always counts.",
+            help="Stopping rules: NAME[:OPTION=VALUE…], `+` joins several, `@SAMPLER` "
+            "gives one its own; divergence always counts.",
         ),
     ] = "default",
     sampler: Annotated[

@@ -260,17 +260,22 @@ def parse_methods(
 
     Args:
         sampler_names: ``NAME[:OPTION=VALUE…]``, separated by commas.
-        stopping_names: The same; ``+`` joins rules. `divergence` comes before all.
+        stopping_names: The same; ``+`` joins rules. `divergence` comes before all. With
+            ``@SAMPLER`` behind it a rule goes with that sampler alone.
         default: What ``default`` stands for.
 
     Raises:
         StudyError: A name or an option is unknown or breaks a rule, or none is given.
     """
-    found = [
-        Method(name=f"{a} {b}", sampler=sampler, stopping=stopping)
-        for a, sampler in _samplers(sampler_names, default)
-        for b, stopping in _stoppings(stopping_names, default)
-    ]
+    every = list(_samplers(sampler_names, default))
+    found = []
+    for part in _listed("--stopping", stopping_names):
+        text, alone, own_sampler = part.partition("@")
+        name, rules_ = _stopping(text, default)
+        mine = list(_samplers(own_sampler, default)) if alone else every
+        for sampler_name, sampler in mine:
+            title = f"{sampler_name} {name}"
+            found.append(Method(name=title, sampler=sampler, stopping=rules_))
     for method in found:
         method.check()
     names = [m.name for m in found]
@@ -287,23 +292,21 @@ def _samplers(text: str, default: Study | None) -> Iterator[tuple[str, Rule]]:
             yield part, _rule(part)
 
 
-def _stoppings(
-    text: str, default: Study | None
-) -> Iterator[tuple[str, tuple[Rule, ...]]]:
-    for part in _listed("--stopping", text):
-        if part == "default" and default is not None:
-            names = [r.name for r in default.stopping if r.name != "divergence"]
-            yield "+".join(names) or "none", default.stopping
-            continue
-        joined = tuple(_rule(p) for p in part.split("+"))
-        before = () if joined[0].name == "divergence" else (Rule(name="divergence"),)
-        yield part, (*before, *joined)
+def _stopping(text: str, default: Study | None) -> tuple[str, tuple[Rule, ...]]:
+    if text == "default" and default is not None:
+        names = [r.name for r in default.stopping if r.name != "divergence"]
+        return "+".join(names) or "none", default.stopping
+    joined = tuple(_rule(p) for p in text.split("+"))
+    before = () if joined[0].name == "divergence" else (Rule(name="divergence"),)
+    return text, (*before, *joined)
 
 
 def _listed(option: str, text: str) -> list[str]:
     found = [p.strip() for p in text.split(",") if p.strip()]
     if not found:
-        raise StudyError(f"`{option}` names nothing", hint="write `asha,screening`")
+        raise StudyError(
+            f"`{option}` names nothing in {text!r}", hint="write NAME, or NAME,NAME"
+        )
     return found
 
 
