@@ -26,6 +26,7 @@ from hpo.cli import (
     resume,
     shell,
     show,
+    simulate,
     stop,
     watch,
 )
@@ -118,6 +119,7 @@ for name, function in (
     ("export", export.export),
     ("watch", watch.watch),
     ("check", check.check),
+    ("simulate", simulate.simulate),
     ("list", listing.listing),
     ("doctor", doctor.doctor),
 ):

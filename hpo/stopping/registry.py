@@ -117,6 +117,15 @@ class PausingRule(StoppingRule, Protocol):
         """
         ...
 
+    def affordable(self, total: int, budget: int) -> int:
+        """How many trials of one family a number of epochs pays for, at least 1.
+
+        Args:
+            total: Epochs of all trials together.
+            budget: The family's epoch budget.
+        """
+        ...
+
 
 def names() -> tuple[str, ...]:
     """Every stopping rule's name."""

@@ -19,7 +19,8 @@ from tests.test_hpo.command_line import refused, run
 ROOT = Path(__file__).parent.parent.parent
 COMMANDS = (
     *("launch", "resume", "results", "show", "best", "rerun", "predict", "note"),
-    *("diff", "clean", "stop", "export", "watch", "check", "list", "doctor"),
+    *("diff", "clean", "stop", "export", "watch", "check", "simulate", "list"),
+    "doctor",
 )
 
 

@@ -66,5 +66,12 @@ class StoppingRule:
             },
         )
 
+    def affordable(self, total: int, budget: int) -> int:
+        """So many that the best `keep` can be trained to the end."""
+        if self.epochs >= budget:
+            return max(1, total // budget)
+        further = self.keep * (budget - self.epochs)
+        return max(1, (total - further) // self.epochs)
+
     def _ended_here(self, trial: Trial) -> bool:
         return trial.ended and trial.last <= self.epochs

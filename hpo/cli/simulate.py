@@ -1,0 +1,171 @@
+"""`hpo simulate`: other rules and samplers over curves that are finished."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hpo.cli import options, shell
+from hpo.cli.shell import ListFormat
+
+if TYPE_CHECKING:
+    from hpo.run.replay.compare import Source
+    from hpo.study import Study
+
+_MOST = 20  # full runs, unless a run has too few curves for that
+_FEW = 20  # studies that are simulated before another process has started
+
+
+def complete_source(context: typer.Context, incomplete: str) -> list[str]:
+    """Tables, then runs."""
+    from hpo.run.replay import catalog
+
+    tables = [n for n in catalog.names() if n.startswith(incomplete)]
+    return [*tables, *options.complete_run(context, incomplete)]
+
+
+@shell.command
+def simulate(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|TABLE",
+            help="A run, as everywhere; or a table: hpo_lcbench_surrogate, hpo_nmt, "
+            "hpo_fcnet (below --data).",
+            autocompletion=complete_source,
+            show_default=False,
+        ),
+    ],
+    stopping: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B,…",
+            help="Stopping rules: NAME[:OPTION=VALUE…], `+` joins several, `@SAMPLER` "
+            "gives one its own; divergence always counts.",
+        ),
+    ] = "default",
+    sampler: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B,…", help="Samplers: NAME[:OPTION=VALUE…]; each with each rule."
+        ),
+    ] = "default",
+    seeds: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Studies of each method.")
+    ] = 100,
+    budget: Annotated[
+        int | None,
+        typer.Option(
+            metavar="E",
+            min=1,
+            help="Full runs that a study may spend (20, or half of a run's curves).",
+            show_default=False,
+        ),
+    ] = None,
+    tasks: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,…", help="Only these tasks of a table.", show_default=False
+        ),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Simulated workers.")
+    ] = 1,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METHOD",
+            help="Whom the others are compared with, such as `random none` (the first).",
+            show_default=False,
+        ),
+    ] = None,
+    format: Annotated[  # noqa: A002 - the option's name
+        ListFormat, typer.Option("--format", help="How to print.")
+    ] = ListFormat.table,
+    data: options.Data = None,
+    results: options.Results = options.DEFAULT_RESULTS,
+) -> None:
+    """Search finished curves again, with other rules and samplers, in virtual time.
+
+    The Director is the one of `hpo launch`; nothing is trained. For a run its own decisions
+    are checked first. Regret is 0 for the best reference configuration and 1 for the median.
+    """
+    from hpo.report import regret
+    from hpo.run import environment
+    from hpo.run.replay import compare
+
+    where, names, most, study = _open(source, tasks, data, results)
+    plan = compare.Plan(
+        source=where,
+        tasks=names,
+        methods=compare.parse_methods(sampler, stopping, study),
+        budgets=compare.ladder(budget or most),
+        studies=seeds,
+        workers=workers,
+    )
+    regret.check_baseline(plan.method_names, baseline)
+    worth = seeds * len(plan.methods) // _FEW
+    found = compare.compare(plan, processes=max(1, min(environment.cores(), worth)))
+    rows = regret.rows(found, baseline=baseline)
+    if format is ListFormat.json:
+        shell.out(regret.to_json(rows))
+    elif format is ListFormat.csv:
+        shell.out(regret.to_csv(rows))
+    else:
+        shell.out(regret.render(rows, baseline=baseline))
+        dealt = f"{seeds} studies of each method"
+        shell.say(f"{dealt} over {len(names)} tasks" if len(names) > 1 else dealt)
+
+
+def _open(
+    source: str, tasks: str | None, data: Path | None, results: Path
+) -> tuple[Source, tuple[str, ...], int, Study]:
+    """Where curves come from, which tasks, the usual budget, and what `default` is."""
+    from hpo.errors import StudyError
+    from hpo.run.replay import catalog
+    from hpo.run.replay.compare import Source
+
+    if source in catalog.names():
+        table = catalog.open_table(source, root=data)
+        names = catalog.chosen(table, tasks)
+        for remark in table.remarks:
+            shell.say(f"note: {remark}")
+        return Source(table=source, root=data), names, _MOST, _usual()
+    if tasks is not None:
+        raise StudyError(
+            f"`--tasks` chooses among the tasks of a table, and `{source}` is none",
+            hint=f"tables: {', '.join(catalog.names())}",
+        )
+    return _open_run(source, results)
+
+
+def _open_run(source: str, results: Path) -> tuple[Source, tuple[str, ...], int, Study]:
+    from hpo.errors import RunError
+    from hpo.ledger.folder import RunFolder
+    from hpo.run.replay import catalog, own
+    from hpo.run.replay.compare import Source
+
+    try:
+        folder = RunFolder.find(results, source)
+    except RunError as error:
+        tables = f"or a table: {', '.join(catalog.names())}"
+        raise RunError(error.message, hint=f"{error.hint}; {tables}") from error
+    record = own.read(folder)
+    agreement = own.retrace(record)
+    for text in agreement.words():
+        shell.say(text)
+    task = own.as_pool(record)
+    for remark in task.remarks:
+        shell.say(f"note: {remark}")
+    most = max(1, min(_MOST, (task.size or 2) // 2))
+    return Source(run=folder.path), (task.name,), most, record.study
+
+
+def _usual() -> Study:
+    """A study that says nothing of sampler and rules, for what it gets."""
+    from hpo.study import Family, Study
+    from search_spaces.space import Space
+
+    return Study(name="default", families=(Family(name="any", space=Space({})),))

@@ -1,0 +1,272 @@
+"""Regret against epochs spent, as frozen data and as a table.
+
+Regret is the distance of a study's best trial from the best reference configuration, in
+units of the median one's. Intervals are percentiles of bootstrap means: studies are drawn
+again within each task, so they say how sure the mean is *on these tasks*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hpo.errors import StudyError
+from hpo.report import formats, numbers
+from models.errors import near_matches
+
+RESAMPLES = 4000
+LEVEL = 95.0  # per cent
+Interval = tuple[float | None, float | None, float | None]  # mean, lower, upper end
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """One method's study at one budget.
+
+    Attributes:
+        method: The method's name.
+        study: The study's number; equal ones of two methods are a pair.
+        task: What was searched.
+        budget: Full runs spent.
+        regret: Of its best trial then; None when no trial had a value.
+        ranked: Whether that trial was ranked by then.
+        trials: How many were proposed; None where the study went on beyond this budget.
+        completed: How many of them are ranked; None likewise.
+        seconds: Virtual seconds; None likewise.
+    """
+
+    method: str
+    study: int
+    task: str
+    budget: int
+    regret: float | None
+    ranked: bool
+    trials: int | None = None
+    completed: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Every outcome.
+
+    Attributes:
+        methods: Names, in order.
+        budgets: Full runs, ascending.
+        tasks: Names.
+        outcomes: One for each method, study and budget.
+    """
+
+    methods: tuple[str, ...]
+    budgets: tuple[int, ...]
+    tasks: tuple[str, ...]
+    outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One method at one budget.
+
+    Attributes:
+        method: Its name.
+        budget: Full runs spent.
+        regret: Mean over the studies in which any trial had a value.
+        low: Lower end of its interval.
+        high: Upper end.
+        difference: Mean of regret less the baseline's, study by study; None for itself.
+        difference_low: Lower end of its interval.
+        difference_high: Upper end.
+        studies: How many there are.
+        unranked: In how many no trial was ranked by then.
+        trials: Mean number of trials.
+        completed: Mean number of them that were ranked.
+        seconds: Mean virtual seconds.
+    """
+
+    method: str
+    budget: int
+    regret: float | None
+    low: float | None
+    high: float | None
+    difference: float | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
+    studies: int = 0
+    unranked: int = 0
+    trials: float | None = None
+    completed: float | None = None
+    seconds: float | None = None
+
+
+def rows(comparison: Comparison, *, baseline: str | None = None) -> list[Row]:
+    """Means and intervals for every method and budget.
+
+    Args:
+        comparison: The outcomes.
+        baseline: The method that the others are compared with; None for the first.
+
+    Raises:
+        StudyError: There is no method of that name.
+    """
+    base = comparison.methods[0] if baseline is None else baseline
+    check_baseline(comparison.methods, base)
+    found: dict[tuple[str, int], dict[int, Outcome]] = {}
+    for outcome in comparison.outcomes:
+        cell = found.setdefault((outcome.method, outcome.budget), {})
+        cell[outcome.study] = outcome
+    return [
+        _row(found[m, b], None if m == base else found[base, b])
+        for m in comparison.methods
+        for b in comparison.budgets
+    ]
+
+
+def check_baseline(methods: Sequence[str], baseline: str | None) -> None:
+    """Refuse a baseline that is none of the methods.
+
+    Raises:
+        StudyError: It is none of them (near matches are listed).
+    """
+    if baseline is not None and baseline not in methods:
+        raise StudyError(
+            f"`--baseline {baseline}` is none of the methods compared",
+            hint=near_matches(baseline, methods),
+        )
+
+
+def _row(mine: Mapping[int, Outcome], base: Mapping[int, Outcome] | None) -> Row:
+    first = next(iter(mine.values()))
+    valued = {s: o.regret for s, o in mine.items() if o.regret is not None}
+    tasks = [mine[s].task for s in valued]
+    mean, low, high = interval(list(valued.values()), tasks)
+    difference: Interval = (None, None, None)
+    if base is not None:
+        other = {s: o.regret for s, o in base.items() if o.regret is not None}
+        both = [s for s in valued if s in other]
+        apart = [valued[s] - other[s] for s in both]
+        difference = interval(apart, [mine[s].task for s in both])
+    return Row(
+        method=first.method,
+        budget=first.budget,
+        regret=mean,
+        low=low,
+        high=high,
+        difference=difference[0],
+        difference_low=difference[1],
+        difference_high=difference[2],
+        studies=len(mine),
+        unranked=sum(not o.ranked for o in mine.values()),
+        trials=_mean(o.trials for o in mine.values()),
+        completed=_mean(o.completed for o in mine.values()),
+        seconds=_mean(o.seconds for o in mine.values()),
+    )
+
+
+def _mean(values: Any) -> float | None:
+    known = [v for v in values if v is not None]
+    return float(np.mean(known)) if known else None
+
+
+def interval(
+    values: Sequence[float], tasks: Sequence[str], *, resamples: int = RESAMPLES
+) -> Interval:
+    """A mean and its 95 % percentile bootstrap interval, drawn again within each task.
+
+    Args:
+        values: One a study.
+        tasks: Whose study each is.
+        resamples: How often they are drawn again; the draws are always the same.
+
+    Returns:
+        Mean, lower and upper end; None where there is nothing to draw from.
+    """
+    if not values:
+        return None, None, None
+    measured, groups = np.asarray(values, dtype=float), np.asarray(tasks)
+    random = np.random.default_rng(0)
+    total = np.zeros(resamples)
+    for task in dict.fromkeys(tasks):
+        mine = measured[groups == task]
+        drawn = random.integers(0, len(mine), (resamples, len(mine)))
+        total += mine[drawn].sum(axis=1)
+    outside = (100.0 - LEVEL) / 2
+    low, high = np.percentile(total / len(values), (outside, 100.0 - outside))
+    return float(measured.mean()), float(low), float(high)
+
+
+def render(found: Sequence[Row], *, baseline: str | None = None) -> str:
+    """The rows as aligned columns, a block for each method.
+
+    Args:
+        found: What `rows` gave.
+        baseline: The name that heads the column of differences; None for the first method.
+    """
+    base = baseline or found[0].method
+    width = max(len("method"), *(len(r.method) for r in found))
+    head = (
+        f"{'method':<{width}}  {'runs':>4}  {'regret':>6}  {'95 %':^15}  "
+        f"{'differs':>7}  {'95 %':^16}  {'trials':>6}"
+    )
+    lines = [head, "─" * len(head)]
+    before = ""
+    for row in found:
+        name = row.method if row.method != before else ""
+        before = row.method
+        trials = "" if row.trials is None else f"{row.trials:.0f}"
+        mark = "*" if row.unranked else " "
+        lines.append(
+            f"{name:<{width}}  {row.budget:>4}  {_number(row.regret):>6}{mark} "
+            f"{_span(row.low, row.high):<15}  {_signed(row.difference):>7}  "
+            f"{_span(row.difference_low, row.difference_high, signed=True):<16}  "
+            f"{trials:>6}".rstrip()
+        )
+    lines += ["", *_legend(found, base)]
+    return "\n".join(lines)
+
+
+def _legend(found: Sequence[Row], base: str) -> list[str]:
+    last = max(r.budget for r in found)
+    times = [
+        f"{r.method} {numbers.duration(r.seconds)}"
+        for r in found
+        if r.budget == last and r.seconds is not None
+    ]
+    lines = [f"differs: regret less that of `{base}`, study by study"]
+    if any(r.unranked for r in found):
+        lines.append(
+            "*: in some studies no trial was ranked yet; the best value of any counts there"
+        )
+    lines.append(f"virtual time of {last} full runs: {', '.join(times)}")
+    return lines
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _signed(value: float | None) -> str:
+    return "" if value is None else f"{value:+.3f}"
+
+
+def _span(low: float | None, high: float | None, *, signed: bool = False) -> str:
+    if low is None or high is None:
+        return ""
+    return f"[{low:+.3f}, {high:+.3f}]" if signed else f"[{low:.3f}, {high:.3f}]"
+
+
+def to_json(found: Sequence[Row]) -> str:
+    """The rows as a JSON list of objects."""
+    return formats.json_text([_record(r) for r in found])
+
+
+def to_csv(found: Sequence[Row]) -> str:
+    """The rows as CSV."""
+    records = [_record(r) for r in found]
+    return formats.csv_text(records, list(records[0]))
+
+
+def _record(row: Row) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in row.__dataclass_fields__}
