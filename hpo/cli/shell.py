@@ -9,7 +9,7 @@ import shutil
 import sys
 import textwrap
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -145,8 +145,19 @@ def find_run(results: Path, run: str) -> Path:
     return RunFolder.find(results, run).path
 
 
-def columns(rows: Sequence[Mapping[str, Any]], heads: Sequence[str]) -> str:
-    """Rows as left-aligned columns; the last one is wrapped at the terminal's width."""
+def columns(
+    rows: Sequence[Mapping[str, Any]],
+    heads: Sequence[str],
+    *,
+    right: Collection[str] = (),
+) -> str:
+    """Rows as columns; the last one is wrapped at the terminal's width.
+
+    Args:
+        rows: Cells by column.
+        heads: The columns, in order.
+        right: Those of them that are aligned to the right.
+    """
     lines = [
         list(heads),
         *([str("" if r.get(h) is None else r[h]) for h in heads] for r in rows),
@@ -156,8 +167,13 @@ def columns(rows: Sequence[Mapping[str, Any]], heads: Sequence[str]) -> str:
     room = max(width() - indent, 16)
     out = []
     for *cells, last in lines:
-        first = "".join(c.ljust(w) + "  " for c, w in zip(cells, widths, strict=False))
+        first = "".join(
+            (c.rjust(w) if h in right else c.ljust(w)) + "  "
+            for c, w, h in zip(cells, widths, heads, strict=False)
+        )
         pieces = textwrap.wrap(last, room, break_on_hyphens=False) or [""]
+        if heads[-1] in right:  # a number: never folded
+            pieces = [last.rjust(widths[-1])]
         out.append((first + pieces[0]).rstrip())
         out += [" " * indent + piece for piece in pieces[1:]]
     return "\n".join(out)

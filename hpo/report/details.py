@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import textwrap
 from pathlib import Path
 from typing import Any
 
 from rich.text import Text
 
 from hpo.ledger.folder import RunFolder
-from hpo.report import numbers
+from hpo.report import numbers, rungs
 from hpo.report.configuration import configuration
 from hpo.report.summary import Row, Summary
 
@@ -30,6 +31,7 @@ def render(summary: Summary, row: Row, *, width: int = 80) -> Text:
     for title, body in (
         ("configuration (* searched)", _pairs(_configuration(summary, row))),
         ("curve", _curve(summary, row, width=width)),
+        ("rungs", _rungs(summary, row, width=width)),
         ("attempts", _attempts(row)),
         ("notes", [Text(f"  {note}") for note in _notes(row)]),
         ("error", _error(summary.folder, row)),
@@ -106,6 +108,23 @@ def _curve(summary: Summary, row: Row, *, width: int) -> list[Text]:
             f"{numbers.sparkline(values, width=max(min(room, 100), 10))} {last}"
         )
         for label, first, values, last in told
+    ]
+
+
+def _rungs(summary: Summary, row: Row, *, width: int) -> list[Text]:
+    """What the family's completed trials say of the rungs that this trial reached."""
+    return [
+        Text(line)
+        for found in summary.fidelity
+        if found.family == row.family
+        and found.epoch <= row.epochs
+        and found.correlation is not None
+        for line in textwrap.wrap(
+            rungs.told(found),
+            width,
+            initial_indent="  ",
+            subsequent_indent="    ",
+        )
     ]
 
 

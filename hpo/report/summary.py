@@ -17,6 +17,7 @@ from hpo.goals import Values, places, values_at
 from hpo.ledger.events import ENDINGS, RANKED, Event
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import read_events
+from hpo.report.fidelity import Fidelity, fidelities
 from hpo.report.rows import Attempt, Point
 from hpo.study import Objective, Study
 from models.errors import near_matches
@@ -112,6 +113,7 @@ class Summary:
         elapsed: Active seconds of the run.
         finished: Whether nothing is left to do.
         notes: What a reader should know, in words.
+        fidelity: Each family's rungs, held against the end.
     """
 
     study: Study
@@ -121,6 +123,7 @@ class Summary:
     elapsed: float = 0.0
     finished: bool = False
     notes: tuple[str, ...] = ()
+    fidelity: tuple[Fidelity, ...] = ()
 
     @property
     def objective(self) -> Objective:
@@ -342,6 +345,7 @@ def summarize(study: Study, events: Iterable[Event], *, folder: Path) -> Summary
         elapsed=elapsed,
         finished=ending is not None,
         notes=tuple(notes),
+        fidelity=fidelities(study, rows),
     )
 
 

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from hpo.goals import PARAMETERS, excess
 from hpo.ledger.events import RANKED
-from hpo.report import numbers
+from hpo.report import numbers, rungs
 from hpo.report.summary import Row, Summary
 from hpo.study import Objective
 
@@ -53,7 +53,8 @@ def render(summary: Summary, *, width: int = 80, whole: Summary | None = None) -
     """
     top = head(whole or summary, width=width)
     lines = [*top, Text(), *table(summary, width=width)]
-    for note in summary.notes:
+    shown = {row.family for row in summary.rows}
+    for note in (*summary.notes, *rungs.warnings(summary.fidelity, shown)):
         lines.extend(_wrapped(f"note: {note}", width=width, indent="  "))
     return Text("\n").join(lines)
 
