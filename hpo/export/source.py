@@ -8,7 +8,8 @@ from pathlib import Path
 
 from hpo.ledger.events import ENDINGS
 from hpo.ledger.folder import RunFolder
-from hpo.ledger.log import read_events
+from hpo.ledger.lines import read_event
+from hpo.ledger.log import Reader
 from hpo.report.summary import Summary, load_summary
 
 
@@ -57,7 +58,7 @@ def load_source(folder: Path) -> Source:
     epochs: dict[int, dict[int, Record]] = {row.trial: {} for row in summary.rows}
     started: dict[int, float] = {}
     ended: dict[int, float] = {}
-    for event in read_events(RunFolder(folder).events_file)[0]:
+    for event in Reader(RunFolder(folder).events_file, read_event):
         if event.trial not in epochs:
             continue  # the run itself, or a trial proposed since the summary was read
         if event.event == "epoch":

@@ -10,20 +10,20 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import math
 import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 from hpo.errors import RunError
-from hpo.ledger.events import ENDINGS, KINDS, Event
+from hpo.ledger.events import ENDINGS, Event
+from hpo.ledger.lines import UNREADABLE, read_event
 
 SYNCED = frozenset((*ENDINGS, "started", "interrupted", "paused", "run"))
 SYNC_SECONDS = 1.0
-_UNREADABLE = (ValueError, TypeError, RecursionError, OverflowError)
-_OF_RUN = frozenset(("run", "rerun", "test_read", "note"))
+_BATCH = 1 << 20  # bytes of a ledger that are read at a time
+Record = TypeVar("Record")
 
 
 class Ledger:
@@ -31,7 +31,8 @@ class Ledger:
 
     Attributes:
         path: The file.
-        events: Every event in it, in order.
+        count: How many events it holds.
+        elapsed: Active seconds of the run at its latest event; 0 without one.
         torn: What was cut from its end on opening, in words, or None.
     """
 
@@ -39,13 +40,15 @@ class Ledger:
         self,
         *,
         path: Path,
-        events: list[Event],
+        count: int,
+        elapsed: float,
         torn: str | None,
         descriptor: int | None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.path = path
-        self.events = events
+        self.count = count
+        self.elapsed = elapsed
         self.torn = torn
         self._descriptor = descriptor
         self._clock = clock
@@ -54,35 +57,53 @@ class Ledger:
         self._dirty = False
 
     @classmethod
-    def open(cls, path: Path, *, write: bool) -> Self:
+    def open(
+        cls,
+        path: Path,
+        *,
+        write: bool,
+        told: Callable[[Event], None] | None = None,
+    ) -> Self:
         """Read a ledger, and keep it open for appending when `write`.
 
         Args:
             path: Usually ``RunFolder.events_file``; made when it is not there and `write`.
             write: Whether events will be appended. A torn last line is then cut from the
                 file and the cut is recorded as a `note`.
+            told: Is told of every event, in order; the ledger itself keeps none. What it
+                raises leaves the file as it was.
 
         Raises:
             RunError: The file is missing, damaged, or cannot be written.
         """
+        new = write and not path.exists()
+        reader, elapsed = Reader(path, read_event), 0.0
+        for event in () if new else reader:
+            elapsed = max(elapsed, event.elapsed)
+            if told is not None:
+                told(event)
+        about: dict[str, Any] = {
+            "path": path,
+            "count": reader.lines,
+            "elapsed": elapsed,
+        }
         if not write:
-            events, torn = read_events(path)
-            return cls(path=path, events=events, torn=torn, descriptor=None)
-        new = not path.exists()
-        events, good, torn = ([], 0, None) if new else _parse(path)
+            return cls(**about, torn=reader.torn, descriptor=None)
         with _explained(path, "write"):
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
             descriptor = os.open(path, flags, 0o644)
         try:
             with _explained(path, "write"):
-                _mend(descriptor, good)
+                _mend(descriptor, reader.size)
                 if new:
                     _sync_folder(path.parent)
-            ledger = cls(path=path, events=events, torn=torn, descriptor=descriptor)
-            if torn is not None:
-                elapsed = events[-1].elapsed if events else 0.0
-                ledger.append(Event(event="note", elapsed=elapsed, data={"text": torn}))
+            ledger = cls(**about, torn=reader.torn, descriptor=descriptor)
+            if reader.torn is not None:
+                text = {"text": reader.torn}
+                note = ledger.append(Event(event="note", elapsed=elapsed, data=text))
                 ledger.sync()
+                if told is not None:
+                    told(note)
         except BaseException:
             os.close(descriptor)
             raise
@@ -106,7 +127,7 @@ class Ledger:
         """
         assert self._descriptor is not None, "the ledger was not opened for writing"
         stamped = dataclasses.replace(
-            event, n=len(self.events) + 1, time=self._clock(), elapsed=event.elapsed
+            event, n=self.count + 1, time=self._clock(), elapsed=event.elapsed
         )
         line = stamped.to_line()
         written = Event.from_line(line)
@@ -121,7 +142,8 @@ class Ledger:
                 os.ftruncate(self._descriptor, self._size)
             raise _error(self.path, "write", error) from error
         self._size += len(payload)
-        self.events.append(written)
+        self.count += 1
+        self.elapsed = max(self.elapsed, written.elapsed)
         return written
 
     def sync(self) -> None:
@@ -162,6 +184,83 @@ class Ledger:
         self._dirty = False
 
 
+class Reader(Generic[Record]):
+    """A ledger read line by line, without touching the file or keeping what it holds.
+
+    Args:
+        path: The file; another process may be appending to it.
+        read: What makes a record of a line and its number.
+        start: Bytes to skip, all of them whole lines.
+        lines: How many lines these are.
+
+    Attributes:
+        size: How many bytes hold what was read so far.
+        lines: How many lines these are.
+        torn: A sentence about a torn last line, once it is reached; else None.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        read: Callable[[bytes, int], Record],
+        *,
+        start: int = 0,
+        lines: int = 0,
+    ) -> None:
+        self.path = path
+        self.size = start
+        self.lines = lines
+        self.torn: str | None = None
+        self._read = read
+
+    def __iter__(self) -> Iterator[Record]:
+        """Each record, in order; can be walked once.
+
+        Raises:
+            RunError: The file is missing, unreadable, or a line is damaged.
+        """
+        for batch in self.batches():
+            yield from batch
+
+    def batches(self) -> Iterator[list[Record]]:
+        """The same, many at a time; `size` and `lines` include what was just given.
+
+        A last line that lacks its newline comes in a batch of its own.
+
+        Raises:
+            RunError: The file is missing, unreadable, or a line is damaged.
+        """
+        with _explained(self.path, "read"), self.path.open("rb") as file:
+            file.seek(self.size)
+            while lines := file.readlines(_BATCH):
+                last = [] if lines[-1].endswith(b"\n") else [lines.pop()]
+                for group in filter(None, (lines, last)):
+                    if (records := self._records(group)) is None:
+                        return
+                    self.size += sum(map(len, group))
+                    self.lines += len(group)
+                    yield records
+
+    def _records(self, lines: list[bytes]) -> list[Record] | None:
+        """What the lines hold; None for a torn one, which can only come alone."""
+        read, number, records = self._read, self.lines, []
+        try:
+            for line in lines:
+                number += 1
+                records.append(read(line, number))
+        except UNREADABLE as error:
+            if not line.endswith(b"\n"):  # the last one, its writer was killed
+                text = f"the last line was torn after {len(line)} bytes"
+                self.torn = f"{text} and is left out"
+                return None
+            raise RunError(
+                f"{self.path}, line {number}: {error or type(error).__name__}",
+                hint="a ledger is never edited by hand; restore that line from a copy,"
+                f" or keep lines 1 to {number - 1} of it and resume from there",
+            ) from error
+        return records
+
+
 def read_events(path: Path) -> tuple[list[Event], str | None]:
     """Every event of a ledger, without touching the file.
 
@@ -174,93 +273,28 @@ def read_events(path: Path) -> tuple[list[Event], str | None]:
     Raises:
         RunError: The file is missing, unreadable, or a line is damaged.
     """
-    events, _, torn = _parse(path)
-    return events, torn
+    reader = Reader(path, read_event)
+    return list(reader), reader.torn
 
 
-def _parse(path: Path) -> tuple[list[Event], int, str | None]:
-    """Events, how many bytes hold them, and what is torn behind those."""
-    events: list[Event] = []
-    good = 0
-    with _explained(path, "read"), path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                events.append(_event(line.removesuffix(b"\n"), number))
-            except _UNREADABLE as error:
-                if not line.endswith(b"\n"):  # the last one, its writer was killed
-                    text = f"the last line was torn after {len(line)} bytes"
-                    return events, good, f"{text} and is left out"
-                raise RunError(
-                    f"{path}, line {number}: {error or type(error).__name__}",
-                    hint="a ledger is never edited by hand; restore that line from a copy,"
-                    f" or keep lines 1 to {number - 1} of it and resume from there",
-                ) from error
-            good += len(line)  # the last one may lack its newline: an editor's doing
-    return events, good, None
+def run_events(path: Path) -> list[Event]:
+    """The `run` events of a ledger alone, for which no other line is decoded or checked.
+
+    Args:
+        path: The file; another process may be appending to it.
+
+    Raises:
+        RunError: The file is missing or unreadable, or one of those lines is damaged.
+    """
+    reader = Reader(path, _if_of_run)
+    return [event for event in reader if event is not None]
 
 
-def _event(line: bytes, number: int) -> Event:
-    try:
-        text = line.decode()
-    except UnicodeDecodeError as error:
-        raise ValueError("a line must be UTF-8 text") from error
-    try:
-        event = Event.from_line(text)
-    except ValueError as error:
-        raise ValueError(f"a line must hold one whole event ({error})") from error
-    if not _natural(event.n) or event.n != number:
-        raise ValueError(f"events are numbered in order; `n` is {event.n!r} here")
-    _check(event)
-    return event
-
-
-def _natural(value: Any, low: int = 0) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= low
-
-
-def _number(value: Any) -> bool:
-    if isinstance(value, int):
-        return not isinstance(value, bool) and abs(value) < 2**63
-    return isinstance(value, float)
-
-
-def _metrics(value: Any) -> bool:
-    return isinstance(value, dict) and all(_number(v) for v in value.values())
-
-
-_SHAPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "epoch": ("an integer from 0 up", _natural),
-    "number": ("an integer from 0 up", _natural),
-    "seed": ("an integer from 0 up", _natural),
-    "donor": ("an integer from 1 up", lambda v: _natural(v, 1)),
-    "seconds": ("a number", _number),
-    "compile_seconds": ("a number", _number),
-    "first": ("a number or null", lambda v: v is None or _number(v)),
-    "second": ("a number or null", lambda v: v is None or _number(v)),
-    "train": ("numbers by name", _metrics),
-    "valid": ("numbers by name", _metrics),
-    "params": ("values by name", lambda v: isinstance(v, dict)),
-    **{
-        key: ("text", lambda v: isinstance(v, str))
-        for key in ("family", "rule", "reason", "text", "action", "metric", "purpose")
-    },
-}
-
-
-def _check(event: Event) -> None:
-    """Refuse values of a wrong type, which only an edited file can hold."""
-    for name, value in (("time", event.time), ("elapsed", event.elapsed)):
-        if not _number(value) or not math.isfinite(value):
-            raise ValueError(f"`{name}` must be a finite number, got {value!r}")
-    for name, which in (("trial", event.trial), ("attempt", event.attempt)):
-        free = name == "attempt" or event.event in _OF_RUN
-        if not (_natural(which, 1) or (free and which is None)):
-            raise ValueError(f"`{name}` must be an integer from 1 up, got {which!r}")
-    for key in KINDS[event.event]:
-        if key in _SHAPES and not _SHAPES[key][1](event.data[key]):
-            raise ValueError(
-                f"`{key}` must be {_SHAPES[key][0]}, got {event.data[key]!r}"
-            )
+def _if_of_run(line: bytes, number: int) -> Event | None:
+    if b'"run"' not in line:
+        return None
+    event = read_event(line, number)
+    return event if event.event == "run" else None
 
 
 def _write(descriptor: int, payload: bytes) -> None:

@@ -31,15 +31,19 @@ def add_note(folder: RunFolder, text: str, *, trial: int | None = None) -> Event
         raise StudyError(f"a note must be printable text, got {clean!r}")
     with folder.acquire():
         folder.read_study()
-        with Ledger.open(folder.events_file, write=True) as ledger:
-            numbers = {e.trial for e in ledger.events if e.event == "proposed"}
-            if trial is not None and trial not in numbers:
+        trials: set[int | None] = set()
+
+        def told(event: Event) -> None:
+            if event.event == "proposed":
+                trials.add(event.trial)
+
+        with Ledger.open(folder.events_file, write=True, told=told) as ledger:
+            if trial is not None and trial not in trials:
                 raise RunError(
                     f"the run has no trial {trial}",
-                    hint=f"trials 1 … {len(numbers)}; see `hpo results`",
+                    hint=f"trials 1 … {len(trials)}; see `hpo results`",
                 )
-            elapsed = max((e.elapsed for e in ledger.events), default=0.0)
             note = Event(
-                event="note", trial=trial, elapsed=elapsed, data={"text": clean}
+                event="note", trial=trial, elapsed=ledger.elapsed, data={"text": clean}
             )
             return ledger.append(note)

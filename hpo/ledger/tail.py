@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hpo.errors import RunError
 from hpo.ledger.events import Event
+from hpo.ledger.lines import UNREADABLE, read_event
 
 
 class Tail:
@@ -42,14 +43,9 @@ class Tail:
     def _event(self, line: bytes) -> Event:
         self._lines += 1
         try:
-            event = Event.from_line(line.decode())
-        except (ValueError, TypeError, RecursionError) as error:
+            return read_event(line, self._lines)
+        except UNREADABLE as error:
             raise self._damaged(str(error)) from error
-        if event.n != self._lines:
-            raise self._damaged(
-                f"events are numbered in order; `n` is {event.n!r} here"
-            )
-        return event
 
     def _damaged(self, why: str) -> RunError:
         return RunError(

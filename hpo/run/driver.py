@@ -18,7 +18,7 @@ from typing import Any
 
 from hpo.errors import RunError, RunLocked
 from hpo.ledger.folder import RunFolder
-from hpo.ledger.log import read_events
+from hpo.ledger.log import run_events
 
 STOP_FILE = ".stopping"  # there while a driver is finishing
 _POLL = 0.05
@@ -140,8 +140,7 @@ def _latest(folder: RunFolder) -> dict[str, Any]:
     if not folder.events_file.exists():
         folder.read_study()  # says so where this is no run
         return {}
-    events, _ = read_events(folder.events_file)
-    runs = (e.data for e in reversed(events) if e.event == "run")
+    runs = (e.data for e in reversed(run_events(folder.events_file)))
     return next((dict(data) for data in runs if data["action"] != "finish"), {})
 
 

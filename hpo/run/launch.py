@@ -9,11 +9,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
-from hpo.director import Director, replay
+from hpo.director import Director
 from hpo.director.decisions import Done
 from hpo.errors import RunError
 from hpo.ledger.folder import RunFolder
-from hpo.ledger.log import Ledger, read_events
+from hpo.ledger.log import Ledger, run_events
 from hpo.ledger.provenance import provenance
 from hpo.run.driver import STOP_FILE, identity
 from hpo.run.hands import Hands
@@ -95,8 +95,8 @@ def launch(
     with folder.acquire():
         warmth.write(folder)
         folder.write_study(study, provenance=provenance(), extra=sources.to_json())
-        with Ledger.open(folder.events_file, write=True) as ledger:
-            director = replay(study, ledger.events, workers=machine.workers)
+        director = Director(study, workers=machine.workers)
+        with Ledger.open(folder.events_file, write=True, told=director.apply) as ledger:
             run = _Run(study, sources.data, creates, folder, ledger, director, machine)
             notes = (*director.remarks, *warmth.notes)
             return run.until_it_ends("launch", watching, notes=notes)
@@ -148,8 +148,8 @@ def resume(
         now = then.today(study.data, root=data_root, prepare=prepare)
         changed = refuse_changes(study, current, then, now, allowed=allow_different)
         creates = creates_of(study, create, current or then.study_today())
-        with Ledger.open(place.events_file, write=True) as ledger:
-            director = replay(study, ledger.events, workers=machine.workers)
+        director = Director(study, workers=machine.workers)
+        with Ledger.open(place.events_file, write=True, told=director.apply) as ledger:
             run = _Run(study, now.data, creates, place, ledger, director, machine)
             for text in filter(None, (ledger.torn, *changed)):
                 watching.message(text)
@@ -222,8 +222,7 @@ def _how_it_ended(folder: RunFolder) -> str | None:
     """Why a finished run finished; None for a run that can go on."""
     if not folder.events_file.exists():
         return None
-    events, _ = read_events(folder.events_file)
-    last = next((e for e in reversed(events) if e.event == "run"), None)
+    last = next(reversed(run_events(folder.events_file)), None)
     if last is None or last.data["action"] != "finish":
         return None
     return str(last.data.get("reason", "budget"))

@@ -19,7 +19,8 @@ from hpo import seeds
 from hpo.errors import RunError
 from hpo.ledger.events import Event
 from hpo.ledger.folder import RunFolder, write_atomically
-from hpo.ledger.log import Ledger
+from hpo.ledger.lines import read_event
+from hpo.ledger.log import Ledger, Reader
 from hpo.ledger.provenance import provenance
 from hpo.report.formats import json_text
 from hpo.report.summary import Row, Summary, load_summary
@@ -177,7 +178,7 @@ class Reruns:
 
     def _recorded(self, trial: int) -> dict[int, Event]:
         out: dict[int, Event] = {}
-        for event in self._ledger.events:
+        for event in Reader(self._ledger.path, read_event):
             if event.event == "epoch" and event.trial == trial:
                 out.setdefault(event.data["epoch"], event)
         return out
@@ -237,7 +238,7 @@ class Reruns:
         self._append("rerun", trial, **data, folder=place.name)
 
     def _append(self, event: str, trial: int, /, **data: Any) -> None:
-        elapsed = self._ledger.events[-1].elapsed if self._ledger.events else 0.0
+        elapsed = self._ledger.elapsed
         self._ledger.append(Event(event=event, trial=trial, elapsed=elapsed, data=data))
         self._ledger.sync()
 
