@@ -84,7 +84,11 @@ def _show_rungs(summary: Summary, family: str | None, form: Format) -> None:
         shell.say("no rule of the study compares trials: there are no rungs")
     elif form is Format.markdown:
         body = [list(line.values()) for line in lines]
-        shell.out(formats.markdown_table(list(lines[0]), body, right={*range(1, len(lines[0]) - 1)}))
+        shell.out(
+            formats.markdown_table(
+                list(lines[0]), body, right={*range(1, len(lines[0]) - 1)}
+            )
+        )
     else:
         heads = list(lines[0])
         shell.out(shell.columns(lines, heads, right=heads[1:-1]))
@@ -92,13 +96,14 @@ def _show_rungs(summary: Summary, family: str | None, form: Format) -> None:
 
 def _say_how_to_go_on(folder: Path) -> None:
     """Tell an interrupted run from one that is at work."""
-    from hpo.errors import RunError, RunLocked
+    from hpo.errors import RunError
     from hpo.ledger.folder import RunFolder
 
     try:
-        with RunFolder(folder).acquire():
-            shell.hint(f"unfinished; `hpo resume {folder}` goes on with it")
-    except RunLocked:
-        shell.hint("the run is at work; the table shows how far it is")
+        held = RunFolder(folder).held()
     except RunError:  # somebody else's folder: reading it is all we may do
         return
+    if held:
+        shell.hint("the run is at work; the table shows how far it is")
+    else:
+        shell.hint(f"unfinished; `hpo resume {folder}` goes on with it")

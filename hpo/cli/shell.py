@@ -52,12 +52,45 @@ class State:
 
 def out(text: str) -> None:
     """Print data to stdout, unstyled."""
-    typer.echo(text.rstrip("\n"))
+    typer.echo(encodable(text.rstrip("\n"), sys.stdout))
 
 
 def say(text: str) -> None:
     """Print a remark to stderr."""
-    typer.echo(text, err=True)
+    typer.echo(encodable(text, sys.stderr), err=True)
+
+
+def encodable(text: str, stream: Any) -> str:
+    """The text as a stream can hold it; signs it lacks in ASCII, alike in width.
+
+    Python writes UTF-8 even where the locale is C, so the locale is asked, too.
+
+    Args:
+        text: Any text.
+        stream: Where it goes.
+    """
+    encoding = getattr(stream, "encoding", None) or "ascii"
+    if text.isascii() or (_is_unicode(encoding) and not _plain_locale()):
+        return text
+    plain = "ascii" if _is_unicode(encoding) else encoding
+    try:
+        text.encode(plain)
+    except UnicodeError:
+        return text.translate(_ASCII).encode(plain, "backslashreplace").decode(plain)
+    return text
+
+
+_ASCII = str.maketrans("▁▂▃▄▅▆▇█×─━–—−…µ²", "_.:-=+*#x-----~u2") | {ord("Ω"): "Ohm"}
+
+
+def _is_unicode(encoding: str) -> bool:
+    return encoding.lower().replace("-", "").replace("_", "").startswith("utf")
+
+
+def _plain_locale() -> bool:
+    """Whether a person asked for the locale C; none at all is not that."""
+    asked = os.environ.get("LC_ALL") or os.environ.get("LANG")
+    return asked in ("C", "POSIX")
 
 
 def hint(text: str) -> None:
@@ -131,6 +164,7 @@ def show_text(text: Any) -> None:
     """Print a `rich` text to stdout, coloured only on a terminal that wants it."""
     from rich.console import Console
 
+    text.plain = encodable(text.plain, sys.stdout)
     console = Console(width=max(width(), 40), highlight=False, soft_wrap=True)
     if console.is_terminal and not console.no_color:
         console.print(text)

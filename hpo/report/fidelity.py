@@ -118,7 +118,9 @@ def rungs(study: Study, family: str) -> tuple[int, ...]:
         rules = [registry.make(rule) for rule in study.stopping]
     except StudyError:  # a rule that this version does not know: nothing can be said
         return ()
-    return tuple(sorted({e for r in rules for i in planned for e in r.rungs(budget, i)}))
+    return tuple(
+        sorted({e for r in rules for i in planned for e in r.rungs(budget, i)})
+    )
 
 
 def _fidelity(

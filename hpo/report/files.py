@@ -77,4 +77,10 @@ def _rungs(summary: Summary) -> list[str]:
     right = {i for i, head in enumerate(heads) if head not in ("family", "verdict")}
     families = [f.name for f in summary.study.families]
     warned = [f"> {text}\n" for text in rungs.warnings(summary.fidelity, families)]
-    return ["## Rungs\n", rungs.EXPLAINED, "", formats.markdown_table(heads, body, right=right), *warned]
+    return [
+        "## Rungs\n",
+        rungs.EXPLAINED,
+        "",
+        formats.markdown_table(heads, body, right=right),
+        *warned,
+    ]

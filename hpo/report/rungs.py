@@ -21,9 +21,7 @@ HEADS = (
 
 def records(found: Iterable[Fidelity]) -> list[dict[str, Any]]:
     """One JSON-able object a rung, in the order of families and epochs."""
-    return [
-        {**dataclasses.asdict(f), "untrustworthy": f.untrustworthy} for f in found
-    ]
+    return [{**dataclasses.asdict(f), "untrustworthy": f.untrustworthy} for f in found]
 
 
 def warnings(found: Iterable[Fidelity], families: Iterable[str]) -> list[str]:
@@ -77,9 +75,9 @@ def cells(found: Sequence[Fidelity]) -> list[dict[str, str]]:
 
 def _verdict(found: Fidelity) -> str:
     if found.low is None:
-        return "too little to say"
+        return "too few"
     if found.untrustworthy:
-        return "too low to be trusted"
+        return "too low"
     # Over all trials it is no smaller than over the survivors: no bar is to be lowered here.
     return "may be trusted" if found.low >= THRESHOLD else "undecided"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -148,10 +149,22 @@ def events() -> list[Event]:
     return out
 
 
+def replayable() -> list[Event]:
+    """The same events as a Director takes them: a family's trials counted from 0."""
+    counts: dict[str, int] = {}
+    out = []
+    for event in events():
+        if event.event == "proposed":
+            family = event.data["family"]
+            index = counts[family] = counts.get(family, -1) + 1
+            data = {**event.data, "number": index}
+            event = dataclasses.replace(event, data=data)
+        out.append(event)
+    return out
+
+
 def write(folder: Path) -> Path:
     """Write the run as `study.json` and `events.jsonl` below `folder`; return its path."""
-    import dataclasses
-
     run = folder / "sample" / "20260101-120000-0123abcd"
     run.mkdir(parents=True)
     (run / "study.json").write_text(
