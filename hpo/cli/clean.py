@@ -54,7 +54,7 @@ def clean(
     elif format is ListFormat.csv:
         shell.out(formats.csv_text(rows, heads))
     elif rows:
-        shell.out(shell.columns(rows, heads[:-1]))
+        shell.out(shell.columns(rows, heads[:-1], right=("trial", "attempt", "bytes")))
     total = sum(s.size for s in found)
     verb = "would free" if dry_run else "freed"
     folders = f"{len(found)} checkpoint folder{'' if len(found) == 1 else 's'}"

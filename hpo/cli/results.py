@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -60,7 +59,7 @@ def results(
     elif format is Format.table:
         shell.show_text(table.render(summary, width=shell.width(), whole=whole))
         if not whole.finished:
-            _say_how_to_go_on(whole.folder)
+            say_how_to_go_on(whole)
     else:
         write = {
             Format.json: formats.to_json,
@@ -94,16 +93,19 @@ def _show_rungs(summary: Summary, family: str | None, form: Format) -> None:
         shell.out(shell.columns(lines, heads, right=heads[1:-1]))
 
 
-def _say_how_to_go_on(folder: Path) -> None:
-    """Tell an interrupted run from one that is at work."""
+def say_how_to_go_on(summary: Summary) -> None:
+    """Tell a run at work from one that was interrupted, and from one whose driver died."""
     from hpo.errors import RunError
     from hpo.ledger.folder import RunFolder
 
     try:
-        held = RunFolder(folder).held()
+        held = RunFolder(summary.folder).held()
     except RunError:  # somebody else's folder: reading it is all we may do
         return
     if held:
         shell.hint("the run is at work; the table shows how far it is")
-    else:
-        shell.hint(f"unfinished; `hpo resume {folder}` goes on with it")
+        return
+    if running := summary.counts().get("running", 0):  # a driver that ends leaves none
+        trials = "a trial was" if running == 1 else f"{running} trials were"
+        shell.say(f"the run died: its driver is gone while {trials} running")
+    shell.hint(f"unfinished; `hpo resume {summary.folder}` goes on with it")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from hpo.cli import options, shell
+from hpo.cli.results import say_how_to_go_on
 
 if TYPE_CHECKING:
     from hpo.cli.progress import Progress
@@ -77,9 +78,5 @@ def _conclude(folder: Path) -> None:
 
     summary = load_summary(folder)
     shell.show_text(table.render(summary, width=shell.width()))
-    if summary.finished:
-        return
-    if running := summary.counts().get("running", 0):  # a driver that ends leaves none
-        trials = "a trial" if running == 1 else f"{running} trials"
-        shell.say(f"the run died: its driver is gone, and {trials} had not ended")
-    shell.hint(f"nobody is at work on it; `hpo resume {folder}` goes on with it")
+    if not summary.finished:
+        say_how_to_go_on(summary)

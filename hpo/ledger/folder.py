@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from hpo.study import Study
 
 SCHEMA = 1
-PATIENCE = 0.5  # seconds for which a lock is asked for; looking at it takes some µs
+PATIENCE = 0.5  # seconds for which a lock is asked for; looking at it takes some µs,
+GLANCE = 0.05  # unless it is held, or somebody else just looks
 _RUN_NAME = re.compile(r"\d{8}-\d{6}-[0-9a-f]+")
 
 
@@ -301,7 +302,7 @@ class RunFolder:
                 raise FileNotFoundError(2, "No such file or directory")
             lock = self._lock()
             try:
-                lock.acquire(timeout=0)
+                lock.acquire(timeout=GLANCE, poll_interval=0.01)
             except filelock.Timeout:
                 return True
             lock.release()

@@ -47,9 +47,9 @@ class Frame:
         best = [(t, t.value) for t in self._bests(director)]
         running = [(t, t.values.get(t.last)) for t in self._running(director)]
         lines = [
-            *textwrap.wrap(self.counts(director), width),
+            *_wrapped(self.counts(director), ", ", width),
             *self._table(director),
-            *textwrap.wrap("; ".join(self._pace(now)), width),
+            *_wrapped("; ".join(self._pace(now)), "; ", width),
             *self._curves("best", best, width=width),
             *self._curves("running", running, width=width),
         ]
@@ -181,8 +181,14 @@ _LEFT: dict[str, Callable[[Left, str], str]] = {
 def _rungs(family: Standing) -> str:
     """How many trials reached which epoch; the later rungs where there are too many."""
     reached = sorted((e, n) for e, n in family.reached.items() if n)
-    told = [f"{n} epoch {e}" for e, n in reached[-_RUNGS:]]
+    told = [f"epoch {e}: {n}" for e, n in reached[-_RUNGS:]]
     return ", ".join([*(["…"] if len(reached) > _RUNGS else []), *told])
+
+
+def _wrapped(text: str, between: str, width: int) -> list[str]:
+    """Lines that are only broken between pieces, where no piece is too long for one."""
+    whole = between.join(p.replace(" ", "\u00a0") for p in text.split(between))
+    return [line.replace("\u00a0", " ") for line in textwrap.wrap(whole, width)]
 
 
 def _rate(value: float) -> str:

@@ -58,7 +58,7 @@ class Standing:
         proposed: Trials so far.
         ended: Trials that ended.
         reached: How many trials reached each rung, by epoch.
-        trained: Trials that ended and were trained in this run, not carried over.
+        trained: Trials that ended after an epoch or more, in this run (not carried over).
         cost: Worker seconds of those.
         open_cost: Worker seconds of trials that have not ended.
         epochs: Epochs trained in this run.
@@ -205,7 +205,7 @@ class Pulse:
         family = self.families[trial.family]
         family.ended += 1
         family.open_epochs -= trial.last
-        if not trial.carried:
+        if not trial.carried and trial.last:
             family.trained += 1
             family.cost += trial.cost
             family.open_cost -= trial.cost
@@ -266,11 +266,14 @@ class Pulse:
         """From what ended trials took; else from the pace of epochs, as if none were cut."""
         open_ = [f for f in self.families.values() if f.outstanding > 0]
         if all(f.trained and not f.paused for f in open_):
-            work = sum(
-                max(f.outstanding * f.cost / f.trained - f.open_cost, 0.0)
-                for f in open_
+            running = [self._remaining(self._open[n]) for n in self._heard]
+            alive = Counter(self._open[n].family for n in self._heard)
+            work = sum(running) + sum(
+                (f.outstanding - alive[name]) * f.cost / f.trained
+                for name, f in self.families.items()
+                if f.trained
             )
-            return Left(seconds=self._spread(work))
+            return Left(seconds=self._spread(work, longest=max(running, default=0.0)))
         if not all(f.epochs for f in open_):
             return Left()
         work = sum(
@@ -281,17 +284,35 @@ class Pulse:
         )
         return Left(seconds=self._spread(work), kind="at most")
 
+    def _remaining(self, trial: _Open) -> float:
+        """Worker seconds a running trial takes from now on.
+
+        As long as it took less than the ended ones on average, it becomes one of those; one
+        that took longer has survived what ended them, and goes on to its last epoch.
+        """
+        family = self.families[trial.family]
+        average = family.cost / family.trained
+        if trial.cost < average:
+            return average - trial.cost
+        epoch = (family.cost + family.open_cost) / family.epochs
+        return (family.budget - trial.last) * epoch
+
     def _per_epoch(self) -> tuple[float | None, int]:
         """Worker seconds of an epoch, and how many there were."""
         known = sum(f.epochs for f in self.families.values())
         cost = self.training + self.compiling
         return (cost / known if known else None), known
 
-    def _spread(self, work: float) -> float:
-        """Seconds that the workers take for so many worker seconds, idling as they did."""
+    def _spread(self, work: float, *, longest: float = 0.0) -> float:
+        """Seconds that the workers take for so many worker seconds, idling as they did.
+
+        Args:
+            work: Worker seconds.
+            longest: Of these, in one trial: those no other worker can take over.
+        """
         shares = self.shares()
         busy = 1.0 if shares is None else max(1.0 - shares.idle, 0.05)
-        return work / (self.workers * busy)
+        return max(work / self.workers, longest) / busy
 
     def _faded(self, now: float) -> float:
         return math.exp(-max(now - self._paced, 0.0) / _SPAN)

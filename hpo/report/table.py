@@ -67,7 +67,7 @@ def head(summary: Summary, *, width: int = 80) -> list[Text]:
     done = sum(
         n for s, n in counts.items() if s not in ("running", "paused", "pending")
     )
-    states = ", ".join(f"{n} {state}" for state, n in counts.items()) or "none yet"
+    states = ", ".join(f"{n}\u00a0{state}" for state, n in counts.items()) or "none yet"
     first = f"{done} of {summary.planned} trials ended ({states})"
     lines = [Text(summary.study.name, style="bold")]
     ranking = f"ranked by {objective.metric}, {good} is better"

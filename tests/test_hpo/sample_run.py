@@ -163,12 +163,12 @@ def replayable() -> list[Event]:
     return out
 
 
-def write(folder: Path) -> Path:
+def write(folder: Path, study: Study = STUDY) -> Path:
     """Write the run as `study.json` and `events.jsonl` below `folder`; return its path."""
     run = folder / "sample" / "20260101-120000-0123abcd"
     run.mkdir(parents=True)
     (run / "study.json").write_text(
-        json.dumps({"schema": 1, "study": STUDY.to_json(), "provenance": {}})
+        json.dumps({"schema": 1, "study": study.to_json(), "provenance": {}})
     )
     lines = [
         dataclasses.replace(e, n=i, time=1.0).to_line()

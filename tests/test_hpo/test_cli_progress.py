@@ -77,8 +77,11 @@ def test_a_time_budget_bounds_the_time_left(capsys):
     assert "1 min 31 s to the limit" in capsys.readouterr().err
 
 
-def on_a_terminal(arguments, *, interrupt_after=None):
-    """Run `hpo` with stderr on a terminal; its status, stdout, and what was drawn."""
+def on_a_terminal(arguments, *, interrupt_after=None, then=None):
+    """Run `hpo` with stderr on a terminal; its status, stdout, and what was drawn.
+
+    Once `interrupt_after` was drawn, `then` is done, or else it is interrupted.
+    """
     master, slave = pty.openpty()
     child = subprocess.Popen(
         [sys.executable, "-m", "hpo.cli.main", *map(str, arguments)],
@@ -99,7 +102,10 @@ def on_a_terminal(arguments, *, interrupt_after=None):
         drawn += piece
         if interrupt_after and interrupt_after in drawn:
             interrupt_after = None
-            child.send_signal(signal.SIGINT)
+            if then is None:
+                child.send_signal(signal.SIGINT)
+            else:
+                then()
     out = child.stdout.read().decode()
     child.stdout.close()
     os.close(master)

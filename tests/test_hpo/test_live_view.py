@@ -248,6 +248,35 @@ def test_time_left_is_what_the_run_then_takes():
         assert left.seconds == pytest.approx((5 - done) * 7.5)
 
 
+def test_who_outlived_the_average_goes_on_to_the_end():
+    long = rounds(1, epochs=8)
+    short = [
+        dataclasses.replace(e, event="stopped", data={"epoch": 2, "rule": "asha"})
+        if e.event == "epoch" and e.data["epoch"] == 3
+        else e
+        for e in long
+        if e.trial == 1
+        and (e.event in ("proposed", "started") or e.data["epoch"] <= 3)
+        and e.event != "completed"
+    ]
+    study = steady(budget=Budget(trials=2, epochs=8))
+    other = [e for e in long if e.trial == 2 and e.event != "completed"][:-2]
+    left = pulse_of(study, sorted([*short, *other], key=lambda e: e.elapsed)).left()
+    # six epochs of 1.5 s are done, the ended one took 3.5 s: two more epochs to go
+    each = (3.5 + 9.5) / 8
+    busy = pulse_of(study, sorted([*short, *other], key=lambda e: e.elapsed)).shares()
+    assert left.kind == "about"
+    assert left.seconds == pytest.approx(2 * each / (1 - busy.idle))
+
+
+def test_a_trial_that_fails_at_once_says_nothing_of_the_others():
+    events = rounds(1)[:4]
+    failed = Event(
+        event="failed", trial=1, attempt=1, data={"reason": "ValueError", "epoch": 0}
+    )
+    assert pulse_of(steady(), [*events, failed]).left().seconds is None
+
+
 def test_time_left_is_unknown_then_bounded_then_known():
     events, study = rounds(1), steady()
     assert pulse_of(study, []).left().seconds is None
