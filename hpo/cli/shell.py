@@ -69,6 +69,7 @@ def encodable(text: str, stream: Any) -> str:
         text: Any text.
         stream: Where it goes.
     """
+    stream = getattr(stream, "rich_proxied_file", stream)  # while a live view is drawn
     encoding = getattr(stream, "encoding", None) or "ascii"
     if text.isascii() or (_is_unicode(encoding) and not _plain_locale()):
         return text

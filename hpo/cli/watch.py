@@ -36,10 +36,10 @@ def watch(
     from hpo.director import Director
     from hpo.ledger.folder import RunFolder
     from hpo.ledger.tail import Tail
-    from hpo.report.summary import load_summary
+    from hpo.report.summary import load_study
 
     folder = RunFolder.find(results, run)
-    study = load_summary(folder.path).study
+    study = load_study(folder.path)
     director = Director(study, workers=study.resources.workers or 1)
     tail = Tail(folder.events_file)
     with Progress(study) as progress:

@@ -5,6 +5,7 @@ results/<study>/<YYYYMMDD-HHMMSS>-<hash>/
   events.jsonl    the ledger
   trials/0007/    config.json · attempt-1/ · error.txt
   reruns/ report/
+  .index          what was read of a long ledger; can be deleted at any time
 """
 
 from __future__ import annotations
@@ -64,6 +65,11 @@ class RunFolder:
     def events_file(self) -> Path:
         """The ledger."""
         return self.path / "events.jsonl"
+
+    @property
+    def index_file(self) -> Path:
+        """What was read of a long ledger, so that it need not be read again."""
+        return self.path / ".index"
 
     @property
     def lock_file(self) -> Path:

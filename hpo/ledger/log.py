@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -192,10 +193,12 @@ class Reader(Generic[Record]):
         read: What makes a record of a line and its number.
         start: Bytes to skip, all of them whole lines.
         lines: How many lines these are.
+        digest: A hash of these bytes, to be continued with every whole line.
 
     Attributes:
         size: How many bytes hold what was read so far.
         lines: How many lines these are.
+        ended: Whether these end with a newline; only the very last line may lack it.
         torn: A sentence about a torn last line, once it is reached; else None.
     """
 
@@ -206,12 +209,15 @@ class Reader(Generic[Record]):
         *,
         start: int = 0,
         lines: int = 0,
+        digest: hashlib._Hash | None = None,
     ) -> None:
         self.path = path
         self.size = start
         self.lines = lines
+        self.ended = True
         self.torn: str | None = None
         self._read = read
+        self._digest = digest
 
     def __iter__(self) -> Iterator[Record]:
         """Each record, in order; can be walked once.
@@ -239,6 +245,9 @@ class Reader(Generic[Record]):
                         return
                     self.size += sum(map(len, group))
                     self.lines += len(group)
+                    self.ended = group is lines
+                    if self.ended and self._digest is not None:
+                        self._digest.update(b"".join(group))
                     yield records
 
     def _records(self, lines: list[bytes]) -> list[Record] | None:

@@ -160,8 +160,10 @@ def _pairs(
 
 def _at(curve: Sequence[Point], epoch: int) -> float | None:
     """The value at an epoch, or None where the curve has none."""
-    if epoch <= len(curve) and curve[epoch - 1].epoch == epoch:
-        return curve[epoch - 1].value
+    if epoch <= len(curve):
+        point = curve[epoch - 1]
+        if point.epoch == epoch:
+            return point.value
     return next((p.value for p in curve if p.epoch == epoch), None)
 
 

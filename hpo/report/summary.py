@@ -6,19 +6,19 @@ it will look.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hpo.errors import RunError, StudyError
-from hpo.goals import Values, places, values_at
+from hpo.goals import Place, Values, places
 from hpo.ledger.events import ENDINGS, RANKED, Event
 from hpo.ledger.folder import RunFolder
-from hpo.ledger.log import read_events
 from hpo.report.fidelity import Fidelity, fidelities
-from hpo.report.rows import Attempt, Point
+from hpo.report.fold import Entry, Fold
+from hpo.report.index import read_fold
+from hpo.report.rows import Attempt, Curve, Point
 from hpo.study import Objective, Study
 from models.errors import near_matches
 
@@ -82,7 +82,7 @@ class Row:
     parameters: int | None = None
     ended_by: str = ""
     reason: str = ""
-    curve: tuple[Point, ...] = ()
+    curve: Sequence[Point] = ()
     attempts: tuple[Attempt, ...] = ()
     nondeterminism: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
@@ -224,99 +224,6 @@ def _ascending(value: Any) -> tuple[Any, ...]:
     return (1, str(value)) if isinstance(value, str) else (0, value)
 
 
-@dataclass
-class _Trial:
-    """A trial while its events are read."""
-
-    number: int
-    family: str = ""
-    params: Mapping[str, Any] = field(default_factory=dict)
-    seed: int = 0
-    state: str = "pending"
-    ended_by: str = ""
-    reason: str = ""
-    parameters: int | None = None
-    epochs: dict[int, Mapping[str, Any]] = field(default_factory=dict)
-    attempts: dict[int, Attempt] = field(default_factory=dict)
-    repeated: list[int] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def apply(self, event: Event) -> None:
-        """Take in one event of this trial."""
-        data, kind = event.data, event.event
-        self.parameters = data.get("parameters") or self.parameters
-        if kind == "proposed":
-            self.family, self.seed = data["family"], data["seed"]
-            self.params = data["params"]
-        elif kind == "started":
-            number = event.attempt or len(self.attempts) + 1
-            self.attempts[number] = Attempt(
-                number=number, why=str(data["attempt_of"]), epoch=data["epoch"]
-            )
-            self.state, self.ended_by, self.reason = "running", "", ""
-        elif kind == "epoch":
-            self.epochs.setdefault(data["epoch"], data)
-        elif kind == "nondeterminism":
-            self.repeated.append(data["epoch"])
-        elif kind == "note":
-            self.notes.append(str(data["text"]))
-        elif kind in ("interrupted", "paused") or kind in ENDINGS:
-            self._end(event)
-
-    def _end(self, event: Event) -> None:
-        kind = event.event
-        rule = str(event.data.get("rule", ""))
-        self.reason = str(event.data.get("reason", "")).strip()
-        self.state = "pending" if kind == "interrupted" else kind
-        self.ended_by = rule or self.reason
-        if rule == "divergence":  # the state says it already
-            self.ended_by = ""
-        if self.attempts:
-            last = max(self.attempts) if event.attempt is None else event.attempt
-            if last in self.attempts:
-                words = f"{kind} ({self.ended_by})" if self.ended_by else kind
-                self.attempts[last] = replace(self.attempts[last], end=words)
-
-    def row(self, study: Study) -> Row:
-        """The trial as it stands."""
-        objective, budget = study.objectives[0], study.epochs_of(self.family)
-        curve = tuple(
-            Point(
-                epoch=number,
-                value=data["valid"].get(objective.metric, math.nan),
-                loss=data["train"].get("loss", math.nan),
-            )
-            for number, data in sorted(self.epochs.items())
-        )
-        usable = [p for p in curve if math.isfinite(p.value) and p.epoch <= budget]
-        best = min(usable, key=lambda p: objective.rank_key(p.value), default=None)
-        return Row(
-            trial=self.number,
-            family=self.family,
-            state=self.state,
-            params=self.params,
-            seed=self.seed,
-            epoch_budget=budget,
-            objective=best.value if best else None,
-            values=self._values(study, best),
-            best_epoch=best.epoch if best else None,
-            epochs=max(self.epochs, default=0),
-            seconds=sum(d["seconds"] for d in self.epochs.values()),
-            compile_seconds=sum(d["compile_seconds"] for d in self.epochs.values()),
-            parameters=self.parameters,
-            ended_by=self.ended_by,
-            reason=self.reason,
-            curve=curve,
-            attempts=tuple(self.attempts[k] for k in sorted(self.attempts)),
-            nondeterminism=tuple(self.repeated),
-            notes=tuple(self.notes),
-        )
-
-    def _values(self, study: Study, best: Point | None) -> Values:
-        valid = self.epochs[best.epoch]["valid"] if best else {}
-        return values_at(study.objectives, valid, self.parameters if best else None)
-
-
 def summarize(study: Study, events: Iterable[Event], *, folder: Path) -> Summary:
     """Compute the summary of a run.
 
@@ -325,45 +232,89 @@ def summarize(study: Study, events: Iterable[Event], *, folder: Path) -> Summary
         events: The ledger's events, in order.
         folder: The run's folder.
     """
-    trials: dict[int, _Trial] = {}
-    elapsed, notes, ending = 0.0, [], None
-    for event in events:
-        elapsed = max(elapsed, event.elapsed)
-        if event.event == "run":
-            finish = event.data["action"] == "finish"
-            ending = event.data.get("reason", "") if finish else None
-        elif event.event == "note" and event.trial is None:
-            notes.append(str(event.data["text"]))
-        elif event.trial is not None:
-            trials.setdefault(event.trial, _Trial(event.trial)).apply(event)
-    rows = [t.row(study) for t in trials.values() if t.family]
+    fold = Fold(study)
+    fold.take(events)
+    return _summary(study, fold, folder=folder)
+
+
+def _summary(study: Study, fold: Fold, *, folder: Path) -> Summary:
+    known = fold.contents
+    entries = sorted(
+        (e for e in known.trials.values() if e.family), key=lambda e: e.number
+    )
+    planned = sum(study.trials_of().values())
+    rows = _ranked(entries, study)
     return Summary(
         study=study,
         folder=folder,
-        rows=_rank(rows, study.objectives),
-        planned=len(rows) if ending == "budget" else sum(study.trials_of().values()),
-        elapsed=elapsed,
-        finished=ending is not None,
-        notes=tuple(notes),
+        rows=rows,
+        planned=len(entries) if known.ending == "budget" else planned,
+        elapsed=known.elapsed,
+        finished=known.ending is not None,
+        notes=tuple(known.notes),
         fidelity=fidelities(study, rows),
     )
 
 
-def _rank(rows: list[Row], objectives: tuple[Objective, ...]) -> tuple[Row, ...]:
-    rows = sorted(rows, key=lambda r: r.trial)
+def _ranked(entries: list[Entry], study: Study) -> tuple[Row, ...]:
+    """The ranked ones by rank, the others by state and value."""
+    budgets = {name: study.epochs_of(name) for name in {e.family for e in entries}}
+    values = {e.number: e.values(study) for e in entries}
     standing = {
-        r.trial: r for r in rows if r.state in RANKED and r.objective is not None
+        e.number: e for e in entries if e.state in RANKED and e.best_value is not None
     }
-    found = places({n: r.values for n, r in standing.items()}, objectives)
-    ranked = [
-        replace(standing[n], rank=place.rank, front=place.front)
-        for n, place in found.items()
-    ]
+    found = places({n: values[n] for n in standing}, study.objectives)
+    ranked = [_row(standing[n], budgets, values[n], p) for n, p in found.items()]
     others = sorted(
-        (r for r in rows if r.trial not in standing),
-        key=lambda r: (STATES.index(r.state), objectives[0].rank_key(r.objective)),
+        (e for e in entries if e.number not in standing),
+        key=lambda e: (STATES.index(e.state), e.best_key),
     )
-    return (*ranked, *others)
+    return (*ranked, *(_row(e, budgets, values[e.number], None) for e in others))
+
+
+def _row(
+    entry: Entry, budgets: Mapping[str, int], values: Values, place: Place | None
+) -> Row:
+    return Row(
+        trial=entry.number,
+        family=entry.family,
+        state=entry.state,
+        params=entry.params,
+        seed=entry.seed,
+        epoch_budget=budgets[entry.family],
+        rank=place.rank if place else None,
+        objective=entry.best_value,
+        values=values,
+        front=place.front if place else None,
+        best_epoch=entry.best_epoch,
+        epochs=entry.last,
+        seconds=entry.seconds,
+        compile_seconds=entry.compile_seconds,
+        parameters=entry.parameters,
+        ended_by=entry.ended_by,
+        reason=entry.reason,
+        curve=Curve(entry.points),
+        attempts=tuple(entry.attempts[k] for k in sorted(entry.attempts)),
+        nondeterminism=tuple(entry.repeated),
+        notes=tuple(entry.notes),
+    )
+
+
+def load_study(folder: Path) -> Study:
+    """The resolved study of a run; its ledger is not read.
+
+    Raises:
+        RunError: The folder is no run, or its study is damaged.
+    """
+    run = RunFolder(folder)
+    record = run.read_study()
+    try:
+        return Study.from_json(record["study"])
+    except StudyError as error:
+        raise RunError(
+            f"{run.study_file}: {error.message}",
+            hint="it is never edited by hand; restore it from a copy",
+        ) from error
 
 
 def load_summary(folder: Path) -> Summary:
@@ -372,17 +323,9 @@ def load_summary(folder: Path) -> Summary:
     Raises:
         RunError: The folder is no run, or its study or ledger is damaged.
     """
-    run = RunFolder(folder)
-    record = run.read_study()
-    try:
-        study = Study.from_json(record["study"])
-    except StudyError as error:
-        raise RunError(
-            f"{run.study_file}: {error.message}",
-            hint="it is never edited by hand; restore it from a copy",
-        ) from error
-    events, torn = read_events(run.events_file)
-    summary = summarize(study, events, folder=folder)
+    study = load_study(folder)
+    fold, torn = read_fold(RunFolder(folder), study)
+    summary = _summary(study, fold, folder=folder)
     if torn:
         summary = replace(summary, notes=(*summary.notes, torn))
     return summary

@@ -6,9 +6,11 @@ is said by colour alone.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from rich.text import Text
 
@@ -26,6 +28,7 @@ _STYLES = {
     "diverged": "red",
 }
 _GAP = "  "
+_BREAKS = re.compile(r"[\t\n\r\v\f]")
 _BESIDE = 56  # narrowest column of hyperparameters worth having beside the numbers
 
 
@@ -35,7 +38,7 @@ class _Column:
     cells: tuple[str, ...]
     right: bool = True
 
-    @property
+    @cached_property  # asked for every cell
     def width(self) -> int:
         return max(len(self.head), *(len(c) for c in self.cells), 1)
 
@@ -159,7 +162,7 @@ def goal(objective: Objective) -> str:
 
 def over_limits(row: Row, objectives: Sequence[Objective]) -> list[str]:
     """What a ranked trial exceeds, in words."""
-    if row.rank is None:
+    if row.rank is None or all(o.limit is None for o in objectives):
         return []
     found = zip(row.values, objectives, strict=True)
     beyond = {m for m, x in excess(row.values, objectives).items() if x > 0}
@@ -220,16 +223,16 @@ def _details(row: Row, short: Mapping[str, str]) -> str:
 
 
 def _main_line(columns: Sequence[_Column], index: int, row: Row) -> Text:
-    line = Text()
+    line, start = Text(_GAP.join(c.fit(c.cells[index]) for c in columns)), 0
     for position, column in enumerate(columns):
         style = ""
         if column.head == "state":
             style = _STYLES.get(row.state, "")
         elif row.rank == 1 and position < 4:
             style = "bold"
-        last = position == len(columns) - 1
-        line.append(column.fit(column.cells[index]), style=style)
-        line.append("" if last else _GAP)
+        if style:
+            line.stylize(style, start, start + column.width)
+        start += column.width + len(_GAP)
     return line
 
 
@@ -254,6 +257,8 @@ def _wrapped(text: str, *, width: int, indent: str, style: str = "dim") -> list[
 
 
 def _fold(text: str, width: int) -> list[str]:
+    if len(text) <= width and not _BREAKS.search(text):  # as most texts of a long table
+        return [text.replace("\u00a0", " ").rstrip()] if text.strip() else []
     lines = textwrap.wrap(
         text,
         width,

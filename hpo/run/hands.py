@@ -14,17 +14,16 @@ from typing import Any
 from hpo.director import Director
 from hpo.director.decisions import Continue, Done, Pause, Start, Stop, Wait
 from hpo.errors import RunError
-from hpo.goals import attained, places
 from hpo.ledger.events import ENDINGS, Event
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import Ledger
 from hpo.run import signals, trial
 from hpo.run.assignment import Assignment, Report
+from hpo.run.kept import Kept
 from hpo.run.observer import Observer
 from hpo.study import Study
 from hpo.trials import Trial
 
-KEPT = 10  # best trials per family whose checkpoints stay
 STALLED = "stalled"
 
 
@@ -66,6 +65,7 @@ class Hands:
         self._ledger = ledger
         self._clock = clock
         self._origin = clock() - director.elapsed
+        self._kept = Kept(study.objectives, director.trials.values())
         self._sized: set[tuple[int, int]] = set()
         self._ahead: Assignment | Wait | Done | None = None
 
@@ -239,29 +239,12 @@ class Hands:
 
     def _prune(self, ended: Trial) -> None:
         """Keep checkpoints of the family's best ended trials only, one attempt each."""
-        rivals = self._best_first(ended.family)
-        if ended not in rivals[:KEPT]:
-            self._drop(ended, keep=None)
-        else:
+        fallen = self._kept.add(ended)
+        for loser in fallen:
+            self._drop(loser, keep=None)
+        if ended not in fallen:
             newest = self._newest_checkpoint(ended.number, ended.attempt + 1)
             self._drop(ended, keep=newest or ended.attempt)
-            # With one objective one trial falls out, with several a whole front may.
-            fallen = KEPT + 1 if len(self.study.objectives) == 1 else None
-            for loser in rivals[KEPT:fallen]:
-                self._drop(loser, keep=None)
-
-    def _best_first(self, family: str) -> list[Trial]:
-        """A family's ended trials that have a value, the ranked ones first."""
-        objectives = self.study.objectives
-        members = (t for t in self.director.trials.values() if t.family == family)
-        found = {t.number: t for t in members if t.ended and t.value is not None}
-        values = {n: attained(t, objectives) for n, t in found.items() if t.ranked}
-        ranked = [found[n] for n in places(values, objectives)]
-        others = (t for t in found.values() if not t.ranked)
-        return [
-            *ranked,
-            *sorted(others, key=lambda t: objectives[0].rank_key(t.value)),
-        ]
 
     def _drop(self, loser: Trial, keep: int | None) -> None:
         for attempt in range(1, loser.attempt + 1):

@@ -1,0 +1,115 @@
+"""What was read of a long ledger, kept beside it so that it need not be read again.
+
+The ledger is the one truth. The index is made from its first bytes and carries their hash; it
+is only believed while the ledger still begins with exactly these, and what was appended since
+is read from the ledger. A damaged, foreign or missing index, or a folder that cannot be
+written to, costs time and changes nothing. It holds no code: a line of JSON, then MessagePack.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from array import array
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from hpo.ledger.folder import RunFolder, write_atomically
+from hpo.ledger.lines import read_record
+from hpo.ledger.log import Reader
+from hpo.report.fold import Contents, Fold
+from hpo.study import Study
+
+SCHEMA = 1  # another number where `Contents` or its meaning changes
+WORTH = 4 << 20  # bytes of a ledger that take longer to read than an index to write
+_BLOCK = 1 << 20
+
+
+def read_fold(run: RunFolder, study: Study) -> tuple[Fold, str | None]:
+    """A run's ledger as it is now, folded up.
+
+    Args:
+        run: The run.
+        study: Its resolved study.
+
+    Returns:
+        The fold, and a sentence about a torn last line (None when there is none).
+
+    Raises:
+        RunError: The ledger is missing, unreadable, or a line is damaged.
+    """
+    name = _name(study)
+    digest, start, lines, contents = _taken_up(run, name)
+    fold = Fold(study, contents)
+    size = start
+    reader = Reader(
+        run.events_file, read_record, start=start, lines=lines, digest=digest
+    )
+    last: list[Any] = []
+    for batch in reader.batches():
+        if reader.ended:
+            size, lines = reader.size, reader.lines
+            fold.take(batch)
+        else:
+            last = batch
+    if size - start >= WORTH:
+        _keep(run, fold.contents, name=name, size=size, lines=lines, digest=digest)
+    fold.take(last)  # a line without its end may still grow, so no index has it
+    return fold, reader.torn
+
+
+def _taken_up(run: RunFolder, name: str) -> tuple[Any, int, int, Contents | None]:
+    """Hash of the ledger's first bytes, how many, how many lines, and their contents."""
+    fresh = hashlib.sha256()
+    try:
+        head, body = run.index_file.read_bytes().split(b"\n", 1)
+        about = json.loads(head)
+        if about["name"] != name or about["body"] != hashlib.sha256(body).hexdigest():
+            return fresh, 0, 0, None
+        found, size, lines = hashlib.sha256(), about["size"], about["lines"]
+        with run.events_file.open("rb") as file:
+            left = size
+            while left and (block := file.read(min(left, _BLOCK))):
+                found.update(block)
+                left -= len(block)
+        if left or about["ledger"] != found.hexdigest():
+            return fresh, 0, 0, None
+        return found, size, lines, _decoder.decode(body)
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return fresh, 0, 0, None  # msgspec's errors are ValueErrors
+
+
+def _keep(run: RunFolder, contents: Contents, *, digest: Any, **about: Any) -> None:
+    """Write the index anew; where that cannot be done, there is none."""
+    with suppress(OSError, OverflowError, ValueError, TypeError):
+        body = _encoder.encode(contents)
+        about["ledger"] = digest.hexdigest()
+        about["body"] = hashlib.sha256(body).hexdigest()
+        write_atomically(run.index_file, json.dumps(about).encode() + b"\n" + body)
+
+
+def _name(study: Study) -> str:
+    """What an index depends on beside the ledger."""
+    text = json.dumps([SCHEMA, sys.byteorder, study.to_json()], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _pack(value: Any) -> bytes:
+    if isinstance(value, array):
+        return value.tobytes()
+    raise TypeError(f"no part of a fold: {type(value)}")
+
+
+def _unpack(kind: Any, value: Any) -> array[float]:
+    found = array("d")
+    found.frombytes(value)
+    if len(found) % 3:
+        raise ValueError("points come in threes")
+    return found
+
+
+_encoder = msgspec.msgpack.Encoder(enc_hook=_pack)
+_decoder = msgspec.msgpack.Decoder(Contents, dec_hook=_unpack)
