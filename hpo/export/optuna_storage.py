@@ -89,12 +89,13 @@ def _frozen(source: Source, row: Row) -> FrozenTrial:
     goals = source.summary.study.objectives
     space = source.summary.study.family(row.family).space
     state = _state(row)
-    valued = state in (TrialState.COMPLETE, TrialState.PRUNED) and _whole(row)
-    limits = [*excess(row.values, goals).values()] if valued else []
+    valued = state in (TrialState.COMPLETE, TrialState.PRUNED)
+    values = _values(row) if valued else None
+    limits = [*excess(row.values, goals).values()] if values else []
     try:
         trial = optuna.trial.create_trial(
             state=state,
-            values=list(row.values) if valued else None,
+            values=values,
             system_attrs={_CONSTRAINTS: limits} if limits else None,
             params=dict(row.params),
             distributions={key: space.distributions[key] for key in row.params},
@@ -116,7 +117,7 @@ def _state(row: Row) -> TrialState:
     from optuna.trial import TrialState
 
     if row.state in RANKED:
-        return TrialState.COMPLETE if _whole(row) else TrialState.FAIL
+        return TrialState.COMPLETE if _values(row) else TrialState.FAIL
     if row.state in ("stopped", "cancelled"):
         return TrialState.PRUNED
     if row.state == "running":
@@ -124,9 +125,10 @@ def _state(row: Row) -> TrialState:
     return TrialState.WAITING if row.state in ("pending", "paused") else TrialState.FAIL
 
 
-def _whole(row: Row) -> bool:
-    """Whether there is a value for every objective: Optuna takes all or none."""
-    return bool(row.values) and None not in row.values
+def _values(row: Row) -> list[float] | None:
+    """A value for every objective; None where one is missing: Optuna takes all or none."""
+    found = [v for v in row.values if v is not None]
+    return found if found and len(found) == len(row.values) else None
 
 
 def _name(objective: Objective) -> str:
