@@ -14,7 +14,7 @@ EXPLAINED = (
     "it; `needed` is what a rung with 0.5 over all trials may fall to thereby."
 )
 HEADS = (
-    *("family", "epoch", "budget", "trials", "cut"),
+    *("family", "epoch", "budget", "ended", "trials", "cut"),
     *("correlation", "low", "high", "bar", "untrustworthy"),
 )
 
@@ -48,6 +48,7 @@ def told(found: Fidelity) -> str:
         f"rank correlation {_number(found.correlation)} "
         f"({CONFIDENCE:.0%} interval {_number(found.low)} … {_number(found.high)}) "
         f"of epoch {found.epoch} with the end over {_trials(found.trials)}"
+        + (f" of {found.ended}" if found.trials < found.ended else "")
     ).replace("%", " %")
     if found.cut:
         text += f"; {found.cut} more were cut and have no end"
@@ -60,7 +61,7 @@ def cells(found: Sequence[Fidelity]) -> list[dict[str, str]]:
         {
             "family": f.family,
             "rung": f"{f.epoch}/{f.budget}",
-            "with an end": str(f.trials),
+            "with an end": str(f.ended),
             "cut": str(f.cut),
             "correlation": _number(f.correlation),
             "95 % interval": "–"

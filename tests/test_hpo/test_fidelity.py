@@ -188,6 +188,16 @@ def test_the_bar_is_what_a_cut_leaves_of_the_threshold(share):
     assert scipy.stats.spearmanr(x[at_rung], end[at_rung])[0] > bar
 
 
+def test_of_very_many_trials_every_nth_is_looked_at(monkeypatch):
+    monkeypatch.setattr(fidelity, "MOST", 10)
+    chance = random.Random(2)
+    levels = [chance.random() for _ in range(35)]
+    one = found([whole(5 + v, v) for v in levels] + [[9.0, 9.0]] * 70)
+    assert (one.ended, one.trials, one.cut, one.correlation) == (35, 9, 70, 1.0)
+    assert one.bar == restricted(THRESHOLD, share=1 / 3)
+    assert "over 9 trials of 35; 70 more" in rungs.told(one)
+
+
 def test_without_rungs_nothing_is_said():
     for rules in ((), (Rule(name="patience"),), (Rule(name="a rule of tomorrow"),)):
         study = STUDY.replace(stopping=rules)
