@@ -54,7 +54,10 @@ def clean(
     elif format is ListFormat.csv:
         shell.out(formats.csv_text(rows, heads))
     elif rows:
-        shell.out(shell.columns(rows, heads[:-1]))
+        sizes = (numbers.count(s.size) for s in found)
+        cells = [{**r, "bytes": size} for r, size in zip(rows, sizes, strict=True)]
+        right = ("trial", "attempt", "bytes")
+        shell.out(shell.columns(cells, heads[:-1], right=right))
     total = sum(s.size for s in found)
     verb = "would free" if dry_run else "freed"
     folders = f"{len(found)} checkpoint folder{'' if len(found) == 1 else 's'}"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hpo.cli import options, shell
 from hpo.cli.shell import Format
+
+if TYPE_CHECKING:
+    from hpo.report.summary import Summary
 
 
 @shell.command
@@ -26,6 +28,13 @@ def results(
     top: Annotated[
         int | None, typer.Option(metavar="K", min=1, help="Only the first K rows.")
     ] = None,
+    rungs: Annotated[
+        bool,
+        typer.Option(
+            "--rungs",
+            help="Instead: how well the values at each rung foretold the end.",
+        ),
+    ] = False,
     format: Annotated[  # noqa: A002 - the option's name
         Format, typer.Option("--format", help="How to print.")
     ] = Format.table,
@@ -40,13 +49,19 @@ def results(
     from hpo.report import formats, table
     from hpo.report.summary import load_summary
 
+    if rungs and (sort is not None or top is not None):
+        raise typer.BadParameter(
+            "`--rungs` lists every rung; `--sort` and `--top` are for the ranked table"
+        )
     with uncollected():
         whole = load_summary(shell.find_run(results, run))
         summary = whole.select(family=family, sort=sort, top=top)
-        if format is Format.table:
+        if rungs:
+            _show_rungs(whole, family, format)
+        elif format is Format.table:
             shell.show_text(table.render(summary, width=shell.width(), whole=whole))
             if not whole.finished:
-                _say_how_to_go_on(whole.folder)
+                say_how_to_go_on(whole)
         else:
             write = {
                 Format.json: formats.to_json,
@@ -56,15 +71,43 @@ def results(
             shell.out(write(summary))
 
 
-def _say_how_to_go_on(folder: Path) -> None:
-    """Tell an interrupted run from one that is at work."""
-    from hpo.errors import RunError, RunLocked
+def _show_rungs(summary: Summary, family: str | None, form: Format) -> None:
+    from hpo.report import formats
+    from hpo.report import rungs as words
+
+    found = [f for f in summary.fidelity if family in (None, f.family)]
+    lines = words.cells(found)
+    if form is Format.json:
+        shell.out(formats.json_text(words.records(found)))
+    elif form is Format.csv:
+        shell.out(formats.csv_text(words.records(found), words.HEADS))
+    elif not found:
+        shell.say("no rule of the study compares trials: there are no rungs")
+    elif form is Format.markdown:
+        body = [list(line.values()) for line in lines]
+        shell.out(
+            formats.markdown_table(
+                list(lines[0]), body, right={*range(1, len(lines[0]) - 1)}
+            )
+        )
+    else:
+        heads = list(lines[0])
+        shell.out(shell.columns(lines, heads, right=heads[1:-1]))
+
+
+def say_how_to_go_on(summary: Summary) -> None:
+    """Tell a run at work from one that was interrupted, and from one whose driver died."""
+    from hpo.errors import RunError
     from hpo.ledger.folder import RunFolder
 
     try:
-        with RunFolder(folder).acquire():
-            shell.hint(f"unfinished; `hpo resume {folder}` goes on with it")
-    except RunLocked:
-        shell.hint("the run is at work; the table shows how far it is")
+        held = RunFolder(summary.folder).held()
     except RunError:  # somebody else's folder: reading it is all we may do
         return
+    if held:
+        shell.hint("the run is at work; the table shows how far it is")
+        return
+    if running := summary.counts().get("running", 0):  # a driver that ends leaves none
+        trials = "a trial was" if running == 1 else f"{running} trials were"
+        shell.say(f"the run died: its driver is gone while {trials} running")
+    shell.hint(f"unfinished; `hpo resume {summary.folder}` goes on with it")

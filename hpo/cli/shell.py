@@ -9,7 +9,7 @@ import shutil
 import sys
 import textwrap
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -52,12 +52,46 @@ class State:
 
 def out(text: str) -> None:
     """Print data to stdout, unstyled."""
-    typer.echo(text.rstrip("\n"))
+    typer.echo(encodable(text.rstrip("\n"), sys.stdout))
 
 
 def say(text: str) -> None:
     """Print a remark to stderr."""
-    typer.echo(text, err=True)
+    typer.echo(encodable(text, sys.stderr), err=True)
+
+
+def encodable(text: str, stream: Any) -> str:
+    """The text as a stream can hold it; signs it lacks in ASCII, alike in width.
+
+    Python writes UTF-8 even where the locale is C, so the locale is asked, too.
+
+    Args:
+        text: Any text.
+        stream: Where it goes.
+    """
+    stream = getattr(stream, "rich_proxied_file", stream)  # while a live view is drawn
+    encoding = getattr(stream, "encoding", None) or "ascii"
+    if text.isascii() or (_is_unicode(encoding) and not _plain_locale()):
+        return text
+    plain = "ascii" if _is_unicode(encoding) else encoding
+    try:
+        text.encode(plain)
+    except UnicodeError:
+        return text.translate(_ASCII).encode(plain, "backslashreplace").decode(plain)
+    return text
+
+
+_ASCII = str.maketrans("▁▂▃▄▅▆▇█×─━–—−…µ²", "_.:-=+*#x-----~u2") | {ord("Ω"): "Ohm"}
+
+
+def _is_unicode(encoding: str) -> bool:
+    return encoding.lower().replace("-", "").replace("_", "").startswith("utf")
+
+
+def _plain_locale() -> bool:
+    """Whether a person asked for the locale C; none at all is not that."""
+    asked = os.environ.get("LC_ALL") or os.environ.get("LANG")
+    return asked in ("C", "POSIX")
 
 
 def hint(text: str) -> None:
@@ -157,6 +191,7 @@ def show_text(text: Any) -> None:
     """Print a `rich` text to stdout, coloured only on a terminal that wants it."""
     from rich.console import Console
 
+    text.plain = encodable(text.plain, sys.stdout)
     console = Console(width=max(width(), 40), highlight=False, soft_wrap=True)
     if console.is_terminal and not console.no_color:
         console.print(text)
@@ -171,8 +206,19 @@ def find_run(results: Path, run: str) -> Path:
     return RunFolder.find(results, run).path
 
 
-def columns(rows: Sequence[Mapping[str, Any]], heads: Sequence[str]) -> str:
-    """Rows as left-aligned columns; the last one is wrapped at the terminal's width."""
+def columns(
+    rows: Sequence[Mapping[str, Any]],
+    heads: Sequence[str],
+    *,
+    right: Collection[str] = (),
+) -> str:
+    """Rows as columns; the last one is wrapped at the terminal's width.
+
+    Args:
+        rows: Cells by column.
+        heads: The columns, in order.
+        right: Those of them that are aligned to the right.
+    """
     lines = [
         list(heads),
         *([str("" if r.get(h) is None else r[h]) for h in heads] for r in rows),
@@ -182,8 +228,13 @@ def columns(rows: Sequence[Mapping[str, Any]], heads: Sequence[str]) -> str:
     room = max(width() - indent, 16)
     out = []
     for *cells, last in lines:
-        first = "".join(c.ljust(w) + "  " for c, w in zip(cells, widths, strict=False))
+        first = "".join(
+            (c.rjust(w) if h in right else c.ljust(w)) + "  "
+            for c, w, h in zip(cells, widths, heads, strict=False)
+        )
         pieces = textwrap.wrap(last, room, break_on_hyphens=False) or [""]
+        if heads[-1] in right:  # a number: never folded
+            pieces = [last.rjust(widths[-1])]
         out.append((first + pieces[0]).rstrip())
         out += [" " * indent + piece for piece in pieces[1:]]
     return "\n".join(out)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from hpo.cli import options, shell
+from hpo.cli.results import say_how_to_go_on
 
 if TYPE_CHECKING:
     from hpo.cli.progress import Progress
@@ -27,9 +28,9 @@ def watch(
 ) -> None:
     """Watch a run at work, until it ends.
 
-    On a terminal: progress, states, the best of each family, the running trials' curves and
-    the time left. Elsewhere a line for each trial that ends. The run is only read; Ctrl-C
-    ends the watching, not the run.
+    On a terminal, what `hpo launch` shows: states, each family's best and rungs, pace, what
+    the workers do, curves and the time left. Elsewhere a line for each trial that ends. The
+    run is only read; Ctrl-C ends the watching, not the run.
     """
     from hpo.cli.progress import Progress
     from hpo.director import Director
@@ -41,9 +42,10 @@ def watch(
     study = load_study(folder.path)
     director = Director(study, workers=study.resources.workers or 1)
     tail = Tail(folder.events_file)
-    for event in tail.read():
-        director.apply(event)
     with Progress(study) as progress:
+        for event in tail.read():
+            director.apply(event)
+            progress.recall(event)
         try:
             _follow(folder, tail, director, progress)
         except KeyboardInterrupt:
@@ -56,7 +58,7 @@ def _follow(
     folder: RunFolder, tail: Tail, director: Director, progress: Progress
 ) -> None:
     """Show what happens until nobody holds the run any more."""
-    held, probed = _held(folder), time.monotonic()
+    held, probed = folder.held(), time.monotonic()
     while True:
         for event in tail.read():
             director.apply(event)
@@ -66,26 +68,15 @@ def _follow(
             return  # what was read just now was everything
         time.sleep(_POLL)
         if time.monotonic() - probed >= _PROBE:
-            held, probed = _held(folder), time.monotonic()
-
-
-def _held(folder: RunFolder) -> bool:
-    """Whether a driver is at work; its lock is free as soon as it ends or dies."""
-    from hpo.errors import RunLocked
-
-    try:
-        with folder.acquire():
-            return False
-    except RunLocked:
-        return True
+            held, probed = folder.held(), time.monotonic()
 
 
 def _conclude(folder: Path) -> None:
-    """The table, and how to go on."""
+    """The table, whether the run died, and how to go on."""
     from hpo.report import table
     from hpo.report.summary import load_summary
 
     summary = load_summary(folder)
     shell.show_text(table.render(summary, width=shell.width()))
     if not summary.finished:
-        shell.hint(f"nobody is at work on it; `hpo resume {folder}` goes on with it")
+        say_how_to_go_on(summary)

@@ -1,8 +1,10 @@
 """A run as an Optuna storage, which `optuna-dashboard` and Optuna's plots open.
 
-One Optuna study a family, because spaces differ: ``<study>/<family>``. Completed and converged
-trials are COMPLETE, stopped and cancelled ones PRUNED, diverged and failed ones FAIL. What Optuna
-has no field for (our number, seed, rank, why it ended) are user attributes.
+One Optuna study a family, because spaces differ: ``<study>/<family>``, with the units in the
+objectives' names, which label every plot. Completed and converged trials are COMPLETE, stopped and
+cancelled ones PRUNED, diverged and failed ones FAIL; the curve of the first objective is the
+intermediate values, limits are constraints. What Optuna has no field for (our number, seed, rank,
+why it ended) are user attributes.
 """
 
 from __future__ import annotations
@@ -16,13 +18,19 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.errors import RunError
 from hpo.export.source import Source
+from hpo.goals import excess
 from hpo.ledger.events import RANKED
 from hpo.report.summary import Row
+from hpo.study import Objective
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial, TrialState
 
+_NAMES = (
+    "study:metric_names"  # Optuna's own keys; its public setters need a sampler's run
+)
+_CONSTRAINTS = "constraints"  # positive: that limit is exceeded
 JOURNAL = ".log"  # what a file's name ends with to become a journal instead of SQLite
 
 
@@ -39,16 +47,15 @@ def write(source: Source, path: Path) -> None:
     from optuna.study import StudyDirection
 
     summary = source.summary
-    direction = StudyDirection[summary.objective.direction.upper()]
+    goals = summary.study.objectives
+    directions = [StudyDirection[o.direction.upper()] for o in goals]
     with _opened(path) as storage:
         for family in summary.study.families:
             name = f"{summary.study.name}/{family.name}"
-            study = storage.create_new_study([direction], study_name=name)
-            storage.set_study_user_attr(study, "run", str(summary.folder))
-            storage.set_study_user_attr(study, "unit", summary.objective.unit)
-            storage.set_study_system_attr(
-                study, "study:metric_names", [summary.objective.metric]
-            )
+            study = storage.create_new_study(directions, study_name=name)
+            for key, value in _about(source, family.name).items():
+                storage.set_study_user_attr(study, key, value)
+            storage.set_study_system_attr(study, _NAMES, [_name(o) for o in goals])
             rows = [r for r in summary.rows if r.family == family.name]
             for row in sorted(rows, key=lambda r: r.trial):
                 storage.create_new_trial(study, _frozen(source, row))
@@ -79,13 +86,17 @@ def _frozen(source: Source, row: Row) -> FrozenTrial:
     import optuna
     from optuna.trial import TrialState
 
+    goals = source.summary.study.objectives
     space = source.summary.study.family(row.family).space
     state = _state(row)
-    valued = (TrialState.COMPLETE, TrialState.PRUNED)
+    valued = state in (TrialState.COMPLETE, TrialState.PRUNED)
+    values = _values(row) if valued else None
+    limits = [*excess(row.values, goals).values()] if values else []
     try:
         trial = optuna.trial.create_trial(
             state=state,
-            value=row.objective if state in valued else None,
+            values=values,
+            system_attrs={_CONSTRAINTS: limits} if limits else None,
             params=dict(row.params),
             distributions={key: space.distributions[key] for key in row.params},
             user_attrs=_attributes(row),
@@ -106,12 +117,40 @@ def _state(row: Row) -> TrialState:
     from optuna.trial import TrialState
 
     if row.state in RANKED:
-        return TrialState.COMPLETE if row.objective is not None else TrialState.FAIL
+        return TrialState.COMPLETE if _values(row) else TrialState.FAIL
     if row.state in ("stopped", "cancelled"):
         return TrialState.PRUNED
     if row.state == "running":
         return TrialState.RUNNING
     return TrialState.WAITING if row.state in ("pending", "paused") else TrialState.FAIL
+
+
+def _values(row: Row) -> list[float] | None:
+    """A value for every objective; None where one is missing: Optuna takes all or none."""
+    found = [v for v in row.values if v is not None]
+    return found if found and len(found) == len(row.values) else None
+
+
+def _name(objective: Objective) -> str:
+    unit = f" [{objective.unit}]" if objective.unit else ""
+    return f"{objective.metric}{unit}"
+
+
+def _about(source: Source, family: str) -> dict[str, Any]:
+    """What a reader of the storage should know of the run."""
+    summary = source.summary
+    study = summary.study
+    told = {
+        "run": str(summary.folder),
+        "unit": summary.objective.unit,
+        "data": study.data if isinstance(study.data, str) else json.dumps(study.data),
+        "epochs": study.epochs_of(family),
+        "sampler": study.sampler.name,
+        "stopping": ", ".join(rule.name for rule in study.stopping) or "none",
+        "seed": study.seed,
+        "limits": {o.metric: o.limit for o in study.objectives if o.limit is not None},
+    }
+    return {k: v for k, v in told.items() if v not in ("", {})}
 
 
 def _attributes(row: Row) -> dict[str, Any]:

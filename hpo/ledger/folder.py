@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from hpo.study import Study
 
 SCHEMA = 1
+PATIENCE = 0.5  # seconds for which a lock is asked for; looking at it takes some µs,
+GLANCE = 0.05  # unless it is held, or somebody else just looks
 _RUN_NAME = re.compile(r"\d{8}-\d{6}-[0-9a-f]+")
 
 
@@ -272,16 +274,19 @@ class RunFolder:
     def acquire(self) -> Iterator[None]:
         """Be the only driver of this run; a killed driver's lock is free at once.
 
+        Whoever looks whether the run is held (`held`) holds it for that instant; a lock
+        that is taken is therefore asked for again for a moment before it is an obstacle.
+
         Raises:
             RunLocked: Another driver is at work.
             RunError: The folder is missing or cannot be written to.
         """
-        lock = filelock.FileLock(self.lock_file, timeout=0, thread_local=False)
         with _explained(self.path):
             if not self.path.is_dir():
                 raise FileNotFoundError(2, "No such file or directory")
+            lock = self._lock()
             try:
-                lock.acquire()
+                lock.acquire(timeout=PATIENCE, poll_interval=0.02)
             except filelock.Timeout as error:
                 raise RunLocked(
                     f"another driver is at work on run `{self.name}` ({self.path})",
@@ -291,6 +296,26 @@ class RunFolder:
             yield
         finally:
             lock.release()
+
+    def held(self) -> bool:
+        """Whether somebody is at work on this run; a killed driver is not.
+
+        Raises:
+            RunError: The folder is missing or cannot be written to.
+        """
+        with _explained(self.path):
+            if not self.path.is_dir():
+                raise FileNotFoundError(2, "No such file or directory")
+            lock = self._lock()
+            try:
+                lock.acquire(timeout=GLANCE, poll_interval=0.01)
+            except filelock.Timeout:
+                return True
+            lock.release()
+            return False
+
+    def _lock(self) -> filelock.BaseFileLock:
+        return filelock.FileLock(self.lock_file, thread_local=False)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

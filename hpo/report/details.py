@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import textwrap
 from pathlib import Path
 from typing import Any
 
 from rich.text import Text
 
 from hpo.ledger.folder import RunFolder
-from hpo.report import numbers
+from hpo.report import numbers, rungs
 from hpo.report.configuration import configuration
 from hpo.report.summary import Row, Summary
 
@@ -26,12 +27,16 @@ def render(summary: Summary, row: Row, *, width: int = 80) -> Text:
         width: Columns of the terminal.
     """
     lines = [Text(f"trial {row.trial} of {summary.study.name}", style="bold")]
-    lines += _pairs(_facts(summary, row))
+    lines += _pairs(_facts(summary, row), width=width)
     for title, body in (
-        ("configuration (* searched)", _pairs(_configuration(summary, row))),
+        (
+            "configuration (* searched)",
+            _pairs(_configuration(summary, row), width=width),
+        ),
         ("curve", _curve(summary, row, width=width)),
-        ("attempts", _attempts(row)),
-        ("notes", [Text(f"  {note}") for note in _notes(row)]),
+        ("rungs", _rungs(summary, row, width=width)),
+        ("attempts", _attempts(row, width=width)),
+        ("notes", [t for n in _notes(row) for t in _hanging("  ", n, width=width)]),
         ("error", _error(summary.folder, row)),
     ):
         if body:
@@ -110,12 +115,24 @@ def _curve(summary: Summary, row: Row, *, width: int) -> list[Text]:
     ]
 
 
-def _attempts(row: Row) -> list[Text]:
-    lines = []
+def _rungs(summary: Summary, row: Row, *, width: int) -> list[Text]:
+    """What the family's completed trials say of the rungs that this trial reached."""
+    return [
+        line
+        for found in summary.fidelity
+        if found.family == row.family
+        and found.epoch <= row.epochs
+        and found.correlation is not None
+        for line in _hanging("  ", rungs.told(found), width=width)
+    ]
+
+
+def _attempts(row: Row, *, width: int) -> list[Text]:
+    lines: list[Text] = []
     for a in row.attempts:
         start = f"from epoch {a.epoch}" if a.epoch else "from the start"
         end = a.end or "running"
-        lines.append(Text(f"  {a.number}  {a.why:<6}  {start}, {end}"))
+        lines += _hanging(f"  {a.number}  {a.why:<6}  ", f"{start}, {end}", width=width)
     return lines
 
 
@@ -139,6 +156,23 @@ def _error(folder: Path, row: Row) -> list[Text]:
     return [Text(f"  {line}") for line in [*head, *lines[-_ERROR_LINES:]]]
 
 
-def _pairs(pairs: list[tuple[str, str]]) -> list[Text]:
+def _pairs(pairs: list[tuple[str, str]], *, width: int) -> list[Text]:
     longest = max((len(name) for name, _ in pairs), default=0)
-    return [Text(f"  {name.ljust(longest)}  {value}") for name, value in pairs]
+    return [
+        line
+        for name, value in pairs
+        for line in _hanging(f"  {name.ljust(longest)}  ", value, width=width)
+    ]
+
+
+def _hanging(head: str, text: str, *, width: int) -> list[Text]:
+    """A head and a text folded beside it; words that are too long, such as paths, stay."""
+    folded = textwrap.wrap(
+        text,
+        max(width - len(head), 20),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    first, *rest = folded or [""]
+    indent = " " * len(head)
+    return [Text(f"{head}{first}"), *(Text(f"{indent}{line}") for line in rest)]

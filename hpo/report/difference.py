@@ -107,6 +107,8 @@ def table(found: Difference) -> list[dict[str, str]]:
                 scale = numbers.scale_for(values, objective.unit)
                 cells = [scale.format(v) for v in values]
                 key = f"{key} [{scale.unit}]" if scale.unit else key
+            elif key == "parameters":
+                cells = [numbers.count(v) for v in values]
         else:
             cells = [
                 _exact(pair.values[t]) if t in pair.values else "–"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from hpo.ledger.folder import RunFolder, write_atomically
-from hpo.report import formats, numbers
+from hpo.report import formats, numbers, rungs
 from hpo.report.summary import Summary
 
 
 def write_report(summary: Summary) -> Path:
-    """Write ``leaderboard.json``, ``leaderboard.csv`` and ``report.md``.
+    """Write ``leaderboard.json``, ``leaderboard.csv``, ``rungs.json`` and ``report.md``.
 
     Args:
         summary: The whole run.
@@ -26,6 +26,7 @@ def write_report(summary: Summary) -> Path:
     for name, text in (
         ("leaderboard.json", formats.to_json(summary)),
         ("leaderboard.csv", formats.to_csv(summary)),
+        ("rungs.json", formats.json_text(rungs.records(summary.fidelity))),
         ("report.md", markdown(summary)),
     ):
         write_atomically(folder / name, text.encode())
@@ -61,5 +62,25 @@ def markdown(summary: Summary) -> str:
             "",
             formats.to_markdown(summary),
             *notes,
+            *_rungs(summary),
         ]
     )
+
+
+def _rungs(summary: Summary) -> list[str]:
+    """The rungs held against the end, where any family has trials enough to say."""
+    if not any(f.correlation is not None for f in summary.fidelity):
+        return []
+    lines = rungs.cells(summary.fidelity)
+    heads = list(lines[0])
+    body = [list(line.values()) for line in lines]
+    right = {i for i, head in enumerate(heads) if head not in ("family", "verdict")}
+    families = [f.name for f in summary.study.families]
+    warned = [f"> {text}\n" for text in rungs.warnings(summary.fidelity, families)]
+    return [
+        "## Rungs\n",
+        rungs.EXPLAINED,
+        "",
+        formats.markdown_table(heads, body, right=right),
+        *warned,
+    ]

@@ -16,6 +16,7 @@ from hpo.goals import Place, Values, places
 from hpo.ledger.events import ENDINGS, RANKED, Event
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import uncollected
+from hpo.report.fidelity import Fidelity, fidelities
 from hpo.report.fold import Entry, Fold
 from hpo.report.index import read_fold
 from hpo.report.rows import Attempt, Curve, Point
@@ -115,6 +116,7 @@ class Summary:
         elapsed: Active seconds of the run.
         finished: Whether nothing is left to do.
         notes: What a reader should know, in words.
+        fidelity: Each family's rungs, held against the end.
     """
 
     study: Study
@@ -124,6 +126,7 @@ class Summary:
     elapsed: float = 0.0
     finished: bool = False
     notes: tuple[str, ...] = ()
+    fidelity: tuple[Fidelity, ...] = ()
 
     @property
     def objective(self) -> Objective:
@@ -243,14 +246,16 @@ def _summary(study: Study, fold: Fold, *, folder: Path) -> Summary:
         (e for e in known.trials.values() if e.family), key=lambda e: e.number
     )
     planned = sum(study.trials_of().values())
+    rows = _ranked(entries, study)
     return Summary(
         study=study,
         folder=folder,
-        rows=_ranked(entries, study),
+        rows=rows,
         planned=len(entries) if known.ending == "budget" else planned,
         elapsed=known.elapsed,
         finished=known.ending is not None,
         notes=tuple(known.notes),
+        fidelity=fidelities(study, rows),
     )
 
 

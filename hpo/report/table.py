@@ -16,7 +16,7 @@ from rich.text import Text
 
 from hpo.goals import PARAMETERS, excess
 from hpo.ledger.events import RANKED
-from hpo.report import numbers
+from hpo.report import numbers, rungs
 from hpo.report.summary import Row, Summary
 from hpo.study import Objective
 
@@ -61,7 +61,8 @@ def render(summary: Summary, *, width: int = 80, whole: Summary | None = None) -
     """
     top = head(whole or summary, width=width)
     lines = [*top, Text(), *table(summary, width=width)]
-    for note in summary.notes:
+    shown = {row.family for row in summary.rows}
+    for note in (*summary.notes, *rungs.warnings(summary.fidelity, shown)):
         lines.extend(_wrapped(f"note: {note}", width=width, indent="  "))
     return Text("\n").join(lines)
 
@@ -74,7 +75,7 @@ def head(summary: Summary, *, width: int = 80) -> list[Text]:
     done = sum(
         n for s, n in counts.items() if s not in ("running", "paused", "pending")
     )
-    states = ", ".join(f"{n} {state}" for state, n in counts.items()) or "none yet"
+    states = ", ".join(f"{n}\u00a0{state}" for state, n in counts.items()) or "none yet"
     first = f"{done} of {summary.planned} trials ended ({states})"
     lines = [Text(summary.study.name, style="bold")]
     ranking = f"ranked by {objective.metric}, {good} is better"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpo.errors import RunError, RunLocked
+from hpo.errors import RunError
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import events_of
 
@@ -118,21 +118,18 @@ def find_driver(folder: RunFolder) -> Driver | None:
     pid = run.get("pid")
     if here and isinstance(pid, int) and _holds(pid, folder.lock_file):
         return Driver(pid=pid, folder=folder)
-    try:
-        with folder.acquire():
-            return None
-    except RunLocked as error:
-        if run.get("host") and not here:
-            raise RunError(
-                f"the driver of run `{folder.name}` is on another machine, "
-                f"`{run['host']}`",
-                hint=f"go to `{run['host']}`",
-            ) from error
+    if not folder.held():
+        return None
+    if run.get("host") and not here:
         raise RunError(
-            f"run `{folder.name}` is held by a process that is not its driver",
-            hint="a launch or a resume is only starting, or a re-run is at work: wait a "
-            "moment, or press Ctrl-C in its terminal",
-        ) from error
+            f"the driver of run `{folder.name}` is on another machine, `{run['host']}`",
+            hint=f"go to `{run['host']}`",
+        )
+    raise RunError(
+        f"run `{folder.name}` is held by a process that is not its driver",
+        hint="a launch or a resume is only starting, or a re-run is at work: wait a "
+        "moment, or press Ctrl-C in its terminal",
+    )
 
 
 def _latest(folder: RunFolder) -> dict[str, Any]:

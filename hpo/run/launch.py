@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -12,6 +12,7 @@ from typing import Any, Literal
 from hpo.director import Director
 from hpo.director.decisions import Done
 from hpo.errors import RunError
+from hpo.ledger.events import Event
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import Ledger, events_of
 from hpo.ledger.provenance import provenance
@@ -96,7 +97,8 @@ def launch(
         warmth.write(folder)
         folder.write_study(study, provenance=provenance(), extra=sources.to_json())
         director = Director(study, workers=machine.workers)
-        with Ledger.open(folder.events_file, write=True, told=director.apply) as ledger:
+        told = _telling(director, watching)
+        with Ledger.open(folder.events_file, write=True, told=told) as ledger:
             run = _Run(study, sources.data, creates, folder, ledger, director, machine)
             notes = (*director.remarks, *warmth.notes)
             return run.until_it_ends("launch", watching, notes=notes)
@@ -149,7 +151,8 @@ def resume(
         changed = refuse_changes(study, current, then, now, allowed=allow_different)
         creates = creates_of(study, create, current or then.study_today())
         director = Director(study, workers=machine.workers)
-        with Ledger.open(place.events_file, write=True, told=director.apply) as ledger:
+        told = _telling(director, watching)
+        with Ledger.open(place.events_file, write=True, told=told) as ledger:
             run = _Run(study, now.data, creates, place, ledger, director, machine)
             for text in filter(None, (ledger.torn, *changed)):
                 watching.message(text)
@@ -216,6 +219,16 @@ class _Run:
             )
         hands.record("run", action="finish", reason=done.reason)
         return _outcome(self.folder, self.study, done.reason)
+
+
+def _telling(director: Director, watching: Observer) -> Callable[[Event], None]:
+    """What is done with each event that the ledger holds already."""
+
+    def told(event: Event) -> None:
+        director.apply(event)
+        watching.recall(event)
+
+    return told
 
 
 def _how_it_ended(folder: RunFolder) -> str | None:

@@ -15,6 +15,10 @@ _log = logging.getLogger(__name__)
 class Observer(Protocol):
     """Is told what happens in a run, in the driver's main thread."""
 
+    def recall(self, event: Event) -> None:
+        """An event that the ledger held before this driver began; all come first."""
+        ...
+
     def event(self, event: Event, director: Director) -> None:
         """An event was written and applied."""
         ...
@@ -30,6 +34,9 @@ class Observer(Protocol):
 
 class Silent:
     """An observer that does nothing."""
+
+    def recall(self, event: Event) -> None:
+        """Ignore what was."""
 
     def event(self, event: Event, director: Director) -> None:
         """Ignore the event."""
@@ -50,6 +57,13 @@ class Guarded:
 
     def __init__(self, observer: Observer) -> None:
         self._observer: Observer = observer
+
+    def recall(self, event: Event) -> None:
+        """Pass an event of before on."""
+        try:
+            self._observer.recall(event)
+        except Exception:
+            self._silence()
 
     def event(self, event: Event, director: Director) -> None:
         """Pass an event on."""

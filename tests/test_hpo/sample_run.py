@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -148,14 +149,26 @@ def events() -> list[Event]:
     return out
 
 
-def write(folder: Path) -> Path:
-    """Write the run as `study.json` and `events.jsonl` below `folder`; return its path."""
-    import dataclasses
+def replayable() -> list[Event]:
+    """The same events as a Director takes them: a family's trials counted from 0."""
+    counts: dict[str, int] = {}
+    out = []
+    for event in events():
+        if event.event == "proposed":
+            family = event.data["family"]
+            index = counts[family] = counts.get(family, -1) + 1
+            data = {**event.data, "number": index}
+            event = dataclasses.replace(event, data=data)
+        out.append(event)
+    return out
 
+
+def write(folder: Path, study: Study = STUDY) -> Path:
+    """Write the run as `study.json` and `events.jsonl` below `folder`; return its path."""
     run = folder / "sample" / "20260101-120000-0123abcd"
     run.mkdir(parents=True)
     (run / "study.json").write_text(
-        json.dumps({"schema": 1, "study": STUDY.to_json(), "provenance": {}})
+        json.dumps({"schema": 1, "study": study.to_json(), "provenance": {}})
     )
     lines = [
         dataclasses.replace(e, n=i, time=1.0).to_line()

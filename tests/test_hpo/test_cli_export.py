@@ -11,6 +11,7 @@ import optuna
 import pytest
 
 from hpo.ledger.folder import RunFolder
+from hpo.study import Objective
 from tests.test_hpo import sample_run
 from tests.test_hpo.command_line import refused, run
 
@@ -52,7 +53,7 @@ def test_optuna_reads_values_states_parameters_and_curves(name, sample, tmp_path
     )
     trials = {t.user_attrs["trial"]: t for t in (*rnn.trials, *linear.trials)}
     assert {n: t.state.name for n, t in trials.items()} == STATES
-    assert rnn.direction.name == "MINIMIZE" and rnn.metric_names == ["rmse"]
+    assert rnn.direction.name == "MINIMIZE" and rnn.metric_names == ["rmse [V]"]
     assert rnn.best_trial.user_attrs["trial"] == 1 and rnn.best_value == 0.00097
     assert linear.best_params == {"model.order": 12}
     curve = [0.05, 0.03, 0.01, 0.004, 0.002, 0.0012, 0.00099, 0.00097]
@@ -67,6 +68,25 @@ def test_optuna_reads_values_states_parameters_and_curves(name, sample, tmp_path
     if isinstance(storage, optuna.storages.RDBStorage):
         storage.remove_session()
         storage.engine.dispose()
+
+
+def test_optuna_gets_every_objective_and_its_limit(tmp_path):
+    goals = (
+        sample_run.STUDY.objectives[0],
+        Objective(metric="fit", direction="maximize", unit="%", limit=95.0),
+    )
+    path = sample_run.write(tmp_path, sample_run.STUDY.replace(objectives=goals))
+    place = tmp_path / "runs.log"
+    assert export(path, "optuna", "--out", place).exit_code == 0
+    backend = optuna.storages.journal.JournalFileBackend(str(place))
+    storage = optuna.storages.JournalStorage(backend)
+    study = optuna.load_study(study_name="sample/rnn", storage=storage)
+    assert [d.name for d in study.directions] == ["MINIMIZE", "MAXIMIZE"]
+    assert study.metric_names == ["rmse [V]", "fit [%]"]
+    trials = {t.user_attrs["trial"]: t for t in study.trials}
+    assert trials[1].values == [0.00097, 90.0] and trials[1].constraints == {"0": 5.0}
+    assert trials[4].values is None and trials[4].state.name == "FAIL"
+    assert len(trials[1].intermediate_values) == 8
 
 
 def test_csv_is_that_of_results(sample):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pty
 import re
@@ -10,12 +11,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from hpo.cli.progress import Progress
-from hpo.ledger.events import Event
+from hpo.director import Director
+from hpo.ledger.events import ENDINGS
 from tests.test_hpo import sample_run
 
 ROOT = Path(__file__).parent.parent.parent
@@ -25,89 +26,62 @@ SLOW = sample_run.WALK.replace(
 )
 
 
-class Directed:
-    """Stands for a Director: a few trials and an elapsed time."""
-
-    total = 11
-
-    def __init__(self, *trials, elapsed=0.0):
-        self.trials = {t.number: t for t in trials}
-        self.elapsed = elapsed
-
-    def counts(self):
-        states = [t.state for t in self.trials.values()]
-        return {s: states.count(s) for s in states}
-
-    def best(self):
-        ranked = [t for t in self.trials.values() if t.state == "completed"]
-        return min(ranked, key=lambda t: t.value, default=None)
-
-
-def trial(number, state, last, value=None, **more):
-    plain = {"family": "rnn", "budget": 8, "rule": "", "reason": "", "ended": True}
-    return SimpleNamespace(
-        number=number, state=state, last=last, value=value, **{**plain, **more}
-    )
+def play(progress, last=None):
+    """The sample run as its driver tells it, up to the ending of a trial."""
+    director = Director(sample_run.STUDY, workers=1)
+    for event in sample_run.replayable():
+        director.apply(event)
+        progress.event(event, director)
+        if event.trial == last and event.event in ENDINGS:
+            break
+    return director
 
 
 def test_plain_lines_name_ending_value_and_best(capsys):
-    clock = iter(float(i) for i in range(0, 10_000, 20))
-    progress = Progress(sample_run.STUDY, live=False, clock=lambda: next(clock))
-    first = trial(1, "completed", 8, 0.00097)
-    second = trial(2, "stopped", 2, 0.08, rule="asha")
-    third = trial(3, "failed", 0, reason="ValueError: no")
-    ending = {"completed": {"epoch": 8}, "stopped": {"epoch": 2, "rule": "asha"}}
-    director = Directed(first)
-    progress.event(
-        Event(event="completed", trial=1, data=ending["completed"]), director
-    )
-    director = Directed(first, second)
-    progress.event(Event(event="stopped", trial=2, data=ending["stopped"]), director)
-    director = Directed(first, second, third)
-    failed = Event(
-        event="failed", trial=3, data={"epoch": 0, "reason": "ValueError: no"}
-    )
-    progress.event(failed, director)
+    play(Progress(sample_run.STUDY, live=False), last=5)
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
         "[1/11] trial 1 rnn: completed after 8/8 epochs, rmse 0.97 mV (best so far)",
-        "[2/11] trial 2 rnn: stopped by asha after 2/8 epochs, rmse 80 mV",
-        "[3/11] trial 3 rnn: failed after 0/8 epochs: ValueError: no",
+        "[2/11] trial 2 linear: completed after 1/1 epochs, rmse 43.4 mV",
+        "[3/11] trial 3 rnn: stopped by asha after 2/8 epochs, rmse 80 mV",
+        "[4/11] trial 4 rnn: diverged after 1/8 epochs",
+        "[5/11] trial 5 rnn: failed after 0/8 epochs: ValueError: the window (250) is "
+        "longer than every file",
     ]
 
 
 def test_a_long_silence_is_broken_with_states_best_and_time_left(capsys):
     now = [0.0]
     progress = Progress(sample_run.STUDY, live=False, clock=lambda: now[0])
-    done = [trial(i, "completed", 8, 0.001 * i) for i in (1, 2)]
-    progress.tick(Directed(*done[:1]))
+    director = play(progress, last=1)
+    capsys.readouterr()
+    progress.tick(director)
     assert capsys.readouterr().err == ""
     now[0] = 31.0
-    progress.tick(Directed(*done[:1]))
-    capsys.readouterr()
-    now[0] = 62.0  # one more of eleven trials in 62 s: nine to go
-    progress.tick(Directed(*done))
+    progress.tick(director)
     line = capsys.readouterr().err.strip()
+    # no epoch of the other family yet
     assert line == (
-        "2 completed, 9 to come; best rmse 1 mV (rnn, trial 1); about 9 min 18 s left"
+        "1 completed, 10 to come; best rmse 0.97 mV (rnn, trial 1); time left unknown"
     )
 
 
 def test_a_time_budget_bounds_the_time_left(capsys):
-    import dataclasses
-
     budget = dataclasses.replace(sample_run.STUDY.budget, seconds=100.0)
+    study = sample_run.STUDY.replace(budget=budget)
     now = [0.0]
-    progress = Progress(
-        sample_run.STUDY.replace(budget=budget), live=False, clock=lambda: now[0]
-    )
+    progress = Progress(study, live=False, clock=lambda: now[0])
+    director = play(progress, last=1)  # at second 9
     now[0] = 40.0
-    progress.tick(Directed(trial(1, "running", 1, ended=False), elapsed=40.0))
-    assert "about 1 min 00 s left" in capsys.readouterr().err
+    progress.tick(director)
+    assert "1 min 31 s to the limit" in capsys.readouterr().err
 
 
-def on_a_terminal(arguments, *, interrupt_after=None):
-    """Run `hpo` with stderr on a terminal; its status, stdout, and what was drawn."""
+def on_a_terminal(arguments, *, interrupt_after=None, then=None):
+    """Run `hpo` with stderr on a terminal; its status, stdout, and what was drawn.
+
+    Once `interrupt_after` was drawn, `then` is done, or else it is interrupted.
+    """
     master, slave = pty.openpty()
     child = subprocess.Popen(
         [sys.executable, "-m", "hpo.cli.main", *map(str, arguments)],
@@ -128,7 +102,10 @@ def on_a_terminal(arguments, *, interrupt_after=None):
         drawn += piece
         if interrupt_after and interrupt_after in drawn:
             interrupt_after = None
-            child.send_signal(signal.SIGINT)
+            if then is None:
+                child.send_signal(signal.SIGINT)
+            else:
+                then()
     out = child.stdout.read().decode()
     child.stdout.close()
     os.close(master)

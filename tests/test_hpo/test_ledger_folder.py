@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 
 import pytest
 
@@ -136,6 +137,35 @@ def test_one_driver_at_a_time_and_a_killed_one_frees_the_run(tmp_path):
         pass
     with run.acquire():
         pass
+
+
+def test_looking_at_who_holds_a_run_refuses_nobody(tmp_path):
+    run, over, looks = made(tmp_path, study()), threading.Event(), []
+
+    def look():
+        while not over.wait(0.0005):
+            looks.append(run.held())
+
+    watchers = [threading.Thread(target=look) for _ in range(3)]
+    for watcher in watchers:
+        watcher.start()
+    try:
+        for _ in range(40):
+            with run.acquire():
+                pass
+    finally:
+        over.set()
+        for watcher in watchers:
+            watcher.join()
+    assert len(looks) > 40
+    assert not run.held()
+    with run.acquire():
+        assert run.held()
+
+
+def test_a_missing_folder_is_held_by_nobody(tmp_path):
+    with pytest.raises(RunError, match="No such file"):
+        RunFolder(tmp_path / "missing").held()
 
 
 def test_provenance_names_what_changes_numbers(tmp_path, monkeypatch):

@@ -262,6 +262,9 @@ def test_a_resume_needs_nothing_but_the_runs_own_folder(earlier, results):
     """Interrupted in the first new trial; the earlier run is gone by then."""
 
     class Interrupt:
+        def recall(self, event):
+            pass
+
         def event(self, event, director):
             if event.event == "epoch" and event.trial == 8:
                 raise KeyboardInterrupt

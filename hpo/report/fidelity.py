@@ -1,0 +1,252 @@
+"""How well each rung of a run foretold the end, from the curves that have an end.
+
+A stopping rule trusts that trials at a rung are in about the order in which they would end.
+Here that order is held against the end: the rank correlation (Spearman) of the values *at* the
+rung with the values that rank the trials.
+
+What that says is limited: a trial that was cut has no end, so the correlation is one over
+survivors. They were chosen by their values at this rung and at later ones, which makes any
+correlation smaller than it would be over all trials. Therefore `Fidelity.bar`, below which a
+rung is called untrustworthy, falls with the share that was cut (see `restricted`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from statistics import NormalDist, fmean
+from typing import Protocol
+
+from hpo.errors import StudyError
+from hpo.ledger.events import RANKED
+from hpo.report.rows import Point
+from hpo.stopping import registry
+from hpo.study import Objective, Study
+from hpo.trials import finite_key
+
+LEAST = 5
+"""Fewest trials with an end for which anything is said. With four, even a perfect order comes
+about by chance too often (2 of 24 orders are perfect or reversed, 8 %); with five 2 of 120."""
+
+THRESHOLD = 0.5
+"""Smallest rank correlation over all trials with which a rung may be trusted: of two trials it
+then names the better one twice in three times (normal values), where a coin does once in two."""
+
+MOST = 1000
+"""Most trials of a family whose curves are looked at; they tell a correlation to 0.06."""
+
+CONFIDENCE = 0.95
+_BRACKETS = 1000  # trials among which each bracket of a rule has occurred
+
+
+class Ended(Protocol):
+    """What is needed of a trial's row."""
+
+    @property
+    def family(self) -> str: ...  # noqa: D102
+    @property
+    def state(self) -> str: ...  # noqa: D102
+    @property
+    def objective(self) -> float | None: ...  # noqa: D102
+    @property
+    def epochs(self) -> int: ...  # noqa: D102
+    @property
+    def curve(self) -> Sequence[Point]: ...  # noqa: D102
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fidelity:
+    """One rung of one family, held against the end.
+
+    Attributes:
+        family: The family.
+        epoch: The rung.
+        budget: The family's epoch budget.
+        ended: Trials that reached the rung and have an end: completed and converged ones.
+        trials: Those the correlation is over: all of them, or of very many every n-th by
+            rank, as far as they have a value at the rung.
+        cut: Trials that reached the rung and were stopped there or later; they have no end.
+        correlation: Rank correlation (Spearman) of the value at the rung with the value of
+            the best epoch over those `trials`; positive when the better at the rung ends
+            better. None for fewer than `LEAST` trials, or where all values are equal.
+        low: Lower end of its 95 % interval.
+        high: Upper end of its 95 % interval.
+        bar: What the correlation of a rung with `THRESHOLD` over all trials may fall to over
+            the trials that have an end.
+    """
+
+    family: str
+    epoch: int
+    budget: int
+    ended: int
+    trials: int
+    cut: int
+    correlation: float | None = None
+    low: float | None = None
+    high: float | None = None
+    bar: float | None = None
+
+    @property
+    def untrustworthy(self) -> bool:
+        """Whether it is too low to have been trusted: the whole interval is below the bar."""
+        return self.high is not None and self.bar is not None and self.high < self.bar
+
+
+def fidelities(study: Study, rows: Iterable[Ended]) -> tuple[Fidelity, ...]:
+    """Hold every rung of a run against the end, family by family.
+
+    Args:
+        study: The resolved study.
+        rows: The run's trials.
+    """
+    members: dict[str, list[Ended]] = {f.name: [] for f in study.families}
+    for row in rows:
+        if row.family in members:
+            members[row.family].append(row)
+    return tuple(
+        _fidelity(study, family, epoch, trials)
+        for family, trials in members.items()
+        for epoch in rungs(study, family)
+    )
+
+
+def rungs(study: Study, family: str) -> tuple[int, ...]:
+    """Epochs at which a rule of the study compares trials of a family.
+
+    Args:
+        study: The resolved study.
+        family: The family's name.
+    """
+    budget = study.epochs_of(family)
+    planned = range(min(study.trials_of()[family], _BRACKETS))
+    try:
+        rules = [registry.make(rule) for rule in study.stopping]
+    except StudyError:  # a rule that this version does not know: nothing can be said
+        return ()
+    return tuple(
+        sorted({e for r in rules for i in planned for e in r.rungs(budget, i)})
+    )
+
+
+def _fidelity(
+    study: Study, family: str, epoch: int, trials: Sequence[Ended]
+) -> Fidelity:
+    objective = study.objectives[0]
+    ended = [
+        t
+        for t in trials
+        if t.state in RANKED and t.objective is not None and t.epochs >= epoch
+    ]
+    looked_at = ended[:: -(-len(ended) // MOST) or 1]
+    pairs = list(_pairs(looked_at, epoch, objective))
+    cut = sum(t.state == "stopped" and t.epochs >= epoch for t in trials)
+    plain = Fidelity(
+        family=family,
+        epoch=epoch,
+        budget=study.epochs_of(family),
+        ended=len(ended),
+        trials=len(pairs),
+        cut=cut,
+    )
+    if len(pairs) < LEAST:
+        return plain
+    found = spearman([at for at, _ in pairs], [end for _, end in pairs])
+    if found is None:
+        return plain
+    low, high = interval(found, len(pairs))
+    bar = restricted(THRESHOLD, share=len(ended) / (len(ended) + cut))
+    return replace(plain, correlation=found, low=low, high=high, bar=bar)
+
+
+def _pairs(
+    trials: Iterable[Ended], epoch: int, objective: Objective
+) -> Iterator[tuple[float, float]]:
+    """Value at the rung and value that ranks, as numbers that sort best first."""
+    for trial in trials:
+        at = _at(trial.curve, epoch)
+        if at is not None:
+            yield finite_key(at, objective), objective.rank_key(trial.objective)
+
+
+def _at(curve: Sequence[Point], epoch: int) -> float | None:
+    """The value at an epoch, or None where the curve has none."""
+    if epoch <= len(curve):
+        point = curve[epoch - 1]
+        if point.epoch == epoch:
+            return point.value
+    return next((p.value for p in curve if p.epoch == epoch), None)
+
+
+def spearman(a: Sequence[float], b: Sequence[float]) -> float | None:
+    """Rank correlation; equal values share a rank. None where one side is all equal.
+
+    `scipy.stats.spearmanr` gives the same (that is tested), but takes longer to load than a
+    table takes to print.
+
+    Args:
+        a: Values, infinite ones allowed, no NaN.
+        b: As many others.
+    """
+    x, y = _ranks(a), _ranks(b)
+    centre = fmean(x)
+    spread = [sum((v - centre) ** 2 for v in side) for side in (x, y)]
+    if not all(spread):
+        return None
+    shared = sum((v - centre) * (w - centre) for v, w in zip(x, y, strict=True))
+    return max(-1.0, min(1.0, shared / math.sqrt(spread[0] * spread[1])))
+
+
+def _ranks(values: Sequence[float]) -> list[float]:
+    order = sorted(range(len(values)), key=values.__getitem__)
+    ranks, first = [0.0] * len(values), 0
+    while first < len(order):
+        last = first
+        while last + 1 < len(order) and values[order[last + 1]] == values[order[first]]:
+            last += 1
+        for place in order[first : last + 1]:
+            ranks[place] = (first + last) / 2
+        first = last + 1
+    return ranks
+
+
+def interval(correlation: float, count: int) -> tuple[float, float]:
+    """The 95 % interval of a rank correlation.
+
+    Fisher's transformation with the variance of Bonett and Wright (2000), (1 + r²/2)/(n - 3).
+    A perfect order, which it cannot hold, counts as half an exchange of two neighbours short
+    of perfect.
+
+    Args:
+        correlation: Spearman's, from `count` pairs.
+        count: At least 4.
+    """
+    most = 1 - 6 / (count**3 - count)
+    r = max(-most, min(most, correlation))
+    half = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
+    half *= math.sqrt((1 + r * r / 2) / (count - 3))
+    return math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half)
+
+
+def restricted(correlation: float, *, share: float) -> float:
+    """What a rank correlation over all trials may fall to over the best share of them.
+
+    For normal values with the selection made at a rung between this one and the end (at this
+    one it costs less): value at the rung → value where the cut is made → end is taken as a
+    chain, and of all such chains the one in which the correlation falls most (both links
+    equal). With r over all and the variance v that the best share keeps of the whole, it is
+    r v / (1 - r (1 - v)) (Pearson's selection formula).
+
+    Args:
+        correlation: Spearman's over all trials.
+        share: How many of all trials have an end, in (0, 1].
+    """
+    if share >= 1:
+        return correlation
+    normal = NormalDist()
+    edge = normal.inv_cdf(1 - share)
+    above = normal.pdf(edge) / share  # mean of what lies above the edge
+    kept = 1 + edge * above - above * above
+    r = 2 * math.sin(math.pi * correlation / 6)  # Pearson's, of normal values
+    r = r * kept / (1 - r * (1 - kept))
+    return 6 / math.pi * math.asin(r / 2)
