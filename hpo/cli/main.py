@@ -68,10 +68,21 @@ class Commands(TyperGroup):
 
 
 def _complain_of_usage(error: Any) -> None:
-    shell.say(f"error: {error.format_message().rstrip('.')}")
+    message = error.format_message().rstrip(".").replace("Value error, ", "", 1)
+    value = _value_of(error)
+    got = "" if value is None or value in message else f", got {value!r}"
+    shell.say(f"error: {message}{got}")
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "hpo"
     shell.hint(f"`{path} --help` shows what is understood")
+
+
+def _value_of(error: Any) -> str | None:
+    """The text that could not be read as an option's type, where the parser kept it."""
+    details = getattr(error.__cause__, "errors", None)  # pydantic's, below typer
+    first = details()[0] if callable(details) else {}
+    value = first.get("input")
+    return value if isinstance(value, str) else None
 
 
 app = typer.Typer(
