@@ -74,9 +74,9 @@ struct Fraction {
   Vector p, q;
 };
 
-// tanh, constant beyond ±7.9 (the rational function of Eigen and XLA).
+// tanh, ±1 beyond ±8 (the rational function of Eigen and XLA).
 static inline Fraction tangent(Vector x) {
-  x = clamp(x, 7.90531110763549805f);
+  x = clamp(x, 7.99881172180175781f);
   const Vector s = x * x;
   Vector p = all(-2.76076847742355e-16f);
   p = p * s + 2.00018790482477e-13f;
