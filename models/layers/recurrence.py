@@ -5,6 +5,9 @@ by hand: the elementwise factors are formed *inside* the reverse scan and every 
 gradient is one matrix product after it. On a CPU core this trains 1.5 to 1.8 times as many
 windows a second as the autodiff of a plain scan, and it differs from it by rounding only.
 
+In single precision on the CPU the GRU and the LSTM are computed by compiled kernels where there
+are some (`models.layers.kernels`), which differ from what is here by rounding only.
+
 Gates follow torch: GRU ``r, z, n`` (the reset gate acts after the matrix product, with its
 own bias), LSTM ``i, f, g, o``. Biases that would only ever be added up are kept as one.
 """

@@ -11,6 +11,7 @@ import pytest
 
 from models.layers import recurrence
 from models.layers.kernels import compiled, recurrent
+from models.training.programs import ProgramTable
 from tests.test_models.test_layers_recurrence import CELLS, by_the_book, draw, results
 
 KERNELS = {"gru": recurrent.gru, "lstm": recurrent.lstm}
@@ -217,6 +218,36 @@ def test_shapes_that_do_not_fit_are_refused(cell):
         CELLS[cell][0](weights, x[..., :1], state)
     with pytest.raises(TypeError, match="state"):
         CELLS[cell][0](weights, x[:2], state)
+
+
+@pytest.mark.parametrize("cell", KERNELS)
+def test_what_is_not_a_number_stays_none(cell):
+    """Divergence must be seen: clamped arguments must not turn NaN into a limit."""
+    weights, x, state, *_ = single(moderate(cell, 1, 5, 3, 4))
+    outputs, final = CELLS[cell][0](weights, x.at[1, 2].set(jnp.nan), state)
+    assert np.isfinite(outputs[jnp.array([0, 2])]).all()
+    assert np.isfinite(outputs[1, :2]).all() and np.isnan(outputs[1, 2:]).all()
+    assert np.isnan(jax.tree.leaves(final)[-1][1]).all()
+
+
+def test_programs_are_keyed_by_the_kernels(monkeypatch):
+    table = ProgramTable(limit=4)
+    weights, x, state, *_ = single(moderate("gru", 1, 33, 3, 50))
+
+    def outputs():
+        program, seconds = table.get("gru", recurrence.gru, (weights, x, state))
+        return np.asarray(program.call(weights, x, state)[0]), seconds
+
+    compiled_once, _ = outputs()
+    monkeypatch.setenv("HPO_KERNELS", "off")
+    pure, _ = outputs()
+    assert len(table) == 2
+    np.testing.assert_allclose(compiled_once, pure, atol=1e-6)
+    assert (compiled_once != pure).any(), "one and the same program"
+    monkeypatch.delenv("HPO_KERNELS")
+    again, seconds = outputs()
+    assert seconds == 0.0
+    np.testing.assert_array_equal(again, compiled_once)
 
 
 def test_large_arguments_saturate():

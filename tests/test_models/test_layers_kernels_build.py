@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,15 @@ def test_a_cache_that_cannot_be_made_is_no_error(tmp_path):
     choice, reason = answer(start(tmp_path / "file" / "cache"))
     assert choice == "off"
     assert reason
+
+
+def test_the_sources_are_in_the_wheel():
+    """`pip install .` copies what `package-data` names, and nothing else but modules."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["package-data"]["models.layers.kernels"]
+    for path in Path(compiled.__file__).parent.iterdir():
+        if path.is_file() and path.suffix != ".py":
+            assert any(path.match(pattern) for pattern in patterns), path
 
 
 def test_can_be_switched_off(monkeypatch):

@@ -29,7 +29,9 @@ INLINED void forward_tile(const Sizes& s, const Panels& p, const float* x, const
   }
   multiply<R, 3>(tile, before, P, p.hidden, s.H);
   UNROLLED(i, R) {
-    const Vector r = sigmoid(tile[i][0]), z = sigmoid(tile[i][1]), inner = tile[i][2];
+    const Vector inner = tile[i][2];
+    Vector r, z;
+    divide(logistic(tile[i][0]), logistic(tile[i][1]), r, z);
     const Vector n = hyperbolic_tangent(given[i] + r * inner);
     const Vector h = n + z * (load(before + i * P + j * W) - n);
     store(after + i * P + j * W, h);

@@ -26,8 +26,9 @@ INLINED void forward_tile(const Sizes& s, const Panels& p, const float* x, const
   multiply<R, 4>(tile, x, s.I, p.input, s.I);
   multiply<R, 4>(tile, before, P, p.hidden, s.H);
   UNROLLED(i, R) {
-    const Vector in = sigmoid(tile[i][0]), forget = sigmoid(tile[i][1]);
-    const Vector update = hyperbolic_tangent(tile[i][2]), out = sigmoid(tile[i][3]);
+    Vector in, forget, update, out;
+    divide(logistic(tile[i][0]), logistic(tile[i][1]), in, forget);
+    divide(tangent(tile[i][2]), logistic(tile[i][3]), update, out);
     float* cell = cells + i * P + j * W;
     const Vector c = forget * load(cell) + in * update;
     const Vector h = out * hyperbolic_tangent(c);

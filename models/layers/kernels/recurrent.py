@@ -12,14 +12,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.custom_derivatives import SymbolicZero
+from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 
 from models.layers.kernels import compiled
 
 
 def _values(tree: Any) -> Any:
     """The arrays of what a forward rule with symbolic zeros gets."""
-    return jax.tree.map(lambda p: p.value, tree, is_leaf=lambda p: hasattr(p, "value"))
+    return jax.tree.map(
+        lambda p: p.value, tree, is_leaf=lambda p: isinstance(p, CustomVJPPrimal)
+    )
 
 
 def _dense(cotangent: Any) -> Array:
@@ -77,11 +79,11 @@ def gru(weights: Any, inputs: Array, initial: Array) -> tuple[Array, Array]:
 
 
 def _gru_save(weights: Any, inputs: Any, initial: Any) -> tuple[Any, Any]:
-    wanted = inputs.perturbed  # False for data: its gradient is work for nothing
+    # Not perturbed is data: its gradient would be work for nothing. The structure of what is
+    # kept is known while tracing the way back, which a truth value would not be.
+    flag = () if inputs.perturbed else None
     weights, inputs, initial = _values((weights, inputs, initial))
     states, final, saved = _gru_forward(weights, inputs, initial, save=True)
-    # What the structure of the saved says is known while tracing, unlike a saved bool.
-    flag = () if wanted else None
     return (states, final), (weights, inputs, initial, states, saved, flag)
 
 

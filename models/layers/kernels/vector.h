@@ -5,6 +5,8 @@
 // -ffast-math, which may simplify the rounding in `exponential` away.
 #pragma once
 
+#include <immintrin.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -38,9 +40,15 @@ static inline void store_part(float* p, Vector v, Index count) {
   for (Index i = 0; i < count; i++) p[i] = v[i];
 }
 
+#if VECTOR_BYTES == 64
+#define EACH(f, a, b) ((Vector)_mm512_##f##_ps((__m512)(a), (__m512)(b)))
+#else
+#define EACH(f, a, b) ((Vector)_mm256_##f##_ps((__m256)(a), (__m256)(b)))
+#endif
+
+// NaN stays NaN: of two operands these instructions give the second where one is NaN.
 static inline Vector clamp(Vector x, float limit) {
-  x = x > limit ? all(limit) : x;
-  return x < -limit ? all(-limit) : x;
+  return EACH(max, all(-limit), EACH(min, all(limit), x));
 }
 
 // About 1 unit in the last place; arguments beyond ±87 count as ±87 (Cephes' expf).
@@ -61,12 +69,15 @@ static inline Vector exponential(Vector x) {
   return y * (Vector)((n + 127) << 23);
 }
 
-static inline Vector sigmoid(Vector x) { return 1.f / (1.f + exponential(-x)); }
+// A function as a fraction. Dividing is the slow part, so that is left to the caller.
+struct Fraction {
+  Vector p, q;
+};
 
-// A rational function, constant beyond ±7.9 (Eigen's and XLA's form).
-static inline Vector hyperbolic_tangent(Vector x) {
+// tanh, constant beyond ±7.9 (the rational function of Eigen and XLA).
+static inline Fraction tangent(Vector x) {
   x = clamp(x, 7.90531110763549805f);
-  Vector s = x * x;
+  const Vector s = x * x;
   Vector p = all(-2.76076847742355e-16f);
   p = p * s + 2.00018790482477e-13f;
   p = p * s + -8.60467152213735e-11f;
@@ -78,7 +89,25 @@ static inline Vector hyperbolic_tangent(Vector x) {
   q = q * s + 1.18534705686654e-04f;
   q = q * s + 2.26843463243900e-03f;
   q = q * s + 4.89352518554385e-03f;
-  return p * x / q;
+  return {p * x, q};
+}
+
+// The logistic function, (1 + tanh(x/2)) / 2.
+static inline Fraction logistic(Vector x) {
+  const Fraction t = tangent(0.5f * x);
+  return {0.5f * (t.q + t.p), t.q};
+}
+
+static inline Vector hyperbolic_tangent(Vector x) {
+  const Fraction t = tangent(x);
+  return t.p / t.q;
+}
+
+// Both quotients for the price of one division.
+static inline void divide(const Fraction& a, const Fraction& b, Vector& x, Vector& y) {
+  const Vector inverse = 1.f / (a.q * b.q);
+  x = a.p * b.q * inverse;
+  y = b.p * a.q * inverse;
 }
 
 static inline Index round_up(Index n, Index multiple) {
