@@ -4,7 +4,7 @@ A `lax.conv` inside a scanned epoch is 16 to 34 times slower on the CPU, so ever
 matrix product over a shifted view. The leading axis of length 1 in `_tap` matters: without
 it the weight gradient takes a slower path through XLA (1.4 times, measured on jax 0.10).
 Where compiled kernels are in force, `ConvolutionStack` computes every block by one of them
-(`models.layers.kernels.convolution`), 1.4 to 1.8 times faster still.
+(`models.layers.kernels.convolution`), 1.4 to 1.6 times faster still.
 """
 
 from __future__ import annotations

@@ -174,9 +174,10 @@ def test_activations_and_slopes_over_their_whole_range(activation):
     with jax.enable_x64(True):
         f = LIBRARY[activation]
         values, slopes = jax.vmap(jax.value_and_grad(f))(jnp.asarray(np.float64(z)))
-    for a, b in zip(got[:2], map(np.asarray, (values, slopes)), strict=True):
-        near = np.maximum(1, np.abs(b))
-        assert np.max(np.abs(np.float64(a).ravel() - b) / near) < 1e-6
+    values, slopes = np.asarray(values), np.asarray(slopes)
+    off = np.abs(np.float64(got[0]).ravel() - values) / np.maximum(1, np.abs(values))
+    assert off.max() < 5e-7
+    assert np.abs(np.float64(got[1]).ravel() - slopes).max() < 4e-6
 
 
 def test_what_is_dropped_is_exactly_nothing():
@@ -288,9 +289,8 @@ def test_drops_the_channels_that_pure_jax_drops(activation, rate, monkeypatch):
     layers.rate[...] = jnp.float32(rate)
     x = jax.random.normal(jax.random.key(1), (4, 30, 2))
     fused = jax.jit(layers)(x, key=jax.random.key(2))
+    if rate == 0:
+        np.testing.assert_array_equal(fused, jax.jit(layers)(x))
     monkeypatch.setenv("HPO_KERNELS", "off")
     pure = jax.jit(layers)(x, key=jax.random.key(2))
     assert error(fused, pure) < 2e-6
-    if rate == 0:
-        without = jax.jit(layers)(x)
-        np.testing.assert_array_equal(pure, without)

@@ -154,11 +154,11 @@ static inline void activate(Vector z, Vector& value, Vector& slope) {
     const Vector e = exponential(c), n = e * (e + 2.f), r = 1.f / (n + 2.f);
     value = z * (n * r);
     slope = (n + 4.f * c * e * (1.f + e) * r) * r;
-  } else {  // in its form with a tanh
-    constexpr float a = 0.7978845608028654f, b = 0.044715f;  // a = sqrt(2 / pi)
-    const Vector q = z * z, h = hyperbolic_tangent(a * z * (1.f + b * q));
-    value = 0.5f * z * (1.f + h);
-    slope = 0.5f * (1.f + h) + 0.5f * z * (1.f - h * h) * (a * (1.f + 3.f * b * q));
+  } else {  // in its form with a tanh: (1 + tanh u) / 2 = sigmoid 2u; 0 or 1 beyond 10
+    constexpr float a = 1.5957691216057308f, b = 0.044715f;  // a = 2 sqrt(2 / pi)
+    const Vector c = clamp(z, 10.f), q = c * c, h = sigmoid(a * c * (1.f + b * q));
+    value = z * h;
+    slope = h + c * h * (1.f - h) * (a * (1.f + 3.f * b * q));
   }
 }
 
