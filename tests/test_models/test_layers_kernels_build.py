@@ -52,6 +52,24 @@ def object_file(monkeypatch):
     return path
 
 
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++")
+@pytest.mark.parametrize("level", list(compiled._LEVELS))
+def test_the_sources_compile_for_every_level(level, tmp_path):
+    """Other tests are skipped where kernels are off; broken sources must not look like it."""
+    path = compiled._compile(tmp_path, "key", level)
+    assert path.stat().st_size > 10_000
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++")
+def test_they_are_on_where_compiler_and_processor_allow(monkeypatch):
+    monkeypatch.delenv("HPO_KERNELS", raising=False)
+    try:
+        level = compiled._level("on")
+    except compiled._Unavailable as error:
+        pytest.skip(str(error))
+    assert compiled.choice().startswith(f"{level}:"), compiled.reason()
+
+
 @pytest.fixture
 def compiler(tmp_path, object_file):
     """The PATH of a compiler that takes its time, keeps a log, and gives that object."""
