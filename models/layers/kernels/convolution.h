@@ -144,7 +144,7 @@ enum class Activation : std::int64_t { relu = 0, tanh = 1, mish = 2, gelu = 3 };
 template <Activation A>
 static inline void activate(Vector z, Vector& value, Vector& slope) {
   if constexpr (A == Activation::relu) {
-    value = z > 0.f ? z : Vector{};
+    value = z <= 0.f ? Vector{} : z;  // NaN stays NaN
   } else if constexpr (A == Activation::tanh) {
     value = hyperbolic_tangent(z);
     slope = 1.f - value * value;
@@ -156,7 +156,8 @@ static inline void activate(Vector z, Vector& value, Vector& slope) {
     slope = (n + 4.f * c * e * (1.f + e) * r) * r;
   } else {  // in its form with a tanh: (1 + tanh u) / 2 = sigmoid 2u; 0 or 1 beyond 10
     constexpr float a = 1.5957691216057308f, b = 0.044715f;  // a = 2 sqrt(2 / pi)
-    const Vector c = clamp(z, 10.f), q = c * c, h = sigmoid(a * c * (1.f + b * q));
+    const Vector c = clamp(z, 10.f), q = c * c;
+    const Vector h = 1.f / (1.f + exponential(-a * c * (1.f + b * q)));
     value = z * h;
     slope = h + c * h * (1.f - h) * (a * (1.f + 3.f * b * q));
   }
