@@ -53,7 +53,10 @@ class StoppingRule:
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """Compare with the bracket at a rung; say nothing between rungs."""
-        return halve(evidence, eta=self.eta)
+        if evidence.rung is None:
+            return None
+        reached, _ = evidence.rung.standing(evidence.trial, math.inf)
+        return halve(evidence, share=self.eta, of=reached)
 
 
 @lru_cache(maxsize=64)
