@@ -64,11 +64,7 @@ class Judge:
         verdicts = []
         for position, (name, rule) in enumerate(self._rules):
             rung = board.rung(position, trial, number)
-            mine = evidence
-            if rung is not None:
-                entered = board.entered(position, trial)
-                mine = replace(evidence, rung=rung, entered=entered)
-            found = rule.judge(mine)
+            found = rule.judge(replace(evidence, rung=rung) if rung else evidence)
             if found is not None:
                 verdicts.append((name, found))
         verdicts.sort(key=lambda v: (v[1].state != "diverged", v[1].state == "paused"))

@@ -67,17 +67,6 @@ class Board:
             return None
         return self._rungs.setdefault((position, plan, epoch), Rung())
 
-    def entered(self, position: int, trial: Trial) -> int:
-        """How many trials came to the first rung that a rule has for a trial like this.
-
-        Args:
-            position: Which of the rules; it has a rung.
-            trial: The trial, at one of its rungs; it counts whether it was noted or not.
-        """
-        first = self.rung(position, trial, self._plan(trial.index)[position][0])
-        assert first is not None, "the first rung is a rung"
-        return first.standing(trial.number, 0.0)[0]
-
     def _plan(self, index: int) -> _Plan:
         """The rungs of each rule for one trial; equal ones are one object."""
         if index not in self._plans:

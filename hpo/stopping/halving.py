@@ -23,23 +23,23 @@ def geometric(first: int, *, eta: int, budget: int) -> tuple[int, ...]:
     return tuple(found)
 
 
-def halve(evidence: Evidence, *, share: int, of: int) -> Verdict | None:
-    """End a trial that is not among the best ``of // share`` at its rung; one may always go on.
+def halve(evidence: Evidence, *, eta: int) -> Verdict | None:
+    """End a trial that is not among the best 1/eta at its rung; at least one goes on.
 
     A value that is not finite never goes on, counts as the worst, and so never keeps
     another trial from going on.
 
     Args:
-        evidence: At a rung.
-        share: One in how many goes on.
-        of: Of how many trials.
+        evidence: At a rung or between two.
+        eta: One in how many goes on.
     """
-    number, value, rung = evidence.epoch.number, evidence.value, evidence.rung
-    assert rung is not None, "trials are compared at rungs"
+    number, value = evidence.epoch.number, evidence.value
+    if evidence.rung is None:
+        return None
     if not math.isfinite(value):
         return Verdict("stopped", f"{evidence.objective.metric} is {value}")
     key = finite_key(value, evidence.objective)
-    reached, better = rung.standing(evidence.trial, key)
-    if better < max(1, of // share):
+    reached, better = evidence.rung.standing(evidence.trial, key)
+    if better < max(1, reached // eta):
         return None
     return Verdict("stopped", f"rank {better + 1} of {reached} at epoch {number}")

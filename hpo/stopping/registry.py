@@ -34,8 +34,6 @@ class Evidence:
         history: The family's trials in the order they were proposed, this one among them;
             whether it has this epoch already depends on what the ledger holds.
         objective: What trials are ranked by.
-        entered: How many trials came to the first rung of the same rungs, this one included;
-            0 where the rule has no rung at this epoch.
     """
 
     trial: int
@@ -46,7 +44,6 @@ class Evidence:
     rung: Rung | None
     history: Sequence[Trial]
     objective: Objective
-    entered: int = 0
 
     @property
     def value(self) -> float:

@@ -243,8 +243,7 @@ def volume(history, *, corner=(1.1, 11.0)):
 
 
 @pytest.mark.parametrize(
-    ("name", "options"),
-    [("nsga2", {"population": 16}), ("tpe", {"startup": 16, "explore": 0})],
+    ("name", "options"), [("nsga2", {"population": 16}), ("tpe", {"startup": 16})]
 )
 def test_samplers_widen_the_front_faster_than_chance(name, options):
     """What is missing to the largest possible area, against random draws."""
@@ -258,8 +257,7 @@ def test_samplers_widen_the_front_faster_than_chance(name, options):
 
 
 @pytest.mark.parametrize(
-    ("name", "options"),
-    [("nsga2", {"population": 10}), ("tpe", {"startup": 10, "explore": 0})],
+    ("name", "options"), [("nsga2", {"population": 10}), ("tpe", {"startup": 10})]
 )
 @pytest.mark.parametrize("count", [1, 2])
 def test_samplers_keep_to_the_limits(name, options, count):

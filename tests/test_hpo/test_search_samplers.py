@@ -173,27 +173,13 @@ def test_tpe_learns_what_random_does_not(direction):
             for seed in range(8)
         )
 
-    assert regret("tpe", startup=8, explore=0) < 0.5 * regret("random")
+    assert regret("tpe", startup=8) < 0.5 * regret("random")
 
 
 def test_tpe_is_random_until_enough_trials_have_ended():
     asked = request(2, history=search("random", lambda p: p["rate"], 2, space=SPACE))
     alone = request(2)
     assert sampler("tpe").propose(asked) == sampler("tpe").propose(alone)
-
-
-def test_a_third_of_tpes_proposals_looks_at_nothing():
-    """Those are the draws of `random`; the others follow the model to where it is good."""
-    history = [trial(n, {"x": n / 20}, abs(n / 20 - 0.2)) for n in range(20)]
-    asked = [request(20 + n, space=LINE, history=history) for n in range(300)]
-    drawn = [sampler("random").propose(a) for a in asked]
-    found = [sampler("tpe").propose(a) for a in asked]
-    equal = sum(f == d for f, d in zip(found, drawn, strict=True))
-    assert 75 <= equal <= 125  # 100 ± 3 standard deviations
-    assert [sampler("tpe", explore=1).propose(a) for a in asked] == drawn
-    model = [sampler("tpe", explore=0).propose(a) for a in asked]
-    chosen = [f for f, d in zip(found, drawn, strict=True) if f != d]
-    assert all(f in model for f in chosen)
 
 
 def test_how_trials_ended_in_optunas_words():
@@ -234,7 +220,7 @@ def test_tpe_keeps_away_from_where_trials_diverged():
         for n in range(20)
     ] + [trial(20 + n, {"x": n / 20}, 1.0 + n) for n in range(10)]
     asked = [request(30 + n, space=LINE, history=history) for n in range(20)]
-    low = sum(sampler("tpe", explore=0).propose(a)["x"] < 0.5 for a in asked)
+    low = sum(sampler("tpe").propose(a)["x"] < 0.5 for a in asked)
     assert low >= 17
 
 
@@ -245,8 +231,7 @@ def test_running_trials_push_the_next_proposal_away():
 
     def spread(history):
         asked = [request(100 + n, space=LINE, history=history) for n in range(20)]
-        tpe = sampler("tpe", explore=0)
-        return sum(abs(tpe.propose(a)["x"] - 0.5) for a in asked)
+        return sum(abs(sampler("tpe").propose(a)["x"] - 0.5) for a in asked)
 
     assert spread(done + busy) > spread(done)
 
@@ -276,7 +261,6 @@ def test_random_is_uniform_in_the_declared_scale(seed):
         (Rule(name="tpe", options={"start": 3}), "no option `start`", "`startup`"),
         (Rule(name="tpe", options={"startup": -1}), "startup must be an integer", ""),
         (Rule(name="tpe", options={"candidates": 0}), "candidates must be", ""),
-        (Rule(name="tpe", options={"explore": 1.5}), "explore must be at most 1", ""),
         (Rule(name="random", options={"seed": 3}), "no option `seed`", "no options"),
     ],
 )

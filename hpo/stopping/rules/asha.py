@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from hpo.options import at_least, one_of
+from hpo.options import at_least
 from hpo.stopping.halving import geometric, halve
 from hpo.stopping.registry import Evidence, Verdict
 
@@ -19,41 +19,35 @@ class StoppingRule:
     another trial from going on. (Li et al., A System for Massively Parallel Hyperparameter
     Tuning, 2020; the stopping variant judges every trial once, on arrival.)
 
-    As published, each rung takes the best 1/eta of those that came to it. Where trials become
-    better with time, because a sampler learns or the first ones went on for want of others,
-    nearly each newcomer is among them, and most epochs go into trials that are trained to
-    the end. So the rungs count from the first: of n trials that came there, those go on past
-    the second rung that are among its best n/eta², and so on, as in synchronous halving.
-
     Attributes:
         eta: One in how many goes on.
-        grace: The first rung in epochs; None for a twentieth of the budget, rounded up.
-        count: What the shares are taken of: ``first``, the trials that came to the first
-            rung, or ``rung``, those that came to the rung in question.
+        grace: The first rung: epochs, or below 1 a part of the budget, rounded up. None is
+            what runs got before a study's record said otherwise: a tenth, rounded down.
     """
 
     eta: int = 3
-    grace: int | None = None
-    count: str = "first"
+    grace: float | None = 0.05
 
     def __post_init__(self) -> None:
         """Refuse options that would halve nothing."""
         at_least("asha: eta", self.eta, 2, whole=True)
-        if self.grace is not None:
-            at_least("asha: grace", self.grace, 1, whole=True)
-        one_of("asha: count", self.count, ("first", "rung"))
+        if self.grace is not None and not _is_part(self.grace):
+            at_least("asha: grace (or a part of the budget)", self.grace, 1, whole=True)
 
     def rungs(self, budget: int, index: int) -> tuple[int, ...]:
         """``grace * eta**k`` for all k while below the budget."""
-        first = self.grace if self.grace is not None else -(-budget // 20)
+        if self.grace is None:
+            first = max(1, budget // 10)
+        elif _is_part(self.grace):
+            first = math.ceil(round(self.grace * budget, 6))  # 0.07 * 100 is above 7
+        else:
+            first = int(self.grace)
         return geometric(first, eta=self.eta, budget=budget)
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """Compare with the family at a rung; say nothing between rungs."""
-        if evidence.rung is None:
-            return None
-        if self.count == "rung":
-            reached, _ = evidence.rung.standing(evidence.trial, math.inf)
-            return halve(evidence, share=self.eta, of=reached)
-        level = 1 + self.rungs(evidence.budget, 0).index(evidence.epoch.number)
-        return halve(evidence, share=self.eta**level, of=evidence.entered)
+        return halve(evidence, eta=self.eta)
+
+
+def _is_part(grace: object) -> bool:
+    return isinstance(grace, float) and 0.0 < grace < 1.0

@@ -53,10 +53,7 @@ class StoppingRule:
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """Compare with the bracket at a rung; say nothing between rungs."""
-        if evidence.rung is None:
-            return None
-        reached, _ = evidence.rung.standing(evidence.trial, math.inf)
-        return halve(evidence, share=self.eta, of=reached)
+        return halve(evidence, eta=self.eta)
 
 
 @lru_cache(maxsize=64)
