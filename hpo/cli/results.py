@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from hpo.report.summary import Summary
 
 
+_MOST = 1_000  # rows of a table, unless `--top` asks for more: nobody reads 20,000
+
+
 @shell.command
 def results(
     run: options.LatestRun = "latest",
@@ -26,7 +29,10 @@ def results(
         ),
     ] = None,
     top: Annotated[
-        int | None, typer.Option(metavar="K", min=1, help="Only the first K rows.")
+        int | None,
+        typer.Option(
+            metavar="K", min=1, help="Only the first K rows (a table: 1,000)."
+        ),
     ] = None,
     rungs: Annotated[
         bool,
@@ -59,7 +65,11 @@ def results(
         if rungs:
             _show_rungs(whole, family, format)
         elif format is Format.table:
-            shell.show_text(table.render(summary, width=shell.width(), whole=whole))
+            more = len(summary.rows) - _MOST if top is None else 0
+            shown = summary.select(top=_MOST) if more > 0 else summary
+            shell.show_text(table.render(shown, width=shell.width(), whole=whole))
+            if more > 0:
+                shell.say(f"{more:,} more rows; `--top {len(summary.rows)}` shows all")
             if not whole.finished:
                 say_how_to_go_on(whole)
         else:

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from models.data.files import part_files
-from models.data.records import Record, attributes
+from models.data.records import Record, array_names, attributes
 from models.data.reference import Reference
 from models.errors import DataError
 
@@ -41,9 +41,8 @@ def read_outputs(path: Path, *, data: Mapping[str, Any]) -> np.ndarray | None:
         DataError: The file is missing or damaged, or has only some of the outputs.
     """
     reference = Reference.from_json(data)
-    with h5py.File(path, "r") as file:
-        if not any(name in file for name in reference.outputs):
-            return None
+    if not set(reference.outputs) & set(array_names(path)):
+        return None
     return _read(path, reference.outputs, _widths(reference, reference.outputs))
 
 

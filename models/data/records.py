@@ -110,7 +110,7 @@ def signal_names(
     Raises:
         DataError: The file is missing or damaged, or a kind that is needed is not there.
     """
-    names = sorted(_datasets(path), key=natural_key)
+    names = sorted(array_names(path), key=natural_key)
     found = {
         role: tuple(n for n in names if re.fullmatch(rf"{role}\d*", n)) for role in "uy"
     }
@@ -134,17 +134,22 @@ def attributes(path: Path) -> dict[str, Any]:
     return {k: v.item() if isinstance(v, np.generic) else v for k, v in values.items()}
 
 
+def array_names(path: Path) -> list[str]:
+    """The names of the arrays at the file's root.
+
+    Raises:
+        DataError: The file is missing or damaged.
+    """
+    with _lock:
+        file = _opened(path)
+        return [n for n in file if isinstance(file[n], h5py.Dataset)]
+
+
 def close_files() -> None:
     """Close every file held open by h5py; reading opens them again."""
     with _lock:
         while _open:
             _close_oldest()
-
-
-def _datasets(path: Path) -> list[str]:
-    with _lock:
-        file = _opened(path)
-        return [n for n in file if isinstance(file[n], h5py.Dataset)]
 
 
 def _opened(path: Path) -> h5py.File:
@@ -182,7 +187,7 @@ def _signal(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
     if not isinstance(signal, h5py.Dataset):
         raise DataError(
             f"signal `{name}` is not in {path}",
-            hint=near_matches(name, _datasets(path)),
+            hint=near_matches(name, array_names(path)),
         )
     if signal.dtype.kind not in "fiub":
         raise DataError(f"signal `{name}` in {path} holds {signal.dtype}, not numbers")

@@ -108,6 +108,17 @@ def test_results_formats(sample):
     assert sort.stdout.startswith("| rank | trial |")
 
 
+def test_a_very_long_table_says_what_it_leaves_out(sample, monkeypatch):
+    where = ("sample", "--results", sample.parents[1])
+    whole = json.loads(run("results", *where, "--format", "json").stdout)
+    monkeypatch.setattr(sys.modules["hpo.cli.results"], "_MOST", 4)
+    short, all_of_it = run("results", *where), run("results", *where, "--top", 99)
+    hint = f"{len(whole) - 4} more rows; `--top {len(whole)}` shows all"
+    assert hint in short.stderr and hint not in all_of_it.stderr
+    assert len(short.stdout.splitlines()) < len(all_of_it.stdout.splitlines())
+    assert json.loads(run("results", *where, "--format", "json").stdout) == whole
+
+
 def test_results_finds_a_run_by_folder_name_study_and_latest(sample):
     where = ("--results", sample.parents[1])
     texts = {

@@ -40,6 +40,7 @@ CALLS = {
     "export": ("sample", "--to", "csv"),
     "watch": ("sample",),
     "check": ("walk.py",),
+    "simulate": ("sample",),
     "list": ("runs",),
     "doctor": ("--no-trial",),
 }
@@ -101,6 +102,13 @@ MISTAKES = {
         (("walk.py", "--families", "wlak"), 1, "`walk`"),
         (("walk.py", "--epochs", "-1"), 1, "positive"),
         (("walk.py", "--set", "novalue"), 1, "KEY=VALUE"),
+    ],
+    "simulate": [
+        (("nope",), 1, "`nope`"),
+        (("sample", "--stopping", "asah"), 1, "`asha`"),
+        (("sample", "--sampler", "tep"), 1, "`tpe`"),
+        (("sample", "--seeds", "0"), 2, "--seeds"),
+        (("hpo_nmt", "--data", "nowhere"), 1, "nowhere"),
     ],
     "list": [(("thoughts",), 2, "thoughts"), ((), 2, "WHAT")],
     "doctor": [
@@ -377,10 +385,9 @@ def test_without_rights_and_without_a_home_every_command_is_told(place):
             folder.chmod(0o755)
     sample(place).chmod(0o700)
     (place / "walk.py").chmod(0o600)
-    if subprocess.run(
-        ["test", "-r", str(ROOT / "hpo/cli/main.py")], user=54321
-    ).returncode:
-        pytest.skip("nobody else may read this checkout")
+    for flag, path in (("-r", ROOT / "hpo/cli/main.py"), ("-x", sys.executable)):
+        if subprocess.run(["test", flag, str(path)], user=54321).returncode:
+            pytest.skip(f"nobody else may use {path}")
     nobody = {"user": 54321, "group": 54321, "extra_groups": []}
     env = {"HOME": None, "HPO_CACHE": None, "PYTHONDONTWRITEBYTECODE": "1"}
     script = (

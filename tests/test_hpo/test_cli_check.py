@@ -92,6 +92,7 @@ def said(found):
     return [(c.keys, dict(c.point)) for c in found]
 
 
+@pytest.mark.slow
 def test_the_study_its_spaces_and_its_families_are_shown(study):
     result = run("check", study, columns=100)
     assert result.exit_code == 0, result.output
@@ -146,6 +147,7 @@ def test_a_probe_estimates_the_time_and_leaves_nothing(study, tmp_path, monkeypa
     assert row["signatures"] is None and row["parameters"] is None
 
 
+@pytest.mark.slow
 def test_mistakes(study):
     refused(run("check", "quickstrat"), "unknown study", "`quickstart`")
     refused(run("check", study, "--format", "yaml"), "yaml", status=2)
@@ -193,6 +195,7 @@ def test_two_keys_that_exclude_each_other_are_both_named(study):
     assert "trials would fail: rnn (`data.window` with `loss.n_skip`)" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_corner_that_a_condition_excludes_is_not_refused(study):
     when = '.when("loss.n_skip", "data.window", at_least=90)'
     windows(study, "IntDistribution(51, 200)", "IntDistribution(5, 80)", when)
@@ -220,12 +223,14 @@ def test_launch_refuses_constants_that_leave_nothing_of_a_window(study, tmp_path
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_constant_need_not_fit_the_default_of_a_searched_key(study):
     """rnn skips 50 samples by default, but here it is searched up to 30."""
     windows(study, "40", "IntDistribution(5, 30)")
     assert run("check", study, "--families", "rnn").exit_code == 0
 
 
+@pytest.mark.slow
 def test_check_takes_what_launch_takes(study):
     study.write_text(STUDY.replace("DROPOUT", "0.0"))
     given = ("--families", "rnn", "--trials", 4, "--epochs", 27, "--set",
