@@ -26,7 +26,7 @@ class StoppingRule:
     """
 
     eta: int = 3
-    grace: float | None = 0.05
+    grace: float | None = 1
 
     def __post_init__(self) -> None:
         """Refuse options that would halve nothing."""
