@@ -17,6 +17,9 @@ from hpo.warm_start import WarmStart
 from models.errors import near_matches
 from search_spaces.space import Space, SpaceError
 
+# Which defaults of options a recorded study means where it names none; before 2 `asha` began
+# at a tenth of the budget. Goes up with every default that changes what a resumed run does.
+_DEFAULTS = 2
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -207,7 +210,7 @@ class Study:
     data: Any = None
     objectives: tuple[Objective, ...] = (Objective(),)
     budget: Budget = Budget()
-    sampler: Rule = Rule(name="tpe")
+    sampler: Rule = Rule(name="random")
     stopping: tuple[Rule, ...] = (Rule(name="divergence"), Rule(name="asha"))
     resources: Resources = Resources()
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -313,6 +316,7 @@ class Study:
             "sampler": _rule_to_json(self.sampler),
             "stopping": [_rule_to_json(r) for r in self.stopping],
             "resources": dataclasses.asdict(self.resources),
+            "defaults": _DEFAULTS,
         }
 
     @classmethod
@@ -339,7 +343,7 @@ class Study:
                 objectives=tuple(Objective(**o) for o in data["objectives"]),
                 budget=Budget(**data["budget"]),
                 sampler=Rule(**data["sampler"]),
-                stopping=tuple(Rule(**r) for r in data["stopping"]),
+                stopping=_stopping_from_json(data),
                 resources=Resources(**data["resources"]),
                 settings=data["settings"],
                 warm_start=tuple(data.get("warm_start", ())),
@@ -357,3 +361,16 @@ class Study:
 
 def _rule_to_json(rule: Rule) -> dict[str, Any]:
     return {"name": rule.name, "options": dict(rule.options)}
+
+
+def _stopping_from_json(data: Mapping[str, Any]) -> tuple[Rule, ...]:
+    """A recorded study's stopping rules, with the defaults that it had when it ran."""
+    rules = tuple(Rule(**r) for r in data["stopping"])
+    if data.get("defaults", 1) >= _DEFAULTS:
+        return rules
+    return tuple(
+        dataclasses.replace(r, options={"grace": None, **r.options})
+        if r.name == "asha"
+        else r
+        for r in rules
+    )

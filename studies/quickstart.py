@@ -75,5 +75,5 @@ STUDY = Study(
     ),
     objectives=(Objective(metric="rmse", unit="V"),),
     budget=Budget(trials=16, epochs=20),
-    stopping=(Rule(name="divergence"), Rule(name="asha")),
+    stopping=(Rule(name="divergence"), Rule(name="asha", options={"grace": 2})),
 )

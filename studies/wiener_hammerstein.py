@@ -104,5 +104,6 @@ STUDY = Study(
     ),
     objectives=(Objective(metric="rmse", unit="V"),),
     budget=Budget(trials=29, epochs=120, seconds=27 * 60),
+    sampler=Rule(name="tpe"),
     stopping=(Rule(name="divergence"), Rule(name="asha", options={"grace": 36})),
 )

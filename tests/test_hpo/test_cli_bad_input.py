@@ -105,8 +105,6 @@ MISTAKES = {
     ],
     "simulate": [
         (("nope",), 1, "`nope`"),
-        (("sample", "--stopping", "asah"), 1, "`asha`"),
-        (("sample", "--sampler", "tep"), 1, "`tpe`"),
         (("sample", "--seeds", "0"), 2, "--seeds"),
         (("hpo_nmt", "--data", "nowhere"), 1, "nowhere"),
     ],

@@ -87,7 +87,7 @@ def test_a_start_says_all_a_worker_needs():
         epochs=30,
         known=0,
         from_attempt=None,
-        rungs=(3, 9, 27),
+        rungs=(1, 3, 9, 27),
     )
     assert [e.event for e in table.events] == ["proposed", "started"]
     assert table.director.trials[1].origin == "first"

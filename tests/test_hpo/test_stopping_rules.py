@@ -55,9 +55,8 @@ def rule(name, **options):
         (2, (1,)),
         (9, (1, 3)),
         (10, (1, 3, 9)),
-        (27, (2, 6, 18)),
-        (30, (3, 9, 27)),
-        (100, (10, 30, 90)),
+        (28, (1, 3, 9, 27)),
+        (100, (1, 3, 9, 27, 81)),
     ],
 )
 def test_rungs_lie_below_the_budget(budget, rungs):
@@ -66,6 +65,15 @@ def test_rungs_lie_below_the_budget(budget, rungs):
 
 def test_rungs_of_other_options():
     assert rule("asha", eta=2, grace=4).rungs(33, 0) == (4, 8, 16, 32)
+    assert rule("asha", eta=2, grace=0.3).rungs(120, 0) == (36, 72)
+
+
+@given(st.integers(1, 99), st.integers(1, 10_000))
+def test_a_part_of_the_budget_is_rounded_up(percent, budget):
+    """Exactly, whatever the part is as a binary fraction."""
+    made = rule("asha", grace=percent / 100)
+    first = -(-percent * budget // 100)
+    assert made.rungs(budget, 0)[:1] == ((first,) if first < budget else ())
 
 
 def halving_by_hand(curves, rungs, eta, sign):
@@ -234,7 +242,10 @@ def test_every_rule_is_found_by_its_file():
         (Rule(name="asha", options={"etta": 3}), "no option `etta`", "`eta`"),
         (Rule(name="asha", options={"eta": 1}), "eta must be an integer from 2", ""),
         (Rule(name="asha", options={"eta": 2.5}), "eta must be an integer", ""),
-        (Rule(name="asha", options={"grace": 0}), "grace must be an integer", ""),
+        (Rule(name="asha", options={"grace": 0}), "budget) must be an integer", ""),
+        (Rule(name="asha", options={"grace": 1.5}), "part of the budget", ""),
+        (Rule(name="asha", options={"grace": -0.1}), "part of the budget", ""),
+        (Rule(name="asha", options={"grace": True}), "part of the budget", ""),
         (Rule(name="divergence", options={"factor": 0.5}), "factor must be a", ""),
         (Rule(name="divergence", options={"factor": math.nan}), "factor", ""),
         (Rule(name="patience", options={"epochs": "3"}), "epochs must be an", ""),

@@ -11,6 +11,7 @@ from optuna.distributions import FloatDistribution
 
 from hpo import seeds
 from hpo.errors import StudyError
+from hpo.stopping import registry
 from hpo.study import Budget, Family, Objective, Resources, Rule, Study
 from search_spaces.space import Space
 
@@ -66,6 +67,22 @@ def test_json_round_trip_and_fingerprint():
     assert again.fingerprint() == made.fingerprint()
     assert made.replace(seed=1).fingerprint() != made.fingerprint()
     assert made.epochs_of("b") == 1 and made.epochs_of("a") == made.budget.epochs
+
+
+def test_a_record_without_defaults_keeps_the_rungs_of_its_time():
+    """The first rung was a tenth of the budget, rounded down, where none was named."""
+    today = study(stopping=(Rule(name="asha"), Rule(name="asha", options={"grace": 7})))
+    record = json.loads(json.dumps(today.to_json()))
+    assert Study.from_json(record).stopping == today.stopping
+    del record["defaults"]
+    recorded = Study.from_json(record)
+    again = Study.from_json(json.loads(json.dumps(recorded.to_json())))
+    assert again.stopping == recorded.stopping
+    old, named = (registry.make(r) for r in again.stopping)
+    firsts = {10: 1, 19: 1, 20: 2, 51: 5, 100: 10, 1000: 100}
+    assert {b: old.rungs(b, 0)[0] for b in firsts} == firsts
+    assert registry.make(today.stopping[0]).rungs(100, 0) == (1, 3, 9, 27, 81)
+    assert named.rungs(100, 0) == (7, 21, 63)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from hpo.options import at_least
@@ -20,23 +21,33 @@ class StoppingRule:
 
     Attributes:
         eta: One in how many goes on.
-        grace: The first rung in epochs; None for a tenth of the budget, at least 1.
+        grace: The first rung: epochs, or below 1 a part of the budget, rounded up. None is
+            what runs got before a study's record said otherwise: a tenth, rounded down.
     """
 
     eta: int = 3
-    grace: int | None = None
+    grace: float | None = 1
 
     def __post_init__(self) -> None:
         """Refuse options that would halve nothing."""
         at_least("asha: eta", self.eta, 2, whole=True)
-        if self.grace is not None:
-            at_least("asha: grace", self.grace, 1, whole=True)
+        if self.grace is not None and not _is_part(self.grace):
+            at_least("asha: grace (or a part of the budget)", self.grace, 1, whole=True)
 
     def rungs(self, budget: int, index: int) -> tuple[int, ...]:
         """``grace * eta**k`` for all k while below the budget."""
-        first = self.grace if self.grace is not None else max(1, budget // 10)
+        if self.grace is None:
+            first = max(1, budget // 10)
+        elif _is_part(self.grace):
+            first = math.ceil(round(self.grace * budget, 6))  # 0.07 * 100 is above 7
+        else:
+            first = int(self.grace)
         return geometric(first, eta=self.eta, budget=budget)
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """Compare with the family at a rung; say nothing between rungs."""
         return halve(evidence, eta=self.eta)
+
+
+def _is_part(grace: object) -> bool:
+    return isinstance(grace, float) and 0.0 < grace < 1.0
