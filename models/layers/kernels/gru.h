@@ -114,8 +114,8 @@ static void step_gates(const Sizes& s, Index nb, const float* saved, const float
   for (Index j = 0; j < J; j++) {
     const Index count = s.H - j * W;
     Vector sums[4], products[3];
-    UNROLLED(g, 4) sums[g] = load(dbias + (j * 4 + g) * W);
-    UNROLLED(g, 3) products[g] = ONE ? load(dinput + (j * LOW * 3 + g) * W) : Vector{};
+    UNROLLED(g, 4) sums[g] = Vector{};
+    UNROLLED(g, 3) products[g] = Vector{};
     for (Index b = 0; b < nb; b++) {
       const float* q = saved + (j * nb + b) * 4 * W;
       const Vector r = load(q), z = load(q + W), n = load(q + 2 * W), inner = load(q + 3 * W);
@@ -141,8 +141,8 @@ static void step_gates(const Sizes& s, Index nb, const float* saved, const float
         products[2] += x[b] * dn;
       }
     }
-    UNROLLED(g, 4) store(dbias + (j * 4 + g) * W, sums[g]);
-    if (ONE) UNROLLED(g, 3) store(dinput + (j * LOW * 3 + g) * W, products[g]);
+    UNROLLED(g, 4) add_to(dbias + (j * 4 + g) * W, sums[g]);
+    if (ONE) UNROLLED(g, 3) add_to(dinput + (j * LOW * 3 + g) * W, products[g]);
   }
 }
 

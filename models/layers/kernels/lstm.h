@@ -114,8 +114,8 @@ static void step_gates(const Sizes& s, Index nb, const float* saved, const Befor
   for (Index j = 0; j < J; j++) {
     const Index count = s.H - j * W;
     Vector sums[4], products[4];
-    UNROLLED(g, 4) sums[g] = load(dbias + (j * 4 + g) * W);
-    UNROLLED(g, 4) products[g] = ONE ? load(dinput + (j * LOW * 4 + g) * W) : Vector{};
+    UNROLLED(g, 4) sums[g] = Vector{};
+    UNROLLED(g, 4) products[g] = Vector{};
     for (Index b = 0; b < nb; b++) {
       const float* q = saved + (j * nb + b) * SAVED * W;
       const Vector in = load(q), forget = load(q + W), update = load(q + 2 * W);
@@ -134,8 +134,8 @@ static void step_gates(const Sizes& s, Index nb, const float* saved, const Befor
         if (ONE) products[g] += x[b] * grad[g];
       }
     }
-    UNROLLED(g, 4) store(dbias + (j * 4 + g) * W, sums[g]);
-    if (ONE) UNROLLED(g, 4) store(dinput + (j * LOW * 4 + g) * W, products[g]);
+    UNROLLED(g, 4) add_to(dbias + (j * 4 + g) * W, sums[g]);
+    if (ONE) UNROLLED(g, 4) add_to(dinput + (j * LOW * 4 + g) * W, products[g]);
   }
 }
 

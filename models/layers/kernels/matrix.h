@@ -43,15 +43,16 @@ INLINED void multiply_transposed(Vector (&tile)[R][N], const float* a, Index str
   }
 }
 
-// sums[M][N·W] += a[K][M]ᵀ · b[K][N·W]; M is a multiple of LOW.
+// sums[M][N·W] += a[K][M]ᵀ · b[K][N·W]; M is a multiple of LOW. The product is summed on its own
+// first: one chain of additions through all rows would cost a digit.
 template <int N>
 static void add_gradient(float* sums, const float* a, Index M, const float* b, Index width,
                          Index K) {
   for (Index m = 0; m < M; m += LOW) {
     Vector tile[LOW][N];
-    UNROLLED(i, LOW) UNROLLED(j, N) tile[i][j] = load(sums + ((m + i) * N + j) * W);
+    UNROLLED(i, LOW) UNROLLED(j, N) tile[i][j] = Vector{};
     multiply_transposed<LOW, N>(tile, a + m, M, b, width, K);
-    UNROLLED(i, LOW) UNROLLED(j, N) store(sums + ((m + i) * N + j) * W, tile[i][j]);
+    UNROLLED(i, LOW) UNROLLED(j, N) add_to(sums + ((m + i) * N + j) * W, tile[i][j]);
   }
 }
 

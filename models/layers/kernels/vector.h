@@ -35,6 +35,8 @@ static inline Vector load_part(const float* p, Index count) {
   return v;
 }
 
+static inline void add_to(float* p, Vector v) { store(p, load(p) + v); }
+
 static inline void store_part(float* p, Vector v, Index count) {
   if (count >= W) return store(p, v);
   for (Index i = 0; i < count; i++) p[i] = v[i];
