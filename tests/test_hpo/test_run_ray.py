@@ -91,6 +91,7 @@ def test_ray_tells_the_story_of_local_in_private(tmp_path, local_story):
     assert names == {".lock", "study.json", "events.jsonl", "trials"}
 
 
+@pytest.mark.slow
 def test_two_workers_and_misbehaving_trials(tmp_path):
     options = {"troubles": TROUBLES, "stall": 3.0}
     ray = processes.outcome(
@@ -172,6 +173,7 @@ def test_nothing_is_left_seventy_seconds_after_a_kill(tmp_path):
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_once_then_resume_then_twice(tmp_path):
     driver = processes.start(
         tmp_path, executor="ray", workers=2, constants={"pause": 0.5}

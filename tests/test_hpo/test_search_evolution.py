@@ -133,6 +133,7 @@ def test_replayed_it_is_the_optimizer_that_never_stopped(direction):
             told = []
 
 
+@pytest.mark.slow
 @needed("cmaes")
 def test_cmaes_finds_what_chance_does_not():
     for function in (sphere, tilted):
@@ -145,6 +146,7 @@ def test_cmaes_finds_what_chance_does_not():
         assert np.median(ours) < 0.05 * np.median(chance), function.__name__
 
 
+@pytest.mark.slow
 @needed("cmaes")
 def test_cmaes_counts_reaches_ends_and_starts_again():
     """A best integer at the end of its range, with everything else along; 400 trials."""

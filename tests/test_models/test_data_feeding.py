@@ -99,6 +99,7 @@ def test_both_modes_give_equal_bits(part, order, batches, x64, monkeypatch):
         assert streaming.arrays is None and resident.batches == streaming.batches
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(
     lengths=st.lists(st.integers(1, 60), min_size=1, max_size=5),

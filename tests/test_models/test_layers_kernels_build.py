@@ -52,6 +52,7 @@ def object_file(monkeypatch):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++")
 @pytest.mark.parametrize("level", list(compiled._LEVELS))
 def test_the_sources_compile_for_every_level(level, tmp_path):

@@ -49,6 +49,7 @@ def test_going_on_equals_never_stopping(stop, tmp_path):
     assert list(second.fit_iter(5)) == []
 
 
+@pytest.mark.slow
 def test_stopping_after_every_epoch_in_another_process_changes_nothing(tmp_path):
     """Each epoch in a fresh process, as after a kill."""
     expected = numbers(learner_of(recurrent_problem(), epochs=3).fit())
