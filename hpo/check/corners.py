@@ -12,8 +12,6 @@ import importlib.util
 import itertools
 import json
 import math
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -25,7 +23,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from hpo.errors import ForeignFailure
+from hpo.check.child import ask
 from models.errors import UserError
 from search_spaces.space import Space
 
@@ -123,23 +121,12 @@ def shapes(
     Raises:
         ForeignFailure: A family's module cannot be imported.
     """
-    child = subprocess.run(
-        [sys.executable, "-m", "hpo.check.corners"],
-        input=json.dumps({"asked": asked, "data": data}, default=str),
-        capture_output=True,
-        text=True,
-        env={
-            **os.environ,
-            "JAX_PLATFORMS": "cpu",
-            "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path),
-        },
+    answers = ask(
+        "hpo.check.corners",
+        {"asked": asked, "data": data},
+        failure="the families' models cannot be built",
     )
-    if child.returncode:
-        last = (child.stderr.strip().splitlines() or ["no output"])[-1]
-        raise ForeignFailure(f"the families' models cannot be built: {last}")
-    return tuple(
-        tuple(Shape(**shape) for shape in answer) for answer in json.loads(child.stdout)
-    )
+    return tuple(tuple(Shape(**shape) for shape in answer) for answer in answers)
 
 
 def _ends(distribution: BaseDistribution) -> tuple[Any, ...]:

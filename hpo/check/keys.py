@@ -1,7 +1,4 @@
-"""Asking families, before anything is trained, what they make of a study's keys.
-
-A child process does the asking, because families load JAX and the driver must not.
-"""
+"""Asking families, before anything is trained, what they make of a study's keys."""
 
 from __future__ import annotations
 
@@ -9,14 +6,13 @@ import dataclasses
 import importlib
 import importlib.util
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from hpo.check.child import ask
 from hpo.check.corners import corners
-from hpo.errors import ForeignFailure, StudyError
+from hpo.errors import StudyError
 from hpo.study import Family, Study
 from models.errors import UserError, near_matches
 
@@ -43,29 +39,18 @@ def check_configurations(
 ) -> tuple[Checked, ...]:
     """Ask configuration classes which of these keys they know and whether the values fit.
 
-    A child process does it, because families load JAX and the driver must not.
-
     Args:
         asked: (``module:function`` of a `create`, dotted keys with values) pairs.
 
     Raises:
         ForeignFailure: A family's module cannot be imported.
     """
-    child = subprocess.run(
-        [sys.executable, "-m", "hpo.check.keys"],
-        input=json.dumps([[reference, dict(values)] for reference, values in asked]),
-        capture_output=True,
-        text=True,
-        env={
-            **os.environ,
-            "JAX_PLATFORMS": "cpu",
-            "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path),
-        },
+    answers = ask(
+        "hpo.check.keys",
+        [[reference, dict(values)] for reference, values in asked],
+        failure="the families' configurations cannot be loaded",
     )
-    if child.returncode:
-        last = (child.stderr.strip().splitlines() or ["no output"])[-1]
-        raise ForeignFailure(f"the families' configurations cannot be loaded: {last}")
-    return tuple(Checked(**answer) for answer in json.loads(child.stdout))
+    return tuple(Checked(**answer) for answer in answers)
 
 
 def check_families(
