@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
-from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from models.config import Config as BaseConfig
@@ -21,8 +20,7 @@ from models.data.windows import Windows
 from models.example import Example
 from models.layers.convolution import Activation, ConvolutionStack
 from models.layers.initialization import initialize
-from models.layers.linear import Linear
-from models.layers.normalization import Standardize
+from models.layers.simulator import Simulator
 from models.layers.stack import CellName, RecurrentStack, micro_batch
 from models.training.learner import GradientLearner
 from models.training.optimizer import Optimizer
@@ -85,7 +83,7 @@ class Config(BaseConfig):
         require_scored_window(data=self.data, loss=self.loss)
 
 
-class Model(nnx.Module):
+class Model(Simulator):
     """Standardize, convolutions, recurrent layers, linear head, back to physical units.
 
     Args:
@@ -97,11 +95,11 @@ class Model(nnx.Module):
     def __init__(
         self, *, config: CRNN, statistics: Statistics, key: Key[Array, ""]
     ) -> None:
-        self.normalize_u = Standardize.of(statistics, "u")
-        self.normalize_y = Standardize.of(statistics, "y")
-        n_u, n_y = self.normalize_u.channels, self.normalize_y.channels
+        super().__init__(
+            statistics=statistics, width=config.hidden_size, skip=config.skip
+        )
         self.convolutions = ConvolutionStack(
-            inputs=n_u,
+            inputs=self.inputs,
             channels=config.channels,
             depth=config.depth,
             kernel=config.kernel,
@@ -116,27 +114,18 @@ class Model(nnx.Module):
             layers=config.layers,
             dropout_name="model.dropout",
         )
-        self.head = Linear(inputs=config.hidden_size, outputs=n_y)
-        self.skip = Linear(inputs=n_u, outputs=n_y, bias=False) if config.skip else None
         initialize(self, key)
 
-    def __call__(
-        self,
-        u: Float[Array, "batch time input"],
-        *,
-        key: Key[Array, ""] | None = None,
-    ) -> Float[Array, "batch time output"]:
-        """Simulate from rest, in physical units; a key switches dropout on."""
+    def features(
+        self, inputs: Float[Array, "batch time input"], *, key: Key[Array, ""] | None
+    ) -> Float[Array, "batch time feature"]:
+        """The states of the last recurrent layer."""
         front_key = back_key = None
         if key is not None:
             front_key, back_key = jax.random.split(key)
-        inputs = self.normalize_u(u)
-        features = self.convolutions(inputs, key=front_key)
-        hidden, _ = self.recurrent(features, key=back_key)
-        outputs = self.head(hidden)
-        if self.skip is not None:
-            outputs = outputs + self.skip(inputs)
-        return self.normalize_y.inverse(outputs)
+        seen = self.convolutions(inputs, key=front_key)
+        states, _ = self.recurrent(seen, key=back_key)
+        return states
 
 
 def create(config: Mapping[str, Any] | Config, context: Context) -> GradientLearner:

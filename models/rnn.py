@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from models.config import Config as BaseConfig
@@ -20,8 +19,7 @@ from models.data.windows import Windows
 from models.errors import ConfigError
 from models.example import Example
 from models.layers.initialization import initialize
-from models.layers.linear import Linear
-from models.layers.normalization import Standardize
+from models.layers.simulator import Simulator
 from models.layers.stack import CellName, RecurrentStack, micro_batch
 from models.training.learner import GradientLearner
 from models.training.optimizer import Optimizer
@@ -83,7 +81,7 @@ class Config(BaseConfig):
         require_scored_window(data=self.data, loss=self.loss)
 
 
-class Model(nnx.Module):
+class Model(Simulator):
     """Standardize, recurrent layers, linear head, back to physical units.
 
     Args:
@@ -95,33 +93,24 @@ class Model(nnx.Module):
     def __init__(
         self, *, config: RNN, statistics: Statistics, key: Key[Array, ""]
     ) -> None:
-        self.normalize_u = Standardize.of(statistics, "u")
-        self.normalize_y = Standardize.of(statistics, "y")
-        n_u, n_y = self.normalize_u.channels, self.normalize_y.channels
+        super().__init__(
+            statistics=statistics, width=config.hidden_size, skip=config.skip
+        )
         self.recurrent = RecurrentStack(
             cell=config.cell,
-            inputs=n_u,
+            inputs=self.inputs,
             hidden_size=config.hidden_size,
             layers=config.layers,
             dropout_name="model.dropout",
         )
-        self.head = Linear(inputs=config.hidden_size, outputs=n_y)
-        self.skip = Linear(inputs=n_u, outputs=n_y, bias=False) if config.skip else None
         initialize(self, key)
 
-    def __call__(
-        self,
-        u: Float[Array, "batch time input"],
-        *,
-        key: Key[Array, ""] | None = None,
-    ) -> Float[Array, "batch time output"]:
-        """Simulate from rest, in physical units; a key switches dropout on."""
-        inputs = self.normalize_u(u)
-        hidden, _ = self.recurrent(inputs, key=key)
-        outputs = self.head(hidden)
-        if self.skip is not None:
-            outputs = outputs + self.skip(inputs)
-        return self.normalize_y.inverse(outputs)
+    def features(
+        self, inputs: Float[Array, "batch time input"], *, key: Key[Array, ""] | None
+    ) -> Float[Array, "batch time feature"]:
+        """The states of the last recurrent layer."""
+        states, _ = self.recurrent(inputs, key=key)
+        return states
 
 
 def create(config: Mapping[str, Any] | Config, context: Context) -> GradientLearner:

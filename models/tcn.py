@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from models.config import Config as BaseConfig
@@ -26,8 +25,7 @@ from models.layers.convolution import (
     receptive_field,
 )
 from models.layers.initialization import initialize
-from models.layers.linear import Linear
-from models.layers.normalization import Standardize
+from models.layers.simulator import Simulator
 from models.training.learner import GradientLearner
 from models.training.optimizer import Optimizer
 from models.training.protocol import Context
@@ -87,7 +85,7 @@ class Config(BaseConfig):
         require_scored_window(data=self.data, loss=self.loss)
 
 
-class Model(nnx.Module):
+class Model(Simulator):
     """Standardize, convolutions, linear head, back to physical units.
 
     Args:
@@ -99,11 +97,9 @@ class Model(nnx.Module):
     def __init__(
         self, *, config: TCN, statistics: Statistics, key: Key[Array, ""]
     ) -> None:
-        self.normalize_u = Standardize.of(statistics, "u")
-        self.normalize_y = Standardize.of(statistics, "y")
-        n_u, n_y = self.normalize_u.channels, self.normalize_y.channels
+        super().__init__(statistics=statistics, width=config.channels, skip=config.skip)
         self.convolutions = ConvolutionStack(
-            inputs=n_u,
+            inputs=self.inputs,
             channels=config.channels,
             depth=config.depth,
             kernel=config.kernel,
@@ -111,22 +107,13 @@ class Model(nnx.Module):
             weight_norm=config.weight_norm,
             dropout_name="model.dropout",
         )
-        self.head = Linear(inputs=config.channels, outputs=n_y)
-        self.skip = Linear(inputs=n_u, outputs=n_y, bias=False) if config.skip else None
         initialize(self, key)
 
-    def __call__(
-        self,
-        u: Float[Array, "batch time input"],
-        *,
-        key: Key[Array, ""] | None = None,
-    ) -> Float[Array, "batch time output"]:
-        """Simulate from rest, in physical units; a key switches dropout on."""
-        inputs = self.normalize_u(u)
-        outputs = self.head(self.convolutions(inputs, key=key))
-        if self.skip is not None:
-            outputs = outputs + self.skip(inputs)
-        return self.normalize_y.inverse(outputs)
+    def features(
+        self, inputs: Float[Array, "batch time input"], *, key: Key[Array, ""] | None
+    ) -> Float[Array, "batch time feature"]:
+        """What the last convolution gives."""
+        return self.convolutions(inputs, key=key)
 
 
 def create(config: Mapping[str, Any] | Config, context: Context) -> GradientLearner:
