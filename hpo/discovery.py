@@ -230,6 +230,25 @@ def kernels() -> tuple[str, str]:
     return compiled.choice(), compiled.reason()
 
 
+def kernel_setting() -> str:
+    """What ``HPO_KERNELS`` asks for; nothing is loaded or compiled.
+
+    Raises:
+        UserError: The value is not known.
+    """
+    return str(_kernel_build().wanted())
+
+
+def begin_kernels() -> None:
+    """Let compiled kernels that are not there yet be built beside whatever comes next."""
+    _kernel_build().begin()
+
+
+def _kernel_build() -> ModuleType:
+    ours("models")
+    return importlib.import_module("models.layers.kernels.build")
+
+
 def ours(package: str) -> Path:
     """The folder of one of our packages.
 

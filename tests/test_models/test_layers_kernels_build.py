@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 
 from models.errors import ConfigError
-from models.layers.kernels import compiled
+from models.layers.kernels import build, compiled
+from models.layers.kernels.build import LEVELS
 
 ROOT = Path(__file__).parents[2]
 ASK = """
 import json
-from models.layers.kernels import compiled
+from models.layers.kernels import build, compiled
+from models.layers.kernels.build import LEVELS
 print(json.dumps([compiled.choice(), compiled.reason()]))
 """
 
@@ -54,10 +56,10 @@ def object_file(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++")
-@pytest.mark.parametrize("level", list(compiled._LEVELS))
+@pytest.mark.parametrize("level", list(LEVELS))
 def test_the_sources_compile_for_every_level(level, tmp_path):
     """Other tests are skipped where kernels are off; broken sources must not look like it."""
-    path = compiled._compile(tmp_path, "key", level)
+    path = build._compile(tmp_path, "key", level)
     assert path.stat().st_size > 10_000
 
 
@@ -65,8 +67,8 @@ def test_the_sources_compile_for_every_level(level, tmp_path):
 def test_they_are_on_where_compiler_and_processor_allow(monkeypatch):
     monkeypatch.delenv("HPO_KERNELS", raising=False)
     try:
-        level = compiled._level("on")
-    except compiled._Unavailable as error:
+        level = build.choose_level("on")
+    except build.Unavailable as error:
         pytest.skip(str(error))
     assert compiled.choice().startswith(f"{level}:"), compiled.reason()
 
@@ -79,7 +81,7 @@ def compiler(tmp_path, object_file):
     script = folder / "g++"
     script.write_text(
         f"""#!/bin/sh
-echo called >> {tmp_path}/log
+echo "$@" >> {tmp_path}/log
 while [ "$1" != -o ]; do shift; done
 sleep 0.5
 cp {object_file} "$2"
@@ -90,7 +92,8 @@ cp {object_file} "$2"
 
 
 def compilations(tmp_path):
-    return (tmp_path / "log").read_text().count("called")
+    """How many objects were made: each is linked once."""
+    return (tmp_path / "log").read_text().count("-shared")
 
 
 def test_processes_at_once_build_one_object(tmp_path, compiler, object_file):
@@ -101,7 +104,8 @@ def test_processes_at_once_build_one_object(tmp_path, compiler, object_file):
     assert compilations(tmp_path) == 1
     (path,) = (cache / "kernels").glob("*.so")
     assert path.name == object_file.name
-    assert not list((cache / "kernels").glob(".*.so")), "a draft was left"
+    left = [p.name for p in (cache / "kernels").glob(".*") if p.suffix != ".lock"]
+    assert not left, "a draft was left"
     assert (cache / "kernels").stat().st_mode & 0o777 == 0o700
 
 
@@ -118,6 +122,33 @@ def test_a_cached_object_needs_no_compiler(tmp_path, object_file):
     (tmp_path / "empty").mkdir()
     found = answer(start(tmp_path, PATH=str(tmp_path / "empty")))
     assert found == [compiled.choice(), ""]
+
+
+def test_what_is_begun_ahead_is_built_once_and_without_jax(
+    tmp_path, compiler, object_file
+):
+    """A driver begins it and goes on; whoever needs the object waits for that build."""
+    cache = tmp_path / "cache"
+    begin = "import sys; from models.layers.kernels import build; build.begin()"
+    code = f"{begin}; assert 'jax' not in sys.modules"
+    environment = os.environ | {"HPO_CACHE": str(cache), "PYTHONPATH": str(ROOT)}
+    environment.pop("HPO_KERNELS", None)
+    for _ in range(2):
+        command = [sys.executable, "-c", code]
+        subprocess.run(command, env=environment | {"PATH": compiler}, check=True)
+    assert answer(start(cache, PATH=compiler)) == [compiled.choice(), ""]
+    assert compilations(tmp_path) == 1
+    (path,) = (cache / "kernels").glob("*.so")
+    assert path.name == object_file.name
+
+
+def test_what_a_killed_build_left_is_removed(tmp_path, compiler, object_file):
+    key = object_file.name.partition("-")[0]
+    left = tmp_path / "cache" / "kernels" / f".{key}-abc"
+    left.mkdir(parents=True)
+    (left / "gru.o").write_text("half")
+    assert answer(start(tmp_path / "cache", PATH=compiler)) == [compiled.choice(), ""]
+    assert not left.exists()
 
 
 def test_without_a_compiler_it_is_off_and_says_so(tmp_path):
@@ -181,15 +212,15 @@ def test_can_be_switched_off(monkeypatch):
     ],
 )
 def test_the_widest_level_that_is_allowed_and_there(monkeypatch, wanted, has, level):
-    monkeypatch.setattr(compiled.sys, "platform", "linux")
-    monkeypatch.setattr(compiled.platform, "machine", lambda: "x86_64")
-    flags = frozenset().union(*(compiled._LEVELS[name][1] for name in has))
-    monkeypatch.setattr(compiled, "_processor_flags", lambda: flags)
+    monkeypatch.setattr(build.sys, "platform", "linux")
+    monkeypatch.setattr(build.platform, "machine", lambda: "x86_64")
+    flags = frozenset().union(*(LEVELS[name].needs for name in has))
+    monkeypatch.setattr(build, "_processor_flags", lambda: flags)
     if level is None:
-        with pytest.raises(compiled._Unavailable, match="AVX2"):
-            compiled._level(wanted)
+        with pytest.raises(build.Unavailable, match="AVX2"):
+            build.choose_level(wanted)
     else:
-        assert compiled._level(wanted) == level
+        assert build.choose_level(wanted) == level
 
 
 def test_an_unknown_value_is_refused(monkeypatch):

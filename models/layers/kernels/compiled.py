@@ -1,7 +1,6 @@
-"""Builds the C++ kernels on first use and calls them through XLA's foreign functions.
+"""Loads the C++ kernels and calls them through XLA's foreign functions.
 
-The object is kept below ``$HPO_CACHE/kernels``, named after everything it was made from and
-its own hash, so that a damaged file is noticed before it is loaded. Whatever stands in the
+`models.layers.kernels.build` compiles them on first use. Whatever stands in the
 way (no compiler, an older processor, another platform) only means that the layers compute
 in pure JAX; `reason` says what it was. Results of the two differ in the last bits, and so
 do those of two instruction sets, which is why `choice` belongs to what identifies a result.
@@ -10,13 +9,7 @@ do those of two instruction sets, which is why `choice` belongs to what identifi
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
-import platform
-import shutil
-import subprocess
-import sys
-import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,18 +17,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import filelock
 import jax
 import jax.numpy as jnp
-import jaxlib
 from jax import Array
 
-from models.data.cache import cache_folder
-from models.errors import ConfigError, UserError, near_matches
+from models.layers.kernels import build
+from models.layers.kernels.build import LEVELS, OFF, Unavailable
 
-VARIABLE = "HPO_KERNELS"
-OFF = "off"
-# The handlers of kernels.cpp.
+# The handlers of handlers.cpp.
 TARGETS = (
     "gru_forward",
     "gru_backward",
@@ -44,21 +33,6 @@ TARGETS = (
     "convolution_forward",
     "convolution_backward",
 )
-
-_FOLDER = Path(__file__).parent
-_PATIENCE = 300.0  # seconds; compiling takes a few
-# The widest first: register width in bytes, and the processor flags it needs.
-_LEVELS: dict[str, tuple[int, frozenset[str]]] = {
-    "x86-64-v4": (
-        64,
-        frozenset({"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}),
-    ),
-    "x86-64-v3": (32, frozenset({"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe"})),
-}
-
-
-class _Unavailable(Exception):
-    """Why there are no compiled kernels."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +82,7 @@ def in_force() -> str:
 
 def padded(size: int) -> int:
     """The number of channels that are computed for `size` of them: whole vectors."""
-    lanes = _LEVELS[choice().partition(":")[0]][0] // 4
+    lanes = LEVELS[choice().partition(":")[0]].width // 4
     return -(-size // lanes) * lanes
 
 
@@ -147,15 +121,9 @@ def call(
 
 
 def _kernels() -> _Kernels:
-    wanted = os.environ.get(VARIABLE) or "on"
+    wanted = build.wanted()
     if wanted == OFF:
-        return _Kernels(OFF, f"{VARIABLE} is off")
-    known = ("on", OFF, *_LEVELS)
-    if wanted not in known:
-        raise ConfigError(
-            f"{VARIABLE} must be one of {', '.join(known)}, got `{wanted}`",
-            hint=near_matches(wanted, known) or None,
-        )
+        return _Kernels(OFF, f"{build.VARIABLE} is off")
     return _found(wanted, os.environ.get("HPO_CACHE", ""))
 
 
@@ -163,114 +131,13 @@ def _kernels() -> _Kernels:
 def _found(wanted: str, cache: str) -> _Kernels:
     del cache  # only tells the entries apart
     try:
-        level = _level(wanted)
-        path = _object(level)
+        level = build.choose_level(wanted)
+        path = build.shared_object(level)
         found = f"{level}:{path.stem.rpartition('-')[2]}"
         _register(path, found)
-    except _Unavailable as error:
-        return _Kernels(OFF, str(error))
-    except (OSError, UserError, subprocess.SubprocessError, filelock.Timeout) as error:
+    except build.FAILURES as error:
         return _Kernels(OFF, str(error).partition("\n")[0])
     return _Kernels(found)
-
-
-def _level(wanted: str) -> str:
-    """The instruction set to compile for.
-
-    Raises:
-        _Unavailable: This processor has none that is known, or not the wanted one.
-    """
-    if sys.platform != "linux" or platform.machine() != "x86_64":
-        raise _Unavailable(f"no kernels for {sys.platform} on {platform.machine()}")
-    flags, levels = _processor_flags(), list(_LEVELS)
-    first = 0 if wanted == "on" else levels.index(wanted)
-    for level in levels[first:]:
-        if _LEVELS[level][1] <= flags:
-            return level
-    raise _Unavailable("this processor has no AVX2")
-
-
-def _processor_flags() -> frozenset[str]:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("flags"):
-            return frozenset(line.partition(":")[2].split())
-    return frozenset()
-
-
-def _object(level: str) -> Path:
-    """The shared object of today's sources, compiled unless it is there and whole."""
-    folder = cache_folder() / "kernels"
-    folder.mkdir(exist_ok=True, mode=0o700)
-    folder.chmod(0o700)  # it is code that will be run
-    sources = sorted([*_FOLDER.glob("*.h"), *_FOLDER.glob("*.cpp")])
-    digest = hashlib.blake2b(digest_size=6)
-    for part in (*_flags(level), jaxlib.__version__, level):
-        digest.update(part.encode() + b"\0")
-    for path in sources:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    key = digest.hexdigest()
-    if found := _whole(folder, key):
-        return found
-    with filelock.FileLock(folder / f".{key}.lock", mode=0o600, timeout=_PATIENCE):
-        return _whole(folder, key) or _compile(folder, key, level)
-
-
-def _whole(folder: Path, key: str) -> Path | None:
-    """The object whose content still has the hash in its name, if there is one."""
-    for path in sorted(folder.glob(f"{key}-*.so")):
-        if _hash(path) == path.stem.rpartition("-")[2]:
-            return path
-    return None
-
-
-def _hash(path: Path) -> str:
-    return hashlib.blake2b(path.read_bytes(), digest_size=6).hexdigest()
-
-
-def _flags(level: str) -> tuple[str, ...]:
-    width, _ = _LEVELS[level]
-    return (
-        *("-O3", "-std=c++17", "-shared", "-fPIC", "-DNDEBUG", "-w"),
-        f"-march={level}",
-        f"-DVECTOR_BYTES={width}",
-    )
-
-
-def _compile(folder: Path, key: str, level: str) -> Path:
-    """Compile, and let the object appear under its name all at once.
-
-    Raises:
-        _Unavailable: There is no compiler, or it refused.
-    """
-    compiler = shutil.which("g++")
-    if compiler is None:
-        raise _Unavailable("there is no C++ compiler (g++)")
-    for broken in folder.glob(f"{key}-*.so"):
-        broken.unlink()
-    handle, name = tempfile.mkstemp(prefix=f".{key}.", suffix=".so", dir=folder)
-    os.close(handle)
-    draft = Path(name)
-    try:
-        include = ("-I", jax.ffi.include_dir())
-        done = subprocess.run(
-            [compiler, *_flags(level), *include, "-o", str(draft), "kernels.cpp"],
-            cwd=_FOLDER,  # a relative name, so that the same sources give the same object
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_PATIENCE,
-        )
-        if done.returncode:
-            lines = done.stderr.strip().splitlines()
-            first = next((ln for ln in lines if "error" in ln), "no message")
-            raise _Unavailable(f"g++ failed: {first}")
-        path = folder / f"{key}-{_hash(draft)}.so"
-        with draft.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-        return path
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 _REGISTERED: dict[str, ctypes.CDLL] = {}
@@ -286,7 +153,7 @@ def _register(path: Path, found: str) -> None:
         try:
             handlers = {t: jax.ffi.pycapsule(getattr(library, t)) for t in TARGETS}
         except AttributeError as error:
-            raise _Unavailable(f"{path.name} lacks a kernel: {error}") from error
+            raise Unavailable(f"{path.name} lacks a kernel: {error}") from error
         for target, handler in handlers.items():
             jax.ffi.register_ffi_target(_name(target, found), handler, platform="cpu")
         _REGISTERED[found] = library

@@ -5,21 +5,16 @@
 // A tap that would look before the window is left out of the sums, not multiplied by zero, so
 // long dilations cost less. Here taps are numbered by their lag j. Sums run over register
 // tiles: some time steps by a few vectors of output channels.
-#pragma once
-
 #include <immintrin.h>
 
 #include <algorithm>
 #include <type_traits>
 
+#include "kernels.h"
 #include "matrix.h"
 
 namespace kernels {
 namespace convolution {
-
-struct Sizes {
-  Index B, T, I, O, taps, dilation;  // batch, time, input channels, output channels
-};
 
 // ---- products on register tiles ----
 
@@ -139,8 +134,6 @@ static void convolve(const Sizes& s, const float* in, Index stride, Index lag, I
 
 // ---- activations ----
 
-enum class Activation : std::int64_t { relu = 0, tanh = 1, mish = 2, gelu = 3 };
-
 template <Activation A>
 static inline void activate(Vector z, Vector& value, Vector& slope) {
   if constexpr (A == Activation::relu) {
@@ -233,11 +226,9 @@ INLINED void finish(Rows<const float> tile, Index rows, Vector scale, Rows<const
   }
 }
 
-// x [B][T][I], w [taps][I][O], bias [O], scale [B][O] to y [B][T][O] and `saved` (may be null):
-// saved_bytes(O) per time step. `skip` needs I = O.
 template <Activation A>
-static bool forward(const Sizes& s, bool skip, const float* x, const float* w,
-                    const float* bias, const float* scale, float* y, void* saved) {
+static bool forward_with(const Sizes& s, bool skip, const float* x, const float* w,
+                         const float* bias, const float* scale, float* y, void* saved) {
   const Index P = round_up(s.O, W), panel_floats = s.taps * s.I * P;
   Workspace space(Workspace::size(panel_floats) + 2 * Workspace::size(P));
   if (space.failed()) return false;
@@ -266,6 +257,23 @@ static bool forward(const Sizes& s, bool skip, const float* x, const float* w,
     convolve(s, x + b * s.T * s.I, s.I, -s.dilation, s.I, s.O, panels, tile);
   }
   return true;
+}
+
+bool forward(const Sizes& s, Activation activation, bool skip, const float* x, const float* w,
+             const float* bias, const float* scale, float* y, void* saved) {
+  const auto run = [&](auto a) {
+    return forward_with<a()>(s, skip, x, w, bias, scale, y, saved);
+  };
+  switch (activation) {
+    case Activation::relu:
+      return run(std::integral_constant<Activation, Activation::relu>());
+    case Activation::tanh:
+      return run(std::integral_constant<Activation, Activation::tanh>());
+    case Activation::mish:
+      return run(std::integral_constant<Activation, Activation::mish>());
+    default:
+      return run(std::integral_constant<Activation, Activation::gelu>());
+  }
 }
 
 // One window's dz = dy · scale · a'(z) in whole vectors; adds its sum over time to `db`.
@@ -313,11 +321,10 @@ static void add_weight_gradient(const Sizes& s, const float* x, const float* dz,
   });
 }
 
-// The gradients of x (dx may be null), w and bias; `saved` as `forward` left it.
 template <bool relu>
-static bool backward(const Sizes& s, bool skip, const float* x, const float* w,
-                     const float* scale, const void* saved, const float* dy, float* dx,
-                     float* dw, float* db) {
+static bool backward_with(const Sizes& s, bool skip, const float* x, const float* w,
+                          const float* scale, const void* saved, const float* dy, float* dx,
+                          float* dw, float* db) {
   const Index P = round_up(s.O, W), Q = round_up(s.I, W);
   const Index sizes[] = {s.taps * s.O * Q, s.taps * s.I * P, s.T * P, P, Q};
   Index total = 0;
@@ -356,6 +363,13 @@ static bool backward(const Sizes& s, bool skip, const float* x, const float* w,
     for (Index c = 0; c < s.I; c++)
       std::copy_n(weights + (j * s.I + c) * P, s.O, dw + ((s.taps - 1 - j) * s.I + c) * s.O);
   return true;
+}
+
+bool backward(const Sizes& s, bool relu, bool skip, const float* x, const float* w,
+              const float* scale, const void* saved, const float* dy, float* dx, float* dw,
+              float* db) {
+  const auto run = relu ? backward_with<true> : backward_with<false>;
+  return run(s, skip, x, w, scale, saved, dy, dx, dw, db);
 }
 
 }  // namespace convolution

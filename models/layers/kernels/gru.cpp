@@ -4,8 +4,6 @@
 // r, z, n; a tile of the recurrent product ends with the nonlinearities of the very channels
 // it has in registers. For every step are saved, per panel and sequence: r, z, n and the
 // recurrent part of n.
-#pragma once
-
 #include "recurrent.h"
 
 namespace kernels {
@@ -19,7 +17,7 @@ struct Panels {
 template <int R>
 INLINED void forward_tile(const Sizes& s, const Panels& p, const float* x, const float* before,
                           float* after, Index j, Index rows, float* states, float* saved) {
-  const Index P = s.padded(), count = s.H - j * W;
+  const Index P = padded(s), count = s.H - j * W;
   Vector tile[R][3], given[R];
   UNROLLED(i, R) UNROLLED(g, 3) tile[i][g] = load(p.bias + g * W);
   multiply<R, 3>(tile, x, s.I, p.input, s.I);
@@ -48,12 +46,9 @@ INLINED void forward_tile(const Sizes& s, const Panels& p, const float* x, const
   }
 }
 
-// x [T][B][I], wi [I][3H], bi [3H], wh [H][3H], bh [H], initial [B][H] to
-// states [T][B][H], final [B][H], saved (may be null) T·B·4·padded floats.
-static bool forward(const Sizes& s, const float* x, const float* wi, const float* bi,
-                    const float* wh, const float* bh, const float* initial, float* states,
-                    float* final, float* saved) {
-  const Index P = s.padded(), J = s.panels();
+bool forward(const Sizes& s, const float* x, const float* wi, const float* bi, const float* wh,
+             const float* bh, const float* initial, float* states, float* final, float* saved) {
+  const Index P = padded(s), J = panels(s);
   const Index sizes[] = {s.H * 3 * P, s.I * 3 * P, 4 * P, BLOCK * P, BLOCK * P, BLOCK * s.I};
   Index total = 0;
   for (Index size : sizes) total += Workspace::size(size);
@@ -110,7 +105,7 @@ template <bool ONE>
 static void step_gates(const Sizes& s, Index nb, const float* saved, const float* before,
                        const float* x, const float* dstates, float* dh, float* gates,
                        Index pitch, float* dbias, float* dinput) {
-  const Index P = s.padded(), J = s.panels();
+  const Index P = padded(s), J = panels(s);
   for (Index j = 0; j < J; j++) {
     const Index count = s.H - j * W;
     Vector sums[4], products[3];
@@ -146,13 +141,11 @@ static void step_gates(const Sizes& s, Index nb, const float* saved, const float
   }
 }
 
-// What `forward` got and gave, and the cotangents of states and final state, to the gradients
-// of everything; dx may be null.
-static bool backward(const Sizes& s, const float* x, const float* wi, const float* wh,
-                     const float* initial, const float* states, const float* saved,
-                     const float* dstates, const float* dfinal, float* dx, float* dwi,
-                     float* dbi, float* dwh, float* dbh, float* dinitial) {
-  const Index P = s.padded(), J = s.panels(), C = round_up(s.I, LOW);
+bool backward(const Sizes& s, const float* x, const float* wi, const float* wh,
+              const float* initial, const float* states, const float* saved,
+              const float* dstates, const float* dfinal, float* dx, float* dwi, float* dbi,
+              float* dwh, float* dbh, float* dinitial) {
+  const Index P = padded(s), J = panels(s), C = round_up(s.I, LOW);
   const Index N = round_up(s.I, W), rows = CHUNK + TALL, pitch = rows * 4 * W;
   const Index sizes[] = {3 * P * P, dx != nullptr ? 3 * P * N : 0, J * pitch, rows * P,
                          rows * C, BLOCK * P, 3 * P * P, 3 * P * C, 4 * P};

@@ -2,8 +2,6 @@
 //
 // As in gru.h, with the gates i, f, g, o and the cell state c. For every step are saved, per
 // panel and sequence: i, f, g, o, c; tanh(c) is computed again on the way back.
-#pragma once
-
 #include "recurrent.h"
 
 namespace kernels {
@@ -20,7 +18,7 @@ template <int R>
 INLINED void forward_tile(const Sizes& s, const Panels& p, const float* x, const float* before,
                           float* after, float* cells, Index j, Index rows, float* states,
                           float* saved) {
-  const Index P = s.padded(), count = s.H - j * W;
+  const Index P = padded(s), count = s.H - j * W;
   Vector tile[R][4];
   UNROLLED(i, R) UNROLLED(g, 4) tile[i][g] = load(p.bias + g * W);
   multiply<R, 4>(tile, x, s.I, p.input, s.I);
@@ -48,12 +46,10 @@ INLINED void forward_tile(const Sizes& s, const Panels& p, const float* x, const
   }
 }
 
-// x [T][B][I], wi [I][4H], bi [4H], wh [H][4H], initial h and c [B][H] to states [T][B][H],
-// final h and c [B][H], saved (may be null) T·B·5·padded floats.
-static bool forward(const Sizes& s, const float* x, const float* wi, const float* bi,
-                    const float* wh, const float* initial_h, const float* initial_c,
-                    float* states, float* final_h, float* final_c, float* saved) {
-  const Index P = s.padded(), J = s.panels();
+bool forward(const Sizes& s, const float* x, const float* wi, const float* bi, const float* wh,
+             const float* initial_h, const float* initial_c, float* states, float* final_h,
+             float* final_c, float* saved) {
+  const Index P = padded(s), J = panels(s);
   const Index sizes[] = {s.H * 4 * P, s.I * 4 * P, 4 * P,      BLOCK * P,
                          BLOCK * P,   BLOCK * P,   BLOCK * s.I};
   Index total = 0;
@@ -110,7 +106,7 @@ template <bool ONE>
 static void step_gates(const Sizes& s, Index nb, const float* saved, const Before& past,
                        const float* x, const float* dstates, const float* dh, float* dc,
                        float* gates, Index pitch, float* dbias, float* dinput) {
-  const Index P = s.padded(), J = s.panels();
+  const Index P = padded(s), J = panels(s);
   for (Index j = 0; j < J; j++) {
     const Index count = s.H - j * W;
     Vector sums[4], products[4];
@@ -149,14 +145,12 @@ static void unpack_halves(float* weights, const float* panels, Index K, Index ro
       }
 }
 
-// What `forward` got and gave, and the cotangents of states and final states, to the
-// gradients of everything; dx may be null.
-static bool backward(const Sizes& s, const float* x, const float* wi, const float* wh,
-                     const float* initial_h, const float* initial_c, const float* states,
-                     const float* saved, const float* dstates, const float* dfinal_h,
-                     const float* dfinal_c, float* dx, float* dwi, float* dbi, float* dwh,
-                     float* dinitial_h, float* dinitial_c) {
-  const Index P = s.padded(), J = s.panels(), C = round_up(s.I, LOW);
+bool backward(const Sizes& s, const float* x, const float* wi, const float* wh,
+              const float* initial_h, const float* initial_c, const float* states,
+              const float* saved, const float* dstates, const float* dfinal_h,
+              const float* dfinal_c, float* dx, float* dwi, float* dbi, float* dwh,
+              float* dinitial_h, float* dinitial_c) {
+  const Index P = padded(s), J = panels(s), C = round_up(s.I, LOW);
   const Index N = round_up(s.I, W), rows = CHUNK + TALL, pitch = rows * 4 * W;
   const Index sizes[] = {4 * P * P, dx != nullptr ? 4 * P * N : 0,
                          J * pitch, rows * P,

@@ -1,15 +1,13 @@
-// What the gated layers share: sizes, and the way back from gates to states and inputs.
+// What the gated layers share: padded sizes, and the way back from gates to states and inputs.
 #pragma once
 
+#include "kernels.h"
 #include "matrix.h"
 
 namespace kernels {
 
-struct Sizes {
-  Index T, B, I, H;  // time, batch, input channels, hidden channels
-  Index padded() const { return round_up(H, W); }
-  Index panels() const { return padded() / W; }
-};
+static inline Index padded(const Sizes& s) { return round_up(s.H, W); }
+static inline Index panels(const Sizes& s) { return padded(s) / W; }
 
 // to[rows][N] (+)= gates · panels, summed over the J panels of gates, which are `pitch` apart;
 // of the 4W floats in a row the first G·W count, with SPLIT the first two W and the last.

@@ -12,11 +12,12 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "kernels.h"
+
 namespace kernels {
 
 typedef float Vector __attribute__((vector_size(VECTOR_BYTES), aligned(4)));
 typedef int32_t Integers __attribute__((vector_size(VECTOR_BYTES), aligned(4)));
-typedef std::ptrdiff_t Index;
 
 constexpr Index W = VECTOR_BYTES / 4;  // floats in a vector
 constexpr int REGISTERS = VECTOR_BYTES == 64 ? 32 : 16;
