@@ -127,8 +127,8 @@ class HPOptimizer:
             settings: Further configuration keys that every trial gets.
             seed: The seed of every random choice.
             seconds: Active seconds that the run may take.
-            executor: ``ray``, or ``local`` for one child process.
-            workers: Trials at a time.
+            executor: ``ray``, or ``local`` for child processes without Ray.
+            workers: Trials at a time; None means one per core, and one for ``local``.
             gpus_per_trial: Fraction of a GPU for a trial; 0 uses the CPU.
             results: Where the run's folder is made.
             data_root: Where real datasets lie.

@@ -146,8 +146,9 @@ class Resources:
     """Where trials run.
 
     Attributes:
-        executor: ``ray``, or ``local`` for one child process.
-        workers: Trials at a time; None means one per core, or one per GPU share.
+        executor: ``ray``, or ``local`` for child processes of the driver, without Ray.
+        workers: Trials at a time; None means one per core, or one per GPU share, and a
+            single one for ``local``.
         gpus_per_trial: Fraction of a GPU a trial gets; 0 trains on the CPU.
         stall: Seconds without a report after which a trial is killed.
     """

@@ -158,7 +158,9 @@ GpusPerTrial = Annotated[
 Executor = Annotated[
     str | None,
     typer.Option(
-        "--executor", metavar="NAME", help="`ray`, or `local` for one child process."
+        "--executor",
+        metavar="NAME",
+        help="`ray`, or `local` for child processes without Ray.",
     ),
 ]
 TimeBudget = Annotated[

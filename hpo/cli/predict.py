@@ -82,6 +82,8 @@ def _error(model: TunedModel, y: Any, measured: Any) -> str:
     from hpo.report import numbers
 
     start, units = model.data.get("score_from", 0), set(model.data.get("units", ()))
+    if not any(units):
+        units = {o.unit for o in model.study.objectives if o.metric == "rmse"}
     if len(y) <= start:
         return f"no error: scores count from sample {start}"
     rmse = float((((y - measured)[start:] ** 2).mean(axis=0) ** 0.5).mean())

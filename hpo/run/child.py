@@ -59,6 +59,10 @@ class Child:
         """The child's process id."""
         return self._process.pid
 
+    def fileno(self) -> int:
+        """For `multiprocessing.connection.wait`: readable when a report is there."""
+        return self._connection.fileno()
+
     def assign(self, assignment: Assignment) -> None:
         """Give the child an attempt to train; it ends the one before.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import platform
 import sys
@@ -23,7 +24,10 @@ _USABLE_MEMORY = 0.9  # the rest is for CUDA contexts and what XLA does not coun
 
 
 def worker_environment(
-    *, gpus_per_trial: float = 0.0, kernels: str | None = None
+    *,
+    gpus_per_trial: float = 0.0,
+    kernels: str | None = None,
+    place: int | None = None,
 ) -> dict[str, str]:
     """The variables for one worker process.
 
@@ -31,9 +35,14 @@ def worker_environment(
         gpus_per_trial: Fraction of a GPU; 0 trains on the CPU.
         kernels: The compiled kernels of numbers that are to come out again, as a learner
             names them; ``HPO_KERNELS`` of this process goes before.
+        place: The worker's number among those of the run, from 0, which says what GPU is
+            its own; None where somebody else (Ray) says so.
 
     Returns:
         Variables to set on top of the driver's own.
+
+    Raises:
+        UserError: ``HPO_KERNELS`` is not known, or the cache cannot be used.
     """
     variables = dict.fromkeys(_THREADS, "1")
     variables |= {
@@ -43,12 +52,14 @@ def worker_environment(
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
-    wanted = os.environ.get("HPO_KERNELS") or (kernels or "").partition(":")[0]
+    wanted = _kernel_setting() or (kernels or "").partition(":")[0]
     if wanted:
         variables["HPO_KERNELS"] = wanted
     if gpus_per_trial > 0:
         share = min(1.0, gpus_per_trial) * _USABLE_MEMORY
         variables["XLA_CLIENT_MEM_FRACTION"] = f"{share:.4g}"
+        if place is not None:
+            variables["CUDA_VISIBLE_DEVICES"] = _gpu_of(place, gpus_per_trial)
     else:
         variables["JAX_PLATFORMS"] = "cpu"
     return variables
@@ -115,10 +126,44 @@ def cores() -> int:
 
 def gpus() -> int:
     """How many NVIDIA GPUs this process may use, without loading anything of CUDA."""
+    return len(_visible_gpus())
+
+
+def _visible_gpus() -> list[str]:
+    """Their names as CUDA_VISIBLE_DEVICES has them."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([v for v in visible.split(",") if v.strip() not in ("", "-1")])
-    return len(list(Path("/dev").glob("nvidia[0-9]*")))
+    if visible is None:
+        found = list(Path("/dev").glob("nvidia[0-9]*"))
+        return [str(number) for number in range(len(found))]
+    return [v.strip() for v in visible.split(",") if v.strip() not in ("", "-1")]
+
+
+def gpu_places(gpus: int, share: float) -> int:
+    """How many workers with a share of a GPU each fit; no share lies on two GPUs.
+
+    Args:
+        gpus: How many there are.
+        share: Of one GPU; from 1 on, whole GPUs.
+    """
+    if share >= 1:
+        return gpus // math.ceil(share)
+    return gpus * int(1 / share + 1e-9)
+
+
+def _gpu_of(place: int, share: float) -> str:
+    """The GPUs of a worker, as CUDA_VISIBLE_DEVICES has them: each is filled in turn."""
+    wanted = math.ceil(share)
+    first = place // gpu_places(1, share) if share < 1 else place * wanted
+    return ",".join(_visible_gpus()[first : first + wanted])
+
+
+def _kernel_setting() -> str:
+    """``HPO_KERNELS`` of this process, when it is set and known; else empty."""
+    if not os.environ.get("HPO_KERNELS"):
+        return ""
+    from hpo import discovery  # not for workers, whom it would cost Optuna
+
+    return discovery.kernel_setting()
 
 
 def _processor() -> str:

@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
+from hpo import discovery
 from hpo.director import Director
 from hpo.director.decisions import Done
 from hpo.errors import RunError
@@ -17,6 +18,7 @@ from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import Ledger, events_of
 from hpo.ledger.provenance import provenance
 from hpo.run.driver import STOP_FILE, identity
+from hpo.run.environment import worker_environment
 from hpo.run.hands import Hands
 from hpo.run.observer import Guarded, Observer, Silent
 from hpo.run.plan import Plan, plan
@@ -79,9 +81,12 @@ def launch(
     """
     watching = Guarded(observer or Silent())
     machine = plan(study.resources, gpus=gpus)
+    worker_environment()  # what it refuses is told before there is a folder
     study = as_run(study, workers=machine.workers)
     Director(study, workers=machine.workers)  # what it refuses needs no data
     creates = creates_of(study, create)
+    if machine.gpus_per_trial == 0 and any(map(_ours, creates.values())):
+        discovery.begin_kernels()  # beside all that comes before the first epoch
     watching.message("preparing the data")
     sources = Sources.of(
         study.data,
@@ -219,6 +224,11 @@ class _Run:
             )
         hands.record("run", action="finish", reason=done.reason)
         return _outcome(self.folder, self.study, done.reason)
+
+
+def _ours(create: str | bytes) -> bool:
+    """Whether a family is one of `models`, whose layers have compiled kernels."""
+    return isinstance(create, str) and create.startswith("models.")
 
 
 def _telling(director: Director, watching: Observer) -> Callable[[Event], None]:

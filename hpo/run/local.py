@@ -1,18 +1,20 @@
-"""The local executor: one trial at a time in one child process."""
+"""The local executor: child processes of the driver, each with one trial at a time."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 
 from hpo.director.decisions import Continue
-from hpo.run.assignment import Assignment, Report
+from hpo.run.assignment import Assignment
 from hpo.run.child import Child, ChildDied
 from hpo.run.environment import worker_environment
 from hpo.run.hands import Hands
 from hpo.run.plan import Plan
 
-_TICK = 0.1  # seconds between two looks at the clock while a step is in progress
+_TICK = 0.1  # seconds between two looks at the clock while steps are in progress
 
 
 def execute(hands: Hands, plan: Plan) -> None:
@@ -20,77 +22,127 @@ def execute(hands: Hands, plan: Plan) -> None:
 
     Args:
         hands: Asked for work and told what came of it.
-        plan: How to use the machine; `workers` is 1.
+        plan: How to use the machine.
     """
-    worker = _Worker(hands=hands, plan=plan)
+    workers = [_Worker(hands, plan, place) for place in range(plan.workers)]
     try:
-        while not hands.stop.requested and not hands.expire():
-            task = hands.next()
-            if not isinstance(task, Assignment):
-                return  # one worker never waits: nothing runs, so nothing is left
-            worker.train(task)
+        _train(hands, workers)
     except BaseException:
-        worker.kill()
+        for worker in workers:
+            worker.kill()
         raise
     finally:
-        worker.close()
+        for worker in workers:
+            worker.close()
 
 
-@dataclass(kw_only=True)
+def _train(hands: Hands, workers: Sequence[_Worker]) -> None:
+    while True:
+        if hands.expire():
+            for worker in workers:
+                worker.abandon()
+            return
+        for worker in workers:
+            if worker.task is None and not hands.stop.requested:
+                task = hands.next()
+                if not isinstance(task, Assignment):
+                    break  # the others would hear the same
+                worker.begin(task)
+        busy = [w for w in workers if w.task is not None]
+        if not busy:
+            return
+        wait([w.child.fileno() for w in busy if w.child is not None], _TICK)
+        hands.tick()
+        for worker in busy:
+            worker.listen()
+
+
+@dataclass
 class _Worker:
-    """The child process, started when needed and again when it died."""
+    """One child process, started when needed and again when it died.
+
+    Attributes:
+        hands: Told what it reports.
+        plan: How to use the machine.
+        place: Its number among the workers, from 0.
+        child: None before it is needed and after it died.
+        task: What it trains; None when it is free.
+        since: When it last reported or was asked to.
+    """
 
     hands: Hands
     plan: Plan
+    place: int
     child: Child | None = None
+    task: Assignment | None = None
+    since: float = 0.0
 
-    def train(self, task: Assignment) -> None:
+    def begin(self, task: Assignment) -> None:
+        """Train an attempt from now on; it ends the one before."""
+        self.task = task
         try:
-            child = self._alive()
-            child.assign(task)
-            while self._goes_on(task, child) and not self.hands.stop.requested:
-                pass
+            if self.child is None:
+                self.child = self._fresh()
+            self.child.assign(task)
+            self._step(self.child)
         except ChildDied as error:
-            self.child = None
-            self.hands.lost(task.trial, task.attempt, str(error))
+            self._lost(error)
+
+    def listen(self) -> None:
+        """Take in a report that is there, and go on as the hands say."""
+        child, task = self.child, self.task
+        if child is None or task is None:
+            return
+        try:
+            report = child.poll(0.0)
+            if report is None:
+                self._endure(task)
+                return
+            goes_on = isinstance(self.hands.report(report), Continue)
+            if goes_on and not self.hands.stop.requested:
+                self._step(child)
+            else:
+                self.task = None
+        except ChildDied as error:
+            self._lost(error)
+
+    def abandon(self) -> None:
+        """Kill what is in the middle of a step: nobody waits for it any more."""
+        if self.task is not None:
+            self.kill()
 
     def kill(self) -> None:
+        """End the child at once."""
         if self.child is not None:
             self.child.kill()
+        self.child = self.task = None
 
     def close(self) -> None:
+        """Let the child save and leave."""
         if self.child is not None:
             self.child.close()
-            self.child = None
+        self.child = self.task = None
 
-    def _alive(self) -> Child:
-        if self.child is None:
-            share = self.plan.gpus_per_trial
-            kernels = self.hands.kernels
-            self.child = Child(
-                worker_environment(gpus_per_trial=share, kernels=kernels)
-            )
-        return self.child
-
-    def _goes_on(self, task: Assignment, child: Child) -> bool:
+    def _step(self, child: Child) -> None:
         child.step()
-        report = self._wait(task, child)
-        return report is not None and isinstance(self.hands.report(report), Continue)
+        self.since = time.monotonic()
 
-    def _wait(self, task: Assignment, child: Child) -> Report | None:
-        """The next report; None when it did not come in time and the child was killed."""
-        begin = time.monotonic()
-        while True:
-            report = child.poll(_TICK)
-            self.hands.tick()
-            if report is not None:
-                return report
-            if self.hands.expire():
-                break
-            silent = time.monotonic() - begin
-            if silent > self.plan.stall:
-                self.hands.stalled(task.trial, task.attempt, silent)
-                break
-        child.kill()
-        self.child = None
-        return None
+    def _endure(self, task: Assignment) -> None:
+        silent = time.monotonic() - self.since
+        if silent > self.plan.stall:
+            self.hands.stalled(task.trial, task.attempt, silent)
+            self.kill()
+
+    def _lost(self, error: ChildDied) -> None:
+        task, self.child, self.task = self.task, None, None
+        assert task is not None, "only a busy child is spoken to"
+        self.hands.lost(task.trial, task.attempt, str(error))
+
+    def _fresh(self) -> Child:
+        return Child(
+            worker_environment(
+                gpus_per_trial=self.plan.gpus_per_trial,
+                kernels=self.hands.kernels,
+                place=self.place,
+            )
+        )

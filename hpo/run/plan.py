@@ -41,15 +41,13 @@ def plan(resources: Resources, *, gpus: int | None = None) -> Plan:
     places = environment.cores()
     if share > 0:
         available = environment.gpus() if gpus is None else gpus
-        places = int(available / share + 1e-9)
+        places = environment.gpu_places(available, share)
         if places < 1:
             raise RunError(
                 f"gpus_per_trial = {share:g} needs a GPU; {available} can be seen here",
                 hint="train on the CPU with `--gpus-per-trial 0`",
             )
-    workers = resources.workers or places
-    if resources.executor == "local":
-        workers = 1  # one child process
+    workers = resources.workers or (1 if resources.executor == "local" else places)
     if share > 0 and workers > places:
         raise RunError(
             f"{workers} workers with {share:g} GPU each do not fit on {available} GPU(s)",

@@ -73,6 +73,7 @@ class _Child:
     job: Job
     process: subprocess.Popen[bytes]
     connection: Connection
+    environment: Mapping[str, str]
     heard: float
     result: Repeated = field(default_factory=Repeated)
 
@@ -80,36 +81,36 @@ class _Child:
 def repeat(
     jobs: Sequence[Job],
     *,
-    workers: int,
-    environment: Mapping[str, str],
+    environments: Sequence[Mapping[str, str]],
     stall: float,
     tell: Callable[[int, Epoch], None] = lambda index, epoch: None,
 ) -> list[Repeated]:
-    """Train every job in a fresh process, `workers` at a time.
+    """Train every job in a fresh process.
 
     Args:
         jobs: What to train.
-        workers: Processes at a time.
-        environment: A worker's variables, see `hpo.run.environment`.
+        environments: The variables of each process that may run at the same time, see
+            `hpo.run.environment`.
         stall: Seconds of silence after which a process is killed.
         tell: Is called with a job's index and each of its epochs.
 
     Returns:
         What came of each job, in the order of `jobs`; failures are data.
     """
-    waiting = list(range(len(jobs)))
+    waiting, free = list(range(len(jobs))), list(environments)
     running: dict[int, _Child] = {}
     done: dict[int, Repeated] = {}
     try:
         while waiting or running:
-            while waiting and len(running) < workers:
+            while waiting and free:
                 index = waiting.pop(0)
-                running[index] = _start(jobs[index], environment)
+                running[index] = _start(jobs[index], free.pop(0))
             wait([c.connection for c in running.values()], timeout=0.5)
             for index, child in list(running.items()):
                 if _listen(child, stall, partial(tell, index)):
                     done[index] = running.pop(index).result
                     _reap(child)
+                    free.append(child.environment)
     finally:
         for child in running.values():
             child.process.kill()
@@ -132,7 +133,7 @@ def _start(job: Job, environment: Mapping[str, str]) -> _Child:
         )
     connection = Connection(ours.detach())
     connection.send_bytes(pickle.dumps(job))
-    return _Child(job, process, connection, heard=time.monotonic())
+    return _Child(job, process, connection, environment, heard=time.monotonic())
 
 
 def _listen(child: _Child, stall: float, tell: Callable[[Epoch], None]) -> bool:

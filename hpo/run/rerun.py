@@ -218,8 +218,12 @@ class Reruns:
         places = plan(everything).workers if share else cores()
         return repeat(
             jobs,
-            workers=max(1, min(places, len(jobs))),
-            environment=worker_environment(gpus_per_trial=share, kernels=row.kernels),
+            environments=[
+                worker_environment(
+                    gpus_per_trial=share, kernels=row.kernels, place=place
+                )
+                for place in range(max(1, min(places, len(jobs))))
+            ],
             stall=resources.stall,
             tell=lambda index, epoch: tell(names[index], epoch),
         )

@@ -15,6 +15,7 @@ from hpo.run.assignment import Assignment
 from hpo.run.ship import Create
 from hpo.run.sources import Sources, creates_of
 from hpo.run.trial import has_checkpoint, make_learner
+from hpo.study import Study
 from models.training.protocol import Predictive
 
 
@@ -28,6 +29,7 @@ class TunedModel:
         objective: The value that it was ranked by, in the objective's unit.
         config: Its configuration by dotted key: constants and searched values.
         data: The reference to the data it was trained on.
+        study: The study it was tuned in.
         learner: The learner itself, as the family's `create` made it.
     """
 
@@ -36,6 +38,7 @@ class TunedModel:
     objective: float | None
     config: Mapping[str, Any]
     data: Any
+    study: Study
     learner: Predictive
 
     def predict(self, u: Any) -> Any:
@@ -97,6 +100,7 @@ def load_model(
         objective=row.objective,
         config=assignment.config,
         data=data,
+        study=summary.study,
         learner=learner,
     )
 

@@ -363,13 +363,25 @@ def test_a_full_disk_behind_stdout_is_told(place):
     assert "Traceback" not in done.stderr and "ignored" not in done.stderr
 
 
-@pytest.mark.parametrize("cache", ["walk.py", "walk.py/cache"])
-def test_a_cache_that_cannot_be_written_is_told(cache, place):
-    words = ("launch", "walk.py", "--executor", "local")
-    done = process(place, *words, env={"HPO_CACHE": str(place / cache)})
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("HPO_CACHE", "walk.py", "error: the cache"),
+        ("HPO_CACHE", "walk.py/cache", "error: the cache"),
+        ("HPO_KERNELS", "x86-64-v5", "did you mean `x86-64-v"),
+    ],
+)
+def test_a_variable_that_cannot_be_used_is_told_before_there_is_a_run(
+    variable, value, message, place
+):
+    if variable == "HPO_CACHE":
+        value = str(place / value)
+    words = ("launch", "walk.py", "--executor", "local", "--results", "fresh")
+    done = process(place, *words, env={variable: value})
     assert done.returncode == 1
-    assert "error: the cache" in done.stderr and "HPO_CACHE" in done.stderr
+    assert message in done.stderr and variable in done.stderr
     assert "Traceback" not in done.stderr
+    assert not (place / "fresh").exists()
 
 
 @pytest.mark.skipif(

@@ -52,8 +52,11 @@ def test_gpus_are_counted_as_cuda_sees_them(monkeypatch, visible, count):
     [
         (Resources(workers=3), None, 3),
         (Resources(), None, environment.cores()),
-        (Resources(executor="local", workers=4), None, 1),
+        (Resources(executor="local"), None, 1),
+        (Resources(executor="local", workers=4), None, 4),
         (Resources(gpus_per_trial=0.25), 2, 8),
+        (Resources(gpus_per_trial=0.75), 3, 3),
+        (Resources(gpus_per_trial=2.0), 5, 2),
         (Resources(gpus_per_trial=1.0, workers=1), 2, 1),
     ],
 )
@@ -68,6 +71,27 @@ def test_workers_that_fit(resources, gpus, workers):
 def test_workers_that_do_not_fit(resources, gpus):
     with pytest.raises(RunError):
         plan(resources, gpus=gpus)
+
+
+@pytest.mark.parametrize(
+    ("share", "own"),
+    [
+        (0.5, ["4", "4", "7", "7", "9", "9"]),
+        (0.6, ["4", "7", "9"]),
+        (1.0, ["4", "7", "9"]),
+        (2.0, ["4,7"]),
+    ],
+)
+def test_workers_of_ours_fill_one_gpu_after_the_other(share, own, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7,9")
+    workers = plan(Resources(gpus_per_trial=share)).workers
+    given = [
+        environment.worker_environment(gpus_per_trial=share, place=place)
+        for place in range(workers)
+    ]
+    assert [g["CUDA_VISIBLE_DEVICES"] for g in given] == own
+    ray = environment.worker_environment(gpus_per_trial=share)
+    assert "CUDA_VISIBLE_DEVICES" not in ray, "Ray says it itself"
 
 
 def test_workers_load_neither_optuna_nor_jax_by_themselves():

@@ -103,6 +103,59 @@ def test_misbehaving_trials_end_as_documented_and_the_study_goes_on(
     assert not (outcome.folder / ".stopping").exists()
 
 
+def at_once(folder):
+    """The largest number of trials that ran at the same time, by the ledger."""
+    running, most = set(), 0
+    for event in events_of(folder):
+        if event.event == "started":
+            running.add(event.trial)
+        elif event.event in (*helpers.ENDED, "interrupted", "paused"):
+            running.discard(event.trial)
+        most = max(most, len(running))
+    return most
+
+
+def test_two_workers_train_side_by_side_what_one_trains(tmp_path):
+    options = {"constants": {"pause": 0.05}, "screening": [2, 6]}
+    one = processes.start(tmp_path / "one", **options)
+    two = processes.start(tmp_path / "two", workers=2, **options)
+    workers = set()
+    while two.poll() is None:
+        workers |= {
+            p.pid for p in processes.descendants(two.mark) if processes.is_worker(p)
+        }
+        time.sleep(0.05)
+    one, two = (processes.outcome(p)["folder"] for p in (one, two))
+    assert helpers.story(one) == helpers.story(two)
+    assert at_once(one) == 1 and at_once(two) == 2
+    assert len(workers) == 2, "processes are used again"
+
+
+def test_two_workers_and_misbehaving_trials(tmp_path):
+    """A trial that hangs, dies or exits does not touch the one beside it."""
+    troubles = {
+        "hangs": "hang",
+        "works": None,
+        "dies": "die",
+        "also": None,
+        "exits": "exit",
+        "recovers": "die once",
+        "diverges": "nan",
+    }
+    options = {"troubles": troubles, "stall": 2.0}
+    stories = []
+    for workers in (1, 2):
+        place = tmp_path / str(workers)
+        driver = processes.start(place, workers=workers, **options)
+        answer = processes.outcome(driver)
+        assert answer["state"] == "finished"
+        assert not processes.descendants(driver.mark)
+        trials = helpers.story(answer["folder"]).values()
+        stories.append({t["family"]: t for t in trials})
+    assert stories[0] == stories[1]
+    assert stories[1]["works"]["state"][0] == "completed"
+
+
 def test_foreign_learner_without_save_trains_and_its_prints_go_to_the_log(tmp_path):
     outcome = launch(
         helpers.study(create=helpers.create_foreign, budget=Budget(trials=2, epochs=4)),
@@ -175,6 +228,12 @@ def test_killed_driver_resumes_to_the_undisturbed_run(tmp_path, undisturbed, kil
     assert not processes.descendants(killed.mark)
 
 
+def test_killed_driver_of_two_workers_trains_nothing_finished_again(tmp_path):
+    folder, killed = kill_and_resume(tmp_path, 17, workers=2)
+    assert not processes.descendants(killed.mark)
+    assert not [e for e in events_of(folder) if e.event == "nondeterminism"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kill_at", range(2, 42, 2))
 def test_killed_at_twenty_moments(tmp_path, undisturbed, kill_at):
@@ -217,6 +276,24 @@ def test_first_ctrl_c_finishes_the_epoch_and_saves(tmp_path):
     assert resumed["state"] == "finished"
     for epochs in processes.trained(answer["folder"]).values():
         assert len(epochs) == len(set(epochs)), "nothing is trained twice"
+
+
+def test_first_ctrl_c_lets_every_worker_finish_its_epoch_and_save(tmp_path):
+    driver = processes.start(
+        tmp_path, workers=2, constants={"pause": 0.4}, screening=[5, 6]
+    )
+    processes.wait_until(lambda: processes.lines(tmp_path) >= 8, 60)
+    processes.interrupt(driver)
+    answer = processes.outcome(driver)
+    assert answer["state"] == "interrupted"
+    assert not processes.descendants(driver.mark)
+    events = events_of(answer["folder"])
+    epochs = {e.trial: e.data["epoch"] for e in events if e.event == "interrupted"}
+    assert len(epochs) == 2
+    resumed = processes.outcome(processes.start(tmp_path, resume=answer["folder"]))
+    assert resumed["state"] == "finished"
+    for trained in processes.trained(answer["folder"]).values():
+        assert len(trained) == len(set(trained)), "what was done is saved"
 
 
 def test_second_ctrl_c_leaves_at_once_and_sigterm_is_as_the_first(tmp_path):

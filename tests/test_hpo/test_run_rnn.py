@@ -41,9 +41,12 @@ def local(folder):
     return story
 
 
-@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
-def test_workers_of_ray_equal_one_child(tmp_path, local, workers):
-    answer = run(tmp_path, executor="ray", workers=workers)
+@pytest.mark.parametrize(
+    ("executor", "workers"),
+    [("local", 2), pytest.param("ray", 1, marks=pytest.mark.slow), ("ray", 2)],
+)
+def test_every_executor_equals_one_child(tmp_path, local, executor, workers):
+    answer = run(tmp_path, executor=executor, workers=workers)
     assert helpers.story(answer["folder"]) == local
 
 
