@@ -21,7 +21,7 @@ from tests.benchmarks.tools import data, launching, machine, output, studies
 
 BAR = 1.5  # seconds after imports, warm
 _PROBE = Path(studies.__file__).parent / "probe"
-_VALID, _WINDOW = 24, 200
+_VALID, _WINDOW, _WORKERS = 24, 200, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -66,14 +66,13 @@ def _once(place: Path, executor: str, cache: Path) -> dict[str, Any]:
     """One launch of one short trial a worker; seconds by phase."""
     imports = place / "imports"
     imports.mkdir(parents=True)
-    workers = 1 if executor == "local" else 2
     study = studies.gru(
         place,
         data=place.parent / "data",
-        trials=workers,
+        trials=_WORKERS,
         epochs=1,
         steps=5,
-        workers=workers,
+        workers=_WORKERS,
         executor=executor,
     )
     done = launching.launch(

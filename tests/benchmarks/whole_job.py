@@ -1,7 +1,8 @@
 """A whole study, from command to end: `hpo launch` beside TSFast's two ways of using Ray.
 
 The same data, validation windows, steps, epochs and workers; a checkpoint after every epoch;
-whole processes are timed, starting included. Our first round compiles (the cache is cold).
+whole processes are timed, starting included. Our first round of each
+executor compiles (its cache is cold).
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from typing import Any
 
 from tests.benchmarks.tools import data, launching, machine, output, studies
 
-OURS, FUNCTION, REUSE = "ours", "tsfast function", "tsfast reuse"
-WAYS = (OURS, FUNCTION, REUSE)
+OURS, LOCAL = "ours", "ours without ray"
+FUNCTION, REUSE = "tsfast function", "tsfast reuse"
+WAYS = (OURS, LOCAL, FUNCTION, REUSE)
+EXECUTORS = {OURS: "ray", LOCAL: "local"}
 BARS = {FUNCTION: 10.0, REUSE: 5.0}
 _EPOCHS, _STEPS, _WORKERS = 3, 60, 2
 _VALID, _WINDOW = 24, 200
@@ -75,8 +78,8 @@ def _gated(
     """One whole process between two spin tests."""
     before = machine.wait()
     begin = time.perf_counter()
-    if way == OURS:
-        completed = _ours(place, number, options.trials)
+    if way in (OURS, LOCAL):
+        completed = _ours(place, f"{way}-{number}", options.trials, EXECUTORS[way])
     else:
         completed = _peer(way, place, number, options)
     seconds = time.perf_counter() - begin
@@ -90,17 +93,18 @@ def _gated(
     }
 
 
-def _ours(place: Path, number: int, trials: int) -> int:
+def _ours(place: Path, name: str, trials: int, executor: str) -> int:
     study = studies.gru(
-        place / f"study-{number}",
+        place / f"study-{name}",
         data=place / "data",
         trials=trials,
         epochs=_EPOCHS,
         steps=_STEPS,
         workers=_WORKERS,
+        executor=executor,
     )
     done = launching.launch(
-        study, results=place / f"results-{number}", cache=place / "cache"
+        study, results=place / f"results-{name}", cache=place / f"cache-{executor}"
     )
     assert len(done.all("epoch")) == trials * _EPOCHS
     assert len(done.all("checkpoint")) == trials * _EPOCHS, "a checkpoint an epoch"
@@ -153,7 +157,7 @@ def _show(ways: dict[str, Any], trials: int) -> None:
                 way,
                 f"{output.summary(seconds)['median']:.1f}",
                 f"{rate:.1f}",
-                "" if way == OURS else f"{times:.1f}× (bar {BARS[way]:g}×)",
+                f"{times:.1f}× (bar {BARS[way]:g}×)" if way in BARS else "",
                 "yes" if valid else "NO",
             ]
         )

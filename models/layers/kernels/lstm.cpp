@@ -1,6 +1,6 @@
 // A long short-term memory layer over whole sequences, forward and backward.
 //
-// As in gru.h, with the gates i, f, g, o and the cell state c. For every step are saved, per
+// As in gru.cpp, with the gates i, f, g, o and the cell state c. For every step are saved, per
 // panel and sequence: i, f, g, o, c; tanh(c) is computed again on the way back.
 #include "recurrent.h"
 
