@@ -100,13 +100,14 @@ def launch(
     folder = RunFolder.create(results, study)
     with folder.acquire():
         warmth.write(folder)
-        folder.write_study(study, provenance=provenance(), extra=sources.to_json())
+        about = provenance()
+        folder.write_study(study, provenance=about, extra=sources.to_json())
         director = Director(study, workers=machine.workers)
         told = _telling(director, watching)
         with Ledger.open(folder.events_file, write=True, told=told) as ledger:
             run = _Run(study, sources.data, creates, folder, ledger, director, machine)
             notes = (*director.remarks, *warmth.notes)
-            return run.until_it_ends("launch", watching, notes=notes)
+            return run.until_it_ends("launch", about, watching, notes=notes)
 
 
 def resume(
@@ -161,7 +162,7 @@ def resume(
             run = _Run(study, now.data, creates, place, ledger, director, machine)
             for text in filter(None, (ledger.torn, *changed)):
                 watching.message(text)
-            return run.until_it_ends("resume", watching, notes=changed)
+            return run.until_it_ends("resume", provenance(), watching, notes=changed)
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,11 @@ class _Run:
     machine: Plan
 
     def until_it_ends(
-        self, action: str, watching: Observer, notes: tuple[str, ...] = ()
+        self,
+        action: str,
+        provenance: Mapping[str, Any],
+        watching: Observer,
+        notes: tuple[str, ...] = (),
     ) -> Outcome:
         """Run the executor; whatever happens, the ledger ends with something true."""
         stop_file = self.folder.path.absolute() / STOP_FILE
@@ -192,7 +197,7 @@ class _Run:
                 stop=stop,
                 observer=watching,
             )
-            about = {**identity(), "provenance": provenance()}
+            about = {**identity(), "provenance": provenance}
             hands.record("run", action=action, **about)
             for text in notes:
                 hands.record("note", text=text)

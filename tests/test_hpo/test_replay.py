@@ -314,6 +314,28 @@ def test_intervals_are_of_the_mean_on_these_tasks():
     assert regret.interval(values, tasks) == (5.0, 5.0, 5.0)
 
 
+def test_intervals_of_few_studies_a_task_are_as_wide_as_their_spread_says():
+    """Against the textbook variance of a stratified mean (Cochran, Sampling Techniques)."""
+    random = np.random.default_rng(5)
+    values = random.normal(size=(200, 2)) + 10 * random.normal(size=(200, 1))
+    tasks = [f"{t}" for t in range(200) for _ in range(2)]
+    mean, low, high = regret.interval(values.ravel().tolist(), tasks)
+    deviation = np.sqrt((2 * values.var(axis=1, ddof=1)).sum()) / values.size
+    assert mean == pytest.approx(values.mean())
+    assert high - low == pytest.approx(2 * 1.96 * deviation, rel=0.05)
+
+
+def test_single_studies_are_drawn_as_one_task_and_one_alone_has_no_interval():
+    values = [1.0, 2.0, 4.0, 8.0]
+    together = regret.interval(values, ["a"] * 4)
+    assert regret.interval(values, ["a", "b", "c", "d"]) == together
+    assert regret.interval([*values, 3.0], ["a", "a", "b", "b", "c"]) == (
+        3.6,
+        None,
+        None,
+    )
+
+
 def test_differences_are_paired_and_studies_without_a_value_are_left_out():
     outcomes = []
     for study in range(30):
