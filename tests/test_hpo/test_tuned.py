@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import h5py
 import numpy as np
 import pytest
@@ -89,7 +91,8 @@ def test_the_command_writes_the_datas_own_layout(tuned):
         assert set(made) == {"y0", "y1"} and made.attrs["fs"] == 10.0
         assert made["y0"].shape == given["y0"].shape
         np.testing.assert_allclose(made["y1"][20:], given["y1"][20:], atol=1e-6)
-    assert "linear: 100 samples, rmse " in result.stderr
+    said = re.search(r"linear: 100 samples, rmse \S+ (\S+)", result.stderr)
+    assert said and said[1].endswith("V"), "the study's unit, where the files name none"
     refused(run("predict", "tuned", file, "--out", out, *where), "is there already")
 
 
