@@ -168,7 +168,8 @@ def test_the_surrogate_gives_the_curves_of_its_own_table():
     for row in range(0, 1000, 50):
         found = curves.curve(dict(zip(names, configs[row], strict=True)), 0).epochs
         errors = [e.valid["error"] for e in found]
-        np.testing.assert_allclose(errors, 100 - accuracy[row, 1:], atol=2e-4)
+        # A network in single precision whose output is around 100: 1e-5 of that.
+        np.testing.assert_allclose(errors, 100 - accuracy[row, 1:], atol=1e-3)
         total = sum(e.seconds for e in found)
         assert total >= seconds[row, -1] * 0.999
     whole = (100 - accuracy[:, 1:]).min(axis=1)  # other points of the same space
