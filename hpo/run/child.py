@@ -53,6 +53,7 @@ class Child:
                 start_new_session=True,  # Ctrl-C in the terminal is for the driver alone
             )
         self._connection = Connection(ours.detach())
+        self._leaving = False
 
     @property
     def pid(self) -> int:
@@ -93,10 +94,16 @@ class Child:
             raise ChildDied(self._obituary()) from error
         return report
 
+    def leave(self) -> None:
+        """Tell it to save and leave; `close` waits for that."""
+        if not self._leaving:
+            self._leaving = True
+            with suppress(ChildDied):
+                self._send(("exit", None))
+
     def close(self) -> None:
         """Let it save and leave; kill it if it takes too long."""
-        with suppress(ChildDied):
-            self._send(("exit", None))
+        self.leave()
         try:
             self._process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:

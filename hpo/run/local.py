@@ -33,6 +33,8 @@ def execute(hands: Hands, plan: Plan) -> None:
         raise
     finally:
         for worker in workers:
+            worker.leave()
+        for worker in workers:
             worker.close()
 
 
@@ -117,8 +119,13 @@ class _Worker:
             self.child.kill()
         self.child = self.task = None
 
+    def leave(self) -> None:
+        """Tell the child to save and leave, so that all do it at the same time."""
+        if self.child is not None:
+            self.child.leave()
+
     def close(self) -> None:
-        """Let the child save and leave."""
+        """Wait until the child has left."""
         if self.child is not None:
             self.child.close()
         self.child = self.task = None

@@ -229,10 +229,10 @@ INLINED void finish(Rows<const float> tile, Index rows, Vector scale, Rows<const
 template <Activation A>
 static bool forward_with(const Sizes& s, bool skip, const float* x, const float* w,
                          const float* bias, const float* scale, float* y, void* saved) {
-  const Index P = round_up(s.O, W), panel_floats = s.taps * s.I * P;
-  Workspace space(Workspace::size(panel_floats) + 2 * Workspace::size(P));
+  const Index P = round_up(s.O, W), sizes[] = {s.taps * s.I * P, P, P};
+  Workspace space(sizes);
   if (space.failed()) return false;
-  float *panels = space.take(panel_floats), *start = space.take(P), *factor = space.take(P);
+  float *panels = space.take(sizes[0]), *start = space.take(P), *factor = space.take(P);
   std::copy_n(bias, s.O, start);
   const auto weight = [&](Index j, Index c, Index o) {
     return w[((s.taps - 1 - j) * s.I + c) * s.O + o];
@@ -327,9 +327,7 @@ static bool backward_with(const Sizes& s, bool skip, const float* x, const float
                           float* dw, float* db) {
   const Index P = round_up(s.O, W), Q = round_up(s.I, W);
   const Index sizes[] = {s.taps * s.O * Q, s.taps * s.I * P, s.T * P, P, Q};
-  Index total = 0;
-  for (Index size : sizes) total += Workspace::size(size);
-  Workspace space(total);
+  Workspace space(sizes);
   if (space.failed()) return false;
   float *panels = space.take(sizes[0]), *weights = space.take(sizes[1]);
   float *dz = space.take(sizes[2]), *bias = space.take(sizes[3]), *zero = space.take(sizes[4]);

@@ -50,9 +50,7 @@ bool forward(const Sizes& s, const float* x, const float* wi, const float* bi, c
              const float* bh, const float* initial, float* states, float* final, float* saved) {
   const Index P = padded(s), J = panels(s);
   const Index sizes[] = {s.H * 3 * P, s.I * 3 * P, 4 * P, BLOCK * P, BLOCK * P, BLOCK * s.I};
-  Index total = 0;
-  for (Index size : sizes) total += Workspace::size(size);
-  Workspace space(total);
+  Workspace space(sizes);
   if (space.failed()) return false;
   float *hidden = space.take(sizes[0]), *input = space.take(sizes[1]);
   float *bias = space.take(sizes[2]), *before = space.take(sizes[3]);
@@ -149,9 +147,7 @@ bool backward(const Sizes& s, const float* x, const float* wi, const float* wh,
   const Index N = round_up(s.I, W), rows = CHUNK + TALL, pitch = rows * 4 * W;
   const Index sizes[] = {3 * P * P, dx != nullptr ? 3 * P * N : 0, J * pitch, rows * P,
                          rows * C, BLOCK * P, 3 * P * P, 3 * P * C, 4 * P};
-  Index total = 0;
-  for (Index size : sizes) total += Workspace::size(size);
-  Workspace space(total);
+  Workspace space(sizes);
   if (space.failed()) return false;
   float *hidden = space.take(sizes[0]), *input = space.take(sizes[1]);
   float *gates = space.take(sizes[2]), *before = space.take(sizes[3]);

@@ -52,9 +52,7 @@ bool forward(const Sizes& s, const float* x, const float* wi, const float* bi, c
   const Index P = padded(s), J = panels(s);
   const Index sizes[] = {s.H * 4 * P, s.I * 4 * P, 4 * P,      BLOCK * P,
                          BLOCK * P,   BLOCK * P,   BLOCK * s.I};
-  Index total = 0;
-  for (Index size : sizes) total += Workspace::size(size);
-  Workspace space(total);
+  Workspace space(sizes);
   if (space.failed()) return false;
   float *hidden = space.take(sizes[0]), *input = space.take(sizes[1]);
   float *bias = space.take(sizes[2]), *before = space.take(sizes[3]);
@@ -158,9 +156,7 @@ bool backward(const Sizes& s, const float* x, const float* wi, const float* wh,
                          BLOCK * P, BLOCK * P,
                          4 * P * P, 4 * P * C,
                          4 * P};
-  Index total = 0;
-  for (Index size : sizes) total += Workspace::size(size);
-  Workspace space(total);
+  Workspace space(sizes);
   if (space.failed()) return false;
   float *hidden = space.take(sizes[0]), *input = space.take(sizes[1]);
   float *gates = space.take(sizes[2]), *before = space.take(sizes[3]);

@@ -117,10 +117,13 @@ static inline Index round_up(Index n, Index multiple) {
   return (n + multiple - 1) / multiple * multiple;
 }
 
-// One block of zeroed memory for a whole call, cut into aligned pieces.
+// One block of zeroed memory for a whole call, cut into aligned pieces of these sizes.
 class Workspace {
  public:
-  explicit Workspace(Index floats) {
+  template <std::size_t N>
+  explicit Workspace(const Index (&sizes)[N]) {
+    Index floats = 0;
+    for (Index size : sizes) floats += aligned(size);
     const std::size_t bytes = round_up(floats * 4, 64) + 64;
     memory_ = static_cast<char*>(std::aligned_alloc(64, bytes));
     if (memory_ != nullptr) std::memset(memory_, 0, bytes);
@@ -130,15 +133,15 @@ class Workspace {
   Workspace& operator=(const Workspace&) = delete;
 
   bool failed() const { return memory_ == nullptr; }
-  // What one piece of `floats` takes of the whole.
-  static Index size(Index floats) { return round_up(floats, 16); }
   float* take(Index floats) {
     float* piece = reinterpret_cast<float*>(memory_) + used_;
-    used_ += size(floats);
+    used_ += aligned(floats);
     return piece;
   }
 
  private:
+  static Index aligned(Index floats) { return round_up(floats, 16); }
+
   char* memory_;
   Index used_ = 0;
 };
