@@ -131,11 +131,11 @@ def test_what_is_begun_ahead_is_built_once_and_without_jax(
     cache = tmp_path / "cache"
     begin = "import sys; from models.layers.kernels import build; build.begin()"
     code = f"{begin}; assert 'jax' not in sys.modules"
-    environment = os.environ | {"HPO_CACHE": str(cache), "PYTHONPATH": str(ROOT)}
-    environment.pop("HPO_KERNELS", None)
+    environment = os.environ | {"HPO_CACHE": "cache", "PYTHONPATH": str(ROOT)}
+    environment |= {"PATH": compiler, "HPO_KERNELS": "on"}
     for _ in range(2):
         command = [sys.executable, "-c", code]
-        subprocess.run(command, env=environment | {"PATH": compiler}, check=True)
+        subprocess.run(command, env=environment, cwd=tmp_path, check=True)
     assert answer(start(cache, PATH=compiler)) == [compiled.choice(), ""]
     assert compilations(tmp_path) == 1
     (path,) = (cache / "kernels").glob("*.so")

@@ -128,11 +128,14 @@ def begin() -> None:
     global _begun
     with suppress(*FAILURES):
         asked = wanted()
-        if asked == OFF or _whole(_folder(), _key(choose_level(asked))):
+        if asked == OFF or shutil.which("g++") is None:
             return
+        if _whole(_folder(), _key(choose_level(asked))):
+            return
+        found = os.pathsep.join(p or os.getcwd() for p in sys.path)
         _begun = subprocess.Popen(
             [sys.executable, "-m", "models.layers.kernels.build"],
-            cwd=_FOLDER.parents[2],
+            env={**os.environ, "PYTHONPATH": found},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
