@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import json
 import os
 import platform
 import shutil
@@ -11,6 +12,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from packaging.requirements import InvalidRequirement, Requirement
 
@@ -82,6 +85,7 @@ def _requirement(text: str) -> Iterator[Finding]:
 def packages() -> Iterator[Finding]:
     """Whether Python finds our packages, and nothing else under their names."""
     providers = importlib.metadata.packages_distributions()
+    checkout = _checkout()
     for name in discovery.PACKAGES:
         try:
             place = discovery.ours(name)
@@ -95,15 +99,18 @@ def packages() -> Iterator[Finding]:
             continue
         others = sorted(set(providers.get(name, ())) - {DISTRIBUTION})
         here = Path.cwd() / name
-        hidden = here != place and (
+        another = here != place and (
             (here / "__init__.py").is_file() or here.with_suffix(".py").is_file()
         )
+        hidden = another and Path.cwd() != checkout
         if others:
             found = f"{place}, but also installed by {', '.join(others)}"
             remedy = f"`pip uninstall {' '.join(others)}`, which may overwrite ours"
         elif hidden:
             found = f"{place}, but hidden from scripts started here by {here}"
             remedy = f"rename {here}, or start scripts in another folder"
+        elif another:
+            found, remedy = f"{place}; scripts started here use its sources", ""
         else:
             found, remedy = str(place), ""
         problem = others or hidden
@@ -113,6 +120,17 @@ def packages() -> Iterator[Finding]:
             problem="warning" if problem else None,
             remedy=remedy,
         )
+
+
+def _checkout() -> Path | None:
+    """The folder that pip installed this distribution from, if it was one (PEP 610)."""
+    try:
+        distribution = importlib.metadata.distribution(DISTRIBUTION)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    origin = json.loads(distribution.read_text("direct_url.json") or "{}")
+    url = urlsplit(origin.get("url", ""))
+    return Path(url2pathname(url.path)) if url.scheme == "file" else None
 
 
 def extras() -> Iterator[Finding]:

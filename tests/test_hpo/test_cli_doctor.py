@@ -154,6 +154,28 @@ def test_another_package_of_our_name_is_told(tmp_path, monkeypatch):
     assert found["package hpo"].status == "ok"
 
 
+def test_the_sources_that_were_installed_hide_nothing(tmp_path, monkeypatch):
+    """As after README's first command: `pip install .`, then work in the checkout."""
+    checkout = tmp_path / "a checkout"
+    (checkout / "studies").mkdir(parents=True)
+    (checkout / "studies" / "__init__.py").write_text("")
+    installed = tmp_path / "site" / "hpo_harness-9.dist-info"
+    installed.mkdir(parents=True)
+    (installed / "METADATA").write_text("Name: hpo-harness\nVersion: 9\n")
+    origin = {"url": checkout.as_uri(), "dir_info": {}}
+    (installed / "direct_url.json").write_text(json.dumps(origin))
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    monkeypatch.chdir(checkout)
+    found = {f.check: f for f in installation.packages()}["package studies"]
+    assert (
+        found.status == "ok" and "scripts started here use its sources" in found.found
+    )
+    (tmp_path / "studies.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    found = {f.check: f for f in installation.packages()}["package studies"]
+    assert found.status == "warning"
+
+
 def test_a_package_of_another_place_is_an_error(monkeypatch):
     monkeypatch.setattr(discovery, "_ROOT", Path("/somewhere/else"))
     found = list(installation.packages())
