@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 from hpo.errors import ForeignFailure
+from hpo.run.environment import search_path
 
 
 def ask(module: str, question: Any, *, failure: str) -> Any:
@@ -33,7 +34,7 @@ def ask(module: str, question: Any, *, failure: str) -> Any:
         env={
             **os.environ,
             "JAX_PLATFORMS": "cpu",
-            "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path),
+            "PYTHONPATH": search_path(),
         },
     )
     if child.returncode:

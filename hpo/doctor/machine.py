@@ -199,7 +199,7 @@ def compiler() -> Finding:
 
 def _asked(deadline: float) -> Mapping[str, Any]:
     """The child's answer, or why there is none under ``error``."""
-    env = environment.compose({"PYTHONPATH": _search_path()})
+    env = environment.compose({"PYTHONPATH": environment.search_path()})
     try:
         done = subprocess.run(
             [sys.executable, "-m", "hpo.doctor.machine"],
@@ -223,10 +223,6 @@ def _answer() -> dict[str, Any]:
     from hpo import discovery
 
     return {"devices": discovery.devices(), "kernels": discovery.kernels()}
-
-
-def _search_path() -> str:
-    return os.pathsep.join(p or os.getcwd() for p in sys.path)
 
 
 def _first_line(path: Path) -> str:

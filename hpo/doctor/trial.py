@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from hpo.doctor.finding import Finding
 from hpo.errors import HpoError
 from hpo.ledger.folder import RunFolder
 from hpo.report.summary import load_summary
-from hpo.run.environment import compose
+from hpo.run.environment import compose, search_path
 
 COMMAND = (
     *("launch", "quickstart", "--families", "rnn", "--trials", "1", "--epochs", "1"),
@@ -39,11 +38,10 @@ def trial(*, deadline: float, executor: str = "ray") -> Finding:
     ) as place:
         log = Path(place) / "log.txt"
         command = [*COMMAND[:-1], executor, "--results", str(Path(place) / "results")]
-        search = os.pathsep.join(p or os.getcwd() for p in sys.path)
         with log.open("wb") as file:
             driver = subprocess.Popen(
                 [sys.executable, "-m", "hpo.cli.main", *command],
-                env=compose({"PYTHONPATH": search, "NO_COLOR": "1"}),
+                env=compose({"PYTHONPATH": search_path(), "NO_COLOR": "1"}),
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,

@@ -46,7 +46,7 @@ def worker_environment(
     """
     variables = dict.fromkeys(_THREADS, "1")
     variables |= {
-        "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path),
+        "PYTHONPATH": search_path(),
         "PYTHONUNBUFFERED": "1",
         "JAX_COMPILATION_CACHE_DIR": str(compilation_cache()),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -63,6 +63,11 @@ def worker_environment(
     else:
         variables["JAX_PLATFORMS"] = "cpu"
     return variables
+
+
+def search_path() -> str:
+    """Where this process finds modules, for ``PYTHONPATH`` of one that must find them too."""
+    return os.pathsep.join(p or os.getcwd() for p in sys.path)
 
 
 def compose(

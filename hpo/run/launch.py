@@ -85,7 +85,7 @@ def launch(
     study = as_run(study, workers=machine.workers)
     Director(study, workers=machine.workers)  # what it refuses needs no data
     creates = creates_of(study, create)
-    if machine.gpus_per_trial == 0 and any(map(_ours, creates.values())):
+    if machine.gpus_per_trial == 0 and any(map(_of_models, creates.values())):
         discovery.begin_kernels()  # beside all that comes before the first epoch
     watching.message("preparing the data")
     sources = Sources.of(
@@ -180,7 +180,7 @@ class _Run:
     def until_it_ends(
         self,
         action: str,
-        provenance: Mapping[str, Any],
+        about: Mapping[str, Any],
         watching: Observer,
         notes: tuple[str, ...] = (),
     ) -> Outcome:
@@ -197,8 +197,7 @@ class _Run:
                 stop=stop,
                 observer=watching,
             )
-            about = {**identity(), "provenance": provenance}
-            hands.record("run", action=action, **about)
+            hands.record("run", action=action, **identity(), provenance=about)
             for text in notes:
                 hands.record("note", text=text)
             hands.interrupt("the driver was killed")
@@ -231,7 +230,7 @@ class _Run:
         return _outcome(self.folder, self.study, done.reason)
 
 
-def _ours(create: str | bytes) -> bool:
+def _of_models(create: str | bytes) -> bool:
     """Whether a family is one of `models`, whose layers have compiled kernels."""
     return isinstance(create, str) and create.startswith("models.")
 

@@ -69,6 +69,17 @@ def outcome(process, timeout=120):
     return json.loads(out.strip().splitlines()[-1])
 
 
+def interrupted(results, after, **options):
+    """What a driver said that heard Ctrl-C after so many lines of its ledger."""
+    driver = start(results, **options)
+    wait_until(lambda: lines(results) >= after, 60)
+    interrupt(driver)
+    answer = outcome(driver)
+    assert answer["state"] == "interrupted"
+    assert not descendants(driver.mark)
+    return answer
+
+
 def descendants(mark):
     """Every living process that was started under this driver, orphans included."""
     found = []

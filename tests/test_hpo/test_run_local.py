@@ -261,12 +261,7 @@ def test_resume_after_a_kill_within_an_epoch_loses_at_most_five_seconds(tmp_path
 
 
 def test_first_ctrl_c_finishes_the_epoch_and_saves(tmp_path):
-    driver = processes.start(tmp_path, constants={"pause": 0.3})
-    processes.wait_until(lambda: processes.lines(tmp_path) >= 5, 60)
-    processes.interrupt(driver)
-    answer = processes.outcome(driver)
-    assert answer["state"] == "interrupted"
-    assert not processes.descendants(driver.mark)
+    answer = processes.interrupted(tmp_path, 5, constants={"pause": 0.3})
     events = events_of(answer["folder"])
     running = next(e for e in events if e.event == "interrupted")
     assert "SIGINT" in running.data["reason"]
@@ -279,14 +274,8 @@ def test_first_ctrl_c_finishes_the_epoch_and_saves(tmp_path):
 
 
 def test_first_ctrl_c_lets_every_worker_finish_its_epoch_and_save(tmp_path):
-    driver = processes.start(
-        tmp_path, workers=2, constants={"pause": 0.4}, screening=[5, 6]
-    )
-    processes.wait_until(lambda: processes.lines(tmp_path) >= 8, 60)
-    processes.interrupt(driver)
-    answer = processes.outcome(driver)
-    assert answer["state"] == "interrupted"
-    assert not processes.descendants(driver.mark)
+    options = {"workers": 2, "constants": {"pause": 0.4}, "screening": [5, 6]}
+    answer = processes.interrupted(tmp_path, 8, **options)
     events = events_of(answer["folder"])
     epochs = {e.trial: e.data["epoch"] for e in events if e.event == "interrupted"}
     assert len(epochs) == 2

@@ -175,14 +175,8 @@ def test_nothing_is_left_seventy_seconds_after_a_kill(tmp_path):
 
 @pytest.mark.slow
 def test_ctrl_c_once_then_resume_then_twice(tmp_path):
-    driver = processes.start(
-        tmp_path, executor="ray", workers=2, constants={"pause": 0.5}
-    )
-    processes.wait_until(lambda: processes.lines(tmp_path) >= 8, 60)
-    processes.interrupt(driver)
-    answer = processes.outcome(driver)
-    assert answer["state"] == "interrupted"
-    assert not processes.descendants(driver.mark)
+    options = {"executor": "ray", "workers": 2, "constants": {"pause": 0.5}}
+    answer = processes.interrupted(tmp_path, 8, **options)
     events = events_of(answer["folder"])
     interrupted = {e.trial: e.data["epoch"] for e in events if e.event == "interrupted"}
     saved = {e.trial: e.data["epoch"] for e in events if e.event == "checkpoint"}

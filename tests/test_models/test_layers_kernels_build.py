@@ -19,8 +19,7 @@ from models.layers.kernels.build import LEVELS
 ROOT = Path(__file__).parents[2]
 ASK = """
 import json
-from models.layers.kernels import build, compiled
-from models.layers.kernels.build import LEVELS
+from models.layers.kernels import compiled
 print(json.dumps([compiled.choice(), compiled.reason()]))
 """
 

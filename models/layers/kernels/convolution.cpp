@@ -232,7 +232,7 @@ static bool forward_with(const Sizes& s, bool skip, const float* x, const float*
   const Index P = round_up(s.O, W), sizes[] = {s.taps * s.I * P, P, P};
   Workspace space(sizes);
   if (space.failed()) return false;
-  float *panels = space.take(sizes[0]), *start = space.take(P), *factor = space.take(P);
+  float *panels = space.take(), *start = space.take(), *factor = space.take();
   std::copy_n(bias, s.O, start);
   const auto weight = [&](Index j, Index c, Index o) {
     return w[((s.taps - 1 - j) * s.I + c) * s.O + o];
@@ -329,8 +329,8 @@ static bool backward_with(const Sizes& s, bool skip, const float* x, const float
   const Index sizes[] = {s.taps * s.O * Q, s.taps * s.I * P, s.T * P, P, Q};
   Workspace space(sizes);
   if (space.failed()) return false;
-  float *panels = space.take(sizes[0]), *weights = space.take(sizes[1]);
-  float *dz = space.take(sizes[2]), *bias = space.take(sizes[3]), *zero = space.take(sizes[4]);
+  float *panels = space.take(), *weights = space.take();
+  float *dz = space.take(), *bias = space.take(), *zero = space.take();
   const auto weight = [&](Index j, Index o, Index c) {
     return w[((s.taps - 1 - j) * s.I + c) * s.O + o];
   };

@@ -52,9 +52,9 @@ bool forward(const Sizes& s, const float* x, const float* wi, const float* bi, c
   const Index sizes[] = {s.H * 3 * P, s.I * 3 * P, 4 * P, BLOCK * P, BLOCK * P, BLOCK * s.I};
   Workspace space(sizes);
   if (space.failed()) return false;
-  float *hidden = space.take(sizes[0]), *input = space.take(sizes[1]);
-  float *bias = space.take(sizes[2]), *before = space.take(sizes[3]);
-  float *after = space.take(sizes[4]), *own = space.take(sizes[5]);
+  float *hidden = space.take(), *input = space.take();
+  float *bias = space.take(), *before = space.take();
+  float *after = space.take(), *own = space.take();
   pack_gates<3>(hidden, wh, s.H, s.H);
   pack_gates<3>(input, wi, s.I, s.H);
   for (Index h = 0; h < s.H; h++) {
@@ -149,11 +149,11 @@ bool backward(const Sizes& s, const float* x, const float* wi, const float* wh,
                          rows * C, BLOCK * P, 3 * P * P, 3 * P * C, 4 * P};
   Workspace space(sizes);
   if (space.failed()) return false;
-  float *hidden = space.take(sizes[0]), *input = space.take(sizes[1]);
-  float *gates = space.take(sizes[2]), *before = space.take(sizes[3]);
-  float *given = space.take(sizes[4]), *dh = space.take(sizes[5]);
-  float *dhidden = space.take(sizes[6]), *dinput = space.take(sizes[7]);
-  float* dbias = space.take(sizes[8]);
+  float *hidden = space.take(), *input = space.take();
+  float *gates = space.take(), *before = space.take();
+  float *given = space.take(), *dh = space.take();
+  float *dhidden = space.take(), *dinput = space.take();
+  float* dbias = space.take();
   pack_transposed<3>(hidden, wh, s.H, s.H);
   if (dx != nullptr) pack_transposed<3>(input, wi, s.I, s.H);
   for (Index b0 = 0; b0 < s.B; b0 += BLOCK) {

@@ -70,10 +70,13 @@ static kernels::convolution::Sizes sizes_of(const Input& x, const Input& w, std:
 static ffi::Error ConvolutionForward(Input x, Input w, Input bias, Input scale, Output y,
                                      ffi::Result<ffi::AnyBuffer> saved, std::int64_t dilation,
                                      std::int64_t activation, bool skip) {
+  using kernels::convolution::Activation;
+  if (activation < 0 || activation > static_cast<std::int64_t>(Activation::gelu))
+    return ffi::Error::InvalidArgument("no such activation");
   void* keep = saved->element_count() ? saved->untyped_data() : nullptr;
   return outcome(kernels::convolution::forward(
-      sizes_of(x, w, dilation), static_cast<kernels::convolution::Activation>(activation), skip,
-      x.typed_data(), w.typed_data(), bias.typed_data(), scale.typed_data(), floats(y), keep));
+      sizes_of(x, w, dilation), static_cast<Activation>(activation), skip, x.typed_data(),
+      w.typed_data(), bias.typed_data(), scale.typed_data(), floats(y), keep));
 }
 
 static ffi::Error ConvolutionBackward(Input x, Input w, Input scale, ffi::AnyBuffer saved,

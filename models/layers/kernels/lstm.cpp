@@ -54,10 +54,10 @@ bool forward(const Sizes& s, const float* x, const float* wi, const float* bi, c
                          BLOCK * P,   BLOCK * P,   BLOCK * s.I};
   Workspace space(sizes);
   if (space.failed()) return false;
-  float *hidden = space.take(sizes[0]), *input = space.take(sizes[1]);
-  float *bias = space.take(sizes[2]), *before = space.take(sizes[3]);
-  float *after = space.take(sizes[4]), *cells = space.take(sizes[5]);
-  float* own = space.take(sizes[6]);
+  float *hidden = space.take(), *input = space.take();
+  float *bias = space.take(), *before = space.take();
+  float *after = space.take(), *cells = space.take();
+  float* own = space.take();
   pack_gates<4>(hidden, wh, s.H, s.H);
   pack_gates<4>(input, wi, s.I, s.H);
   pack_gates<4>(bias, bi, 1, s.H);
@@ -158,12 +158,12 @@ bool backward(const Sizes& s, const float* x, const float* wi, const float* wh,
                          4 * P};
   Workspace space(sizes);
   if (space.failed()) return false;
-  float *hidden = space.take(sizes[0]), *input = space.take(sizes[1]);
-  float *gates = space.take(sizes[2]), *before = space.take(sizes[3]);
-  float *given = space.take(sizes[4]), *dh = space.take(sizes[5]);
-  float *dc = space.take(sizes[6]), *first = space.take(sizes[7]);
-  float *dhidden = space.take(sizes[8]), *dinput = space.take(sizes[9]);
-  float* dbias = space.take(sizes[10]);
+  float *hidden = space.take(), *input = space.take();
+  float *gates = space.take(), *before = space.take();
+  float *given = space.take(), *dh = space.take();
+  float *dc = space.take(), *first = space.take();
+  float *dhidden = space.take(), *dinput = space.take();
+  float* dbias = space.take();
   pack_transposed<4>(hidden, wh, s.H, s.H);
   if (dx != nullptr) pack_transposed<4>(input, wi, s.I, s.H);
   for (Index b0 = 0; b0 < s.B; b0 += BLOCK) {

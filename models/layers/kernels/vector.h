@@ -121,7 +121,7 @@ static inline Index round_up(Index n, Index multiple) {
 class Workspace {
  public:
   template <std::size_t N>
-  explicit Workspace(const Index (&sizes)[N]) {
+  explicit Workspace(const Index (&sizes)[N]) : next_(sizes) {
     Index floats = 0;
     for (Index size : sizes) floats += aligned(size);
     const std::size_t bytes = round_up(floats * 4, 64) + 64;
@@ -133,15 +133,17 @@ class Workspace {
   Workspace& operator=(const Workspace&) = delete;
 
   bool failed() const { return memory_ == nullptr; }
-  float* take(Index floats) {
+  // The pieces in their order, one at a time.
+  float* take() {
     float* piece = reinterpret_cast<float*>(memory_) + used_;
-    used_ += aligned(floats);
+    used_ += aligned(*next_++);
     return piece;
   }
 
  private:
   static Index aligned(Index floats) { return round_up(floats, 16); }
 
+  const Index* next_;
   char* memory_;
   Index used_ = 0;
 };
