@@ -1,0 +1,336 @@
+"""What every task says of itself; one task a file beside this one, found by its name."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import jax
+import numpy as np
+
+from models.config import Config
+from models.data.feeding import Feed, batch_shapes, default_dtype, make_feed
+from models.data.kinds.base import Dataset, Part
+from models.data.reference import Reference
+from models.data.statistics import Statistics
+from models.errors import DataError, UserError, near_matches
+from models.metrics.accumulators import Metric
+from models.training.interface import Arrays
+from models.training.problem import Batch, Transforms
+
+Groups = tuple[Mapping[str, Any], ...]
+Direction = Literal["minimize", "maximize"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Units:
+    """An affine change of physical units: ``value · scale + offset``.
+
+    Attributes:
+        scale: Factor by role; 1 where a role is not named.
+        offset: Added, by role; 0 where a role is not named.
+    """
+
+    scale: Mapping[str, float]
+    offset: Mapping[str, float]
+
+    def of(self, role: str, values: np.ndarray) -> np.ndarray:
+        """The values of a role in these units."""
+        return values * self.scale.get(role, 1.0) + self.offset.get(role, 0.0)
+
+
+SAME = Units(scale={}, offset={})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(Config):
+    """What is learned and how it is scored.
+
+    A task is a frozen configuration: its fields are settings that belong to the task and
+    never to a search (known samples, a horizon). Nothing is ranked across tasks.
+
+    Attributes:
+        KINDS: Kinds of data it can be learned from.
+        TAKES: Roles that a prediction is made from.
+        GIVES: Roles that a prediction gives.
+        OBJECTIVE: The metric that ranks where a study names none, and its direction.
+        EXAMPLE: Settings that suit the tiny data of `write_example`.
+    """
+
+    KINDS: ClassVar[tuple[str, ...]]
+    TAKES: ClassVar[tuple[str, ...]]
+    GIVES: ClassVar[tuple[str, ...]]
+    OBJECTIVE: ClassVar[tuple[str, Direction]] = ("rmse", "minimize")
+    EXAMPLE: ClassVar[Mapping[str, Any]] = {}
+
+    @property
+    def name(self) -> str:
+        """The file it is written in; with its package where that is not this one."""
+        module = type(self).__module__
+        package, _, stem = module.rpartition(".")
+        return stem if package == __package__ else module
+
+    def to_json(self) -> dict[str, Any]:
+        """Name and settings, as a study writes them."""
+        return {"name": self.name, **self.flat()}
+
+    def check(self, dataset: Dataset) -> None:
+        """Refuse data that the task cannot be learned from or scored on.
+
+        Raises:
+            DataError: The kind is another, a role is missing, or a part is too short.
+        """
+        reference = dataset.reference
+        if reference.kind not in self.KINDS:
+            raise DataError(
+                f"the task `{self.name}` is learned from data of kind "
+                f"{' or '.join(self.KINDS)}; `{reference.name}` is of kind "
+                f"{reference.kind}",
+                hint="choose another task or other data",
+            )
+        for role in (*self.TAKES, *self.GIVES):
+            if not reference.roles.get(role):
+                raise DataError(
+                    f"the task `{self.name}` needs the role `{role}`, which "
+                    f"`{reference.name}` does not have",
+                    hint=near_matches(role, reference.roles),
+                )
+
+    # -- how a model is trained and scored ------------------------------------------------
+
+    def feed(self, dataset: Dataset, batching: Any) -> Feed:
+        """Where the training batches come from.
+
+        Args:
+            dataset: The data.
+            batching: The family's configuration of windows or rows.
+
+        Raises:
+            DataError: No batch can be made.
+        """
+        return make_feed(dataset.part("train"), batching)
+
+    def batch_shapes(
+        self, dataset: Dataset, batching: Any
+    ) -> dict[str, jax.ShapeDtypeStruct]:
+        """The shapes of a training batch by name; nothing is read.
+
+        Raises:
+            DataError: No batch can be made.
+        """
+        found = batch_shapes(dataset.part("train"), batching)
+        return {n: jax.ShapeDtypeStruct(*described) for n, described in found.items()}
+
+    def lead(self, batching: Any) -> int:
+        """Entries before the scored ones that a model looks back on by its configuration.
+
+        What is scored never depends on a configuration; how far back a model looks may.
+        """
+        return 0
+
+    @abstractmethod
+    def groups(
+        self, dataset: Dataset, part: str, *, lead: int, dtype: Any = None
+    ) -> Groups:
+        """A part as it is scored: groups of equal rows, ``[N, …]`` by name.
+
+        Args:
+            dataset: The data.
+            part: ``valid`` or ``test``.
+            lead: See `lead`.
+            dtype: Of the arrays; None for what the device computes with.
+
+        Raises:
+            DataError: Nothing of the part can be scored.
+        """
+
+    @abstractmethod
+    def given(self, batch: Batch) -> Batch:
+        """The part of a batch that a model may look at; pure, inside compiled code."""
+
+    @abstractmethod
+    def metrics(self, data: TaskData) -> tuple[Metric, ...]:
+        """The validation metrics."""
+
+    def transforms(self, data: TaskData) -> Transforms:
+        """Batch functions that belong to the task, such as hiding entries."""
+        return ()
+
+    def scores(
+        self,
+        found: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]],
+        *,
+        data: TaskData,
+    ) -> dict[str, float]:
+        """The metrics of outputs that were computed elsewhere (by a closed form).
+
+        Args:
+            found: Outputs and batches ``[B, …]`` of every group.
+            data: What is known of data and task.
+        """
+        values = {}
+        for metric in self.metrics(data):
+            state = metric.init(*_on_device(found[0]))
+            for pair in found:
+                state = metric.update(state, *_on_device(pair))
+            values[metric.name] = float(metric.finish(state))
+        return values
+
+    # -- how a model is used --------------------------------------------------------------
+
+    @abstractmethod
+    def batch(self, arrays: Arrays, data: TaskData) -> dict[str, np.ndarray]:
+        """The batch of prediction for arrays ``[B, …]`` by role.
+
+        Raises:
+            UserError: Their lengths do not fit together.
+        """
+
+    def arrays(
+        self, outputs: Mapping[str, Any], batch: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Arrays ``[B, …]`` by role of what a model gave for a batch."""
+        return {role: np.asarray(outputs[role]) for role in self.GIVES}
+
+    # -- examples -------------------------------------------------------------------------
+
+    @abstractmethod
+    def write_example(self, folder: Path, *, units: Units = SAME) -> Mapping[str, Any]:
+        """Write tiny data that a model learns from in a second.
+
+        Args:
+            folder: Where it goes; equal at every call for equal units.
+            units: Physical units to write in.
+
+        Returns:
+            The request for it, as a study would make it.
+        """
+
+    def of_part(self, part: Part) -> dict[str, np.ndarray]:
+        """What a prediction of the part's first rows takes: arrays by role."""
+        first = part.load(0)
+        return {role: np.asarray(first[role]) for role in self.TAKES}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskData:
+    """What a family is told of the data and the task: everything but the numbers.
+
+    Attributes:
+        task: The task with its settings.
+        reference: Where the data lies and what it is.
+        statistics: Mean and standard deviation of the train part, by role.
+        shapes: Shape of one time step or one row, by role; the last axis is channels.
+    """
+
+    task: Task
+    reference: Reference
+    statistics: Statistics
+    shapes: Mapping[str, tuple[int, ...]]
+
+    @property
+    def channels(self) -> dict[str, int]:
+        """Channels by role."""
+        return {role: shape[-1] for role, shape in self.shapes.items()}
+
+    @property
+    def sampling_rate(self) -> float | None:
+        """In Hz; None where the data does not tell."""
+        return self.reference.sampling_rate
+
+    @property
+    def identity(self) -> Hashable:
+        """Equal for equal data and task, wherever the data lies."""
+        reference = self.reference
+        content = tuple(sorted(reference.hashes.items())) or reference.path
+        roles = tuple(sorted((r, tuple(names)) for r, names in reference.roles.items()))
+        scored = tuple(sorted((k, repr(v)) for k, v in reference.settings.items()))
+        return (self.task.name, self.task.static_signature(), content, roles, scored)
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """Roles that a prediction needs."""
+        return self.task.TAKES
+
+    @property
+    def gives(self) -> tuple[str, ...]:
+        """Roles that a prediction gives."""
+        return self.task.GIVES
+
+    def batch(self, arrays: Arrays) -> tuple[dict[str, np.ndarray], bool]:
+        """The batch of prediction for some arrays, and whether a batch axis was added.
+
+        Raises:
+            UserError: A role is missing or unknown, or an array has the wrong shape.
+        """
+        missing = [role for role in self.takes if role not in arrays]
+        strange = [role for role in arrays if role not in self.takes]
+        if missing or strange:
+            raise UserError(
+                f"the task `{self.task.name}` predicts from "
+                f"{' and '.join(f'`{r}`' for r in self.takes)}, got "
+                f"{', '.join(f'`{r}`' for r in arrays) or 'nothing'}",
+                hint=near_matches((strange or missing)[0], self.takes),
+            )
+        added = {role: self._lacks_batch(role, a) for role, a in arrays.items()}
+        if len(set(added.values())) > 1:
+            raise UserError(
+                "either all arrays have a batch axis or none, got shapes "
+                + ", ".join(f"`{r}` {np.shape(a)}" for r, a in arrays.items())
+            )
+        alone = any(added.values())
+        whole = {r: np.asarray(a)[None] if alone else a for r, a in arrays.items()}
+        return self.task.batch(whole, self), alone
+
+    def arrays(
+        self, outputs: Mapping[str, Any], batch: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Arrays ``[B, …]`` by role of what a model gave for a batch."""
+        return self.task.arrays(outputs, batch)
+
+    def _lacks_batch(self, role: str, array: np.ndarray) -> bool:
+        """Whether an array is one row; its trailing axes must be the role's."""
+        shape = self.shapes[role]
+        time = 0 if self.reference.kind == "samples" else 1
+        rank = array.ndim - len(shape) - time
+        if rank not in (0, 1) or array.shape[array.ndim - len(shape) :] != shape:
+            axes = ("time", *map(str, shape)) if time else tuple(map(str, shape))
+            raise UserError(
+                f"`{role}` must be [{', '.join(axes)}] or [batch, {', '.join(axes)}], "
+                f"got {array.shape}"
+            )
+        return rank == 0
+
+
+def describe(task: Task, dataset: Dataset) -> TaskData:
+    """What a family is told of data and task.
+
+    Args:
+        task: The task with its settings.
+        dataset: The data; its train part is read for the statistics.
+
+    Raises:
+        DataError: The task cannot be learned from the data.
+    """
+    task.check(dataset)
+    return TaskData(
+        task=task,
+        reference=dataset.reference,
+        statistics=dataset.statistics,
+        shapes=dict(dataset.part("train").shapes),
+    )
+
+
+def _on_device(pair: tuple[Mapping[str, Any], Mapping[str, Any]]) -> Any:
+    """Outputs and batch in the precision of the device."""
+
+    def place(array: Any) -> Any:
+        array = np.asarray(array)
+        if np.issubdtype(array.dtype, np.floating):
+            array = array.astype(default_dtype(), copy=False)
+        return jax.numpy.asarray(array)
+
+    return jax.tree.map(place, tuple(dict(p) for p in pair))

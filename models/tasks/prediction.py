@@ -1,0 +1,102 @@
+"""Prediction: u throughout and the first y are known; the y behind them are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from models.config import static
+from models.data.feeding import cut_windows
+from models.data.kinds.base import Dataset, Part
+from models.errors import UserError
+from models.tasks.base import Groups, TaskData
+from models.tasks.sequences import SequenceTask, same_times
+from models.training.interface import Arrays
+from models.training.problem import Batch
+
+KINDS = ("records",)
+GIVEN = "given.y"
+"""Name of the mask ``[B, T, 1]`` that says which outputs a model is given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(SequenceTask):
+    """Windows of a record, each with its first outputs known.
+
+    Valid and test are cut into windows that begin every `horizon` samples; within each, y
+    behind the known samples is scored, in physical units. Training windows have the length
+    that the family's ``data.window`` says.
+
+    Attributes:
+        known: Outputs at the start of a window that a model is given.
+        horizon: Samples behind them that it has to predict, and between two windows.
+    """
+
+    KINDS: ClassVar[tuple[str, ...]] = KINDS
+    TAKES: ClassVar[tuple[str, ...]] = ("u", "y")
+    EXAMPLE: ClassVar[Mapping[str, Any]] = {"known": 8, "horizon": 24}
+
+    known: int = static(50, low=1)
+    horizon: int = static(100, low=1)
+
+    @property
+    def window(self) -> int:
+        """Samples of a scored window."""
+        return self.known + self.horizon
+
+    @property
+    def known_outputs(self) -> int:
+        """How many outputs at the start of a window a model is given."""
+        return self.known
+
+    def groups(
+        self, dataset: Dataset, part: str, *, lead: int, dtype: Any = None
+    ) -> Groups:
+        """Every window of the part, one group."""
+        return cut_windows(
+            dataset.part(part), length=self.window, stride=self.horizon, dtype=dtype
+        )
+
+    def given(self, batch: Batch) -> Batch:
+        """The inputs, and the outputs up to the last known one (zero behind it)."""
+        y = batch["y"]
+        arrays = y.__array_namespace__()  # numpy for closed forms
+        mask = batch.get(GIVEN)
+        if mask is None:
+            early = (np.arange(y.shape[1]) < self.known)[None, :, None]
+            mask = arrays.broadcast_to(early, (*y.shape[:2], 1))
+        return batch | {"y": arrays.where(mask, y, arrays.zeros_like(y)), GIVEN: mask}
+
+    def scored_from(self, data: TaskData) -> tuple[int, tuple[int, ...]]:
+        """Behind the known outputs."""
+        return self.known, ()
+
+    def batch(self, arrays: Arrays, data: TaskData) -> dict[str, np.ndarray]:
+        """u as it is, y filled up to its length, and the mask of what is known."""
+        same_times(arrays)
+        u, y = arrays["u"], arrays["y"]
+        known, length = y.shape[1], u.shape[1]
+        if not 1 <= known < length:
+            raise UserError(
+                "a prediction needs at least one known output and fewer than inputs, got "
+                f"`y` of {known} and `u` of {length} samples",
+                hint="pass the first samples of y, and u over all that is to be predicted",
+            )
+        whole = np.zeros((*u.shape[:2], y.shape[2]), y.dtype)
+        whole[:, :known] = y
+        mask = np.zeros((*u.shape[:2], 1), bool)
+        mask[:, :known] = True
+        return {"u": u, "y": whole, GIVEN: mask}
+
+    def arrays(self, outputs: Any, batch: Any) -> dict[str, np.ndarray]:
+        """y of the whole length: the known samples as they were given, then predictions."""
+        return {"y": np.where(batch[GIVEN], batch["y"], np.asarray(outputs["y"]))}
+
+    def of_part(self, part: Part) -> dict[str, np.ndarray]:
+        """The inputs of the part's first record, and the known outputs."""
+        first = part.load(0)
+        return {"u": np.asarray(first["u"]), "y": np.asarray(first["y"])[: self.known]}
+

@@ -1,0 +1,48 @@
+"""Simulation: from inputs u to outputs y, both in physical units, from rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from models.data.feeding import full_sequences
+from models.data.kinds.base import Dataset
+from models.tasks.base import Groups, TaskData
+from models.tasks.sequences import SequenceTask
+from models.training.interface import Arrays
+from models.training.problem import Batch
+
+KINDS = ("records",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(SequenceTask):
+    """Whole records are simulated from their inputs alone.
+
+    Scores count from the sample that the data's protocol names (`score_from`), because no
+    model knows the state in which a record begins.
+    """
+
+    KINDS: ClassVar[tuple[str, ...]] = KINDS
+    TAKES: ClassVar[tuple[str, ...]] = ("u",)
+
+    def groups(
+        self, dataset: Dataset, part: str, *, lead: int, dtype: Any = None
+    ) -> Groups:
+        """Every record in full, grouped by length."""
+        return full_sequences(dataset.part(part), dtype=dtype)
+
+    def given(self, batch: Batch) -> Batch:
+        """The inputs."""
+        return {name: a for name, a in batch.items() if name not in ("y", "seen.y")}
+
+    def scored_from(self, data: TaskData) -> tuple[int, tuple[int, ...]]:
+        """As the data's protocol says."""
+        settings = data.reference.settings
+        return settings.get("score_from", 0), tuple(settings.get("also_score_from", ()))
+
+    def batch(self, arrays: Arrays, data: TaskData) -> dict[str, np.ndarray]:
+        """The inputs."""
+        return dict(arrays)
