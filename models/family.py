@@ -111,7 +111,7 @@ def learner_of(
             problem=problem,
             train=partial(opened.dataset.part, "train"),
             groups=partial(opened.groups, lead=0, dtype=np.float64),
-            given=opened.task.given,
+            given=partial(opened.task.given, data=opened.data),
             score=partial(opened.task.scores, data=opened.data),
             interface=opened.data,
             configuration=config.flat(),

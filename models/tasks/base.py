@@ -54,15 +54,11 @@ class Task(Config):
 
     Attributes:
         KINDS: Kinds of data it can be learned from.
-        TAKES: Roles that a prediction is made from.
-        GIVES: Roles that a prediction gives.
         OBJECTIVE: The metric that ranks where a study names none, and its direction.
         EXAMPLE: Settings that suit the tiny data of `write_example`.
     """
 
     KINDS: ClassVar[tuple[str, ...]]
-    TAKES: ClassVar[tuple[str, ...]]
-    GIVES: ClassVar[tuple[str, ...]]
     OBJECTIVE: ClassVar[tuple[str, Direction]] = ("rmse", "minimize")
     EXAMPLE: ClassVar[Mapping[str, Any]] = {}
 
@@ -72,6 +68,16 @@ class Task(Config):
         module = type(self).__module__
         package, _, stem = module.rpartition(".")
         return stem if package == __package__ else module
+
+    @property
+    @abstractmethod
+    def takes(self) -> tuple[str, ...]:
+        """Roles that a prediction is made from."""
+
+    @property
+    @abstractmethod
+    def gives(self) -> tuple[str, ...]:
+        """Roles that a prediction gives."""
 
     def to_json(self) -> dict[str, Any]:
         """Name and settings, as a study writes them."""
@@ -91,7 +97,7 @@ class Task(Config):
                 f"{reference.kind}",
                 hint="choose another task or other data",
             )
-        for role in (*self.TAKES, *self.GIVES):
+        for role in (*self.takes, *self.gives):
             if not reference.roles.get(role):
                 raise DataError(
                     f"the task `{self.name}` needs the role `{role}`, which "
@@ -148,8 +154,13 @@ class Task(Config):
         """
 
     @abstractmethod
-    def given(self, batch: Batch) -> Batch:
-        """The part of a batch that a model may look at; pure, inside compiled code."""
+    def given(self, batch: Batch, data: TaskData) -> Batch:
+        """The part of a batch that a model may look at.
+
+        An entry that is not given holds the mean of the train part, and a mask
+        ``given.ROLE`` says which are. Pure: compiled for what is trained, plain numpy for
+        closed forms.
+        """
 
     @abstractmethod
     def metrics(self, data: TaskData) -> tuple[Metric, ...]:
@@ -193,7 +204,7 @@ class Task(Config):
         self, outputs: Mapping[str, Any], batch: Mapping[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
         """Arrays ``[B, …]`` by role of what a model gave for a batch."""
-        return {role: np.asarray(outputs[role]) for role in self.GIVES}
+        return {role: np.asarray(outputs[role]) for role in self.gives}
 
     # -- examples -------------------------------------------------------------------------
 
@@ -212,7 +223,7 @@ class Task(Config):
     def of_part(self, part: Part) -> dict[str, np.ndarray]:
         """What a prediction of the part's first rows takes: arrays by role."""
         first = part.load(0)
-        return {role: np.asarray(first[role]) for role in self.TAKES}
+        return {role: np.asarray(first[role]) for role in self.takes}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,12 +264,12 @@ class TaskData:
     @property
     def takes(self) -> tuple[str, ...]:
         """Roles that a prediction needs."""
-        return self.task.TAKES
+        return self.task.takes
 
     @property
     def gives(self) -> tuple[str, ...]:
         """Roles that a prediction gives."""
-        return self.task.GIVES
+        return self.task.gives
 
     def batch(self, arrays: Arrays) -> tuple[dict[str, np.ndarray], bool]:
         """The batch of prediction for some arrays, and whether a batch axis was added.
@@ -303,6 +314,19 @@ class TaskData:
                 f"got {array.shape}"
             )
         return rank == 0
+
+
+def shown(values: Any, mask: Any, mean: np.ndarray) -> Any:
+    """Values where a mask is true, and the mean of their channel elsewhere.
+
+    Args:
+        values: ``[…, C]``, JAX or numpy.
+        mask: Of a shape that broadcasts to it.
+        mean: ``[C]``.
+    """
+    arrays = values.__array_namespace__()
+    fill = arrays.asarray(mean, dtype=values.dtype)
+    return arrays.where(mask, values, arrays.broadcast_to(fill, values.shape))
 
 
 def describe(task: Task, dataset: Dataset) -> TaskData:

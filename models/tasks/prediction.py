@@ -12,7 +12,7 @@ from models.config import static
 from models.data.feeding import cut_windows
 from models.data.kinds.base import Dataset, Part
 from models.errors import UserError
-from models.tasks.base import Groups, TaskData
+from models.tasks.base import Groups, TaskData, shown
 from models.tasks.sequences import SequenceTask, same_times
 from models.training.interface import Arrays
 from models.training.problem import Batch
@@ -36,11 +36,15 @@ class Task(SequenceTask):
     """
 
     KINDS: ClassVar[tuple[str, ...]] = KINDS
-    TAKES: ClassVar[tuple[str, ...]] = ("u", "y")
     EXAMPLE: ClassVar[Mapping[str, Any]] = {"known": 8, "horizon": 24}
 
     known: int = static(50, low=1)
     horizon: int = static(100, low=1)
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """The inputs, and the known outputs."""
+        return ("u", "y")
 
     @property
     def window(self) -> int:
@@ -60,15 +64,20 @@ class Task(SequenceTask):
             dataset.part(part), length=self.window, stride=self.horizon, dtype=dtype
         )
 
-    def given(self, batch: Batch) -> Batch:
-        """The inputs, and the outputs up to the last known one (zero behind it)."""
+    def given(self, batch: Batch, data: TaskData) -> Batch:
+        """The inputs, and the outputs up to the last known one."""
         y = batch["y"]
-        arrays = y.__array_namespace__()  # numpy for closed forms
         mask = batch.get(GIVEN)
         if mask is None:
             early = (np.arange(y.shape[1]) < self.known)[None, :, None]
-            mask = arrays.broadcast_to(early, (*y.shape[:2], 1))
-        return batch | {"y": arrays.where(mask, y, arrays.zeros_like(y)), GIVEN: mask}
+            mask = y.__array_namespace__().broadcast_to(early, (*y.shape[:2], 1))
+        if "seen.y" in batch:
+            mask = mask & batch["seen.y"].all(axis=-1, keepdims=True)
+        return {
+            **{n: a for n, a in batch.items() if n != "seen.y"},
+            "y": shown(y, mask, data.statistics.mean["y"]),
+            GIVEN: mask,
+        }
 
     def scored_from(self, data: TaskData) -> tuple[int, tuple[int, ...]]:
         """Behind the known outputs."""

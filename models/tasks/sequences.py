@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -41,7 +42,11 @@ class SequenceTask(Task):
     """From inputs u, and perhaps some known outputs, to outputs y."""
 
     KINDS: ClassVar[tuple[str, ...]] = ("records",)
-    GIVES: ClassVar[tuple[str, ...]] = ("y",)
+
+    @property
+    def gives(self) -> tuple[str, ...]:
+        """The outputs."""
+        return ("y",)
 
     @abstractmethod
     def scored_from(self, data: TaskData) -> tuple[int, tuple[int, ...]]:
@@ -257,7 +262,7 @@ def sequence_problem(
             config=config.loss, std=data.statistics.std["y"], start=task.known_outputs
         ),
         metrics=task.metrics(data),
-        given=task.given,
+        given=partial(task.given, data=data),
         transforms=task.transforms(data),
         hyper=config.traced(),
         optimizer=config.optimizer,

@@ -26,7 +26,11 @@ class Task(SequenceTask):
     """
 
     KINDS: ClassVar[tuple[str, ...]] = KINDS
-    TAKES: ClassVar[tuple[str, ...]] = ("u",)
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """The inputs."""
+        return ("u",)
 
     def groups(
         self, dataset: Dataset, part: str, *, lead: int, dtype: Any = None
@@ -34,7 +38,7 @@ class Task(SequenceTask):
         """Every record in full, grouped by length."""
         return full_sequences(dataset.part(part), dtype=dtype)
 
-    def given(self, batch: Batch) -> Batch:
+    def given(self, batch: Batch, data: TaskData) -> Batch:
         """The inputs."""
         return {name: a for name, a in batch.items() if name not in ("y", "seen.y")}
 
