@@ -199,7 +199,7 @@ class HPOptimizer:
         resume: bool,
         quiet: bool,
     ) -> Result:
-        from hpo.cli.progress import Progress
+        from hpo.live.progress import Progress
         from hpo.run import launch as runner
         from hpo.run.observer import Silent
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from hpo import goals
 from hpo.director import records
-from hpo.director.book import Book
 from hpo.director.decisions import Continue, Done, Pause, Start, Stop, Wait
 from hpo.director.judge import Judge
 from hpo.director.proposer import Proposer
+from hpo.director.state import Book
 from hpo.ledger.events import Event
+from hpo.objectives import PARAMETERS
+from hpo.objectives import check as check_objectives
 from hpo.study import Study
-from hpo.trials import Trial
+from hpo.trials.record import Trial
 from models.training.protocol import Epoch
 
 RETRIES = 2
@@ -37,7 +38,7 @@ class Director:
 
     def __init__(self, study: Study, *, workers: int) -> None:
         assert workers >= 1, "a run needs a worker"
-        goals.check(study.objectives)
+        check_objectives(study.objectives)
         self.study = study
         self.workers = workers
         self._proposer = Proposer(study)
@@ -304,7 +305,7 @@ class Director:
         """The decision on a trial's last epoch, whether that is applied already or not."""
         number = epoch.number
         metrics = [o.metric for o in self.study.objectives]
-        missing = {*metrics} - {*epoch.valid, goals.PARAMETERS}
+        missing = {*metrics} - {*epoch.valid, PARAMETERS}
         if missing:
             reported = ", ".join(sorted(epoch.valid)) or "nothing"
             reason = f"the learner reports no `{min(missing)}` but {reported}"

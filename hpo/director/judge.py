@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from hpo.director.book import Book
+from hpo.director.state import Book
 from hpo.stopping import registry
-from hpo.stopping.board import Board
 from hpo.stopping.registry import Evidence, PausingRule, Settlement, Verdict
+from hpo.stopping.rung_table import Board
 from hpo.study import Study
-from hpo.trials import Trial, objective_value
+from hpo.trials.record import Trial, objective_value
 from models.training.protocol import Epoch
 
 

@@ -6,7 +6,7 @@ from fractions import Fraction
 from itertools import takewhile
 
 from hpo import seeds
-from hpo.director.book import Book
+from hpo.director.state import Book
 from hpo.errors import StudyError
 from hpo.ledger.events import Event
 from hpo.search import registry

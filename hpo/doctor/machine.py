@@ -17,7 +17,7 @@ import psutil
 from hpo.doctor.finding import Finding, Status, judged
 from hpo.ledger.provenance import provenance
 from hpo.report import numbers
-from hpo.run import environment
+from hpo.worker import environment
 
 _MEBI, _GIBI = 1 << 20, 1 << 30
 _WORKER = 1 * _GIBI  # memory that a worker with JAX and a small model takes, from above

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.errors import RunError
 from hpo.export.source import Source
-from hpo.goals import excess
 from hpo.ledger.events import RANKED
+from hpo.objectives import excess
 from hpo.report.summary import Row
 from hpo.study import Objective
 

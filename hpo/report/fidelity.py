@@ -23,7 +23,7 @@ from hpo.ledger.events import RANKED
 from hpo.report.rows import Point
 from hpo.stopping import registry
 from hpo.study import Objective, Study
-from hpo.trials import finite_key
+from hpo.trials.record import finite_key
 
 LEAST = 5
 """Fewest trials with an end for which anything is said. With four, even a perfect order comes

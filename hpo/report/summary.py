@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from hpo.errors import RunError, StudyError
-from hpo.goals import Place, Values, places
 from hpo.ledger.events import ENDINGS, RANKED, Event
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import uncollected
+from hpo.objectives import Place, Values, places
 from hpo.report.fidelity import Fidelity, fidelities
 from hpo.report.fold import Entry, Fold
 from hpo.report.index import read_fold

@@ -14,8 +14,8 @@ from functools import cached_property
 
 from rich.text import Text
 
-from hpo.goals import PARAMETERS, excess
 from hpo.ledger.events import RANKED
+from hpo.objectives import PARAMETERS, excess
 from hpo.report import numbers, rungs
 from hpo.report.summary import Row, Summary
 from hpo.study import Objective

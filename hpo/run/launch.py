@@ -17,16 +17,16 @@ from hpo.ledger.events import Event
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import Ledger, events_of
 from hpo.ledger.provenance import provenance
+from hpo.run.carried import warmed
 from hpo.run.driver import STOP_FILE, identity
-from hpo.run.environment import worker_environment
-from hpo.run.hands import Hands
+from hpo.run.loop import Hands
 from hpo.run.observer import Guarded, Observer, Silent
 from hpo.run.plan import Plan, plan
-from hpo.run.ship import Create
 from hpo.run.signals import Stop
 from hpo.run.sources import Prepare, Sources, as_run, creates_of, refuse_changes
-from hpo.run.warm import warmed
 from hpo.study import Study
+from hpo.worker.environment import worker_environment
+from hpo.worker.pickling import Create
 
 EXECUTORS = {"local": "hpo.run.local", "ray": "hpo.run.ray.executor"}
 

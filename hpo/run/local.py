@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 
 from hpo.director.decisions import Continue
-from hpo.run.assignment import Assignment
-from hpo.run.child import Child, ChildDied
-from hpo.run.environment import worker_environment
-from hpo.run.hands import Hands
+from hpo.run.loop import Hands
 from hpo.run.plan import Plan
+from hpo.worker.assignment import Assignment
+from hpo.worker.environment import worker_environment
+from hpo.worker.process import Child, ChildDied
 
 _TICK = 0.1  # seconds between two looks at the clock while steps are in progress
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hpo.errors import RunError
-from hpo.run import environment
 from hpo.study import Resources
+from hpo.worker import environment
 
 
 @dataclass(frozen=True, kw_only=True)

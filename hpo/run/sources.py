@@ -10,8 +10,8 @@ from typing import Any, Self
 
 from hpo import discovery
 from hpo.errors import ResumeRefused, RunError
-from hpo.run import ship
 from hpo.study import Study
+from hpo.worker import pickling
 from models.errors import UserError
 from search_spaces.space import Space
 
@@ -130,7 +130,7 @@ def as_run(study: Study, *, workers: int) -> Study:
 
 def creates_of(
     study: Study,
-    override: ship.Create | Mapping[str, ship.Create] | None,
+    override: pickling.Create | Mapping[str, pickling.Create] | None,
     current: Study | None = None,
 ) -> dict[str, str | bytes]:
     """Each family's `create`, ready to travel.
@@ -147,8 +147,8 @@ def creates_of(
     creates = {}
     for family in study.families:
         given = override if callable(override) else (override or {}).get(family.name)
-        create: str | ship.Create = given or family.create
-        if isinstance(create, str) and not ship.can_be_found(create):
+        create: str | pickling.Create = given or family.create
+        if isinstance(create, str) and not pickling.can_be_found(create):
             create = today.get(family.name, create)
             if isinstance(create, str):
                 raise RunError(
@@ -156,7 +156,7 @@ def creates_of(
                     hint="give the function itself again, from the script that made the "
                     "study, or put its module on PYTHONPATH",
                 )
-        creates[family.name] = ship.pack(create)
+        creates[family.name] = pickling.pack(create)
     return creates
 
 

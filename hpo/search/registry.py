@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from hpo.options import Described, build, describe
 from hpo.search import samplers
 from hpo.study import Objective, Rule
-from hpo.trials import Trial
+from hpo.trials.record import Trial
 from search_spaces.space import Space
 
 

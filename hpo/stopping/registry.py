@@ -15,7 +15,7 @@ from hpo.options import Described, build, describe
 from hpo.stopping import rules
 from hpo.stopping.rung import Rung
 from hpo.study import Objective, Rule
-from hpo.trials import Trial
+from hpo.trials.record import Trial
 from models.training.protocol import Epoch
 
 

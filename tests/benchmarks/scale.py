@@ -32,7 +32,7 @@ from hpo.director.decisions import Continue, Done, Start
 from hpo.ledger.events import Event
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import Ledger
-from hpo.run.kept import Kept
+from hpo.run.retention import Kept
 from hpo.search import registry as search
 from hpo.study import Budget, Family, Objective, Rule, Study
 from models.training.protocol import Epoch

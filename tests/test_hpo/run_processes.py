@@ -100,7 +100,7 @@ def is_worker(process):
         return False
     if "Agent" in line:  # Ray's own `ray::DashboardAgent`: idle, ends a minute later
         return False
-    return "hpo.run.child" in line or "ray::" in line or "default_worker" in line
+    return "hpo.worker.process" in line or "ray::" in line or "default_worker" in line
 
 
 def wait_until(condition, timeout, step=0.05):

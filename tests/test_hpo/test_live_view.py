@@ -8,12 +8,12 @@ from collections import Counter
 
 import pytest
 
-from hpo.cli import shell
-from hpo.cli.progress import Progress
 from hpo.director import Director
 from hpo.ledger.events import Event
-from hpo.report.frame import Frame
-from hpo.report.pulse import Pulse
+from hpo.live import terminal
+from hpo.live.frame import Frame
+from hpo.live.progress import Progress
+from hpo.live.statistics import Pulse
 from hpo.study import Budget, Family, Resources, Rule, Study
 from tests.test_hpo import sample_run, simulated
 
@@ -372,11 +372,11 @@ def test_colour_and_bars_are_those_the_stream_can_take(monkeypatch, tmp_path):
     bars = "▁▂▃▄▅▆▇█× 43 µV – 1 … 3"
     for name in ("LC_ALL", "LANG"):
         monkeypatch.delenv(name, raising=False)
-    assert shell.encodable(bars, utf) == bars
-    told = shell.encodable(bars, plain)
+    assert terminal.encodable(bars, utf) == bars
+    told = terminal.encodable(bars, plain)
     assert told == "_.:-=+*#x 43 uV - 1 ~ 3" and len(told) == len(bars)
     monkeypatch.setenv("LANG", "C")
-    assert shell.encodable(bars, utf) == told
+    assert terminal.encodable(bars, utf) == told
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
-    assert shell.encodable(bars, utf) == bars
-    assert shell.encodable("größe", plain) == "gr\\xf6\\xdfe"
+    assert terminal.encodable(bars, utf) == bars
+    assert terminal.encodable("größe", plain) == "gr\\xf6\\xdfe"

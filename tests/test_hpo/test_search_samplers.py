@@ -23,7 +23,7 @@ from hpo.search.optuna_study import frozen_trials
 from hpo.search.registry import Request
 from hpo.seeds import derive
 from hpo.study import Objective, Rule
-from hpo.trials import Trial
+from hpo.trials.record import Trial
 from search_spaces.space import Space
 from tests.test_hpo import simulated
 from tests.test_hpo.simulated import SPACE

@@ -20,8 +20,8 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from hpo.director.decisions import Continue, Done
-from hpo.run.assignment import Assignment
-from hpo.run.hands import Hands
+from hpo.run.loop import Hands
+from hpo.worker.assignment import Assignment
 
 
 @dataclass(kw_only=True)

@@ -7,10 +7,10 @@ import pickle
 from pathlib import Path
 
 from hpo.errors import RunError
-from hpo.run.assignment import Assignment
-from hpo.run.hands import Hands
+from hpo.run.loop import Hands
 from hpo.run.plan import Plan
 from hpo.run.ray.cluster import Cluster, cluster
+from hpo.worker.assignment import Assignment
 
 _FRUITLESS = 3  # fits that may end without a single new event
 

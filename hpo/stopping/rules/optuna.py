@@ -13,7 +13,7 @@ from hpo.errors import StudyError
 from hpo.search.optuna_study import silent
 from hpo.stopping.registry import Evidence, Verdict
 from hpo.study import Objective
-from hpo.trials import Trial
+from hpo.trials.record import Trial
 from models.errors import near_matches
 
 if TYPE_CHECKING:
