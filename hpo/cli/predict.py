@@ -12,7 +12,7 @@ from hpo.cli import options, shell
 from hpo.live import terminal
 
 if TYPE_CHECKING:
-    from hpo.run.trained_model import TunedModel
+    from hpo.run.trained_model import TrainedModel
 
 
 @shell.command
@@ -78,7 +78,7 @@ def predict(
     terminal.say(said + ("" if measured is None else f", {_error(model, y, measured)}"))
 
 
-def _error(model: TunedModel, y: Any, measured: Any) -> str:
+def _error(model: TrainedModel, y: Any, measured: Any) -> str:
     """The root mean squared error, as the validation metric of that name defines it."""
     from hpo.report import numbers
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from hpo.ledger.events import Event
 from hpo.objectives import attained, standing
-from hpo.stopping.rung_table import Board
+from hpo.stopping.rung_table import RungTable
 from hpo.study import Objective
 from hpo.trials.record import History, Trial, finite_key
 from hpo.trials.reducer import advance, contradiction
@@ -17,13 +17,13 @@ from hpo.trials.reducer import advance, contradiction
 _BYSTANDERS = frozenset(("run", "note", "rerun", "test_read"))
 
 
-class Book:
+class RunState:
     """All trials of a run and the indices that decisions need; `apply` alone changes it.
 
     Args:
         objectives: What trials are ranked by; the first one chooses their best epochs.
         budgets: Epoch budget by family.
-        boards: The rungs of the stopping rules, by family.
+        rung_tables: The rungs of the stopping rules, by family.
 
     Attributes:
         elapsed: Active seconds of the run at its latest event.
@@ -40,7 +40,7 @@ class Book:
         *,
         objectives: tuple[Objective, ...],
         budgets: Mapping[str, int],
-        boards: Mapping[str, Board],
+        rung_tables: Mapping[str, RungTable],
     ) -> None:
         self.elapsed = 0.0
         self.epochs = 0
@@ -53,7 +53,7 @@ class Book:
         self._budgets = dict(budgets)
         self._trials: dict[int, Trial] = {}
         self._members: dict[str, list[int]] = {family: [] for family in budgets}
-        self._boards = dict(boards)
+        self._rung_tables = dict(rung_tables)
         self._states: Counter[str] = Counter()
         self._best: dict[str, int] = {}
 
@@ -79,9 +79,9 @@ class Book:
         found = (self._trials[self._best[f]] for f in families)
         return min(found, key=self._standing, default=None)
 
-    def board(self, family: str) -> Board:
+    def rung_table(self, family: str) -> RungTable:
         """Who of the family reached which rung of which rule."""
-        return self._boards[family]
+        return self._rung_tables[family]
 
     def fresh(self, proposed: Event) -> Trial:
         """The trial that a `proposed` event brings into being."""
@@ -164,11 +164,11 @@ class Book:
                 self._best[after.family] = after.number
 
     def _may_pause(self, trial: Trial, rule: Any) -> bool:
-        return self.board(trial.family).may_pause(trial, rule)
+        return self.rung_table(trial.family).may_pause(trial, rule)
 
     def _compare(self, trial: Trial, epoch: int) -> None:
         key = finite_key(trial.values[epoch], self._objective)
-        self.board(trial.family).note(trial, epoch, key)
+        self.rung_table(trial.family).note(trial, epoch, key)
 
     def _standing(self, trial: Trial) -> tuple[bool, tuple[float, ...], int]:
         values = attained(trial, self._objectives)

@@ -1,4 +1,4 @@
-"""The live view of a run as lines: from its `Pulse` and its Director, without a scan of trials."""
+"""The live view of a run as lines, from its running sums and its Director; no scan of trials."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from hpo.ledger.events import ENDINGS
-from hpo.live.statistics import Left, Pulse, Standing
+from hpo.live.statistics import Left, LiveStatistics, Standing
 from hpo.report import numbers
 from hpo.study import Study
 from hpo.trials.record import Trial
@@ -27,12 +27,12 @@ class Frame:
 
     Args:
         study: The resolved study.
-        pulse: Its running sums.
+        statistics: Its running sums.
     """
 
-    def __init__(self, study: Study, pulse: Pulse) -> None:
+    def __init__(self, study: Study, statistics: LiveStatistics) -> None:
         self._study = study
-        self._pulse = pulse
+        self._statistics = statistics
         self._objective = study.objectives[0]
         self._scale: numbers.Scale | None = None
 
@@ -73,7 +73,7 @@ class Frame:
 
     def left(self) -> str:
         """The time left in words; says so when it cannot be known."""
-        left = self._pulse.left()
+        left = self._statistics.left()
         if left.seconds is None:
             return "time left unknown"
         return _LEFT[left.kind](left, numbers.duration(left.seconds))
@@ -104,7 +104,7 @@ class Frame:
         rows = [
             ("family", "ended", f"best {self._objective.metric}", "trial", _REACHED)
         ]
-        for name, family in self._pulse.families.items():
+        for name, family in self._statistics.families.items():
             best = director.best(name)
             rows.append(
                 (
@@ -128,26 +128,30 @@ class Frame:
         ]
 
     def _pace(self, now: float) -> list[str]:
-        pulse = self._pulse
+        statistics = self._statistics
         said = []
-        if pulse.epochs_per_minute is not None:
-            said.append(f"{_rate(pulse.epochs_per_minute)} epochs/min")
-        if pulse.trials_per_hour is not None:
-            said.append(f"{_rate(pulse.trials_per_hour)} trials/h")
-        shares = pulse.shares()
+        if statistics.epochs_per_minute is not None:
+            said.append(f"{_rate(statistics.epochs_per_minute)} epochs/min")
+        if statistics.trials_per_hour is not None:
+            said.append(f"{_rate(statistics.trials_per_hour)} trials/h")
+        shares = statistics.shares()
         if shares is not None:
-            workers = "1 worker" if pulse.workers == 1 else f"{pulse.workers} workers"
+            workers = (
+                "1 worker"
+                if statistics.workers == 1
+                else f"{statistics.workers} workers"
+            )
             said.append(
                 f"{workers}: {shares.training:.0%} training, {shares.compiling:.0%} "
                 f"compiling, {shares.idle:.0%} idle".replace("%", " %")
             )
-        silent = now - pulse.time
-        if pulse.time and silent >= _SILENT:
+        silent = now - statistics.time
+        if statistics.time and silent >= _SILENT:
             said.append(f"nothing new for {numbers.duration(silent)}")
         return said
 
     def _bests(self, director: Director) -> list[Trial]:
-        found = (director.best(name) for name in self._pulse.families)
+        found = (director.best(name) for name in self._statistics.families)
         return [trial for trial in found if trial is not None]
 
     def _running(self, director: Director) -> list[Trial]:

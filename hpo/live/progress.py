@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from hpo.ledger.events import ENDINGS, Event
 from hpo.live import terminal
 from hpo.live.frame import Frame
-from hpo.live.statistics import Pulse
+from hpo.live.statistics import LiveStatistics
 
 if TYPE_CHECKING:
     from hpo.director import Director
@@ -48,8 +48,8 @@ class Progress:
         self._metric = study.objectives[0].metric
         self._clock, self._wall = clock, wall
         self._said = self._drawn = clock()
-        self._pulse = Pulse(study)
-        self._frame = Frame(study, self._pulse)
+        self._statistics = LiveStatistics(study)
+        self._frame = Frame(study, self._statistics)
         self._live: Any = None
         self._want_live = sys.stderr.isatty() if live is None else live
 
@@ -78,11 +78,11 @@ class Progress:
 
     def recall(self, event: Event) -> None:
         """Count an event of before; nothing is said of it."""
-        self._pulse.apply(event)
+        self._statistics.apply(event)
 
     def event(self, event: Event, director: Director) -> None:
         """Say what a person wants to know of an event, and nothing else."""
-        self._pulse.apply(event)
+        self._statistics.apply(event)
         if event.event in ENDINGS and event.trial is not None:
             self._line(self._ended(director.trials[event.trial], director))
         elif event.event == "interrupted" and event.data.get("death"):
@@ -121,7 +121,7 @@ class Progress:
             terminal.say(text)
 
     def _ended(self, trial: Trial, director: Director) -> str:
-        position = f"[{self._pulse.ended}/{director.total}]"
+        position = f"[{self._statistics.ended}/{director.total}]"
         text = f"{position} trial {trial.number} {trial.family}: {trial.state}"
         if trial.rule and trial.rule != "divergence":
             text += f" by {trial.rule}"
@@ -141,7 +141,7 @@ class Progress:
         from rich.table import Table
         from rich.text import Text
 
-        fraction, width = self._pulse.fraction, terminal.width()
+        fraction, width = self._statistics.fraction, terminal.width()
         top = Table.grid(padding=(0, 1), expand=True)
         top.add_column(no_wrap=True)
         top.add_column(ratio=1)

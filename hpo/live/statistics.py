@@ -101,7 +101,7 @@ class _Open:
     paused: bool = False
 
 
-class Pulse:
+class LiveStatistics:
     """Running sums; `apply` alone changes them.
 
     Args:

@@ -32,20 +32,20 @@ _TOLD = frozenset(("epoch", "nondeterminism", *ENDINGS))
 
 
 @dataclass
-class Warmth:
-    """What a study begins with; made by `warmed`.
+class CarriedTrials:
+    """What a study begins with; made by `carried_trials`.
 
     Attributes:
         study: The study, with the points to try first that earlier runs gave it.
         events: Trials of earlier runs as events of the new one, in order.
-        carried: How many trials these are, by family.
+        counts: How many trials these are, by family.
         configs: The ``config.json`` of each of these trials, by its new number.
         notes: What was taken over, and what was not, in words.
     """
 
     study: Study
     events: list[Event] = field(default_factory=list)
-    carried: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
     configs: dict[int, Path] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -86,7 +86,7 @@ class _Run:
         return f"{self.folder.study_name}/{self.folder.name}"
 
 
-def warmed(study: Study, *, results: Path | str, data: Any) -> Warmth:
+def carried_trials(study: Study, *, results: Path | str, data: Any) -> CarriedTrials:
     """Read the runs that a study starts from.
 
     Args:
@@ -98,17 +98,17 @@ def warmed(study: Study, *, results: Path | str, data: Any) -> Warmth:
         RunError: A run is not there, or damaged.
         StudyError: A run has nothing that fits, or its results cannot be carried.
     """
-    warmth = Warmth(study=study)
+    found = CarriedTrials(study=study)
     for start in study.warm_start:
         run = _read(start, results)
         if start.take == "results":
-            _refuse_differences(warmth.study, run, data)
-            _carry(warmth, run)
+            _refuse_differences(found.study, run, data)
+            _carry(found, run)
         else:
-            _try_first(warmth, run, start.top or BEST)
+            _try_first(found, run, start.top or BEST)
     if study.warm_start:
-        _say_what_has_no_room(warmth)
-    return warmth
+        _say_what_has_no_room(found)
+    return found
 
 
 def _say_what_has_no_room(warmth: Warmth) -> None:
@@ -152,13 +152,13 @@ def _common(study: Study, run: _Run) -> list[tuple[Family, Family]]:
 # -- configurations -----------------------------------------------------------------------
 
 
-def _try_first(warmth: Warmth, run: _Run, top: int) -> None:
+def _try_first(found: CarriedTrials, run: _Run, top: int) -> None:
     """Add a run's best configurations to the points to try first.
 
     Raises:
         StudyError: None of them fits.
     """
-    study = warmth.study
+    study = found.study
     objective = study.objectives[0]
     past = run.study.replace(objectives=study.objectives)
     summary = summarize(past, run.events, folder=run.folder.path)
@@ -185,11 +185,11 @@ def _try_first(warmth: Warmth, run: _Run, top: int) -> None:
             f"no configuration of the run `{run.name}` can be tried first: {why}",
             hint="see `hpo results` of that run, or start without it",
         )
-    warmth.study = study.replace(families=tuple(families.values()))
-    warmth.notes.append(
+    found.study = study.replace(families=tuple(families.values()))
+    found.notes.append(
         f"warm start: {taken} configurations of `{run.name}` are tried first"
     )
-    warmth.notes += [f"warm start from `{run.name}`: {text}" for text in refused]
+    found.notes += [f"warm start from `{run.name}`: {text}" for text in refused]
 
 
 def _point(family: Family, then: Family, past: Study, row: Row) -> dict[str, Any]:
@@ -246,45 +246,45 @@ def _refuse_differences(study: Study, run: _Run, data: Any) -> None:
         )
 
 
-def _carry(warmth: Warmth, run: _Run) -> None:
+def _carry(found: CarriedTrials, run: _Run) -> None:
     """Add the ended trials of a run, with new numbers.
 
     Raises:
         StudyError: A family has more of them than it may have trials.
     """
-    study = warmth.study
+    study = found.study
     families = {family.name for family, _ in _common(study, run)}
     stories: dict[int, list[Event]] = {}
     for event in run.events:
         if event.trial is not None and event.event in ("proposed", *_TOLD):
             stories.setdefault(event.trial, []).append(event)
-    before = warmth.carried.total()
+    before = found.counts.total()
     for number, story in stories.items():
         head, end = story[0], story[-1]
         family = head.data["family"]
         if family not in families or end.event not in CARRIED:
             continue
-        new = warmth.carried.total() + 1
-        warmth.events += _renumbered(story, new, warmth.carried[family], run.name)
-        warmth.carried[family] += 1
+        new = found.counts.total() + 1
+        found.events += _renumbered(story, new, found.counts[family], run.name)
+        found.counts[family] += 1
         config = run.folder.config_file(number)
         if config.exists():
-            warmth.configs[new] = config
+            found.configs[new] = config
     for family, quota in study.trials_of().items():
-        count = warmth.carried[family]
+        count = found.counts[family]
         if count > quota:
             raise StudyError(
                 f"family `{family}` would begin with {count} earlier trials, "
                 f"but may have {quota}",
                 hint="earlier trials count: raise `budget.trials`",
             )
-    count = warmth.carried.total() - before
-    warmth.notes.append(f"warm start: {count} trials of `{run.name}` are taken over")
+    count = found.counts.total() - before
+    found.notes.append(f"warm start: {count} trials of `{run.name}` are taken over")
     now = differences(run.record.get("provenance", {}), provenance())
-    warmth.notes += [f"warm start from `{run.name}`: {text}" for text in now]
+    found.notes += [f"warm start from `{run.name}`: {text}" for text in now]
     data = run.record.get("data")
     if data is not None and not (isinstance(data, Mapping) and data.get("hashes")):
-        warmth.notes.append(
+        found.notes.append(
             f"warm start from `{run.name}`: the data has no hashes; its description is "
             "the same"
         )

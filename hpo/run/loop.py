@@ -1,6 +1,6 @@
-"""The hands: ask the Director, write the ledger, apply, and only then act.
+"""The trial loop: ask the Director, write the ledger, apply, and only then act.
 
-Every executor works through one `Hands`; none of them writes an event by itself.
+Every executor works through one `TrialLoop`; none of them writes an event by itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import Ledger
 from hpo.run import signals
 from hpo.run.observer import Observer
-from hpo.run.retention import Kept
+from hpo.run.retention import Retention
 from hpo.study import Study
 from hpo.trials.record import Trial
 from hpo.worker import session
@@ -28,7 +28,7 @@ from hpo.worker.assignment import Assignment, Report
 STALLED = "stalled"
 
 
-class Hands:
+class TrialLoop:
     """Carries out what the Director decides and tells it what came of it.
 
     Args:
@@ -66,7 +66,7 @@ class Hands:
         self._ledger = ledger
         self._clock = clock
         self._origin = clock() - director.elapsed
-        self._kept = Kept(study.objectives, director.trials.values())
+        self._retention = Retention(study.objectives, director.trials.values())
         self._sized: set[tuple[int, int]] = set()
         self._kernels = _last_kernels(director)
         self._ahead: Assignment | Wait | Done | None = None
@@ -263,7 +263,7 @@ class Hands:
 
     def _prune(self, ended: Trial) -> None:
         """Keep checkpoints of the family's best ended trials only, one attempt each."""
-        fallen = self._kept.add(ended)
+        fallen = self._retention.add(ended)
         for loser in fallen:
             self._drop(loser, keep=None)
         if ended not in fallen:

@@ -11,7 +11,7 @@ from hpo.trials.record import Trial
 KEPT = 10  # best trials per family whose checkpoints stay
 
 
-class Kept:
+class Retention:
     """The best ended trials of each family, the ranked ones first.
 
     A trial that ends is only compared with those that are kept, however many there were. With

@@ -20,7 +20,7 @@ from models.training.protocol import Predictive
 
 
 @dataclass(frozen=True, kw_only=True)
-class TunedModel:
+class TrainedModel:
     """The parameters of a trial's best epoch, ready to predict.
 
     Attributes:
@@ -61,7 +61,7 @@ def load_model(
     results: Path | str = "results",
     data_root: Path | str | None = None,
     create: Create | None = None,
-) -> TunedModel:
+) -> TrainedModel:
     """Load the model that a trial has trained, with the parameters of its best epoch.
 
     The data of the run must still be there: the model takes its units from the train part.
@@ -94,7 +94,7 @@ def load_model(
             hint="its learner needs `predict(u)`, `save(directory)` and `restore(directory)`",
         )
     learner.restore(checkpoint)
-    return TunedModel(
+    return TrainedModel(
         trial=row.trial,
         family=row.family,
         objective=row.objective,

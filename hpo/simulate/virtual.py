@@ -1,4 +1,4 @@
-"""The hands without workers: a Director driven over finished curves, in virtual time."""
+"""A trial loop without workers: a Director driven over finished curves, in virtual time."""
 
 from __future__ import annotations
 

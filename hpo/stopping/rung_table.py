@@ -11,7 +11,7 @@ from hpo.trials.record import Trial
 _Plan = tuple[tuple[int, ...], ...]  # the rungs of each rule
 
 
-class Board:
+class RungTable:
     """The rungs of every rule for one family; trials with equal rungs share them.
 
     Args:

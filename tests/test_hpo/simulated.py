@@ -1,7 +1,7 @@
-"""A trainer that is a pure function of (params, seed, epoch), and hands that can be killed.
+"""A trainer that is a pure function of (params, seed, epoch), and a trial loop that can be killed.
 
 `create` is a learner like anybody's (`fit_iter`, `save`, `restore`), for tests of executors.
-`Hands` drives a Director over an in-memory ledger on a simulated clock: every event goes
+`SimulatedLoop` drives a Director over an in-memory ledger on a simulated clock: every event goes
 through its line of JSON, and `kill` ends everything after (or just before) a given event.
 """
 
@@ -147,7 +147,7 @@ class MemoryLedger:
         return Event.from_line(self.lines[-1])
 
 
-class Hands:
+class SimulatedLoop:
     """Carries out decisions with `workers` simulated workers; survives `Killed`.
 
     `files` is the disk with the checkpoints: (trial, attempt) → epoch, saved before the

@@ -18,7 +18,7 @@ from hpo.seeds import derive
 from hpo.study import Budget, Family, Objective, Rule, Study
 from models.training.protocol import Epoch
 from search_spaces.space import Space
-from tests.test_hpo.simulated import SPACE, Hands, study
+from tests.test_hpo.simulated import SPACE, SimulatedLoop, study
 
 SLOW = HealthCheck.too_slow  # the machine may be, and that proves nothing
 
@@ -135,7 +135,7 @@ def test_families_advance_in_proportion(trials):
 
 def test_the_order_of_families_is_the_logs():
     """Which family comes next depends on how many each has had, and on nothing else."""
-    whole, other = Hands(study()), Hands(study(), workers=3)
+    whole, other = SimulatedLoop(study()), SimulatedLoop(study(), workers=3)
     whole.run()
     other.run(choose=max)
     proposed = [

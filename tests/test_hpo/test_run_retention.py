@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpo.run.retention import KEPT, Kept
+from hpo.run.retention import KEPT, Retention
 from hpo.study import Objective
 from hpo.trials.record import Trial
 from models.training.protocol import Epoch
@@ -35,10 +35,10 @@ def test_the_ten_best_of_all_are_kept(found, chance, before):
     """Against a sort of everything; the driver was restarted in between."""
     objective = Objective(limit=50)
     made = list(trials(found))
-    kept = Kept([objective], made[:before])
+    retention = Retention([objective], made[:before])
     late = [t for t in made[before:] if t.ended]
     chance.shuffle(late)
-    gone = [loser for t in late for loser in kept.add(t)]
+    gone = [loser for t in late for loser in retention.add(t)]
     for family in "ab":
         ended = [
             t for t in made
@@ -48,9 +48,9 @@ def test_the_ten_best_of_all_are_kept(found, chance, before):
             key=lambda t: (not t.ranked, t.ranked and t.value > 50, t.value, t.number)
         )
         expected = [t.number for t in ended][:KEPT]
-        assert [t.number for t in kept.of(family)] == expected
+        assert [t.number for t in retention.of(family)] == expected
         assert not {t.number for t in gone if t.family == family} & set(expected)
-    left = {t.number for t in late} - {t.number for f in "ab" for t in kept.of(f)}
+    left = {t.number for t in late} - {t.number for f in "ab" for t in retention.of(f)}
     assert left <= {t.number for t in gone}
 
 
@@ -58,10 +58,10 @@ def test_the_ten_best_of_all_are_kept(found, chance, before):
 @given(MANY)
 def test_with_two_objectives_a_dominated_trial_never_displaces_its_better(found):
     goals = [Objective(), Objective(metric="fit", direction="maximize")]
-    kept, ended = Kept(goals), [t for t in trials(found) if t.ended]
+    retention, ended = Retention(goals), [t for t in trials(found) if t.ended]
     for trial in ended:
-        before, fallen = kept.of(trial.family), kept.add(trial)
-        after = kept.of(trial.family)
+        before, fallen = retention.of(trial.family), retention.add(trial)
+        after = retention.of(trial.family)
         assert len(after) <= KEPT
         assert {t.number for t in (*after, *fallen)} == {
             t.number for t in (*before, trial)

@@ -131,11 +131,11 @@ SCREENED = (Rule(name="screening", options={"epochs": 3, "keep": 2}),)
 )
 def test_one_worker_decides_as_the_hands_of_the_tests_do(sampler, stopping):
     study = simulated.study(sampler=Rule(name=sampler), stopping=stopping)
-    hands = simulated.Hands(study)
-    hands.run()
+    loop = simulated.SimulatedLoop(study)
+    loop.run()
     story = simulate(study, simulated_task(study))
-    assert decisions(story.events) == decisions(hands.ledger.events)
-    assert simulated.outcome(story.director) == simulated.outcome(hands.director)
+    assert decisions(story.events) == decisions(loop.ledger.events)
+    assert simulated.outcome(story.director) == simulated.outcome(loop.director)
     assert len(story.director.trials) == 12
 
 
@@ -476,11 +476,11 @@ def test_a_killed_and_resumed_run_decides_the_same(at, tmp_path):
 
 def test_a_changed_decision_is_found(tmp_path):
     study = simulated.study()
-    hands = simulated.Hands(study)
-    hands.run()
-    events = hands.ledger.events
+    loop = simulated.SimulatedLoop(study)
+    loop.run()
+    events = loop.ledger.events
     record = own.Record(
-        name="made", study=study, events=events, trials=hands.director.trials
+        name="made", study=study, events=events, trials=loop.director.trials
     )
     assert not own.retrace(record).differing
     other = study.replace(
@@ -506,13 +506,13 @@ def _fields(event):
 
 def test_only_whole_curves_of_a_run_are_searched_again():
     study = simulated.study()
-    hands = simulated.Hands(study)
-    hands.run()
+    loop = simulated.SimulatedLoop(study)
+    loop.run()
     record = own.Record(
         name="made",
         study=study,
-        events=hands.ledger.events,
-        trials=hands.director.trials,
+        events=loop.ledger.events,
+        trials=loop.director.trials,
     )
     made = own.as_pool(record)
     states = [t.state for t in record.trials.values()]
@@ -533,11 +533,11 @@ def recorded(tmp_path):
     study = simulated.study(
         name="made", budget=Budget(trials=16, epochs=9), stopping=(Rule(name="none"),)
     )
-    hands = simulated.Hands(study)
-    hands.run()
+    loop = simulated.SimulatedLoop(study)
+    loop.run()
     folder = RunFolder.create(tmp_path / "results", study)
     folder.write_study(study, provenance={})
-    folder.events_file.write_text("".join(hands.ledger.lines))
+    folder.events_file.write_text("".join(loop.ledger.lines))
     return folder
 
 

@@ -287,12 +287,11 @@ def test_a_resume_needs_nothing_but_the_runs_own_folder(earlier, results):
 
 def test_a_launch_killed_while_taking_over_leaves_no_run(results, monkeypatch):
     """Carried trials come whole or not at all; without a study.json there is no run."""
-    from hpo.run import carried
 
     def killed(*paths):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(carried.os, "replace", killed)
+    monkeypatch.setattr("hpo.run.carried.os.replace", killed)
     study = carried(helpers.study("later"), budget=Budget(trials=9, epochs=6))
     with pytest.raises(KeyboardInterrupt):
         run(results, study)
