@@ -76,7 +76,9 @@ def check_families(
     points = [
         [
             {**(settings or {}), **f.space.complete(corner.point), **(over or {})}
-            for corner in corners(f.space, f.first[0] if f.first else {}, together=1)
+            for corner in corners(
+                f.space, f.initial_points[0] if f.initial_points else {}, together=1
+            )
         ]
         for f in families
     ]

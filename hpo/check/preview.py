@@ -128,7 +128,7 @@ def preview(study: Study, *, data_root: Path | None, probe: bool) -> Preview:
 
 
 def _first(family: Family) -> Mapping[str, Any]:
-    return family.first[0] if family.first else {}
+    return family.initial_points[0] if family.initial_points else {}
 
 
 def _whole(study: Study, family: Family, point: Mapping[str, Any]) -> dict[str, Any]:
@@ -177,7 +177,9 @@ def _probe(study: Study, family: Family, data_root: Path | None) -> Probe:
     small = study.replace(
         name="probe",
         families=(
-            dataclasses.replace(family, trials=1, epochs=epochs, first=(point,)),
+            dataclasses.replace(
+                family, trials=1, epochs=epochs, initial_points=(point,)
+            ),
         ),
         budget=Budget(trials=1, epochs=epochs),
         stopping=(),

@@ -84,8 +84,8 @@ class Proposer:
         declared = study.family(family)
         carried = sum(1 for _ in takewhile(lambda t: t.origin == "carried", history))
         place = index - carried
-        if place < len(declared.first):
-            origin, params = "first", dict(declared.first[place])
+        if place < len(declared.initial_points):
+            origin, params = "first", dict(declared.initial_points[place])
         else:
             origin = study.sampler.name
             found = self._sampler.propose(
@@ -93,7 +93,7 @@ class Proposer:
                     space=declared.space,
                     seed=seeds.derive(study.seed, family, "sampler", index),
                     family_seed=seeds.derive(study.seed, family, "sampler"),
-                    index=place - len(declared.first),
+                    index=place - len(declared.initial_points),
                     history=history,
                     objective=study.objectives[0],
                     further=study.objectives[1:],

@@ -111,13 +111,13 @@ def carried_trials(study: Study, *, results: Path | str, data: Any) -> CarriedTr
     return found
 
 
-def _say_what_has_no_room(warmth: Warmth) -> None:
-    quotas = warmth.study.trials_of()
-    for family in warmth.study.families:
-        room = quotas[family.name] - warmth.carried[family.name]
-        if len(family.first) > room:
-            warmth.notes.append(
-                f"family `{family.name}`: of {len(family.first)} points to try first "
+def _say_what_has_no_room(found: CarriedTrials) -> None:
+    quotas = found.study.trials_of()
+    for family in found.study.families:
+        room = quotas[family.name] - found.counts[family.name]
+        if len(family.initial_points) > room:
+            found.notes.append(
+                f"family `{family.name}`: of {len(family.initial_points)} points to try first "
                 f"only {room} fit into its trials"
             )
 
@@ -166,7 +166,7 @@ def _try_first(found: CarriedTrials, run: _Run, top: int) -> None:
     taken, refused = 0, []
     for family, then in _common(study, run):
         rows = [r for r in summary.rows if r.family == family.name and r.rank]
-        points = list(family.first)
+        points = list(family.initial_points)
         for row in rows[:top]:
             try:
                 point = _point(family, then, run.study, row)
@@ -176,7 +176,7 @@ def _try_first(found: CarriedTrials, run: _Run, top: int) -> None:
             taken += 1
             if point not in points:
                 points.append(point)
-        families[family.name] = replace(family, first=tuple(points))
+        families[family.name] = replace(family, initial_points=tuple(points))
     if not taken:
         why = (
             "; ".join(refused) or f"no ranked trial of it reports `{objective.metric}`"

@@ -121,7 +121,11 @@ def as_run(study: Study, *, workers: int) -> Study:
         fixed = {k: v for k, v in study.settings.items() if k in family.space.entries()}
         space = family.space.replace(fixed) if fixed else family.space
         families.append(
-            replace(family, space=space, first=_without(family.first, fixed))
+            replace(
+                family,
+                space=space,
+                initial_points=_without(family.initial_points, fixed),
+            )
         )
     return study.replace(
         families=tuple(families), resources=replace(study.resources, workers=workers)

@@ -90,7 +90,7 @@ def study(**changes) -> Study:
             name="rnn",
             space=SPACE,
             create="tests.test_hpo.simulated:create",
-            first=({"kind": "gru", "rate": 0.01, "layers": 1},),
+            initial_points=({"kind": "gru", "rate": 0.01, "layers": 1},),
         ),
         Family(
             name="tcn",

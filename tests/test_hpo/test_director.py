@@ -75,7 +75,7 @@ class Table:
 
 def test_a_start_says_all_a_worker_needs():
     first = {"kind": "gru", "rate": 0.01, "layers": 1}
-    family = Family(name="rnn", space=SPACE, first=(first,), epochs=30)
+    family = Family(name="rnn", space=SPACE, initial_points=(first,), epochs=30)
     table = Table(simple(families=(family,), stopping=(Rule(name="asha"),), seed=4))
     start = table.next()
     assert start == Start(

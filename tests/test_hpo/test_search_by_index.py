@@ -97,7 +97,7 @@ def test_points_to_try_first_do_not_use_up_the_sequence():
         family = Family(
             name="rnn",
             space=SQUARE,
-            first=tried,
+            initial_points=tried,
             create="tests.test_hpo.simulated:create",
         )
         budget = Budget(trials=4 + len(tried), epochs=1)
@@ -170,7 +170,7 @@ def gridded(trials, **changes):
         name="rnn",
         space=Space({"layers": IntDistribution(1, 3), "kind": "gru"}),
         create="tests.test_hpo.simulated:create",
-        first=({"layers": 2},),
+        initial_points=({"layers": 2},),
     )
     other = Family(
         name="tcn",
