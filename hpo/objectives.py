@@ -1,4 +1,4 @@
-"""What several objectives with limits make of trials: values, feasibility, order.
+"""Objectives with limits, applied to trials: values, feasibility, order.
 
 A trial's values are those of its best epoch by the first objective. The metric ``parameters``
 is no validation metric but the number of trained parameters, as the learner reports it.

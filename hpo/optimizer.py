@@ -25,7 +25,7 @@ Create = Callable[..., Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
         summary: The whole run as frozen data.

@@ -30,7 +30,7 @@ def _positive(what: str, value: float | None) -> None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Objective:
-    """What a trial is scored by: ``valid[metric]`` of its best epoch within budget.
+    """The score of a trial: ``valid[metric]`` of its best epoch within budget.
 
     Attributes:
         metric: Name of a validation metric; or, for further objectives, ``parameters``: how

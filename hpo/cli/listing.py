@@ -20,7 +20,7 @@ Rows = list[dict[str, Any]]
 
 
 class Kind(StrEnum):
-    """What can be listed."""
+    """The kinds of things that can be listed."""
 
     studies = "studies"
     families = "families"

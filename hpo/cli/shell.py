@@ -41,7 +41,7 @@ class ListFormat(StrEnum):
 
 
 class State:
-    """What holds for the whole command line.
+    """The state of the whole command line.
 
     Attributes:
         debug: Whether a mistake is shown with its traceback.

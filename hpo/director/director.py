@@ -79,7 +79,7 @@ class Director:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What a person should know of the sampler in the study's spaces, in words."""
+        """Remarks for a person on the sampler in the study's spaces."""
         return self._proposer.remarks
 
     def counts(self) -> dict[str, int]:
@@ -131,7 +131,7 @@ class Director:
     # -- decisions ----------------------------------------------------------------------
 
     def next(self, elapsed: float) -> tuple[Start | Wait | Done, tuple[Event, ...]]:
-        """What a free worker should do.
+        """The decision for a free worker.
 
         Args:
             elapsed: Active seconds of the run.
@@ -156,7 +156,7 @@ class Director:
     def judge(
         self, trial: int, attempt: int, epoch: Epoch, elapsed: float
     ) -> tuple[Continue | Pause | Stop, tuple[Event, ...]]:
-        """What becomes of a trial after an epoch.
+        """The decision on a trial after an epoch.
 
         Args:
             trial: The trial's number.

@@ -1,4 +1,4 @@
-"""What the stopping rules say of a study's trials; a pure function of study and run state."""
+"""Verdicts of the stopping rules on trials; a pure function of study and run state."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Judge:
         return None if final else verdicts[0]
 
     def settle(self, state: RunState) -> list[tuple[str, Settlement]]:
-        """What becomes of the paused trials of each family that is ready, and by which rule.
+        """The fate of the paused trials of each family that is ready, and by which rule.
 
         A family is ready when none of its trials is still on its way to the pause. That no
         more trials are proposed must be so already.

@@ -1,4 +1,4 @@
-"""What a run's ledger amounts to so far, indexed so that no event costs a scan."""
+"""The state of a run by its ledger so far, indexed so that no event costs a scan."""
 
 from __future__ import annotations
 

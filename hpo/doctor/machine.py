@@ -1,4 +1,4 @@
-"""What the machine has: cores, memory, limits, disks, the cache, devices and kernels."""
+"""The machine examined: cores, memory, limits, disks, the cache, devices and kernels."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def disk(what: str, place: Path) -> Finding:
 
 
 def devices(*, deadline: float) -> Iterator[Finding]:
-    """What JAX finds, and whether the layers have compiled kernels, asked in a child.
+    """The devices JAX finds, and whether the layers have compiled kernels, asked in a child.
 
     Args:
         deadline: Seconds to wait for an answer; compiling kernels takes some.

@@ -137,7 +137,7 @@ def _name(objective: Objective) -> str:
 
 
 def _about(source: Source, family: str) -> dict[str, Any]:
-    """What a reader of the storage should know of the run."""
+    """Facts of the run for a reader of the storage."""
     summary = source.summary
     study = summary.study
     told = {

@@ -1,4 +1,4 @@
-"""What a person sees while a run is at work: a live view on a terminal, plain lines elsewhere.
+"""The progress of a run at work: a live view on a terminal, plain lines elsewhere.
 
 `launch`, `resume` and `watch` show the same, for all of it follows from the ledger. Everything
 goes to stderr, so that stdout stays data.

@@ -1,4 +1,4 @@
-"""What a live view shows of a run at work: running sums over its ledger.
+"""The statistics of a run at work: running sums over its ledger.
 
 Everything follows from the ledger's events alone, so that a view attached later, or from
 another terminal, shows the same; and every event costs the same, however long the run is.
@@ -35,7 +35,7 @@ class Left:
 
 @dataclass(frozen=True, kw_only=True)
 class Shares:
-    """What the workers did so far, in shares of their time; together 1.
+    """The workers' time so far in shares; together 1.
 
     Attributes:
         training: Training and validation, epochs in progress included.
@@ -234,7 +234,7 @@ class LiveStatistics:
         return 3600.0 * trained / self.elapsed if trained and self.elapsed else None
 
     def shares(self) -> Shares | None:
-        """What the workers did so far; None before the first second or epoch."""
+        """The shares of the workers' time so far; None before the first second or epoch."""
         whole = self.workers * self.elapsed
         if whole < 1.0 or not self.training:
             return None

@@ -1,4 +1,4 @@
-"""What a run has come to, as frozen data computed from its study and its events alone.
+"""The summary of a run, as frozen data computed from its study and its events alone.
 
 Everything that prints, writes or draws a run starts from a `Summary`; nothing here knows how
 it will look.
@@ -130,7 +130,7 @@ class Summary:
 
     @property
     def objective(self) -> Objective:
-        """What ranks the trials."""
+        """The objective that ranks the trials."""
         return self.study.objectives[0]
 
     @property

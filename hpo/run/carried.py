@@ -33,7 +33,7 @@ _TOLD = frozenset(("epoch", "nondeterminism", *ENDINGS))
 
 @dataclass
 class CarriedTrials:
-    """What a study begins with; made by `carried_trials`.
+    """A study with what earlier runs gave it; made by `carried_trials`.
 
     Attributes:
         study: The study, with the points to try first that earlier runs gave it.

@@ -236,7 +236,7 @@ def _of_models(create: str | bytes) -> bool:
 
 
 def _telling(director: Director, watching: Observer) -> Callable[[Event], None]:
-    """What is done with each event that the ledger holds already."""
+    """The function called with each event that the ledger holds already."""
 
     def told(event: Event) -> None:
         director.apply(event)

@@ -94,13 +94,13 @@ class TrialLoop:
         )
 
     def peek(self) -> Assignment | Wait | Done:
-        """What `next` is going to give, so that nothing heavy is started for a `Done`."""
+        """The decision `next` is going to give, so that nothing heavy is started for a `Done`."""
         if self._ahead is None:
             self._ahead = self._ask()
         return self._ahead
 
     def next(self) -> Assignment | Wait | Done:
-        """What a free worker is to do."""
+        """The next task of a free worker."""
         ahead, self._ahead = self._ahead, None
         return self._ask() if ahead is None else ahead
 
@@ -277,14 +277,14 @@ class TrialLoop:
 
 
 def _last_kernels(director: Director) -> str | None:
-    """What the newest trial computes with that this run, and no earlier one, trained."""
+    """The kernels of the newest trial that this run, and no earlier one, trained."""
     trained = (t for t in director.trials.values() if t.origin != "carried")
     told = [t.kernels for t in trained if t.kernels]
     return told[-1] if told else None
 
 
 def _split(events: tuple[Event, ...]) -> tuple[list[Event], list[Event]]:
-    """What was reported, and what was decided about it."""
+    """The events of a report, and of the decision on it."""
     told = [e for e in events if e.event in ("epoch", "nondeterminism")]
     return told, [e for e in events if e not in told]
 

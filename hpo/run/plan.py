@@ -1,4 +1,4 @@
-"""What an executor needs to know of the machine."""
+"""The plan by which an executor uses the machine: places for trials and their GPUs."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Repeated:
-    """What came of a repetition.
+    """The outcome of a repetition.
 
     Attributes:
         epochs: Its epochs, in order.

@@ -42,7 +42,7 @@ def _hashes(reference: Any) -> Mapping[str, str]:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, ...]:
-    """What of code and machine changed between two provenances and can change numbers.
+    """Changes of code and machine between two provenances that can change numbers.
 
     Args:
         before: The launch's provenance.

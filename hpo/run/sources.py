@@ -20,7 +20,7 @@ Prepare = Callable[..., Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """What `study.json` holds beside the study, so that a resume can compare.
+    """The contents of `study.json` beside the study, so that a resume can compare.
 
     Attributes:
         data: The data reference that workers get.
@@ -234,7 +234,7 @@ def _files(then: Sources, now: Sources) -> list[str]:
 
 
 def identity(data: Any) -> Any:
-    """What makes data the same data: not the folder it lies in."""
+    """The parts of a data reference that identify the data: not the folder it lies in."""
     if isinstance(data, Mapping):
         return {
             k: identity(v)

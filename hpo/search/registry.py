@@ -57,7 +57,7 @@ class Sampler(Protocol):
     """Proposes configurations; frozen, its fields are the options."""
 
     def examine(self, space: Space, objectives: int) -> tuple[str, ...]:
-        """What a person should know of searching this space, in words.
+        """Remarks for a person who searches this space.
 
         Args:
             space: What may vary.

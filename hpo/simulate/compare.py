@@ -82,7 +82,7 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is simulated.
+    """The plan of a simulation.
 
     Attributes:
         source: Where curves come from.
@@ -102,7 +102,7 @@ class Plan:
 
     @property
     def method_names(self) -> tuple[str, ...]:
-        """What the methods are called, in order."""
+        """The names of the methods, in order."""
         return tuple(m.name for m in self.methods)
 
 

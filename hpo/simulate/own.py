@@ -30,7 +30,7 @@ _ENDS = frozenset((*ENDINGS, "paused", "interrupted"))
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What a run's folder says.
+    """The contents of a run's folder.
 
     Attributes:
         name: The run, for messages.
@@ -179,11 +179,11 @@ class _Recorded:
     def place(
         self, params: Mapping[str, Any], *, seed: int, uniform: bool, taken: set[int]
     ) -> dict[str, Any]:
-        """What was proposed."""
+        """The searched values that were proposed."""
         return dict(params)
 
     def curve(self, params: Mapping[str, Any], seed: int) -> Curve:
-        """What was recorded.
+        """The curve that was recorded.
 
         Raises:
             RunError: The run never trained that.
@@ -222,7 +222,7 @@ class Agreement:
     differing: tuple[str, ...]
 
     def words(self) -> tuple[str, ...]:
-        """What a person is told."""
+        """The text for a person."""
         if not self.differing:
             text = f"its ledger: all {self.decisions} decisions come out the same again"
             return (text,)
@@ -322,6 +322,6 @@ class _Retracer:
 
 
 def _plain(event: Event) -> str:
-    """What of an event is decided; a reason is its wording."""
+    """The decided part of an event; a reason is its wording."""
     data = {k: v for k, v in event.data.items() if k not in ("reason", "from_attempt")}
     return json.dumps((event.event, event.trial, event.attempt, data), sort_keys=True)

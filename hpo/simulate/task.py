@@ -1,4 +1,4 @@
-"""What can be searched without training: spaces whose points have finished curves."""
+"""Tasks that are searched without training: spaces whose points have finished curves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from search_spaces.space import Space
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """What training one configuration yields, all of it.
+    """The whole curve of training one configuration.
 
     Attributes:
         epochs: Every epoch there is, from number 1; fewer than the budget where the
@@ -54,7 +54,7 @@ class Curves(Protocol):
         ...
 
     def curve(self, params: Mapping[str, Any], seed: int) -> Curve:
-        """What training that point yields.
+        """The curve of training that point.
 
         Args:
             params: As `place` gave them.
@@ -96,7 +96,7 @@ class Task:
         return sum(known) if len(known) == len(sizes) else None
 
     def truth(self, trial: Trial) -> float:
-        """What a trial's configuration is worth: the value of its best epoch.
+        """The value of a trial's configuration: that of its best epoch.
 
         Args:
             trial: A trial with a value.

@@ -199,7 +199,7 @@ class _VirtualHands:
 
 
 def decisions(events: Iterable[Event]) -> list[tuple[Any, ...]]:
-    """What a ledger decided, trial by trial, for comparing one with another.
+    """The decisions of a ledger, trial by trial, for comparing one with another.
 
     Args:
         events: A ledger's events.

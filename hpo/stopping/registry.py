@@ -86,7 +86,7 @@ class StoppingRule(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Settlement:
-    """What becomes of the paused trials of a family.
+    """The fate of the paused trials of a family.
 
     Attributes:
         promoted: Numbers of those that go on, in the order to start them.

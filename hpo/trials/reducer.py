@@ -20,7 +20,7 @@ _SLOTS = tuple(
 
 
 def _changed(trial: Trial, **changes: Any) -> Trial:
-    """What `dataclasses.replace` gives, for the one event there are very many of."""
+    """The result of `dataclasses.replace`, for the one event there are very many of."""
     made = object.__new__(Trial)
     for name, read, fill in _SLOTS:
         fill(made, changes[name] if name in changes else read(trial))

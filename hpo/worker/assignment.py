@@ -1,4 +1,4 @@
-"""What goes to a worker and what comes back: plain picklable data."""
+"""Assignments that go to a worker and reports that come back: plain picklable data."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Assignment:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What one step of a `Session` gave: an epoch, the end, or an error as data.
+    """The result of one step of a `Session`: an epoch, the end, or an error as data.
 
     Attributes:
         trial: The trial's number.

@@ -177,7 +177,7 @@ def drive(name: str, folder: Path, *, trials: int, epochs: int) -> dict:
 
 
 def replayed(folder: Path) -> dict:
-    """What a resume does with the ledger before anything is trained."""
+    """The work of a resume on the ledger before anything is trained."""
     run = RunFolder(folder)
     a_study = Study.from_json(run.read_study()["study"])
     begin = time.perf_counter()

@@ -70,7 +70,7 @@ def outcome(process, timeout=120):
 
 
 def interrupted(results, after, **options):
-    """What a driver said that heard Ctrl-C after so many lines of its ledger."""
+    """The words of a driver that got Ctrl-C after so many lines of its ledger."""
     driver = start(results, **options)
     wait_until(lambda: lines(results) >= after, 60)
     interrupt(driver)

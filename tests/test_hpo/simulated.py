@@ -166,7 +166,7 @@ class SimulatedLoop:
             self.director.apply(self.ledger.append(event))
 
     def resume(self) -> None:
-        """What a new driver does with the ledger of a killed one."""
+        """Go on with the ledger of a killed driver, as a new one does."""
         self.ledger.last = None
         self.active = {}
         self.director = replay(self.study, self.ledger.events, workers=self.workers)
@@ -235,7 +235,7 @@ class SimulatedLoop:
 
 
 def story(events) -> list[tuple]:
-    """What a ledger decided and measured, without attempts, checkpoints and times."""
+    """The decisions and numbers of a ledger, without attempts, checkpoints and times."""
     told = []
     for event in events:
         if event.event in ("started", "interrupted", "checkpoint", "run", "note"):

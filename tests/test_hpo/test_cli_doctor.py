@@ -36,7 +36,7 @@ FINDINGS = (
 
 @pytest.fixture
 def findings(monkeypatch):
-    """What the examination gives, to be changed by a test."""
+    """The findings of the examination, to be changed by a test."""
     found = list(FINDINGS)
     monkeypatch.setattr(examination, "examine", lambda **_: iter(found))
     return found

@@ -1,4 +1,4 @@
-"""What the Director decides, case by case."""
+"""The Director's decisions, case by case."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is there by name: families, spaces, studies; and whose package it is."""
+"""Things found by name: families, spaces, studies; and whose package it is."""
 
 from __future__ import annotations
 

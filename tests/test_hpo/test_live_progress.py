@@ -1,4 +1,4 @@
-"""What a person sees while a run is at work, on a terminal and without one."""
+"""The progress of a run at work, on a terminal and without one."""
 
 from __future__ import annotations
 

@@ -246,7 +246,7 @@ def volume(history, *, corner=(1.1, 11.0)):
     ("name", "options"), [("nsga2", {"population": 16}), ("tpe", {"startup": 16})]
 )
 def test_samplers_widen_the_front_faster_than_chance(name, options):
-    """What is missing to the largest possible area, against random draws."""
+    """The area missing to the largest possible one, against random draws."""
     whole = 1.1 * 11 - 1 / 3 - 0.0  # the true front: g = 1 - sqrt(f)
 
     def missing(name, **options):
@@ -261,7 +261,7 @@ def test_samplers_widen_the_front_faster_than_chance(name, options):
 )
 @pytest.mark.parametrize("count", [1, 2])
 def test_samplers_keep_to_the_limits(name, options, count):
-    """What is beyond a limit is avoided, though its first objective is the best."""
+    """Points beyond a limit are avoided, though its first objective is the best."""
     objectives = (Objective(metric="f", limit=0.9), Objective(metric="g", limit=-0.7))
     if count == 1:
         objectives = (Objective(metric="f"), Objective(metric="g", limit=0.3))

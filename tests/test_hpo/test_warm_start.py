@@ -1,4 +1,4 @@
-"""What a run takes over from earlier ones: told, checked, and kept through a resume."""
+"""Trials taken over from earlier runs: told, checked, and kept through a resume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker's process is given before JAX loads, and how many fit on a machine."""
+"""The environment of a worker's process before JAX loads, and how many fit on a machine."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_workers_of_ours_fill_one_gpu_after_the_other(share, own, monkeypatch):
 
 
 def test_workers_load_neither_optuna_nor_jax_by_themselves():
-    """What a trial costs before its family is imported."""
+    """The imports of a trial before its family's."""
     code = (
         "import sys, hpo.worker.process; heavy = {'jax', 'optuna', 'ray', 'numpy', 'rich'};"
         "print(*sorted(heavy & set(sys.modules)))"

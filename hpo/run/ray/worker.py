@@ -1,4 +1,4 @@
-"""What runs in Ray's worker processes. Neither optuna nor a report is imported here."""
+"""The code of Ray's worker processes. Neither optuna nor a report is imported here."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ class _Grid:
         return Curve(epochs=(Epoch(1, {}, {OBJECTIVE.metric: value}, 1.0),))
 
     def mean(self, params: Mapping[str, Any]) -> float:
-        """What the configuration is worth."""
+        """The configuration's mean value over the table's seeds."""
         return float(np.mean(self._errors[self._index(params)], dtype=float))
 
     def _index(self, params: Mapping[str, Any]) -> tuple[int, ...]:

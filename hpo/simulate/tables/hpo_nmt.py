@@ -100,7 +100,7 @@ class NMT:
         )
 
     def _points(self, rows: Any) -> tuple[Space, list[dict[str, Any]]]:
-        """What varies within a data set, and each row as a point of it."""
+        """The dimensions that vary within a data set, and each row as a point of it."""
         columns: dict[str, Sequence[Any]] = {
             n: self._values[rows, i].tolist() for i, n in enumerate(self._names)
         }
