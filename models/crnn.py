@@ -7,7 +7,6 @@ layers on top remember longer (TSFast's CRNN).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import jax
 from jaxtyping import Array, Float, Key
@@ -21,8 +20,8 @@ from models.layers.convolution import Activation, ConvolutionStack
 from models.layers.initialization import initialize
 from models.layers.simulator import Simulator
 from models.layers.stack import CellName, RecurrentStack, micro_batch
+from models.sequences import SequenceLoss, check_windows, sequence_problem
 from models.tasks.base import TaskData
-from models.tasks.sequences import SequenceLoss, check_windows, sequence_problem
 from models.training.optimizer import Optimizer
 from models.training.problem import Problem
 
@@ -88,9 +87,7 @@ class Model(Simulator):
         key: Randomness of the initial weights.
     """
 
-    def __init__(
-        self, *, config: CRNN, data: TaskData, key: Key[Array, ""]
-    ) -> None:
+    def __init__(self, *, config: CRNN, data: TaskData, key: Key[Array, ""]) -> None:
         super().__init__(
             statistics=data.statistics,
             known="y" in data.takes,
@@ -160,5 +157,5 @@ def example(task: str) -> Example:
             "data.batch_size": 8,
             "data.batches": 2,
             "loss.n_skip": 4,
-        }
+        },
     )

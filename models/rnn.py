@@ -7,7 +7,6 @@ windows of 250, an L1 loss after 50 samples), and add a linear path from inputs 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from jaxtyping import Array, Float, Key
 
@@ -20,8 +19,8 @@ from models.family import creator
 from models.layers.initialization import initialize
 from models.layers.simulator import Simulator
 from models.layers.stack import CellName, RecurrentStack, micro_batch
+from models.sequences import SequenceLoss, check_windows, sequence_problem
 from models.tasks.base import TaskData
-from models.tasks.sequences import SequenceLoss, check_windows, sequence_problem
 from models.training.optimizer import Optimizer
 from models.training.problem import Problem
 
@@ -86,9 +85,7 @@ class Model(Simulator):
         key: Randomness of the initial weights.
     """
 
-    def __init__(
-        self, *, config: RNN, data: TaskData, key: Key[Array, ""]
-    ) -> None:
+    def __init__(self, *, config: RNN, data: TaskData, key: Key[Array, ""]) -> None:
         super().__init__(
             statistics=data.statistics,
             known="y" in data.takes,
@@ -143,5 +140,5 @@ def example(task: str) -> Example:
             "data.batch_size": 8,
             "data.batches": 2,
             "loss.n_skip": 4,
-        }
+        },
     )

@@ -8,7 +8,6 @@ recurrent networks for sequence modeling") with one convolution per block.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from jaxtyping import Array, Float, Key
 
@@ -25,8 +24,8 @@ from models.layers.convolution import (
 )
 from models.layers.initialization import initialize
 from models.layers.simulator import Simulator
+from models.sequences import SequenceLoss, check_windows, sequence_problem
 from models.tasks.base import TaskData
-from models.tasks.sequences import SequenceLoss, check_windows, sequence_problem
 from models.training.optimizer import Optimizer
 from models.training.problem import Problem
 
@@ -90,9 +89,7 @@ class Model(Simulator):
         key: Randomness of the initial weights.
     """
 
-    def __init__(
-        self, *, config: TCN, data: TaskData, key: Key[Array, ""]
-    ) -> None:
+    def __init__(self, *, config: TCN, data: TaskData, key: Key[Array, ""]) -> None:
         super().__init__(
             statistics=data.statistics,
             known="y" in data.takes,
@@ -149,5 +146,5 @@ def example(task: str) -> Example:
             "data.batch_size": 8,
             "data.batches": 2,
             "loss.n_skip": 4,
-        }
+        },
     )

@@ -6,20 +6,23 @@ from abc import abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import jax
 import numpy as np
 
 from models.config import Config
-from models.data.feeding import Feed, batch_shapes, default_dtype, make_feed
 from models.data.kinds.base import Dataset, Part
 from models.data.reference import Reference
 from models.data.statistics import Statistics
 from models.errors import DataError, UserError, near_matches
-from models.metrics.accumulators import Metric
 from models.training.interface import Arrays
-from models.training.problem import Batch, Transforms
+
+if TYPE_CHECKING:  # a driver reads tasks, and must not load JAX
+    import jax
+
+    from models.data.feeding import Feed
+    from models.metrics.accumulators import Metric
+    from models.training.problem import Batch, Transforms
 
 Groups = tuple[Mapping[str, Any], ...]
 Direction = Literal["minimize", "maximize"]
@@ -117,6 +120,8 @@ class Task(Config):
         Raises:
             DataError: No batch can be made.
         """
+        from models.data.feeding import make_feed
+
         return make_feed(dataset.part("train"), batching)
 
     def batch_shapes(
@@ -127,6 +132,10 @@ class Task(Config):
         Raises:
             DataError: No batch can be made.
         """
+        import jax
+
+        from models.data.feeding import batch_shapes
+
         found = batch_shapes(dataset.part("train"), batching)
         return {n: jax.ShapeDtypeStruct(*described) for n, described in found.items()}
 
@@ -350,6 +359,9 @@ def describe(task: Task, dataset: Dataset) -> TaskData:
 
 def _on_device(pair: tuple[Mapping[str, Any], Mapping[str, Any]]) -> Any:
     """Outputs and batch in the precision of the device."""
+    import jax
+
+    from models.data.feeding import default_dtype
 
     def place(array: Any) -> Any:
         array = np.asarray(array)

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from models.config import static
-from models.data.feeding import cut_windows
 from models.data.kinds.base import Dataset
 from models.errors import ConfigError
-from models.metrics.accumulators import Metric
-from models.metrics.masked import MaskedMetric
-from models.tasks.base import SAME, Groups, Task as Base, TaskData, Units, shown
+from models.tasks.base import SAME, Groups, TaskData, Units, shown
+from models.tasks.base import Task as Base
 from models.training.interface import Arrays
-from models.training.problem import Batch
+
+if TYPE_CHECKING:
+    from models.metrics.accumulators import Metric
+    from models.training.problem import Batch, Transforms
 
 KINDS = ("series",)
 GIVEN, SCORED = "given.y", "scored.y"
@@ -73,6 +74,8 @@ class Task(Base):
         self, dataset: Dataset, part: str, *, lead: int, dtype: Any = None
     ) -> Groups:
         """A window for every row of the part behind which a whole horizon lies."""
+        from models.data.feeding import cut_windows
+
         return cut_windows(
             dataset.part(part),
             length=self.horizon,
@@ -91,12 +94,14 @@ class Task(Base):
         kept = {n: a for n, a in batch.items() if n not in ("seen.y", SCORED)}
         return kept | {"y": shown(y, mask, data.statistics.mean["y"]), GIVEN: mask}
 
-    def transforms(self, data: TaskData) -> Any:
+    def transforms(self, data: TaskData) -> Transforms:
         """Say what is scored: the horizon, as far as it was seen."""
         return (self._score,)
 
     def metrics(self, data: TaskData) -> tuple[Metric, ...]:
         """Errors over the horizon, in standard deviations of each column."""
+        from models.metrics.masked import MaskedMetric
+
         std = data.statistics.std["y"]
         return tuple(
             MaskedMetric(kind=kind, signal="y", mask=SCORED, unit=std)
@@ -128,7 +133,9 @@ class Task(Base):
             random = np.random.default_rng(0)
             hours = np.arange(480)
             daily = 2 * np.pi * hours / 24
-            clean = np.stack([np.sin(daily), np.cos(daily) + 0.3 * np.sin(2 * daily)], 1)
+            clean = np.stack(
+                [np.sin(daily), np.cos(daily) + 0.3 * np.sin(2 * daily)], 1
+            )
             values = units.of("y", clean + 0.1 * random.normal(size=clean.shape))
             values[random.random(values.shape) < 0.02] = np.nan
             start = np.datetime64("2020-01-01T00:00:00")

@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import h5py
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from models.config import static
-from models.data.feeding import rows
 from models.data.kinds.base import Dataset
-from models.losses.elementwise import require_same_shape
-from models.metrics.accumulators import Average, Metric
-from models.tasks.base import SAME, Groups, Task as Base, TaskData, Units, shown
+from models.tasks.base import SAME, Groups, TaskData, Units, shown
+from models.tasks.base import Task as Base
 from models.training.interface import Arrays
-from models.training.problem import Batch
+
+if TYPE_CHECKING:
+    from jaxtyping import Array
+
+    from models.metrics.accumulators import Metric
+    from models.training.problem import Batch
 
 KINDS = ("samples",)
 
@@ -60,6 +61,8 @@ class Task(Base):
         self, dataset: Dataset, part: str, *, lead: int, dtype: Any = None
     ) -> Groups:
         """Every row of the part, one group."""
+        from models.data.feeding import rows
+
         return rows(dataset.part(part), dtype=dtype)
 
     def given(self, batch: Batch, data: TaskData) -> Batch:
@@ -76,6 +79,11 @@ class Task(Base):
 
     def metrics(self, data: TaskData) -> tuple[Metric, ...]:
         """The energy score, in standard deviations of the parameters."""
+        import jax.numpy as jnp
+
+        from models.metrics.accumulators import Average
+        from models.metrics.energy import energy_score
+
         std = np.asarray(data.statistics.std[self.parameters])
         role = self.parameters
 
@@ -114,25 +122,3 @@ class Task(Base):
                     ):
                         file[f"{part}/{role}"] = units.of(role, values)
         return {"path": str(path)}
-
-
-def energy_score(
-    draws: Float[Array, "row draw parameter"], truth: Float[Array, "row parameter"]
-) -> Float[Array, " row"]:
-    """``mean |X - θ| - ½ mean |X - X'|`` of every row, over distinct pairs of draws.
-
-    Raises:
-        ValueError: The rows or parameters differ.
-
-    Source: Gneiting and Raftery 2007, "Strictly proper scoring rules, prediction, and
-    estimation", equation 22.
-    """
-    require_same_shape(draws[:, 0], truth)
-    count = draws.shape[1]
-    near = jnp.mean(_length(draws - truth[:, None]), axis=1)
-    apart = jnp.sum(_length(draws[:, :, None] - draws[:, None]), axis=(1, 2))
-    return near - 0.5 * apart / (count * (count - 1))
-
-
-def _length(vectors: Float[Array, "*shape parameter"]) -> Float[Array, "*shape"]:
-    return jnp.sqrt(jnp.sum(jnp.square(vectors), axis=-1))

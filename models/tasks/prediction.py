@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from models.config import static
-from models.data.feeding import cut_windows
 from models.data.kinds.base import Dataset, Part
 from models.errors import UserError
 from models.tasks.base import Groups, TaskData, shown
 from models.tasks.sequences import SequenceTask, same_times
 from models.training.interface import Arrays
-from models.training.problem import Batch
+
+if TYPE_CHECKING:
+    from models.training.problem import Batch
 
 KINDS = ("records",)
 GIVEN = "given.y"
@@ -60,6 +61,8 @@ class Task(SequenceTask):
         self, dataset: Dataset, part: str, *, lead: int, dtype: Any = None
     ) -> Groups:
         """Every window of the part, one group."""
+        from models.data.feeding import cut_windows
+
         return cut_windows(
             dataset.part(part), length=self.window, stride=self.horizon, dtype=dtype
         )
@@ -84,7 +87,7 @@ class Task(SequenceTask):
         return self.known, ()
 
     def batch(self, arrays: Arrays, data: TaskData) -> dict[str, np.ndarray]:
-        """u as it is, y filled up to its length, and the mask of what is known."""
+        """U as it is, y filled up to its length, and the mask of what is known."""
         same_times(arrays)
         u, y = arrays["u"], arrays["y"]
         known, length = y.shape[1], u.shape[1]
@@ -101,11 +104,10 @@ class Task(SequenceTask):
         return {"u": u, "y": whole, GIVEN: mask}
 
     def arrays(self, outputs: Any, batch: Any) -> dict[str, np.ndarray]:
-        """y of the whole length: the known samples as they were given, then predictions."""
+        """Y of the whole length: the known samples as they were given, then predictions."""
         return {"y": np.where(batch[GIVEN], batch["y"], np.asarray(outputs["y"]))}
 
     def of_part(self, part: Part) -> dict[str, np.ndarray]:
         """The inputs of the part's first record, and the known outputs."""
         first = part.load(0)
         return {"u": np.asarray(first["u"]), "y": np.asarray(first["y"])[: self.known]}
-

@@ -6,22 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import h5py
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key
 
 from models.config import static
-from models.data.feeding import rows
 from models.data.kinds.base import Dataset
-from models.metrics.accumulators import Metric
-from models.metrics.masked import MaskedMetric
-from models.tasks.base import SAME, Groups, Task as Base, TaskData, Units, shown
+from models.tasks.base import SAME, Groups, TaskData, Units, shown
+from models.tasks.base import Task as Base
 from models.training.interface import Arrays
-from models.training.problem import Batch, Transforms
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Key
+
+    from models.metrics.accumulators import Metric
+    from models.training.problem import Batch, Transforms
 
 KINDS = ("samples",)
 
@@ -65,6 +65,8 @@ class Task(Base):
         self, dataset: Dataset, part: str, *, lead: int, dtype: Any = None
     ) -> Groups:
         """Every row of the part, one group."""
+        from models.data.feeding import rows
+
         return rows(dataset.part(part), dtype=dtype)
 
     def transforms(self, data: TaskData) -> Transforms:
@@ -81,6 +83,8 @@ class Task(Base):
 
     def metrics(self, data: TaskData) -> tuple[Metric, ...]:
         """Errors over the scored entries, in standard deviations of each channel."""
+        from models.metrics.masked import MaskedMetric
+
         std = data.statistics.std[self.role]
         return tuple(
             MaskedMetric(kind=kind, signal=self.role, mask=self.scored_mask, unit=std)
@@ -116,6 +120,9 @@ def _hide(
 
     A batch of prediction says itself what is given; nothing of it is hidden.
     """
+    import jax
+    import jax.numpy as jnp
+
     del step
     values = batch[role]
     if f"given.{role}" in batch:

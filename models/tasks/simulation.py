@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from models.data.feeding import full_sequences
 from models.data.kinds.base import Dataset
 from models.tasks.base import Groups, TaskData
 from models.tasks.sequences import SequenceTask
 from models.training.interface import Arrays
-from models.training.problem import Batch
+
+if TYPE_CHECKING:
+    from models.training.problem import Batch
 
 KINDS = ("records",)
 
@@ -36,6 +37,8 @@ class Task(SequenceTask):
         self, dataset: Dataset, part: str, *, lead: int, dtype: Any = None
     ) -> Groups:
         """Every record in full, grouped by length."""
+        from models.data.feeding import full_sequences
+
         return full_sequences(dataset.part(part), dtype=dtype)
 
     def given(self, batch: Batch, data: TaskData) -> Batch:

@@ -174,7 +174,9 @@ class Evaluation:
                 batch["reset"] = jnp.zeros((size,), bool)
         return batch, carry
 
-    def _transformed(self, transforms: Any, batch: Batch, key: Any, hyper: Any) -> Batch:
+    def _transformed(
+        self, transforms: Any, batch: Batch, key: Any, hyper: Any
+    ) -> Batch:
         return apply_transforms(
             transforms,
             key=key,
@@ -187,7 +189,7 @@ class Evaluation:
         zero = jnp.zeros(())
         return Scored(
             {m.name: m.init(outputs, batch) for m in self.problem.metrics},
-            {name: zero for name in self.problem.loss.names},
+            dict.fromkeys(self.problem.loss.names, zero),
             zero,
         )
 

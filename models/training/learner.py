@@ -171,7 +171,9 @@ class GradientLearner:
             UserError: There is no such part, or the problem tells nothing.
         """
         if self.problem.describe is None:
-            raise UserError("this model describes nothing of its data beyond its scores")
+            raise UserError(
+                "this model describes nothing of its data beyond its scores"
+            )
         return self.runner.describe(self.state, self.best, self._groups(part))
 
     def outputs(

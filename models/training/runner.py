@@ -172,9 +172,7 @@ class Runner:
 
         def function(best: Best, hyper: Any, batch: Batch, carry: Any) -> Any:
             evaluation = self.engine.evaluation
-            return evaluation.outputs(
-                best.params, best.variables, hyper, batch, carry
-            )
+            return evaluation.outputs(best.params, best.variables, hyper, batch, carry)
 
         arguments = (best, state.hyper, batch, carry)
         (values, carry), _ = self._call("outputs", function, arguments, (0, 0, None, 0))
