@@ -17,6 +17,7 @@ from hpo.ledger.folder import RunFolder
 from hpo.report import formats, table
 from hpo.report.summary import Summary, load_summary
 from hpo.study import Family, Rule, Study
+from hpo.tasks import with_task
 from hpo.warm_start import WarmStart
 from search_spaces.space import Space, SpaceError
 
@@ -208,6 +209,8 @@ class HPOptimizer:
         from hpo.run import launch as runner
         from hpo.run.observer import Silent
 
+        root = None if data_root is None else Path(data_root)
+        study = with_task(study, root=root)
         create = None if isinstance(self.create, str) else self.create
         unfinished = _unfinished(results, study.name) if resume else None
         with Progress(study) as progress:

@@ -39,6 +39,7 @@ def launch(
     from hpo.cli import overrides
     from hpo.live.progress import Progress
     from hpo.run import launch as runner
+    from hpo.tasks import with_task
 
     chosen = overrides.changed(
         discovery.load_study(study),
@@ -53,6 +54,7 @@ def launch(
         time_budget=time_budget,
         stall=stall,
     )
+    chosen = with_task(chosen, root=data)
     keys.check_spaces(chosen)
     with Progress(chosen) as progress:
         outcome = runner.launch(

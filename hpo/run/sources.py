@@ -197,7 +197,8 @@ def refuse_changes(
         for family in study.families:
             before = family.space.to_json()
             changed += _space_change(family.name, before, after.get(family.name))
-    if identity(then.data) != identity(now.data):
+    before, after = map(discovery.same_layout, (then.data, now.data))
+    if identity(before) != identity(after):
         changed.append("the data is not that of the launch" + _parts(then, now))
     if changed and not allowed:
         raise ResumeRefused(

@@ -22,6 +22,7 @@ class Assignment:
         config: Constants and searched values by dotted key.
         settings: The study's fixed keys; those that the family does not know are left out.
         data: The data reference, handed on in the context.
+        task: Name and settings of the task, likewise; None where there is none.
         seed: The trial's seed.
         epochs: The epoch budget.
         known: The last epoch in the ledger; earlier records are not reported again.
@@ -41,6 +42,7 @@ class Assignment:
     config: Mapping[str, Any]
     settings: Mapping[str, Any] = field(default_factory=dict)
     data: Any = None
+    task: Mapping[str, Any] | None = None
     seed: int = 0
     epochs: int = 1
     known: int = 0

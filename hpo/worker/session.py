@@ -224,6 +224,7 @@ class Session:
             "seed": a.seed,
             "epochs": a.epochs,
             "data": a.data,
+            "task": a.task,
             "kernels": _kernels(self._learner),
             "config": dict(resolved),
         }
@@ -259,6 +260,7 @@ def make_learner(assignment: Assignment) -> Learner:
     config = {**_known_settings(create, a.settings, a.config), **a.config}
     context = Context(
         data=a.data,
+        task=a.task,
         seed=a.seed,
         epochs=a.epochs,
         directory=a.directory,

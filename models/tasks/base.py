@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from models.config import Config
+from models.data.dataset import open_dataset
+from models.data.kinds import kind
 from models.data.kinds.base import Dataset, Part
 from models.data.reference import Reference
 from models.data.statistics import Statistics
@@ -107,6 +109,10 @@ class Task(Config):
                     f"`{reference.name}` does not have",
                     hint=near_matches(role, reference.roles),
                 )
+
+    def check_reference(self, data: Mapping[str, Any]) -> None:
+        """`check`, for a harness that only holds the reference in its JSON form."""
+        self.check(open_dataset(data))
 
     # -- how a model is trained and scored ------------------------------------------------
 
@@ -215,6 +221,51 @@ class Task(Config):
         """Arrays ``[B, …]`` by role of what a model gave for a batch."""
         return {role: np.asarray(outputs[role]) for role in self.gives}
 
+    def from_file(
+        self, path: Path, *, data: Mapping[str, Any]
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """What a prediction takes of a file, and what the file holds of what it gives.
+
+        Args:
+            path: A file in the layout of the data's kind.
+            data: The data reference in its JSON form.
+
+        Raises:
+            DataError: The file is missing or damaged, or lacks a role that is needed.
+        """
+        reference = Reference.from_json(data)
+        read = kind(reference.kind).read
+        roles = tuple(dict.fromkeys((*self.takes, *self.gives)))
+        optional = tuple(role for role in self.gives if role not in self.takes)
+        found = read(path, reference=reference, roles=roles, optional=optional)
+        measured = {role: found[role] for role in self.gives if role in found}
+        return self.given_of({r: found[r] for r in self.takes}), measured
+
+    def given_of(self, arrays: Arrays) -> dict[str, np.ndarray]:
+        """The part of whole arrays that a prediction is made from."""
+        return dict(arrays)
+
+    def errors(
+        self, predicted: Arrays, measured: Arrays, *, data: Mapping[str, Any]
+    ) -> dict[str, float]:
+        """Errors of predicted arrays in physical units; empty where nothing is comparable.
+
+        Args:
+            predicted: By role, as a prediction gave them.
+            measured: By role, as `from_file` found them.
+            data: The data reference in its JSON form.
+        """
+        return {}
+
+    def unit(self, metric: str, *, data: Mapping[str, Any]) -> str:
+        """The physical unit of a metric; empty for none.
+
+        Args:
+            metric: Its name.
+            data: The data reference in its JSON form.
+        """
+        return ""
+
     # -- examples -------------------------------------------------------------------------
 
     @abstractmethod
@@ -232,7 +283,7 @@ class Task(Config):
     def of_part(self, part: Part) -> dict[str, np.ndarray]:
         """What a prediction of the part's first rows takes: arrays by role."""
         first = part.load(0)
-        return {role: np.asarray(first[role]) for role in self.takes}
+        return self.given_of({role: np.asarray(first[role]) for role in self.takes})
 
 
 @dataclass(frozen=True, kw_only=True)

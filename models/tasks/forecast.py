@@ -120,11 +120,6 @@ class Task(Base):
         """The horizon."""
         return {"y": np.asarray(outputs["y"])[:, -self.horizon :]}
 
-    def of_part(self, part: Any) -> dict[str, np.ndarray]:
-        """The first rows of the part, as many as leave a horizon behind them."""
-        first = np.asarray(part.load(0)["y"])
-        return {"y": first[: max(1, min(2 * self.horizon, len(first) - self.horizon))]}
-
     def write_example(self, folder: Path, *, units: Units = SAME) -> Mapping[str, Any]:
         """Two columns of daily cycles with noise, hour by hour, some values missing."""
         path = folder / "table.csv"

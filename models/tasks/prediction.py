@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from models.config import static
-from models.data.kinds.base import Dataset, Part
+from models.data.kinds.base import Dataset
 from models.errors import UserError
 from models.tasks.base import Groups, TaskData, shown
 from models.tasks.sequences import SequenceTask, same_times
@@ -82,7 +82,7 @@ class Task(SequenceTask):
             GIVEN: mask,
         }
 
-    def scored_from(self, data: TaskData) -> tuple[int, tuple[int, ...]]:
+    def protocol(self, data: Mapping[str, Any]) -> tuple[int, tuple[int, ...]]:
         """Behind the known outputs."""
         return self.known, ()
 
@@ -107,7 +107,6 @@ class Task(SequenceTask):
         """Y of the whole length: the known samples as they were given, then predictions."""
         return {"y": np.where(batch[GIVEN], batch["y"], np.asarray(outputs["y"]))}
 
-    def of_part(self, part: Part) -> dict[str, np.ndarray]:
-        """The inputs of the part's first record, and the known outputs."""
-        first = part.load(0)
-        return {"u": np.asarray(first["u"]), "y": np.asarray(first["y"])[: self.known]}
+    def given_of(self, arrays: Arrays) -> dict[str, np.ndarray]:
+        """The inputs, and the first outputs."""
+        return {"u": arrays["u"], "y": arrays["y"][: self.known]}

@@ -33,8 +33,16 @@ class SequenceTask(Task):
         return ("y",)
 
     @abstractmethod
+    def protocol(self, data: Mapping[str, Any]) -> tuple[int, tuple[int, ...]]:
+        """The first sample of a scored row that counts, and further starts to report.
+
+        Args:
+            data: The data reference in its JSON form.
+        """
+
     def scored_from(self, data: TaskData) -> tuple[int, tuple[int, ...]]:
-        """The first sample of a scored row that counts, and further starts to report."""
+        """See `protocol`."""
+        return self.protocol(data.reference.to_json())
 
     @property
     def known_outputs(self) -> int:
@@ -64,6 +72,21 @@ class SequenceTask(Task):
             for predicted, measured in zip(outputs["y"], batch["y"], strict=True)
         ]
         return scores(pairs, start=start, also=also)
+
+    def errors(
+        self, predicted: Arrays, measured: Arrays, *, data: Mapping[str, Any]
+    ) -> dict[str, float]:
+        """The metrics of one whole sequence; empty where nothing of it can be scored."""
+        start, also = self.protocol(data)
+        if "y" not in measured or len(predicted["y"]) <= max(start, *also, 0):
+            return {}
+        return scores([(predicted["y"], measured["y"])], start=start, also=also)
+
+    def unit(self, metric: str, *, data: Mapping[str, Any]) -> str:
+        """Of errors, the unit of the outputs where all of them share one."""
+        units = set(data.get("units", {}).get("y", ()))
+        plain = metric in ("rmse", "mae") or metric.startswith("rmse_from_")
+        return str(units.pop()) if plain and len(units) == 1 else ""
 
     def write_example(self, folder: Path, *, units: Units = SAME) -> Mapping[str, Any]:
         """A stable second-order filter of white noise, squeezed by a tanh.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -45,9 +46,9 @@ class Task(SequenceTask):
         """The inputs."""
         return {name: a for name, a in batch.items() if name not in ("y", "seen.y")}
 
-    def scored_from(self, data: TaskData) -> tuple[int, tuple[int, ...]]:
-        """As the data's protocol says."""
-        settings = data.reference.settings
+    def protocol(self, data: Mapping[str, Any]) -> tuple[int, tuple[int, ...]]:
+        """As the data says: no model knows the state in which a record begins."""
+        settings = data.get("settings", {})
         return settings.get("score_from", 0), tuple(settings.get("also_score_from", ()))
 
     def batch(self, arrays: Arrays, data: TaskData) -> dict[str, np.ndarray]:
