@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from models import tasks
 from models.data.catalog import prepare
+from models.data.dataset import open_dataset
 from models.tasks.base import SAME, Task, Units
 from models.training.protocol import Context
 
@@ -26,6 +29,11 @@ class Example:
     task: str
     config: Mapping[str, Any]
     epochs: int = 4
+
+    @property
+    def units_type(self) -> type[Units]:
+        """How a change of units is written down, for suites that only hold an example."""
+        return Units
 
     @property
     def described(self) -> Task:
@@ -50,3 +58,13 @@ class Example:
             epochs=self.epochs,
             objective=task.OBJECTIVE,
         )
+
+    def given(self, folder: Path, *, units: Units = SAME) -> dict[str, np.ndarray]:
+        """What a prediction of the first rows of the test part takes, by role.
+
+        Args:
+            folder: Where the data goes.
+            units: Physical units to write in.
+        """
+        dataset = open_dataset(self.context(folder, units=units).data)
+        return self.described.of_part(dataset.part("test"))

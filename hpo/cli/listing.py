@@ -29,6 +29,7 @@ class Kind(StrEnum):
     samplers = "samplers"
     rules = "rules"
     runs = "runs"
+    tasks = "tasks"
 
 
 @shell.command
@@ -37,7 +38,7 @@ def listing(
         Kind,
         typer.Argument(
             metavar="WHAT",
-            help="studies, families, spaces, datasets, samplers, rules, runs",
+            help="studies, families, tasks, spaces, datasets, samplers, rules, runs",
         ),
     ],
     format: Annotated[  # noqa: A002 - the option's name
@@ -50,7 +51,11 @@ def listing(
 
     collect: Mapping[Kind, tuple[tuple[str, ...], Callable[[Path], Rows]]] = {
         Kind.studies: (("name", "description"), _studies),
-        Kind.families: (("name", "space", "closed_form", "description"), _families),
+        Kind.families: (
+            ("name", "tasks", "space", "closed_form", "description"),
+            _families,
+        ),
+        Kind.tasks: (("name", "data", "settings", "description"), _tasks),
         Kind.spaces: (("space", "key", "values", "when"), _spaces),
         Kind.datasets: (
             ("name", "kind", "units", "score_from", "source", "needs", "summary"),
@@ -126,12 +131,31 @@ def _families(results: Path) -> Rows:
     return [
         {
             "name": f.name,
+            "tasks": list(f.tasks),
             "space": f.space,
             "closed_form": f.closed_form,
             "description": f.description,
         }
         for f in discovery.families()
     ]
+
+
+def _tasks(results: Path) -> Rows:
+    from hpo import discovery
+
+    rows: Rows = []
+    for found in discovery.tasks():
+        task = discovery.task(found.name)
+        settings = {k: v for k, v in task.to_json().items() if k != "name"}
+        rows.append(
+            {
+                "name": found.name,
+                "data": list(task.KINDS),
+                "settings": settings,
+                "description": found.description,
+            }
+        )
+    return rows
 
 
 def _spaces(results: Path) -> Rows:

@@ -258,13 +258,19 @@ class Task(Config):
         return {}
 
     def unit(self, metric: str, *, data: Mapping[str, Any]) -> str:
-        """The physical unit of a metric; empty for none.
+        """The physical unit of a metric; empty for none, or where channels differ.
 
         Args:
             metric: Its name.
             data: The data reference in its JSON form.
         """
-        return ""
+        role = self.measured_in(metric)
+        units = set(data.get("units", {}).get(role, ())) if role else set()
+        return str(units.pop()) if len(units) == 1 else ""
+
+    def measured_in(self, metric: str) -> str | None:
+        """The role whose unit a metric has; None for a metric without unit."""
+        return None
 
     # -- examples -------------------------------------------------------------------------
 

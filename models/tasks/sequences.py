@@ -82,11 +82,10 @@ class SequenceTask(Task):
             return {}
         return scores([(predicted["y"], measured["y"])], start=start, also=also)
 
-    def unit(self, metric: str, *, data: Mapping[str, Any]) -> str:
-        """Of errors, the unit of the outputs where all of them share one."""
-        units = set(data.get("units", {}).get("y", ()))
+    def measured_in(self, metric: str) -> str | None:
+        """Errors are in the unit of the outputs; ratios have none."""
         plain = metric in ("rmse", "mae") or metric.startswith("rmse_from_")
-        return str(units.pop()) if plain and len(units) == 1 else ""
+        return "y" if plain else None
 
     def write_example(self, folder: Path, *, units: Units = SAME) -> Mapping[str, Any]:
         """A stable second-order filter of white noise, squeezed by a tanh.

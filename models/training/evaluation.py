@@ -99,18 +99,28 @@ class Evaluation:
             batch: Without targets.
             carry: Where a stream goes on; None begins anew.
         """
-        hyper = self.problem.at_rest(hyper)
         batch, carry = self._begin(batch, carry)
-        key = evaluation_key(0)
-        batch = self._transformed(self.problem.transforms, batch, key, hyper)
         model = nnx.merge(self.graph, params, variables, copy=True)
         return self.problem.forward(
             model,
-            self.problem.given(batch),
-            key=key,
+            self.shown(hyper, batch),
+            key=evaluation_key(0),
             training=False,
             carry=carry,
-            hyper=hyper,
+            hyper=self.problem.at_rest(hyper),
+        )
+
+    def shown(self, hyper: Mapping[str, Array], batch: Batch) -> Batch:
+        """What the model sees of a batch of prediction.
+
+        Args:
+            hyper: Traced values by name.
+            batch: Without targets.
+        """
+        rest = self.problem.at_rest(hyper)
+        key = evaluation_key(0)
+        return self.problem.given(
+            self._transformed(self.problem.transforms, batch, key, rest)
         )
 
     def described(
