@@ -174,14 +174,16 @@ class LinearLearner:
 
     def evaluate(self, part: str) -> dict[str, float]:
         """Metrics of the free-run simulation over a part, in physical units."""
-        reference = self._data.reference
+        settings = self._data.reference.settings
         model, records = self.model, self._data.part(part)
         pairs = []
         for i in range(len(records.lengths)):
             record = records.load(i)
             pairs.append((model(record["u"]), np.asarray(record["y"], float)))
         return scores(
-            pairs, start=reference.score_from, also=tuple(reference.also_score_from)
+            pairs,
+            start=settings.get("score_from", 0),
+            also=settings.get("also_score_from", ()),
         )
 
     def predict(self, u: np.ndarray) -> np.ndarray:

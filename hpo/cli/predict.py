@@ -69,9 +69,12 @@ def predict(
             hint="use `hpo.load_model` and its `predict(u)` in Python",
         )
     signals = discovery.signals()
-    y = model.predict(signals.read_inputs(file, data=model.data))
-    signals.write_outputs(out, y, data=model.data, like=file)
-    measured = signals.read_outputs(file, data=model.data)
+    u = signals.read(file, data=model.data, roles=("u",))["u"]
+    y = model.predict(u)
+    signals.write(out, {"y": y}, data=model.data, like=file)
+    measured = signals.read(file, data=model.data, roles=("y",), optional=("y",)).get(
+        "y"
+    )
     shell.out(str(out))
     said = f"trial {model.trial}, {model.family}: {len(y):,} samples"
     shell.say(said + ("" if measured is None else f", {_error(model, y, measured)}"))
@@ -81,7 +84,8 @@ def _error(model: TunedModel, y: Any, measured: Any) -> str:
     """The root mean squared error, as the validation metric of that name defines it."""
     from hpo.report import numbers
 
-    start, units = model.data.get("score_from", 0), set(model.data.get("units", ()))
+    start = model.data.get("settings", {}).get("score_from", 0)
+    units = set(model.data.get("units", {}).get("y", ()))
     if not any(units):
         units = {o.unit for o in model.study.objectives if o.metric == "rmse"}
     if len(y) <= start:

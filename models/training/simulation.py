@@ -221,8 +221,8 @@ def simulation_learner(
         config=config,
         statistics=dataset.statistics,
         data=_identity(dataset.reference),
-        score_from=dataset.reference.score_from,
-        also_score_from=tuple(dataset.reference.also_score_from),
+        score_from=dataset.reference.settings.get("score_from", 0),
+        also_score_from=dataset.reference.settings.get("also_score_from", ()),
         micro_batch=micro_batch,
     )
     return GradientLearner(
@@ -258,4 +258,4 @@ def _sequences(dataset: Dataset, part: str) -> tuple[Any, ...]:
 def _identity(reference: Reference) -> Hashable:
     """Equal for equal data wherever it lies; by path where nothing was hashed."""
     content = tuple(sorted(reference.hashes.items())) or reference.path
-    return (content, tuple(reference.inputs), tuple(reference.outputs))
+    return (content, tuple(sorted(reference.roles.items())))
