@@ -312,9 +312,9 @@ def test_a_file_that_is_no_hdf5_is_told(place):
     (place / "train").mkdir()
     shutil.copy(place / "new.hdf5", place / "train/new.hdf5")
     with pytest.raises(DataError, match="cannot be read as an HDF5 file"):
-        predictions.read_inputs(place / "text.hdf5", data=reference)
+        predictions.read(place / "text.hdf5", data=reference, roles="u")
     with pytest.raises(DataError, match="cannot be read as an HDF5 file"):
-        predictions.read_outputs(place / "text.hdf5", data=reference)
+        predictions.read(place / "text.hdf5", data=reference, roles="y", optional="y")
 
 
 def test_debug_shows_the_traceback_of_every_command(place):

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from models.data.cache import cache_folder, simulated
-from models.data.catalog import open_dataset, prepare
+from models.data.catalog import prepare
+from models.data.dataset import open_dataset
 from models.data.options import SIMULATED
 from models.errors import DataError
 

@@ -104,7 +104,8 @@ def test_the_contexts_objective_decides_which_epoch_is_kept(context):
 
 
 def test_scores_physical_units_after_the_datasets_start(context):
-    reference = {**context.data, "score_from": 30, "also_score_from": [5]}
+    settings = {"score_from": 30, "also_score_from": [5]}
+    reference = {**context.data, "settings": settings}
     learner = simulation_learner(Filter, family(), replace(context, data=reference))
     (epoch,) = learner.fit(1)
     record = open_dataset(context.data).part("valid").load(0)
