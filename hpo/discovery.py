@@ -23,7 +23,7 @@ from typing import Any, cast
 from hpo.errors import ForeignFailure, StudyError
 from hpo.study import Study
 from models.errors import UserError, near_matches
-from models.protocols import Catalog, CompiledKernels, Kernels, Kinds, Task, Tasks
+from models.protocols import Catalog, CompiledKernels, Kernels, Task, Tasks
 from search_spaces.space import Space, SpaceError
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -305,11 +305,6 @@ def _catalog() -> Catalog:
 
 def _tasks() -> Tasks:
     return cast(Tasks, _ours("models.tasks"))
-
-
-def data_kinds() -> Kinds:
-    """How files of each kind of data are read and written."""
-    return cast(Kinds, _ours("models.data.kinds"))
 
 
 def devices() -> dict[str, int]:

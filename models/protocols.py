@@ -91,6 +91,17 @@ class Task(Protocol):
         """What a prediction takes of a file, and what it could be held against."""
         ...
 
+    def to_file(
+        self,
+        path: Path,
+        predicted: Mapping[str, Any],
+        *,
+        data: Mapping[str, Any],
+        like: Path,
+    ) -> None:
+        """Write predicted arrays in the layout of the data's kind, all or nothing."""
+        ...
+
     def errors(
         self,
         predicted: Mapping[str, Any],
@@ -115,21 +126,6 @@ class Tasks(Protocol):
 
     def task_of(self, described: str | Mapping[str, Any]) -> Task:
         """A task by its name, or by its name and settings."""
-        ...
-
-
-class Kinds(Protocol):
-    """`models.data.kinds`."""
-
-    def write(
-        self,
-        path: Path,
-        arrays: Mapping[str, Any],
-        *,
-        data: Mapping[str, Any],
-        like: Path,
-    ) -> None:
-        """Write predicted arrays in the layout of the data's kind, all or nothing."""
         ...
 
 

@@ -74,7 +74,7 @@ def predict(
     task = discovery.task(model.study.described_task)
     given, measured = task.from_file(file, data=model.data)
     predicted = model.predict(given)
-    discovery.data_kinds().write(out, predicted, data=model.data, like=file)
+    task.to_file(out, predicted, data=model.data, like=file)
     shell.out(str(out))
     count = ", ".join(f"{len(a):,} of {role}" for role, a in predicted.items())
     said = f"trial {model.trial}, {model.family}: {count}"

@@ -172,8 +172,8 @@ def check_units(family: ModuleType, task: str, folder: Path) -> None:
     plain = make(family, task, folder / "plain")
     roles = tuple(plain.interface.reference.roles)
     units = example.units_type(
-        scale={r: s for r, s in zip(roles, (1024.0, 1 / 512, 16.0), strict=False)},
-        offset={r: o for r, o in zip(roles, (-4096.0, 0.25, 3.0), strict=False)},
+        scale=dict(zip(roles, (1024.0, 1 / 512, 16.0), strict=False)),
+        offset=dict(zip(roles, (-4096.0, 0.25, 3.0), strict=False)),
     )
     other = make(family, task, folder / "other", units=units)
     first, second = plain.fit()[-1], other.fit()[-1]

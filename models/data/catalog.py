@@ -92,6 +92,15 @@ def prepare(data: str | Mapping[str, Any], *, root: Path | None = None) -> Refer
     return kind.prepare(_protocol(found) | found.request, name=found.name, path=path)
 
 
+def recorded(values: Mapping[str, Any]) -> Reference:
+    """A reference from its JSON form, also one of an earlier version.
+
+    Raises:
+        DataError: A field is unknown, or one that is needed is missing.
+    """
+    return Reference.from_json(values)
+
+
 def kind_of(data: str | Mapping[str, Any], *, root: Path | None = None) -> str:
     """The kind of a dataset; nothing is made, read or hashed.
 

@@ -8,7 +8,7 @@ them (`models.data.gaps`).
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Mapping
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from jaxtyping import Array, Int, Key
@@ -110,7 +110,9 @@ def batch_shapes(
     return found
 
 
-def full_sequences(part: Part, *, fills: Fills = None) -> tuple[Group, ...]:
+def full_sequences(
+    part: Part, *, fills: Fills = None, dtype: Any = None
+) -> tuple[Group, ...]:
     """Every record in full, grouped by length in order of first appearance.
 
     Returns:
@@ -120,13 +122,19 @@ def full_sequences(part: Part, *, fills: Fills = None) -> tuple[Group, ...]:
     for index, length in enumerate(part.lengths):
         by_length.setdefault(length, []).append(index)
     return tuple(
-        _group(part, [(i, 0, length) for i in records], fills)
+        _group(part, [(i, 0, length) for i in records], fills, dtype)
         for length, records in by_length.items()
     )
 
 
 def cut_windows(
-    part: Part, length: int, stride: int, *, before: int = 0, fills: Fills = None
+    part: Part,
+    length: int,
+    stride: int,
+    *,
+    before: int = 0,
+    fills: Fills = None,
+    dtype: Any = None,
 ) -> tuple[Group, ...]:
     """Windows of equal length, records in order, as one group.
 
@@ -138,6 +146,7 @@ def cut_windows(
             it forecasts begins with the part; fewer where the table begins later.
         fills: Role to the value per channel that stands in for missing ones; by default the
             train mean.
+        dtype: Of the arrays; None for the type data has on the device.
 
     Returns:
         Every role ``[N, length, channels]``, and masks. Starts are ``-before``, ``stride``
@@ -161,16 +170,18 @@ def cut_windows(
             f"{part.lengths[longest] - first}",
             hint=f"score windows of at most {part.lengths[longest] - first} samples",
         )
-    return (_group(part, cuts, fills),)
+    return (_group(part, cuts, fills, dtype),)
 
 
-def rows(part: Part, *, fills: Fills = None) -> tuple[Group, ...]:
+def rows(part: Part, *, fills: Fills = None, dtype: Any = None) -> tuple[Group, ...]:
     """All rows of independent samples as one group: every role ``[N, …]``, and masks."""
-    group = _filled(part, part.load(0), lambda entry: (0, entry), fills)
+    group = _filled(part, part.load(0), lambda entry: (0, entry), fills, dtype)
     return (group,)
 
 
-def _group(part: Part, cuts: list[tuple[int, int, int]], fills: Fills) -> Group:
+def _group(
+    part: Part, cuts: list[tuple[int, int, int]], fills: Fills, dtype: Any
+) -> Group:
     """Pieces (record, start, stop) of equal length, stacked."""
     pieces = [part.slice(*cut) for cut in cuts]
     arrays = {role: np.stack([piece[role] for piece in pieces]) for role in pieces[0]}
@@ -179,13 +190,14 @@ def _group(part: Part, cuts: list[tuple[int, int, int]], fills: Fills) -> Group:
         index, start, _ = cuts[entry[0]]
         return index, (start + entry[1], *entry[2:])
 
-    return _filled(part, arrays, place, fills)
+    return _filled(part, arrays, place, fills, dtype)
 
 
-def _filled(part: Part, arrays: Group, place: Place, fills: Fills) -> Group:
-    """Arrays in the device's type, filled; `place` finds an entry's record."""
+def _filled(part: Part, arrays: Group, place: Place, fills: Fills, dtype: Any) -> Group:
+    """Arrays in the device's type (or another), filled; `place` finds an entry's record."""
+    kind_of_float = default_dtype() if dtype is None else dtype
     return filled(
-        {role: np.array(values, default_dtype()) for role, values in arrays.items()},
+        {role: np.array(values, kind_of_float) for role, values in arrays.items()},
         gaps=part.reference.gaps,
         fills=part.fills if fills is None else fills,
         locate=lambda role, entry: part.locate(role, *place(entry)),

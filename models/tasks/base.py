@@ -238,8 +238,29 @@ class Task(Config):
         roles = tuple(dict.fromkeys((*self.takes, *self.gives)))
         optional = tuple(role for role in self.gives if role not in self.takes)
         found = read(path, reference=reference, roles=roles, optional=optional)
+        for role in set(roles) & set(found):
+            if f"seen.{role}" in found:  # a prediction takes NaN for what is missing
+                found[role] = np.where(found[f"seen.{role}"], found[role], np.nan)
         measured = {role: found[role] for role in self.gives if role in found}
         return self.given_of({r: found[r] for r in self.takes}), measured
+
+    def to_file(
+        self, path: Path, predicted: Arrays, *, data: Mapping[str, Any], like: Path
+    ) -> None:
+        """Write predicted arrays in the layout of the data's kind, all or nothing.
+
+        Args:
+            path: A new file.
+            predicted: Arrays by role.
+            data: The data reference in its JSON form.
+            like: The file they were predicted from.
+
+        Raises:
+            DataError: The file is there already or cannot be written.
+        """
+        reference = Reference.from_json(data)
+        write = kind(reference.kind).write
+        write(path, predicted, reference=reference, like=like)
 
     def given_of(self, arrays: Arrays) -> dict[str, np.ndarray]:
         """The part of whole arrays that a prediction is made from."""
@@ -371,7 +392,7 @@ class TaskData:
     def _lacks_batch(self, role: str, array: np.ndarray) -> bool:
         """Whether an array is one row; its trailing axes must be the role's."""
         shape = self.shapes[role]
-        time = 0 if self.reference.kind == "samples" else 1
+        time = 0 if kind(self.reference.kind).CUT == "rows" else 1
         rank = array.ndim - len(shape) - time
         if rank not in (0, 1) or array.shape[array.ndim - len(shape) :] != shape:
             axes = ("time", *map(str, shape)) if time else tuple(map(str, shape))
@@ -418,7 +439,7 @@ def _on_device(pair: tuple[Mapping[str, Any], Mapping[str, Any]]) -> Any:
     """Outputs and batch in the precision of the device."""
     import jax
 
-    from models.data.feeding import default_dtype
+    from models.data.device import default_dtype
 
     def place(array: Any) -> Any:
         array = np.asarray(array)

@@ -78,9 +78,9 @@ class Task(Base):
 
         return cut_windows(
             dataset.part(part),
-            length=self.horizon,
-            stride=1,
-            lead=lead,
+            lead + self.horizon,
+            1,
+            before=lead,
             dtype=dtype,
         )
 

@@ -63,9 +63,7 @@ class Task(SequenceTask):
         """Every window of the part, one group."""
         from models.data.feeding import cut_windows
 
-        return cut_windows(
-            dataset.part(part), length=self.window, stride=self.horizon, dtype=dtype
-        )
+        return cut_windows(dataset.part(part), self.window, self.horizon, dtype=dtype)
 
     def given(self, batch: Batch, data: TaskData) -> Batch:
         """The inputs, and the outputs up to the last known one."""
