@@ -20,6 +20,7 @@ from models.errors import DataError, near_matches
 OPEN_FILES = 64
 
 _open: OrderedDict[Path, h5py.File] = OrderedDict()
+_stamps: dict[Path, tuple[int, ...]] = {}  # of the files as they were opened
 # Arrays stay open with their file: HDF5 forgets unpacked chunks when one is closed.
 _arrays: dict[Path, dict[str, h5py.Dataset]] = {}
 _lock = threading.RLock()
@@ -119,31 +120,45 @@ def group_names(path: Path) -> list[str]:
 def close_files() -> None:
     """Close every file held open by h5py; reading opens them again."""
     with _lock:
-        while _open:
-            _close_oldest()
+        for path in list(_open):
+            _close(path)
 
 
 def _opened(path: Path) -> h5py.File:
-    """The open file, the least recently used one being closed beyond `OPEN_FILES`."""
+    """The open file, the least recently used one being closed beyond `OPEN_FILES`.
+
+    One that was written again since is opened again.
+    """
     if path in _open:
-        _open.move_to_end(path)
-        return _open[path]
-    if not path.is_file():
-        raise DataError(f"the file {path} does not exist", hint="check the data folder")
+        if _stamps[path] == _stamp(path):
+            _open.move_to_end(path)
+            return _open[path]
+        _close(path)
+    _stamps[path] = _stamp(path)
     try:
         file = h5py.File(path, "r", locking="best-effort")
     except OSError as error:
         raise _damaged(path, error) from error
     _open[path] = file
     if len(_open) > OPEN_FILES:
-        _close_oldest()
+        _close(next(iter(_open)))
     return file
 
 
-def _close_oldest() -> None:
-    path, file = _open.popitem(last=False)
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Changes whenever a file is replaced or written."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise DataError(
+            f"the file {path} does not exist", hint="check the data folder"
+        ) from error
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _close(path: Path) -> None:
     _arrays.pop(path, None)
-    file.close()
+    _open.pop(path).close()
 
 
 def _damaged(path: Path, error: Exception) -> DataError:
