@@ -45,7 +45,7 @@ class StoredArray:
     def __init__(self, path: Path, name: str, *, word: str = "array") -> None:
         self._path, self._name = path, name
         with _lock:
-            found = _numbers(_opened(path), name, path, word)
+            found = _numbers(_current(path), name, path, word)
             self.shape: tuple[int, ...] = found.shape
             self._map = _mapped(found, path)
 
@@ -80,7 +80,7 @@ def attributes(path: Path) -> dict[str, Any]:
         DataError: The file is missing or damaged.
     """
     with _lock:
-        values = dict(_opened(path).attrs)
+        values = dict(_current(path).attrs)
     return {k: v.item() if isinstance(v, np.generic) else v for k, v in values.items()}
 
 
@@ -91,14 +91,14 @@ def array_names(path: Path, group: str = "/") -> list[str]:
         DataError: The file is missing or damaged.
     """
     with _lock:
-        folder = _opened(path)[group]
+        folder = _current(path)[group]
         return [n for n in folder if isinstance(folder[n], h5py.Dataset)]
 
 
 def numeric_names(path: Path, group: str = "/") -> list[str]:
     """Those of `array_names` that hold numbers and have at least one axis."""
     with _lock:
-        folder = _opened(path)[group]
+        folder = _current(path)[group]
         return [
             n
             for n in array_names(path, group)
@@ -113,7 +113,7 @@ def group_names(path: Path) -> list[str]:
         DataError: The file is missing or damaged.
     """
     with _lock:
-        file = _opened(path)
+        file = _current(path)
         return [n for n in file if isinstance(file[n], h5py.Group)]
 
 
@@ -125,15 +125,10 @@ def close_files() -> None:
 
 
 def _opened(path: Path) -> h5py.File:
-    """The open file, the least recently used one being closed beyond `OPEN_FILES`.
-
-    One that was written again since is opened again.
-    """
+    """The open file, the least recently used one being closed beyond `OPEN_FILES`."""
     if path in _open:
-        if _stamps[path] == _stamp(path):
-            _open.move_to_end(path)
-            return _open[path]
-        _close(path)
+        _open.move_to_end(path)
+        return _open[path]
     _stamps[path] = _stamp(path)
     try:
         file = h5py.File(path, "r", locking="best-effort")
@@ -143,6 +138,13 @@ def _opened(path: Path) -> h5py.File:
     if len(_open) > OPEN_FILES:
         _close(next(iter(_open)))
     return file
+
+
+def _current(path: Path) -> h5py.File:
+    """The open file; one that was written again since is opened again."""
+    if path in _open and _stamps[path] != _stamp(path):
+        _close(path)
+    return _opened(path)
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
