@@ -60,7 +60,7 @@ class Example:
         )
 
     def given(self, folder: Path, *, units: Units = SAME) -> dict[str, np.ndarray]:
-        """What a prediction of the first rows of the test part takes, by role.
+        """Arrays by role that a prediction of the test part's first record or row takes.
 
         Args:
             folder: Where the data goes.

@@ -6,7 +6,7 @@ everything that came out must come out again, bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -40,19 +40,19 @@ def check_not_seen(learner: Any) -> None:
     Args:
         learner: A fitted gradient learner, on data with gaps.
     """
-    (batch, *_) = _groups(learner)
-    gaps = {
-        name: ~np.asarray(batch[f"seen.{name}"])
-        for name, _ in _floats(batch)
-        if f"seen.{name}" in batch
-    }
-    assert any(mask.any() for mask in gaps.values()), "nothing is missing in the data"
-    plain = (_outputs(learner, batch), _score(learner, batch), _step(learner, batch))
+    step = _step_of(learner)
+
+    def found(scored: Mapping[str, Any], trained: Mapping[str, Any]) -> Any:
+        return (
+            _outputs(learner, scored),
+            _score(learner, scored),
+            _leaves(step(learner.state, dict(trained))),
+        )
+
+    (scored, *_), trained = _groups(learner), _training_batch(learner)
+    plain = found(scored, trained)
     for value in SPOILED:
-        spoiled = _spoiled(batch, gaps, value)
-        _same(_outputs(learner, spoiled), plain[0])
-        _same(_score(learner, spoiled), plain[1])
-        _same(_step(learner, spoiled), plain[2])
+        _same(found(_gaps_spoiled(scored, value), _gaps_spoiled(trained, value)), plain)
 
 
 def check_evaluation_changes_nothing(
@@ -79,13 +79,12 @@ def check_refused_step(learner: Any) -> None:
     Args:
         learner: A fitted gradient learner.
     """
-    engine, state = learner.runner.engine, learner.state
-    batch = dict(_training_batch(learner))
+    state, batch = learner.state, dict(_training_batch(learner))
     spoiled = {
         name: np.full(np.shape(values), np.nan, np.asarray(values).dtype)
         for name, values in _floats(batch)
     }
-    after, values = engine.step(state, batch | spoiled)
+    after, values = _step_of(learner)(state, batch | spoiled)
     assert not bool(values["finite"]), "a batch of NaN was taken for a finite step"
     for part in ("params", "variables", "average", "carry"):
         _same(_leaves(getattr(after, part)), _leaves(getattr(state, part)))
@@ -115,25 +114,32 @@ def _given(learner: Any, batch: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _outputs(learner: Any, batch: Mapping[str, Any]) -> list[np.ndarray]:
-    evaluation, best = learner.runner.engine.evaluation, learner.best
-    outputs, _ = evaluation.outputs(
-        best.params, best.variables, learner.state.hyper, dict(batch)
-    )
+    outputs, _ = learner.runner.outputs(learner.state, learner.best, dict(batch))
     return _leaves(outputs)
 
 
 def _score(learner: Any, batch: Mapping[str, Any]) -> list[np.ndarray]:
-    evaluation, best = learner.runner.engine.evaluation, learner.best
     return _leaves(
-        evaluation.metrics(
-            best.params, best.variables, learner.state.hyper, (dict(batch),)
-        )
+        learner.runner.metrics(learner.state, learner.best, (dict(batch),))
     )
 
 
-def _step(learner: Any, batch: Mapping[str, Any]) -> list[np.ndarray]:
-    """Everything after a training step: loss, terms, gradients by way of the moments."""
-    return _leaves(learner.runner.engine.step(learner.state, dict(batch)))
+def _step_of(learner: Any) -> Callable[..., Any]:
+    """A training step, compiled; gradients show in the moments it gives back."""
+    import jax
+
+    return jax.jit(learner.runner.engine.step)
+
+
+def _gaps_spoiled(batch: Mapping[str, Any], value: float) -> dict[str, Any]:
+    """A batch with its gaps overwritten."""
+    gaps = {
+        name: ~np.asarray(batch[f"seen.{name}"])
+        for name, _ in _floats(batch)
+        if f"seen.{name}" in batch
+    }
+    assert any(mask.any() for mask in gaps.values()), "nothing is missing in the batch"
+    return _spoiled(batch, gaps, value)
 
 
 def _floats(batch: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -308,9 +308,10 @@ class Task(Config):
         """
 
     def of_part(self, part: Part) -> dict[str, np.ndarray]:
-        """What a prediction of the part's first rows takes: arrays by role."""
+        """What a prediction of the part's first record or row takes: arrays by role."""
         first = part.load(0)
-        return self.given_of({role: np.asarray(first[role]) for role in self.takes})
+        rows = kind(part.reference.kind).CUT == "rows"
+        return self.given_of({r: first[r][0] if rows else first[r] for r in self.takes})
 
 
 @dataclass(frozen=True, kw_only=True)
