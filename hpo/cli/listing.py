@@ -24,12 +24,12 @@ class Kind(StrEnum):
 
     studies = "studies"
     families = "families"
+    tasks = "tasks"
     spaces = "spaces"
     datasets = "datasets"
     samplers = "samplers"
     rules = "rules"
     runs = "runs"
-    tasks = "tasks"
 
 
 @shell.command

@@ -19,7 +19,7 @@ from models.errors import UserError, near_matches
 from search_spaces.space import Space, SpaceError
 
 _SECTIONS = {"budget": Budget, "resources": Resources, "objective": Objective}
-_WHOLE = ("seed", "data", "description", "stopping", "sampler", "warm_start")
+_WHOLE = ("seed", "data", "task", "description", "stopping", "sampler", "warm_start")
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -186,6 +186,8 @@ def _set_study_key(study: Study, key: str, value: Any) -> Study | None:
         return study.replace(stopping=_stopping(study.stopping, rest, value))
     if key in _WHOLE:
         return study.replace(**{key: value})
+    if head == "task":
+        return study.replace(task={**study.described_task, rest: value})
     if head in _SECTIONS and rest:
         return _set_section(study, head, rest, value)
     if head in ("families", "family"):

@@ -30,6 +30,7 @@ from hpo.study import Budget, Family, Objective, Resources, Rule, Study
 STUDY = Study(
     name="small",
     data={DATA!r},
+    task="simulation",
     families=(
         Family(name="rnn", space={{
             "model.layers": IntDistribution(1, 2),
