@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from hpo.errors import ForeignFailure
-from hpo.run.environment import search_path
+from hpo.worker.environment import search_path
 
 
 def ask(module: str, question: Any, *, failure: str) -> Any:

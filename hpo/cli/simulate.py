@@ -9,9 +9,10 @@ import typer
 
 from hpo.cli import options, shell
 from hpo.cli.shell import ListFormat
+from hpo.live import terminal
 
 if TYPE_CHECKING:
-    from hpo.run.replay.compare import Source
+    from hpo.simulate.compare import Source
     from hpo.study import Study
 
 _MOST = 20  # full runs, unless a run has too few curves for that
@@ -20,7 +21,7 @@ _FEW = 20  # studies that are simulated before another process has started
 
 def complete_source(context: typer.Context, incomplete: str) -> list[str]:
     """Tables, then runs."""
-    from hpo.run.replay import catalog
+    from hpo.simulate import catalog
 
     tables = [n for n in catalog.names() if n.startswith(incomplete)]
     return [*tables, *options.complete_run(context, incomplete)]
@@ -93,8 +94,8 @@ def simulate(
     are checked first. Regret is 0 for the best reference configuration and 1 for the median.
     """
     from hpo.report import regret
-    from hpo.run import environment
-    from hpo.run.replay import compare
+    from hpo.simulate import compare
+    from hpo.worker import environment
 
     where, names, most, study = _open(source, tasks, data, results)
     plan = compare.Plan(
@@ -116,7 +117,7 @@ def simulate(
     else:
         shell.out(regret.render(rows, baseline=baseline))
         dealt = f"{seeds} studies of each method"
-        shell.say(f"{dealt} over {len(names)} tasks" if len(names) > 1 else dealt)
+        terminal.say(f"{dealt} over {len(names)} tasks" if len(names) > 1 else dealt)
 
 
 def _open(
@@ -124,14 +125,14 @@ def _open(
 ) -> tuple[Source, tuple[str, ...], int, Study]:
     """Where curves come from, which tasks, the usual budget, and what `default` is."""
     from hpo.errors import StudyError
-    from hpo.run.replay import catalog
-    from hpo.run.replay.compare import Source
+    from hpo.simulate import catalog
+    from hpo.simulate.compare import Source
 
     if source in catalog.names():
         table = catalog.open_table(source, root=data)
         names = catalog.chosen(table, tasks)
         for remark in table.remarks:
-            shell.say(f"note: {remark}")
+            terminal.say(f"note: {remark}")
         return Source(table=source, root=data), names, _MOST, _usual()
     if tasks is not None:
         raise StudyError(
@@ -144,8 +145,8 @@ def _open(
 def _open_run(source: str, results: Path) -> tuple[Source, tuple[str, ...], int, Study]:
     from hpo.errors import RunError
     from hpo.ledger.folder import RunFolder
-    from hpo.run.replay import catalog, own
-    from hpo.run.replay.compare import Source
+    from hpo.simulate import catalog, own
+    from hpo.simulate.compare import Source
 
     try:
         folder = RunFolder.find(results, source)
@@ -155,10 +156,10 @@ def _open_run(source: str, results: Path) -> tuple[Source, tuple[str, ...], int,
     record = own.read(folder)
     agreement = own.retrace(record)
     for text in agreement.words():
-        shell.say(text)
+        terminal.say(text)
     task = own.as_pool(record)
     for remark in task.remarks:
-        shell.say(f"note: {remark}")
+        terminal.say(f"note: {remark}")
     most = max(1, min(_MOST, (task.size or 2) // 2))
     return Source(run=folder.path), (task.name,), most, record.study
 
