@@ -27,7 +27,7 @@ def ask(module: str, question: Any, *, failure: str) -> Any:
         ForeignFailure: The child failed, as it does where a family cannot be imported.
     """
     child = subprocess.run(
-        [sys.executable, "-m", module],
+        [sys.executable, "-P", "-m", module],
         input=json.dumps(question, default=str),
         capture_output=True,
         text=True,

@@ -44,7 +44,7 @@ class Child:
         with theirs:
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "hpo.run.child"),
+                    *(sys.executable, "-P", "-m", "hpo.run.child"),
                     *(str(theirs.fileno()), str(os.getpid())),
                 ],
                 env=compose(environment),
