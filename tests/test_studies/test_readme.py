@@ -96,6 +96,14 @@ def test_every_command_is_in_the_readmes_table():
     assert named == set(typer.main.get_command(app).commands)
 
 
+def test_the_first_command_installs_what_can_be_added_to():
+    """A copy in site-packages would not see what is put into `models/` (test_installations)."""
+    (command,) = re.findall(
+        r"^<!-- quickstart -->\n```\n(.*)\n```$", README, re.MULTILINE
+    )
+    assert " -e . && " in command and command.endswith("hpo launch quickstart")
+
+
 def test_ci_runs_the_readmes_own_command():
     script = (ROOT / ".ci" / "run").read_text()
     (extraction,) = re.findall(r"^command=\$\((.*)\)$", script, flags=re.MULTILINE)
