@@ -12,7 +12,6 @@ import importlib.util
 import itertools
 import json
 import math
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,7 +22,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from hpo.check.child import ask
+from hpo.check import child
 from models.errors import UserError
 from search_spaces.space import Space
 
@@ -121,7 +120,7 @@ def shapes(
     Raises:
         ForeignFailure: A family's module cannot be imported.
     """
-    answers = ask(
+    answers = child.ask(
         "hpo.check.corners",
         {"asked": asked, "data": data},
         failure="the families' models cannot be built",
@@ -239,10 +238,12 @@ def _listed(value: Any) -> Sequence[Any]:
     return value if isinstance(value, (list, tuple)) else (value,)
 
 
-if __name__ == "__main__":
-    task = json.load(sys.stdin)
-    answers = [
-        [dataclasses.asdict(s) for s in _family_shapes(reference, points, task["data"])]
-        for reference, points in task["asked"]
+def _answers(question: Any) -> list[list[dict[str, Any]]]:
+    return [
+        [dataclasses.asdict(s) for s in _family_shapes(name, points, question["data"])]
+        for name, points in question["asked"]
     ]
-    json.dump(answers, sys.stdout)
+
+
+if __name__ == "__main__":
+    child.answer(_answers)

@@ -34,7 +34,6 @@ def launch(
     a second Ctrl-C leaves at once.
     """
     from hpo import discovery
-    from hpo.check import keys
     from hpo.cli import overrides
     from hpo.cli.progress import Progress
     from hpo.run import launch as runner
@@ -52,7 +51,6 @@ def launch(
         time_budget=time_budget,
         stall=stall,
     )
-    keys.check_spaces(chosen)
     with Progress(chosen) as progress:
         outcome = runner.launch(
             chosen,
