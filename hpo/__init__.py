@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hpo.optimizer import HPOptimizer as HPOptimizer
-    from hpo.run.tuned import load_model as load_model
+    from hpo.run.trained_model import load_model as load_model
     from hpo.study import Family as Family
     from hpo.study import Study as Study
 
@@ -25,7 +25,7 @@ def __getattr__(name: str) -> Any:
         "HPOptimizer": "hpo.optimizer",
         "Study": "hpo.study",
         "Family": "hpo.study",
-        "load_model": "hpo.run.tuned",
+        "load_model": "hpo.run.trained_model",
     }
     if name not in homes:
         raise AttributeError(f"module 'hpo' has no attribute {name!r}")

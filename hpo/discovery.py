@@ -195,7 +195,7 @@ def datasets() -> tuple[str, ...]:
 
 
 def describe_dataset(name: str) -> dict[str, Any]:
-    """What is known of a dataset: the fields of the catalog's description."""
+    """A dataset's description: the fields of the catalog's."""
     ours("models")
     found = importlib.import_module("models.data.catalog").describe(name)
     return dataclasses.asdict(found)
@@ -245,7 +245,7 @@ def kernels() -> tuple[str, str]:
 
 
 def kernel_setting() -> str:
-    """What ``HPO_KERNELS`` asks for; nothing is loaded or compiled.
+    """The kernels that ``HPO_KERNELS`` asks for; nothing is loaded or compiled.
 
     Raises:
         UserError: The value is not known.

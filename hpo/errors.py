@@ -1,4 +1,4 @@
-"""What the harness tells a person that went wrong, as one tree.
+"""Errors that the harness shows to a person, as one tree.
 
 models.errors.UserError
 └── HpoError

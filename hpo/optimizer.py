@@ -25,7 +25,7 @@ Create = Callable[..., Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
         summary: The whole run as frozen data.
@@ -96,7 +96,7 @@ class HPOptimizer:
         unit: str | None = None,
         sampler: str | Rule | None = None,
         stopping: Sequence[str | Rule] | None = None,
-        first: Sequence[Mapping[str, Any]] = (),
+        initial_points: Sequence[Mapping[str, Any]] = (),
         warm_start: Sequence[str | WarmStart] | None = None,
         settings: Mapping[str, Any] | None = None,
         seed: int | None = None,
@@ -121,9 +121,9 @@ class HPOptimizer:
             unit: Its physical unit, for tables.
             sampler: How configurations are proposed, such as ``tpe`` or ``random``.
             stopping: Which rules may end a trial early.
-            first: Points to try first.
+            initial_points: Points to try first.
             warm_start: Earlier runs under `results` whose best configurations are tried
-                first (after `first`), or whose results are taken over.
+                first (after `initial_points`), or whose results are taken over.
             settings: Further configuration keys that every trial gets.
             seed: The seed of every random choice.
             seconds: Active seconds that the run may take.
@@ -139,7 +139,7 @@ class HPOptimizer:
         Raises:
             UserError: Something in the call, the data or the machine does not fit.
         """
-        base = self._base(space, name=name, first=first)
+        base = self._base(space, name=name, initial_points=initial_points)
         objective = _changed(
             base.objectives[0], metric=metric, direction=direction, unit=unit
         )
@@ -171,7 +171,7 @@ class HPOptimizer:
         space: Space | Mapping[str, Any],
         *,
         name: str | None,
-        first: Sequence[Mapping[str, Any]],
+        initial_points: Sequence[Mapping[str, Any]],
     ) -> Study:
         if not isinstance(space, (Space, Mapping)):
             raise StudyError(
@@ -182,7 +182,12 @@ class HPOptimizer:
         except SpaceError as error:
             raise StudyError(f"the space breaks a rule: {error}") from error
         title = _name(self.create)
-        family = Family(name=title, space=whole, create=self.create, first=tuple(first))
+        family = Family(
+            name=title,
+            space=whole,
+            create=self.create,
+            initial_points=tuple(initial_points),
+        )
         if self.study is None:
             return Study(name=name or title, families=(family,), data=self.data)
         data = self.study.data if self.data is None else self.data
@@ -199,7 +204,7 @@ class HPOptimizer:
         resume: bool,
         quiet: bool,
     ) -> Result:
-        from hpo.cli.progress import Progress
+        from hpo.live.progress import Progress
         from hpo.run import launch as runner
         from hpo.run.observer import Silent
 

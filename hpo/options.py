@@ -50,7 +50,7 @@ def build(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Described:
-    """What can be asked for by name.
+    """One thing that can be asked for by name.
 
     Attributes:
         name: Its name.

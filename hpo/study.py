@@ -30,7 +30,7 @@ def _positive(what: str, value: float | None) -> None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Objective:
-    """What a trial is scored by: ``valid[metric]`` of its best epoch within budget.
+    """The score of a trial: ``valid[metric]`` of its best epoch within budget.
 
     Attributes:
         metric: Name of a validation metric; or, for further objectives, ``parameters``: how
@@ -75,7 +75,7 @@ class Family:
         share: Its declared share of the run's trials, relative to the other families.
         trials: A fixed number of trials instead of a share (closed-form families: 1).
         epochs: Its own epoch budget instead of the study's (closed-form families: 1).
-        first: Points to try first, as searched values by name.
+        initial_points: Points to try first, as searched values by name.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Family:
     share: float = 1.0
     trials: int | None = None
     epochs: int | None = None
-    first: tuple[Mapping[str, Any], ...] = ()
+    initial_points: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         """Check the name, the shares and every point to try first."""
@@ -103,12 +103,12 @@ class Family:
         for name in ("trials", "epochs"):
             _positive(f"family `{self.name}`: {name}", getattr(self, name))
         try:
-            points = tuple(self.space.validate(p) for p in self.first)
+            points = tuple(self.space.validate(p) for p in self.initial_points)
         except SpaceError as error:
             raise StudyError(
                 f"family `{self.name}`, points to try first: {error}"
             ) from error
-        object.__setattr__(self, "first", points)
+        object.__setattr__(self, "initial_points", points)
 
     @property
     def reference(self) -> str:
@@ -308,7 +308,7 @@ class Study:
                     "share": f.share,
                     "trials": f.trials,
                     "epochs": f.epochs,
-                    "first": [dict(p) for p in f.first],
+                    "initial_points": [dict(p) for p in f.initial_points],
                 }
                 for f in self.families
             ],
@@ -330,16 +330,7 @@ class Study:
         try:
             return cls(
                 name=data["name"],
-                families=tuple(
-                    Family(
-                        **{
-                            **f,
-                            "space": Space.from_json(f["space"]),
-                            "first": tuple(f["first"]),
-                        }
-                    )
-                    for f in data["families"]
-                ),
+                families=tuple(_family_from_json(f) for f in data["families"]),
                 data=data["data"],
                 objectives=tuple(Objective(**o) for o in data["objectives"]),
                 budget=Budget(**data["budget"]),
@@ -362,6 +353,14 @@ class Study:
 
 def _rule_to_json(rule: Rule) -> dict[str, Any]:
     return {"name": rule.name, "options": dict(rule.options)}
+
+
+def _family_from_json(data: Mapping[str, Any]) -> Family:
+    """A recorded family; its initial points were recorded as ``first`` until that was renamed."""
+    plain = {k: v for k, v in data.items() if k not in ("space", "first")}
+    points = data["initial_points"] if "initial_points" in data else data["first"]
+    space = Space.from_json(data["space"])
+    return Family(**{**plain, "space": space, "initial_points": tuple(points)})
 
 
 def _stopping_from_json(data: Mapping[str, Any]) -> tuple[Rule, ...]:

@@ -1,4 +1,4 @@
-"""What a study takes over from earlier runs."""
+"""Warm starts as a study declares them: earlier runs to begin with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can go wrong because of what a person gave us, as one tree.
+"""Errors caused by what a person gave, as one tree.
 
 UserError
 ├── ConfigError    a configuration key or value breaks a rule

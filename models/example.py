@@ -1,4 +1,4 @@
-"""What a family's `example()` returns: a tiny configuration and the tiny data it needs."""
+"""The return value of a family's `example()`: a tiny configuration and tiny data for it."""
 
 from __future__ import annotations
 

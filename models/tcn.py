@@ -112,7 +112,7 @@ class Model(Simulator):
     def features(
         self, inputs: Float[Array, "batch time input"], *, key: Key[Array, ""] | None
     ) -> Float[Array, "batch time feature"]:
-        """What the last convolution gives."""
+        """The outputs of the last convolution."""
         return self.convolutions(inputs, key=key)
 
 

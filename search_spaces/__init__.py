@@ -1,4 +1,4 @@
-"""What may vary in each family, as data: one file per family, named like the family.
+"""The search space of each family, as data: one file per family, named like the family.
 
 `search_spaces.space.Space` is the type; `search_spaces.<family>.SPACE` the default space.
 Only the standard library and `optuna.distributions` are used here.

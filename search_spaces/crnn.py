@@ -1,4 +1,4 @@
-"""What may vary in the family `crnn`; the horizon of the decay is the trial's budget."""
+"""The search space of the family `crnn`; the horizon of the decay is the trial's budget."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may vary in the family `linear`.
+"""The search space of the family `linear`.
 
 A study that gives this family its one trial should name the point to try first, such as
 ``{"model.lags": 128, "model.output_lags": 0, "model.ridge": 1e-6}``.

@@ -69,7 +69,7 @@ class Condition:
 
 
 class Space:
-    """What may vary in one family.
+    """The search space of one family.
 
     Args:
         entries: Dotted configuration keys with an Optuna distribution each, or a constant

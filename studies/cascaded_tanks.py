@@ -76,7 +76,9 @@ STUDY = Study(
         Family(
             name="linear",
             space=linear.SPACE,
-            first=({"model.lags": 64, "model.output_lags": 4, "model.ridge": 1e-4},),
+            initial_points=(
+                {"model.lags": 64, "model.output_lags": 4, "model.ridge": 1e-4},
+            ),
         ),
     ),
     objectives=(Objective(metric="rmse", unit="V"),),

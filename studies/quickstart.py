@@ -70,7 +70,9 @@ STUDY = Study(
         Family(
             name="linear",
             space=linear.SPACE,
-            first=({"model.lags": 128, "model.output_lags": 0, "model.ridge": 1e-6},),
+            initial_points=(
+                {"model.lags": 128, "model.output_lags": 0, "model.ridge": 1e-6},
+            ),
         ),
     ),
     objectives=(Objective(metric="rmse", unit="V"),),

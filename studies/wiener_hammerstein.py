@@ -93,13 +93,15 @@ STUDY = Study(
     name="wiener_hammerstein",
     data="wiener_hammerstein",
     families=(
-        Family(name="rnn", space=_RNN, share=2.0, first=(_KNOWN_TO_WORK,)),
+        Family(name="rnn", space=_RNN, share=2.0, initial_points=(_KNOWN_TO_WORK,)),
         Family(name="tcn", space=_TCN),
         Family(name="crnn", space=_CRNN),
         Family(
             name="linear",
             space=linear.SPACE,
-            first=({"model.lags": 128, "model.output_lags": 0, "model.ridge": 1e-6},),
+            initial_points=(
+                {"model.lags": 128, "model.output_lags": 0, "model.ridge": 1e-6},
+            ),
         ),
     ),
     objectives=(Objective(metric="rmse", unit="V"),),

@@ -24,8 +24,10 @@ NEVER = [
     ("hpo", ("search_spaces",), ("search_spaces.space",)),
     ("hpo", ("studies",), ()),
     ("hpo.ledger", (*HEAVY, "optuna"), ()),
-    ("hpo.director", HEAVY, ()),
-    ("hpo.report", HEAVY, ()),
+    *(
+        (room, HEAVY, ())
+        for room in ("hpo.trials", "hpo.director", "hpo.report", "hpo.live")
+    ),
     *((block, ("models",), (*FOUNDATION, *BLOCKS)) for block in BLOCKS),
     ("models.training", ("models",), (*FOUNDATION, *BLOCKS, "models.training")),
 ]
@@ -63,6 +65,8 @@ def test_layers():
                     broken.append(f"{where}:{line}: {who} must not import {target}")
             if within(target, "ray") and not within(name, "hpo.run.ray"):
                 broken.append(f"{where}:{line}: only hpo.run.ray may import {target}")
+            if within(target, "hpo.cli") and not within(name, "hpo.cli"):
+                broken.append(f"{where}:{line}: only hpo.cli may import {target}")
     assert not broken, "\n".join(broken)
 
 

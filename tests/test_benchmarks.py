@@ -1,4 +1,4 @@
-"""What the benchmarks compare is the same work: equal loss and gradients at equal weights."""
+"""The benchmarks compare the same work: equal loss and gradients at equal weights."""
 
 from __future__ import annotations
 

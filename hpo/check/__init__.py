@@ -1,1 +1,1 @@
-"""What a study would do, found out before anything of it is trained (`hpo check`)."""
+"""A preview of a study, found out before anything of it is trained (`hpo check`)."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hpo.errors import ForeignFailure
-from hpo.run.environment import search_path
+from hpo.worker.environment import search_path
 from models.errors import UserError
 
 

@@ -33,7 +33,7 @@ _COPIES = 5  # parameters, gradients, two moments of Adam, the best epoch's para
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Shape:
-    """What a family makes of one configuration.
+    """A family's answer to one configuration.
 
     Attributes:
         signature: Equal for configurations that share a compilation; empty where the

@@ -19,7 +19,7 @@ Check = Callable[[Sequence[tuple[str, Mapping[str, Any]]]], "tuple[Checked, ...]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Checked:
-    """What a family's own configuration says to some keys and values.
+    """The answer of a family's own configuration to some keys and values.
 
     Attributes:
         keys: Every key it knows, or None when its module has no `Config`.
@@ -58,7 +58,7 @@ def check_families(
     settings: Mapping[str, Any] | None = None,
     check: Check = check_configurations,
 ) -> tuple[Checked, ...]:
-    """What each family says to the first point of its space and to those around it.
+    """Each family's answer to the first point of its space and to those around it.
 
     Args:
         families: Of a study.
@@ -74,7 +74,9 @@ def check_families(
     points = [
         [
             {**(settings or {}), **f.space.complete(corner.point), **(over or {})}
-            for corner in corners(f.space, f.first[0] if f.first else {}, together=1)
+            for corner in corners(
+                f.space, f.initial_points[0] if f.initial_points else {}, together=1
+            )
         ]
         for f in families
     ]

@@ -1,4 +1,4 @@
-"""What a study would do, found out before anything of it is trained."""
+"""A preview of a study, found out before anything of it is trained."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROBED = 2  # epochs of a probe
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Probe:
-    """What two epochs at a family's first point took.
+    """The seconds that two epochs at a family's first point took.
 
     Attributes:
         seconds: Of one epoch, without compiling.
@@ -126,7 +126,7 @@ def preview(study: Study, *, data_root: Path | None, probe: bool) -> Preview:
 
 
 def _first(family: Family) -> Mapping[str, Any]:
-    return family.first[0] if family.first else {}
+    return family.initial_points[0] if family.initial_points else {}
 
 
 def _whole(study: Study, family: Family, point: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def _preview(
 def _refused(
     corners: list[edges.Corner], shapes: tuple[edges.Shape, ...]
 ) -> tuple[tuple[edges.Corner, str], ...]:
-    """What is refused, less the corners that follow from others: those come first."""
+    """The refusals, less the corners that follow from others: those come first."""
     out: list[tuple[edges.Corner, str]] = []
     for corner, shape in zip(corners, shapes, strict=True):
         if shape.error and not any(found.within(corner) for found, _ in out):
@@ -175,7 +175,9 @@ def _probe(study: Study, family: Family, data_root: Path | None) -> Probe:
     small = study.replace(
         name="probe",
         families=(
-            dataclasses.replace(family, trials=1, epochs=epochs, first=(point,)),
+            dataclasses.replace(
+                family, trials=1, epochs=epochs, initial_points=(point,)
+            ),
         ),
         budget=Budget(trials=1, epochs=epochs),
         stopping=(),

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from hpo.cli import options, shell
+from hpo.live import terminal
 
 
 class Language(StrEnum):
@@ -60,4 +61,4 @@ def best(
     scale = numbers.scale_for([row.objective], whole.objective.unit)
     value = f"{scale.format(row.objective)} {scale.unit}".strip()
     place = f"trial {row.trial}, rank {row.rank}"
-    shell.say(f"{row.family}, {place}: {whole.objective.metric} {value}")
+    terminal.say(f"{row.family}, {place}: {whole.objective.metric} {value}")

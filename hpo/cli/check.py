@@ -8,6 +8,7 @@ import typer
 
 from hpo.cli import options, shell
 from hpo.cli.shell import ListFormat
+from hpo.live import terminal
 
 if TYPE_CHECKING:
     from hpo.check.preview import FamilyPreview, Preview
@@ -91,11 +92,11 @@ def _complain(found: Preview) -> None:
     for family in found.families:
         for corner, error in family.refused:
             at = {k: corner.point[k] for k in corner.keys} or dict(corner.point)
-            shell.say(f"{family.name} refuses {formats.inline_json(at)}: {error}")
+            terminal.say(f"{family.name} refuses {formats.inline_json(at)}: {error}")
             keys = " with ".join(f"`{k}`" for k in corner.keys)
             bad.append(f"{family.name} ({keys or 'its first point'})")
         if family.probe is not None and family.probe.error:
-            shell.say(f"{family.name}: the probe failed: {family.probe.error}")
+            terminal.say(f"{family.name}: the probe failed: {family.probe.error}")
             bad.append(f"{family.name} (the probe)")
     if bad:
         raise StudyError(

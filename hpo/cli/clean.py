@@ -8,6 +8,7 @@ import typer
 
 from hpo.cli import options, shell
 from hpo.cli.shell import ListFormat
+from hpo.live import terminal
 
 
 @shell.command
@@ -61,4 +62,4 @@ def clean(
     total = sum(s.size for s in found)
     verb = "would free" if dry_run else "freed"
     folders = f"{len(found)} checkpoint folder{'' if len(found) == 1 else 's'}"
-    shell.say(f"{verb} {numbers.size(total)} ({total:,} bytes) in {folders}")
+    terminal.say(f"{verb} {numbers.size(total)} ({total:,} bytes) in {folders}")

@@ -8,6 +8,7 @@ import typer
 
 from hpo.cli import options, shell
 from hpo.cli.shell import ListFormat
+from hpo.live import terminal
 
 
 @shell.command
@@ -54,4 +55,6 @@ def diff(
         heads = ("", f"trial {first}", f"trial {second}")
         shell.out(shell.columns(difference.table(found), heads))
         one = found.equal == 1
-        shell.say(f"{found.equal} configuration key{' is' if one else 's are'} equal")
+        terminal.say(
+            f"{found.equal} configuration key{' is' if one else 's are'} equal"
+        )

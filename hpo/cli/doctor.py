@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from hpo.cli import options, shell
+from hpo.live import terminal
 
 
 class DoctorFormat(StrEnum):
@@ -46,7 +47,7 @@ def doctor(
 
     deadline = parse_duration(timeout, option="--timeout")
     if trial:
-        shell.say("examining; the trial at the end may take a minute")
+        terminal.say("examining; the trial at the end may take a minute")
     found = list(
         examination.examine(
             results=results, data_root=data, trial=trial, deadline=deadline
@@ -72,6 +73,6 @@ def doctor(
             hint="the line of each says what to do",
         )
     words = {0: "no warnings", 1: "1 warning"}
-    shell.say(
+    terminal.say(
         f"nothing is broken; {words.get(counts['warning'], str(counts['warning']) + ' warnings')}"
     )

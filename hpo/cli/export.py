@@ -12,7 +12,7 @@ from hpo.cli import options, shell
 
 
 class Target(StrEnum):
-    """What a run can be exported to."""
+    """The formats that a run can be exported to."""
 
     optuna = "optuna"
     csv = "csv"

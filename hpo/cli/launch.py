@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from hpo.cli import options, shell
+from hpo.live import terminal
 
 if TYPE_CHECKING:
     from hpo.run.launch import Outcome
@@ -35,7 +36,7 @@ def launch(
     """
     from hpo import discovery
     from hpo.cli import overrides
-    from hpo.cli.progress import Progress
+    from hpo.live.progress import Progress
     from hpo.run import launch as runner
 
     chosen = overrides.changed(
@@ -77,12 +78,12 @@ def finish(outcome: Outcome) -> None:
     try:
         files.write_report(result)
     except OSError as error:  # derived files: the run itself is safe
-        shell.say(f"warning: the report could not be written: {error}")
-    shell.show_text(table.render(result, width=shell.width()))
+        terminal.say(f"warning: the report could not be written: {error}")
+    shell.show_text(table.render(result, width=terminal.width()))
     run = str(outcome.folder)
     if outcome.state == "interrupted":
         if outcome.reason:
-            shell.say(outcome.reason)
+            terminal.say(outcome.reason)
         shell.hint(f"`hpo resume {run}` goes on where it stopped")
         raise typer.Exit(shell.INTERRUPTED)
     failed = [r for r in result.rows if r.state == "failed"]

@@ -11,6 +11,7 @@ import typer
 
 from hpo.cli import options, shell
 from hpo.cli.shell import ListFormat
+from hpo.live import terminal
 
 if TYPE_CHECKING:
     from hpo.options import Described
@@ -19,7 +20,7 @@ Rows = list[dict[str, Any]]
 
 
 class Kind(StrEnum):
-    """What can be listed."""
+    """The kinds of things that can be listed."""
 
     studies = "studies"
     families = "families"
@@ -75,7 +76,7 @@ def listing(
         shown = [h for h in heads if h not in hidden]
         shell.out(shell.columns([_printable(r) for r in rows], shown))
     else:
-        shell.say(f"no {what}")
+        terminal.say(f"no {what}")
 
 
 def _printable(row: Mapping[str, Any]) -> dict[str, Any]:

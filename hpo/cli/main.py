@@ -30,6 +30,7 @@ from hpo.cli import (
     stop,
     watch,
 )
+from hpo.live import terminal
 
 
 class Commands(TyperGroup):
@@ -71,7 +72,7 @@ def _complain_of_usage(error: Any) -> None:
     message = error.format_message().rstrip(".").replace("Value error, ", "", 1)
     value = _value_of(error)
     got = "" if value is None or value in message else f", got {value!r}"
-    shell.say(f"error: {message}{got}")
+    terminal.say(f"error: {message}{got}")
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "hpo"
     shell.hint(f"`{path} --help` shows what is understood")

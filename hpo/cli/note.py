@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from hpo.cli import options, shell
+from hpo.live import terminal
 
 
 def _complete(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
@@ -43,7 +44,7 @@ def note(
     load_summary(folder.path)  # nothing is written into a damaged run
     written = add_note(folder, text, trial=trial)
     about = f"trial {trial} of " if trial is not None else ""
-    shell.say(f"noted on {about}{folder.path}: {written.data['text']}")
+    terminal.say(f"noted on {about}{folder.path}: {written.data['text']}")
 
 
 def _parsed(words: list[str]) -> tuple[int | None, str]:

@@ -1,4 +1,4 @@
-"""What the command line changes in a study: `--set KEY=VALUE` and its short forms.
+"""Changes to a study from the command line: `--set KEY=VALUE` and its short forms.
 
 Study keys (``budget.trials``, ``sampler.name``, ``stopping.asha.eta``) replace a setting of
 the study. Every other key is a configuration key and is fixed in the families that know it.
@@ -320,9 +320,9 @@ def _fixed(family: Family, values: Mapping[str, Any]) -> Family:
         return family
     try:
         space = family.space.replace(values)
-        first = tuple(_fitting(space, p) for p in family.first)
-        kept = tuple(p for p in first if p is not None)
-        return dataclasses.replace(family, space=space, first=kept)
+        points = tuple(_fitting(space, p) for p in family.initial_points)
+        kept = tuple(p for p in points if p is not None)
+        return dataclasses.replace(family, space=space, initial_points=kept)
     except (SpaceError, UserError) as error:
         raise StudyError(f"family `{family.name}`: {error}") from error
 

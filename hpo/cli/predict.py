@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hpo.cli import options, shell
+from hpo.live import terminal
 
 if TYPE_CHECKING:
-    from hpo.run.tuned import TunedModel
+    from hpo.run.trained_model import TrainedModel
 
 
 @shell.command
@@ -54,8 +55,8 @@ def predict(
     """
     from hpo import discovery
     from hpo.errors import RunError
-    from hpo.run.environment import compose, worker_environment
-    from hpo.run.tuned import load_model
+    from hpo.run.trained_model import load_model
+    from hpo.worker.environment import compose, worker_environment
 
     if out.exists():
         raise RunError(f"{out} is there already", hint="remove it or choose another")
@@ -74,10 +75,10 @@ def predict(
     measured = signals.read_outputs(file, data=model.data)
     shell.out(str(out))
     said = f"trial {model.trial}, {model.family}: {len(y):,} samples"
-    shell.say(said + ("" if measured is None else f", {_error(model, y, measured)}"))
+    terminal.say(said + ("" if measured is None else f", {_error(model, y, measured)}"))
 
 
-def _error(model: TunedModel, y: Any, measured: Any) -> str:
+def _error(model: TrainedModel, y: Any, measured: Any) -> str:
     """The root mean squared error, as the validation metric of that name defines it."""
     from hpo.report import numbers
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpo.cli import options, shell
+from hpo.live import terminal
 
 if TYPE_CHECKING:
     from hpo.report.summary import Row, Summary
@@ -71,7 +72,7 @@ def rerun(
     said = _Said()
     with opened(shell.find_run(results, run), data_root=data) as workshop:
         for text in workshop.changed:
-            shell.say(f"warning: changed since the launch: {text}")
+            terminal.say(f"warning: changed since the launch: {text}")
         rows = _rows(workshop.summary, rank=rank, trial=trial, top=top)
         records, unequal = [], []
         for row in rows:
@@ -127,4 +128,4 @@ class _Said:
     def __call__(self, name: str, epoch: Epoch) -> None:
         if time.monotonic() - self._last >= _QUIET:
             self._last = time.monotonic()
-            shell.say(f"{name}: epoch {epoch.number}")
+            terminal.say(f"{name}: epoch {epoch.number}")

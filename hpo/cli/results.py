@@ -8,6 +8,7 @@ import typer
 
 from hpo.cli import options, shell
 from hpo.cli.shell import Format
+from hpo.live import terminal
 
 if TYPE_CHECKING:
     from hpo.report.summary import Summary
@@ -67,9 +68,11 @@ def results(
         elif format is Format.table:
             more = len(summary.rows) - _MOST if top is None else 0
             shown = summary.select(top=_MOST) if more > 0 else summary
-            shell.show_text(table.render(shown, width=shell.width(), whole=whole))
+            shell.show_text(table.render(shown, width=terminal.width(), whole=whole))
             if more > 0:
-                shell.say(f"{more:,} more rows; `--top {len(summary.rows)}` shows all")
+                terminal.say(
+                    f"{more:,} more rows; `--top {len(summary.rows)}` shows all"
+                )
             if not whole.finished:
                 say_how_to_go_on(whole)
         else:
@@ -92,7 +95,7 @@ def _show_rungs(summary: Summary, family: str | None, form: Format) -> None:
     elif form is Format.csv:
         shell.out(formats.csv_text(words.records(found), words.HEADS))
     elif not found:
-        shell.say("no rule of the study compares trials: there are no rungs")
+        terminal.say("no rule of the study compares trials: there are no rungs")
     elif form is Format.markdown:
         body = [list(line.values()) for line in lines]
         shell.out(
@@ -119,5 +122,5 @@ def say_how_to_go_on(summary: Summary) -> None:
         return
     if running := summary.counts().get("running", 0):  # a driver that ends leaves none
         trials = "a trial was" if running == 1 else f"{running} trials were"
-        shell.say(f"the run died: its driver is gone while {trials} running")
+        terminal.say(f"the run died: its driver is gone while {trials} running")
     shell.hint(f"unfinished; `hpo resume {summary.folder}` goes on with it")

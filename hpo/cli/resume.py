@@ -28,7 +28,7 @@ def resume(
     The settings are those of its launch. No epoch of the ledger is lost and no finished
     trial is trained again; a finished run is left as it is.
     """
-    from hpo.cli.progress import Progress
+    from hpo.live.progress import Progress
     from hpo.report.summary import load_study
     from hpo.run import launch as runner
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import shutil
 import sys
 import textwrap
 import traceback
@@ -16,6 +15,7 @@ from typing import Any
 
 import typer
 
+from hpo.live import terminal
 from models.errors import UserError
 
 # typer has no public name for the base of its own errors
@@ -41,7 +41,7 @@ class ListFormat(StrEnum):
 
 
 class State:
-    """What holds for the whole command line.
+    """The state of the whole command line.
 
     Attributes:
         debug: Whether a mistake is shown with its traceback.
@@ -52,59 +52,20 @@ class State:
 
 def out(text: str) -> None:
     """Print data to stdout, unstyled."""
-    typer.echo(encodable(text.rstrip("\n"), sys.stdout))
-
-
-def say(text: str) -> None:
-    """Print a remark to stderr."""
-    typer.echo(encodable(text, sys.stderr), err=True)
-
-
-def encodable(text: str, stream: Any) -> str:
-    """The text as a stream can hold it; signs it lacks in ASCII, alike in width.
-
-    Python writes UTF-8 even where the locale is C, so the locale is asked, too.
-
-    Args:
-        text: Any text.
-        stream: Where it goes.
-    """
-    stream = getattr(stream, "rich_proxied_file", stream)  # while a live view is drawn
-    encoding = getattr(stream, "encoding", None) or "ascii"
-    if text.isascii() or (_is_unicode(encoding) and not _plain_locale()):
-        return text
-    plain = "ascii" if _is_unicode(encoding) else encoding
-    try:
-        text.encode(plain)
-    except UnicodeError:
-        return text.translate(_ASCII).encode(plain, "backslashreplace").decode(plain)
-    return text
-
-
-_ASCII = str.maketrans("▁▂▃▄▅▆▇█×─━–—−…µ²", "_.:-=+*#x-----~u2") | {ord("Ω"): "Ohm"}
-
-
-def _is_unicode(encoding: str) -> bool:
-    return encoding.lower().replace("-", "").replace("_", "").startswith("utf")
-
-
-def _plain_locale() -> bool:
-    """Whether a person asked for the locale C; none at all is not that."""
-    asked = os.environ.get("LC_ALL") or os.environ.get("LANG")
-    return asked in ("C", "POSIX")
+    typer.echo(terminal.encodable(text.rstrip("\n"), sys.stdout))
 
 
 def hint(text: str) -> None:
     """Print what to do next, to stderr, on a line of its own."""
-    say(f"{_styled('hint', typer.colors.CYAN)}: {text}")
+    terminal.say(f"{_styled('hint', typer.colors.CYAN)}: {text}")
 
 
 def complain(error: BaseException, *, what: str = "error") -> None:
     """Print an error (with its hint, and under `--debug` its traceback) to stderr."""
     if State.debug:
-        say("".join(traceback.format_exception(error)).rstrip())
+        terminal.say("".join(traceback.format_exception(error)).rstrip())
     message = error.message if isinstance(error, UserError) else _in_words(error)
-    say(f"{_styled(what, typer.colors.RED)}: {message}")
+    terminal.say(f"{_styled(what, typer.colors.RED)}: {message}")
     if isinstance(error, UserError) and error.hint:
         hint(error.hint)
 
@@ -144,7 +105,7 @@ def guarded() -> Iterator[None]:
             _drop_output()
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        say("interrupted")
+        terminal.say("interrupted")
         raise typer.Exit(INTERRUPTED) from None
     except (typer.Exit, typer.Abort, ClickException):
         raise
@@ -182,17 +143,12 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-def width() -> int:
-    """Columns to print for: the terminal's, `COLUMNS`, or 80."""
-    return max(shutil.get_terminal_size((80, 24)).columns, 40)
-
-
 def show_text(text: Any) -> None:
     """Print a `rich` text to stdout, coloured only on a terminal that wants it."""
     from rich.console import Console
 
-    text.plain = encodable(text.plain, sys.stdout)
-    console = Console(width=max(width(), 40), highlight=False, soft_wrap=True)
+    text.plain = terminal.encodable(text.plain, sys.stdout)
+    console = Console(width=max(terminal.width(), 40), highlight=False, soft_wrap=True)
     if console.is_terminal and not console.no_color:
         console.print(text)
     else:
@@ -225,7 +181,7 @@ def columns(
     ]
     widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
     indent = sum(widths[:-1]) + 2 * (len(heads) - 1)
-    room = max(width() - indent, 16)
+    room = max(terminal.width() - indent, 16)
     out = []
     for *cells, last in lines:
         first = "".join(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hpo.cli import options, shell
+from hpo.live import terminal
 
 
 @shell.command
@@ -19,4 +20,4 @@ def show(
     from hpo.report.summary import load_summary
 
     summary = load_summary(shell.find_run(results, run))
-    shell.show_text(render(summary, summary.row(trial), width=shell.width()))
+    shell.show_text(render(summary, summary.row(trial), width=terminal.width()))

@@ -9,9 +9,10 @@ import typer
 
 from hpo.cli import options, shell
 from hpo.cli.shell import ListFormat
+from hpo.live import terminal
 
 if TYPE_CHECKING:
-    from hpo.run.replay.compare import Source
+    from hpo.simulate.compare import Source
     from hpo.study import Study
 
 _MOST = 20  # full runs, unless a run has too few curves for that
@@ -20,7 +21,7 @@ _FEW = 20  # studies that are simulated before another process has started
 
 def complete_source(context: typer.Context, incomplete: str) -> list[str]:
     """Tables, then runs."""
-    from hpo.run.replay import catalog
+    from hpo.simulate import catalog
 
     tables = [n for n in catalog.names() if n.startswith(incomplete)]
     return [*tables, *options.complete_run(context, incomplete)]
@@ -95,8 +96,8 @@ def simulate(
     are checked first. Regret is 0 for the best reference configuration and 1 for the median.
     """
     from hpo.report import regret
-    from hpo.run import environment
-    from hpo.run.replay import compare
+    from hpo.simulate import compare
+    from hpo.worker import environment
 
     where, names, most, own = _open(source, tasks, data, results)
     plan = compare.Plan(
@@ -118,7 +119,7 @@ def simulate(
     else:
         shell.out(regret.render(rows, baseline=baseline))
         dealt = f"{seeds} studies of each method"
-        shell.say(f"{dealt} over {len(names)} tasks" if len(names) > 1 else dealt)
+        terminal.say(f"{dealt} over {len(names)} tasks" if len(names) > 1 else dealt)
 
 
 def _open(
@@ -126,8 +127,8 @@ def _open(
 ) -> tuple[Source, tuple[str, ...], int, Study | None]:
     """Where curves come from, which tasks, the usual budget, and the study of a run."""
     from hpo.errors import StudyError
-    from hpo.run.replay import catalog
-    from hpo.run.replay.compare import Source
+    from hpo.simulate import catalog
+    from hpo.simulate.compare import Source
 
     found = catalog.find(source, data)
     if found is not None:
@@ -135,7 +136,7 @@ def _open(
         table = catalog.open_table(name, root=root)
         names = catalog.chosen(table, tasks)
         for remark in table.remarks:
-            shell.say(f"note: {remark}")
+            terminal.say(f"note: {remark}")
         return Source(table=name, root=root), names, _MOST, None
     if tasks is not None:
         raise StudyError(
@@ -148,8 +149,8 @@ def _open(
 def _open_run(source: str, results: Path) -> tuple[Source, tuple[str, ...], int, Study]:
     from hpo.errors import RunError
     from hpo.ledger.folder import RunFolder
-    from hpo.run.replay import catalog, own
-    from hpo.run.replay.compare import Source
+    from hpo.simulate import catalog, own
+    from hpo.simulate.compare import Source
 
     try:
         folder = RunFolder.find(results, source)
@@ -159,9 +160,9 @@ def _open_run(source: str, results: Path) -> tuple[Source, tuple[str, ...], int,
     record = own.read(folder)
     agreement = own.retrace(record)
     for text in agreement.words():
-        shell.say(text)
+        terminal.say(text)
     task = own.as_pool(record)
     for remark in task.remarks:
-        shell.say(f"note: {remark}")
+        terminal.say(f"note: {remark}")
     most = max(1, min(_MOST, (task.size or 2) // 2))
     return Source(run=folder.path), (task.name,), most, record.study

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from hpo.cli import options, shell
+from hpo.live import terminal
 
 
 @shell.command
@@ -44,10 +45,10 @@ def stop(
             if over
             else f"`hpo resume {folder.path}` would go on with it",
         )
-    driver.stop(now=now, timeout=patience, tell=shell.say)
+    driver.stop(now=now, timeout=patience, tell=terminal.say)
     summary = load_summary(folder.path)
     ended = sum(n for s, n in summary.counts().items() if s not in ("running", *_OPEN))
-    shell.say(f"stopped: {ended} of {summary.planned} trials ended")
+    terminal.say(f"stopped: {ended} of {summary.planned} trials ended")
     if summary.finished:
         shell.hint("the run had just finished; `hpo results` shows its table")
     else:

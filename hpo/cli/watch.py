@@ -10,12 +10,13 @@ import typer
 
 from hpo.cli import options, shell
 from hpo.cli.results import say_how_to_go_on
+from hpo.live import terminal
 
 if TYPE_CHECKING:
-    from hpo.cli.progress import Progress
     from hpo.director import Director
     from hpo.ledger.folder import RunFolder
     from hpo.ledger.tail import Tail
+    from hpo.live.progress import Progress
 
 _POLL = 0.2  # seconds between two looks at the ledger
 _PROBE = 2.0  # seconds between two looks at who holds the run
@@ -32,10 +33,10 @@ def watch(
     the workers do, curves and the time left. Elsewhere a line for each trial that ends. The
     run is only read; Ctrl-C ends the watching, not the run.
     """
-    from hpo.cli.progress import Progress
     from hpo.director import Director
     from hpo.ledger.folder import RunFolder
     from hpo.ledger.tail import Tail
+    from hpo.live.progress import Progress
     from hpo.report.summary import load_study
 
     folder = RunFolder.find(results, run)
@@ -77,6 +78,6 @@ def _conclude(folder: Path) -> None:
     from hpo.report.summary import load_summary
 
     summary = load_summary(folder)
-    shell.show_text(table.render(summary, width=shell.width()))
+    shell.show_text(table.render(summary, width=terminal.width()))
     if not summary.finished:
         say_how_to_go_on(summary)

@@ -1,7 +1,7 @@
 """The brain: events in, decisions out.
 
 `director` weighs one event after the other; `proposer` says what to try next, `judge` what the
-stopping rules say, `book` keeps what the ledger amounts to, `decisions` are the words it
+stopping rules say, `state` holds what the ledger amounts to, `decisions` are the words it
 answers with and `records` the events that go with them.
 """
 

@@ -1,4 +1,4 @@
-"""What the Director may decide. Plain data, so that any pair of hands can carry it out."""
+"""The decisions a Director may take, as plain data that any executor can carry out."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The brain: events in, decisions out. No Ray, no clock, no running random generator.
 
-Every decision is a pure function of the study and the events applied so far. The hands write
+Every decision is a pure function of the study and the events applied so far. The trial loop writes
 the events that come with a decision, apply what the ledger gave back, and only then act, so
 that replaying a ledger brings the Director into the very state in which it was written.
 """
@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from hpo import goals
 from hpo.director import records
-from hpo.director.book import Book
 from hpo.director.decisions import Continue, Done, Pause, Start, Stop, Wait
 from hpo.director.judge import Judge
 from hpo.director.proposer import Proposer
+from hpo.director.state import RunState
 from hpo.ledger.events import Event
+from hpo.objectives import PARAMETERS
+from hpo.objectives import check as check_objectives
 from hpo.study import Study
-from hpo.trials import Trial
+from hpo.trials.record import Trial
 from models.training.protocol import Epoch
 
 RETRIES = 2
@@ -37,14 +38,16 @@ class Director:
 
     def __init__(self, study: Study, *, workers: int) -> None:
         assert workers >= 1, "a run needs a worker"
-        goals.check(study.objectives)
+        check_objectives(study.objectives)
         self.study = study
         self.workers = workers
         self._proposer = Proposer(study)
         self._judge = Judge(study)
         budgets = {f.name: study.epochs_of(f.name) for f in study.families}
-        self._book = Book(
-            objectives=study.objectives, budgets=budgets, boards=self._judge.boards()
+        self._state = RunState(
+            objectives=study.objectives,
+            budgets=budgets,
+            rung_tables=self._judge.rung_tables(),
         )
 
     # -- what is known ------------------------------------------------------------------
@@ -52,36 +55,36 @@ class Director:
     @property
     def trials(self) -> Mapping[int, Trial]:
         """Every trial by number; a read-only view."""
-        return self._book.trials
+        return self._state.trials
 
     @property
     def elapsed(self) -> float:
         """Active seconds of the run at its latest event; a resumed clock starts here."""
-        return self._book.elapsed
+        return self._state.elapsed
 
     @property
     def epochs(self) -> int:
         """Epochs of all trials together."""
-        return self._book.epochs
+        return self._state.epochs
 
     @property
     def running(self) -> tuple[int, ...]:
         """The numbers of the trials that run, in order."""
-        return tuple(sorted(self._book.running))
+        return tuple(sorted(self._state.running))
 
     @property
     def total(self) -> int:
         """How many trials the run will have, as far as is known."""
-        return self._proposer.total(self._book)
+        return self._proposer.total(self._state)
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What a person should know of the sampler in the study's spaces, in words."""
+        """Remarks for a person on the sampler in the study's spaces."""
         return self._proposer.remarks
 
     def counts(self) -> dict[str, int]:
         """How many trials are in each state (states without trials are left out)."""
-        return self._book.counts()
+        return self._state.counts()
 
     def best(self, family: str | None = None) -> Trial | None:
         """The ranked trial with the best values, of one family or of all.
@@ -89,7 +92,7 @@ class Director:
         Args:
             family: A family's name, or None for all.
         """
-        return self._book.best(family)
+        return self._state.best(family)
 
     def rungs(self, family: str) -> tuple[int, ...]:
         """Epochs after which some trial of a family is compared with others.
@@ -97,9 +100,9 @@ class Director:
         Args:
             family: A family's name.
         """
-        board = self._book.board(family)
+        rung_table = self._state.rung_table(family)
         planned = range(self.study.trials_of()[family])
-        return tuple(sorted({e for index in planned for e in board.rungs(index)}))
+        return tuple(sorted({e for index in planned for e in rung_table.rungs(index)}))
 
     def limit_reached(self, elapsed: float, *, ahead: int = 0) -> str | None:
         """``time`` or ``epochs`` when that budget of the run is used up, else None.
@@ -123,12 +126,12 @@ class Director:
         Raises:
             RunError: It cannot follow the events before it.
         """
-        self._book.apply(event)
+        self._state.apply(event)
 
     # -- decisions ----------------------------------------------------------------------
 
     def next(self, elapsed: float) -> tuple[Start | Wait | Done, tuple[Event, ...]]:
-        """What a free worker should do.
+        """The decision for a free worker.
 
         Args:
             elapsed: Active seconds of the run.
@@ -138,22 +141,22 @@ class Director:
         """
         limit = self.limit_reached(elapsed)
         if limit is not None:
-            if self._book.running:
+            if self._state.running:
                 return Wait(), ()
             return Done(limit), self.expire(elapsed)
-        if len(self._book.running) >= self.workers:
+        if len(self._state.running) >= self.workers:
             return Wait(), ()
-        if self._book.waiting:
-            return self._start(self.trials[min(self._book.waiting)], elapsed, ())
-        proposed = self._proposer.next(self._book, elapsed)
+        if self._state.waiting:
+            return self._start(self.trials[min(self._state.waiting)], elapsed, ())
+        proposed = self._proposer.next(self._state, elapsed)
         if proposed is not None:
-            return self._start(self._book.fresh(proposed), elapsed, (proposed,))
+            return self._start(self._state.fresh(proposed), elapsed, (proposed,))
         return self._settle(elapsed)
 
     def judge(
         self, trial: int, attempt: int, epoch: Epoch, elapsed: float
     ) -> tuple[Continue | Pause | Stop, tuple[Event, ...]]:
-        """What becomes of a trial after an epoch.
+        """The decision on a trial after an epoch.
 
         Args:
             trial: The trial's number.
@@ -174,7 +177,7 @@ class Director:
             decision, ending = self._decide(record, epoch, elapsed)
             return decision, (records.reported(record, epoch, elapsed), *ending)
         events = records.repeated(record, known, epoch, elapsed)
-        if self._book.undecided != trial or epoch.number != record.last:
+        if self._state.undecided != trial or epoch.number != record.last:
             return Continue(), events
         decision, ending = self._decide(record, known, elapsed)
         return decision, (*events, *ending)
@@ -234,7 +237,7 @@ class Director:
         for number in self.running:
             record = self.trials[number]
             ending: tuple[Event, ...] = ()
-            if number == self._book.undecided:
+            if number == self._state.undecided:
                 _, ending = self._decide(record, record.epochs[record.last], elapsed)
             events += ending or (
                 records.ended(
@@ -255,7 +258,7 @@ class Director:
         limit = self.limit_reached(elapsed)
         if limit is None:
             return ()
-        left = sorted(self._book.running | self._book.waiting | self._book.paused)
+        left = sorted(self._state.running | self._state.waiting | self._state.paused)
         reason = f"the run's budget ({limit}) is used up"
         return tuple(
             records.ended(self.trials[n], "cancelled", elapsed, reason=reason)
@@ -281,14 +284,14 @@ class Director:
             epochs=trial.budget,
             known=trial.last,
             from_attempt=trial.restore_from,
-            rungs=self._book.board(trial.family).rungs(trial.index),
+            rungs=self._state.rung_table(trial.family).rungs(trial.index),
         )
         return decision, (*before, records.started(trial, elapsed))
 
     def _settle(self, elapsed: float) -> tuple[Start | Wait | Done, tuple[Event, ...]]:
         """Nothing is left to propose: paused trials go on or end, family by family."""
         stops: list[Event] = []
-        for rule, fates in self._judge.settle(self._book):
+        for rule, fates in self._judge.settle(self._state):
             stops += (
                 records.ended(self.trials[n], "stopped", elapsed, rule=rule, reason=why)
                 for n, why in fates.stopped.items()
@@ -296,7 +299,7 @@ class Director:
             if fates.promoted:
                 best = self.trials[fates.promoted[0]]
                 return self._start(best, elapsed, tuple(stops))
-        return (Wait() if self._book.running else Done("budget")), tuple(stops)
+        return (Wait() if self._state.running else Done("budget")), tuple(stops)
 
     def _decide(
         self, trial: Trial, epoch: Epoch, elapsed: float
@@ -304,12 +307,12 @@ class Director:
         """The decision on a trial's last epoch, whether that is applied already or not."""
         number = epoch.number
         metrics = [o.metric for o in self.study.objectives]
-        missing = {*metrics} - {*epoch.valid, goals.PARAMETERS}
+        missing = {*metrics} - {*epoch.valid, PARAMETERS}
         if missing:
             reported = ", ".join(sorted(epoch.valid)) or "nothing"
             reason = f"the learner reports no `{min(missing)}` but {reported}"
             return _stop(trial, "failed", elapsed, number, reason=reason)
-        verdict = self._judge.verdict(trial, epoch, self._book)
+        verdict = self._judge.verdict(trial, epoch, self._state)
         if verdict is not None and verdict[1].state != "paused":
             rule, found = verdict
             return _stop(

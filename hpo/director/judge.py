@@ -1,16 +1,16 @@
-"""What the stopping rules say of a study's trials; a pure function of study and book."""
+"""Verdicts of the stopping rules on trials; a pure function of study and run state."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
 
-from hpo.director.book import Book
+from hpo.director.state import RunState
 from hpo.stopping import registry
-from hpo.stopping.board import Board
 from hpo.stopping.registry import Evidence, PausingRule, Settlement, Verdict
+from hpo.stopping.rung_table import RungTable
 from hpo.study import Study
-from hpo.trials import Trial, objective_value
+from hpo.trials.record import Trial, objective_value
 from models.training.protocol import Epoch
 
 
@@ -28,15 +28,17 @@ class Judge:
         self._study = study
         self._rules = [(rule.name, registry.make(rule)) for rule in study.stopping]
 
-    def boards(self) -> dict[str, Board]:
-        """An empty board for each family."""
+    def rung_tables(self) -> dict[str, RungTable]:
+        """An empty rung table for each family."""
         return {
-            family.name: Board(self._rules, budget=self._study.epochs_of(family.name))
+            family.name: RungTable(
+                self._rules, budget=self._study.epochs_of(family.name)
+            )
             for family in self._study.families
         }
 
     def verdict(
-        self, trial: Trial, epoch: Epoch, book: Book
+        self, trial: Trial, epoch: Epoch, state: RunState
     ) -> tuple[str, Verdict] | None:
         """The first verdict and its rule: a divergence before all others, a pause last.
 
@@ -44,13 +46,13 @@ class Judge:
 
         Args:
             trial: The trial that reports.
-            epoch: Its last epoch, whether it is in the book already or not.
-            book: What the run amounts to so far.
+            epoch: Its last epoch, whether it is applied already or not.
+            state: What the run amounts to so far.
         """
         objective, number = self._study.objectives[0], epoch.number
         earlier = {e: v for e, v in trial.values.items() if e < number}
         finite = [v for v in earlier.values() if math.isfinite(v)]
-        board = book.board(trial.family)
+        rung_table = state.rung_table(trial.family)
         evidence = Evidence(
             trial=trial.number,
             budget=trial.budget,
@@ -58,12 +60,12 @@ class Judge:
             values={**earlier, number: objective_value(epoch, objective)},
             best=min(finite, key=objective.rank_key, default=None),
             rung=None,
-            history=book.members(trial.family),
+            history=state.members(trial.family),
             objective=objective,
         )
         verdicts = []
         for position, (name, rule) in enumerate(self._rules):
-            rung = board.rung(position, trial, number)
+            rung = rung_table.rung(position, trial, number)
             found = rule.judge(replace(evidence, rung=rung) if rung else evidence)
             if found is not None:
                 verdicts.append((name, found))
@@ -73,20 +75,20 @@ class Judge:
         final = number >= trial.budget and verdicts[0][1].state != "diverged"
         return None if final else verdicts[0]
 
-    def settle(self, book: Book) -> list[tuple[str, Settlement]]:
-        """What becomes of the paused trials of each family that is ready, and by which rule.
+    def settle(self, state: RunState) -> list[tuple[str, Settlement]]:
+        """The fate of the paused trials of each family that is ready, and by which rule.
 
         A family is ready when none of its trials is still on its way to the pause. That no
         more trials are proposed must be so already.
 
         Args:
-            book: What the run amounts to so far.
+            state: What the run amounts to so far.
         """
         objective = self._study.objectives[0]
-        paused = {book.trials[number].family for number in book.paused}
+        paused = {state.trials[number].family for number in state.paused}
         found = []
         for family in (f.name for f in self._study.families if f.name in paused):
-            history = book.members(family)
+            history = state.members(family)
             first = next(t for t in history if t.state == "paused")
             active = [t for t in history if t.state in ("pending", "running")]
             if any(t.last < first.last for t in active):

@@ -6,7 +6,7 @@ from fractions import Fraction
 from itertools import takewhile
 
 from hpo import seeds
-from hpo.director.book import Book
+from hpo.director.state import RunState
 from hpo.errors import StudyError
 from hpo.ledger.events import Event
 from hpo.search import registry
@@ -14,7 +14,7 @@ from hpo.study import Study
 
 
 class Proposer:
-    """Proposes trials; a pure function of the study and the book.
+    """Proposes trials; a pure function of the study and the run's state.
 
     Args:
         study: What is searched.
@@ -46,46 +46,46 @@ class Proposer:
             remarks += [f"family `{family.name}`: {text}" for text in found if searched]
         self.remarks = tuple(remarks)
 
-    def total(self, book: Book) -> int:
+    def total(self, state: RunState) -> int:
         """How many trials the run will have, as far as is known."""
         return sum(
-            len(book.members(family)) if family in self._spent else quota
+            len(state.members(family)) if family in self._spent else quota
             for family, quota in self._quota.items()
         )
 
-    def next(self, book: Book, elapsed: float) -> Event | None:
+    def next(self, state: RunState, elapsed: float) -> Event | None:
         """The next proposal, or None when every family has had its trials.
 
         A family whose sampler has no more points has had them.
 
         Args:
-            book: What the run amounts to so far.
+            state: What the run amounts to so far.
             elapsed: Active seconds of the run.
         """
-        while (family := self._next_family(book)) is not None:
-            proposed = self._propose(family, book, elapsed)
+        while (family := self._next_family(state)) is not None:
+            proposed = self._propose(family, state, elapsed)
             if proposed is not None:
                 return proposed
             self._spent.add(family)
         return None
 
-    def _next_family(self, book: Book) -> str | None:
+    def _next_family(self, state: RunState) -> str | None:
         """The family that is furthest behind its share; ties go to the one named first."""
         done = {
-            f: Fraction(len(book.members(f)), quota)
+            f: Fraction(len(state.members(f)), quota)
             for f, quota in self._quota.items()
             if f not in self._spent
         }
         return min((f for f in done if done[f] < 1), key=done.__getitem__, default=None)
 
-    def _propose(self, family: str, book: Book, elapsed: float) -> Event | None:
-        study, history = self._study, book.members(family)
+    def _propose(self, family: str, state: RunState, elapsed: float) -> Event | None:
+        study, history = self._study, state.members(family)
         index = len(history)
         declared = study.family(family)
         carried = sum(1 for _ in takewhile(lambda t: t.origin == "carried", history))
         place = index - carried
-        if place < len(declared.first):
-            origin, params = "first", dict(declared.first[place])
+        if place < len(declared.initial_points):
+            origin, params = "first", dict(declared.initial_points[place])
         else:
             origin = study.sampler.name
             found = self._sampler.propose(
@@ -93,7 +93,7 @@ class Proposer:
                     space=declared.space,
                     seed=seeds.derive(study.seed, family, "sampler", index),
                     family_seed=seeds.derive(study.seed, family, "sampler"),
-                    index=place - len(declared.first),
+                    index=place - len(declared.initial_points),
                     history=history,
                     objective=study.objectives[0],
                     further=study.objectives[1:],
@@ -104,7 +104,7 @@ class Proposer:
             params = found
         return Event(
             event="proposed",
-            trial=len(book.trials) + 1,
+            trial=len(state.trials) + 1,
             elapsed=elapsed,
             data={
                 "family": family,

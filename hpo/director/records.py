@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hpo.ledger.events import Event
-from hpo.trials import Trial
+from hpo.trials.record import Trial
 from models.training.protocol import Epoch
 
 

@@ -1,1 +1,1 @@
-"""What of this machine and installation works, each finding with its remedy."""
+"""The examination of this machine and installation, each finding with its remedy."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from hpo.doctor import installation, machine
 from hpo.doctor.finding import Finding
 from hpo.doctor.trial import trial as one_trial
-from hpo.run.environment import cache_folder
+from hpo.worker.environment import cache_folder
 from models.errors import UserError
 
 _PATIENCE = 300.0  # seconds for JAX to load and for kernels to be built

@@ -10,7 +10,7 @@ Status = Literal["ok", "warning", "error"]
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What was found out about one thing.
+    """The result of examining one thing.
 
     Attributes:
         check: The thing.

@@ -1,4 +1,4 @@
-"""What is installed: versions, our packages, extras, git, datasets."""
+"""The installation examined: versions, our packages, extras, git, datasets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the machine has: cores, memory, limits, disks, the cache, devices and kernels."""
+"""The machine examined: cores, memory, limits, disks, the cache, devices and kernels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import psutil
 from hpo.doctor.finding import Finding, Status, judged
 from hpo.ledger.provenance import provenance
 from hpo.report import numbers
-from hpo.run import environment
+from hpo.worker import environment
 
 _MEBI, _GIBI = 1 << 20, 1 << 30
 _WORKER = 1 * _GIBI  # memory that a worker with JAX and a small model takes, from above
@@ -151,7 +151,7 @@ def disk(what: str, place: Path) -> Finding:
 
 
 def devices(*, deadline: float) -> Iterator[Finding]:
-    """What JAX finds, and whether the layers have compiled kernels, asked in a child.
+    """The devices JAX finds, and whether the layers have compiled kernels, asked in a child.
 
     Args:
         deadline: Seconds to wait for an answer; compiling kernels takes some.

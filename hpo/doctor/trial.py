@@ -16,7 +16,7 @@ from hpo.doctor.finding import Finding
 from hpo.errors import HpoError
 from hpo.ledger.folder import RunFolder
 from hpo.report.summary import load_summary
-from hpo.run.environment import compose, search_path
+from hpo.worker.environment import compose, search_path
 
 COMMAND = (
     *("launch", "quickstart", "--families", "rnn", "--trials", "1", "--epochs", "1"),

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.errors import RunError
 from hpo.export.source import Source
-from hpo.goals import excess
 from hpo.ledger.events import RANKED
+from hpo.objectives import excess
 from hpo.report.summary import Row
 from hpo.study import Objective
 
@@ -137,7 +137,7 @@ def _name(objective: Objective) -> str:
 
 
 def _about(source: Source, family: str) -> dict[str, Any]:
-    """What a reader of the storage should know of the run."""
+    """Facts of the run for a reader of the storage."""
     summary = source.summary
     study = summary.study
     told = {

@@ -1,4 +1,4 @@
-"""What every export starts from: the summary, each epoch's numbers, and when things were."""
+"""The source of every export: the summary, each epoch's numbers, and when things were."""
 
 from __future__ import annotations
 

@@ -68,12 +68,12 @@ class RunFolder:
 
     @property
     def index_file(self) -> Path:
-        """What was read of a long ledger, so that it need not be read again."""
+        """The index of a long ledger, so that it need not be read again."""
         return self.path / ".index"
 
     @property
     def lock_file(self) -> Path:
-        """What the one driver of the run holds a lock on."""
+        """The file that the run's one driver holds a lock on."""
         return self.path / ".lock"
 
     @property
@@ -224,7 +224,7 @@ class RunFolder:
         self.write_json(self.study_file, record)
 
     def read_study(self) -> dict[str, Any]:
-        """What `write_study` wrote: ``schema, study, provenance`` and the extras.
+        """The record that `write_study` wrote: ``schema, study, provenance`` and the extras.
 
         Raises:
             RunError: The file is missing, damaged, or of another version.

@@ -254,7 +254,7 @@ class Reader(Generic[Record]):
                     yield records
 
     def _records(self, lines: list[bytes]) -> list[Record] | None:
-        """What the lines hold; None for a torn one, which can only come alone."""
+        """The events of the lines; None for a torn one, which can only come alone."""
         read, number, records = self._read, self.lines, []
         try:
             for line in lines:

@@ -1,4 +1,4 @@
-"""What repeats a run: versions, commit, machine, environment flags, command line."""
+"""Facts needed to repeat a run: versions, commit, machine, environment flags, command line."""
 
 from __future__ import annotations
 

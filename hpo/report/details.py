@@ -116,7 +116,7 @@ def _curve(summary: Summary, row: Row, *, width: int) -> list[Text]:
 
 
 def _rungs(summary: Summary, row: Row, *, width: int) -> list[Text]:
-    """What the family's completed trials say of the rungs that this trial reached."""
+    """The family's completed trials at the rungs that this trial reached, in words."""
     return [
         line
         for found in summary.fidelity

@@ -1,4 +1,4 @@
-"""What two trials of a run differ in."""
+"""The differences between two trials of a run."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from hpo.ledger.events import RANKED
 from hpo.report.rows import Point
 from hpo.stopping import registry
 from hpo.study import Objective, Study
-from hpo.trials import finite_key
+from hpo.trials.record import finite_key
 
 LEAST = 5
 """Fewest trials with an end for which anything is said. With four, even a perfect order comes
@@ -41,7 +41,7 @@ _BRACKETS = 1000  # trials among which each bracket of a rule has occurred
 
 
 class Ended(Protocol):
-    """What is needed of a trial's row."""
+    """The fields needed of a trial's row."""
 
     @property
     def family(self) -> str: ...  # noqa: D102
@@ -229,7 +229,7 @@ def interval(correlation: float, count: int) -> tuple[float, float]:
 
 
 def restricted(correlation: float, *, share: float) -> float:
-    """What a rank correlation over all trials may fall to over the best share of them.
+    """The value a rank correlation over all trials may fall to over the best share of them.
 
     For normal values with the selection made at a rung between this one and the end (at this
     one it costs less): value at the rung → value where the cut is made → end is taken as a

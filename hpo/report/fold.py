@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hpo.goals import Values, values_at
 from hpo.ledger.events import ENDINGS, Event
 from hpo.ledger.lines import EpochLine
+from hpo.objectives import Values, values_at
 from hpo.report.rows import Attempt
 from hpo.study import Study
 

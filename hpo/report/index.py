@@ -1,4 +1,4 @@
-"""What was read of a long ledger, kept beside it so that it need not be read again.
+"""The contents of a long ledger, kept beside it so that it need not be read again.
 
 The ledger is the one truth. The index is made from its first bytes and carries their hash; it
 is only believed while the ledger still begins with exactly these, and what was appended since
@@ -92,7 +92,7 @@ def _keep(run: RunFolder, contents: Contents, *, digest: Any, **about: Any) -> N
 
 
 def _name(study: Study) -> str:
-    """What an index depends on beside the ledger."""
+    """A hash of all that an index depends on beside the ledger."""
     text = json.dumps([SCHEMA, sys.byteorder, study.to_json()], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

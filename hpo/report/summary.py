@@ -1,4 +1,4 @@
-"""What a run has come to, as frozen data computed from its study and its events alone.
+"""The summary of a run, as frozen data computed from its study and its events alone.
 
 Everything that prints, writes or draws a run starts from a `Summary`; nothing here knows how
 it will look.
@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from hpo.errors import RunError, StudyError
-from hpo.goals import Place, Values, places
 from hpo.ledger.events import ENDINGS, RANKED, Event
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import uncollected
+from hpo.objectives import Place, Values, places
 from hpo.report.fidelity import Fidelity, fidelities
 from hpo.report.fold import Entry, Fold
 from hpo.report.index import read_fold
@@ -130,7 +130,7 @@ class Summary:
 
     @property
     def objective(self) -> Objective:
-        """What ranks the trials."""
+        """The objective that ranks the trials."""
         return self.study.objectives[0]
 
     @property

@@ -14,8 +14,8 @@ from functools import cached_property
 
 from rich.text import Text
 
-from hpo.goals import PARAMETERS, excess
 from hpo.ledger.events import RANKED
+from hpo.objectives import PARAMETERS, excess
 from hpo.report import numbers, rungs
 from hpo.report.summary import Row, Summary
 from hpo.study import Objective
@@ -166,7 +166,7 @@ def goal(objective: Objective) -> str:
 
 
 def over_limits(row: Row, objectives: Sequence[Objective]) -> list[str]:
-    """What a ranked trial exceeds, in words."""
+    """The limits that a ranked trial exceeds, in words."""
     if row.rank is None or all(o.limit is None for o in objectives):
         return []
     found = zip(row.values, objectives, strict=True)
@@ -206,7 +206,7 @@ def _state(row: Row, *, reasons: bool) -> str:
 
 
 def _remarks(row: Row, *, reason: bool) -> list[str]:
-    """What the columns do not say: a long reason, retries, notes."""
+    """Remarks that the columns have no room for: a long reason, retries, notes."""
     out = []
     valueless = row.state in RANKED and row.objective is None
     untold = row.why and row.ended_by and (reason or not _is_short(row))

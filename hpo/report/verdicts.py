@@ -1,4 +1,4 @@
-"""What re-runs say of a trial, as frozen data: equal or not, and how sure a value is."""
+"""Verdicts of re-runs, as frozen data: equal or not, and how sure a trial's value is."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Seeded:
 
 @dataclass(frozen=True, kw_only=True)
 class Fresh:
-    """What fresh seeds say of a trial's configuration.
+    """The values of a trial's configuration under fresh seeds.
 
     Attributes:
         trial: The trial.

@@ -1,1 +1,1 @@
-"""The hands: whatever carries out what the Director decides."""
+"""The driver of a run: carries out what the Director decides, on any executor."""

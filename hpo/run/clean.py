@@ -15,7 +15,7 @@ from hpo.errors import RunError
 from hpo.ledger.events import ENDINGS
 from hpo.ledger.folder import RunFolder
 from hpo.report.summary import Row, Summary, load_summary
-from hpo.run import trial
+from hpo.worker import session
 
 _ATTEMPT = re.compile(r"attempt-([1-9]\d*)")
 
@@ -57,7 +57,7 @@ def clean(folder: RunFolder, *, keep: int, dry: bool) -> tuple[Scrap, ...]:
         if dry:
             return found
         for scrap in found:
-            trial.drop(scrap.path)
+            session.drop(scrap.path)
         left = [s.path for s in found if s.path.exists()]
         if left:
             freed = sum(s.size - _size(s.path) for s in found)
@@ -80,7 +80,7 @@ def _scraps(folder: RunFolder, summary: Summary, keep: int) -> Iterator[Scrap]:
             continue
         attempts = sorted(_attempts(folder.trial(row.trial)))
         if row.trial in winners:
-            saved = [n for n, path in attempts if trial.has_checkpoint(path)]
+            saved = [n for n, path in attempts if session.has_checkpoint(path)]
             attempts = [(n, p) for n, p in attempts if saved and n != saved[-1]]
         for number, path in attempts:
             yield Scrap(row=row, attempt=number, path=path, size=_size(path))

@@ -26,7 +26,7 @@ _HEARD = 5.0  # seconds within which a driver reacts to a signal
 
 
 def identity() -> dict[str, Any]:
-    """What a driver writes into its `run` event, so that it can be found again."""
+    """The fields by which a driver can be found again, written into its `run` event."""
     return {"pid": os.getpid(), "host": platform.node()}
 
 
@@ -133,7 +133,7 @@ def find_driver(folder: RunFolder) -> Driver | None:
 
 
 def _latest(folder: RunFolder) -> dict[str, Any]:
-    """What the latest launch or resume wrote of itself."""
+    """The fields that the latest launch or resume wrote of itself."""
     if not folder.events_file.exists():
         folder.read_study()  # says so where this is no run
         return {}

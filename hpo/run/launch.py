@@ -17,16 +17,16 @@ from hpo.ledger.events import Event
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import Ledger, events_of
 from hpo.ledger.provenance import provenance
+from hpo.run.carried import carried_trials
 from hpo.run.driver import STOP_FILE, identity
-from hpo.run.environment import worker_environment
-from hpo.run.hands import Hands
+from hpo.run.loop import TrialLoop
 from hpo.run.observer import Guarded, Observer, Silent
 from hpo.run.plan import Plan, plan
-from hpo.run.ship import Create
 from hpo.run.signals import Stop
 from hpo.run.sources import Prepare, Sources, as_run, creates_of, refuse_changes
-from hpo.run.warm import warmed
 from hpo.study import Study
+from hpo.worker.environment import worker_environment
+from hpo.worker.pickling import Create
 
 EXECUTORS = {"local": "hpo.run.local", "ray": "hpo.run.ray.executor"}
 
@@ -95,18 +95,18 @@ def launch(
         study_file=study_file,
         prepare=prepare,
     )
-    warmth = warmed(study, results=results, data=sources.data)
-    study = warmth.study
+    carried = carried_trials(study, results=results, data=sources.data)
+    study = carried.study
     folder = RunFolder.create(results, study)
     with folder.acquire():
-        warmth.write(folder)
+        carried.write(folder)
         about = provenance()
         folder.write_study(study, provenance=about, extra=sources.to_json())
         director = Director(study, workers=machine.workers)
         told = _telling(director, watching)
         with Ledger.open(folder.events_file, write=True, told=told) as ledger:
             run = _Run(study, sources.data, creates, folder, ledger, director, machine)
-            notes = (*director.remarks, *warmth.notes)
+            notes = (*director.remarks, *carried.notes)
             return run.until_it_ends("launch", about, watching, notes=notes)
 
 
@@ -187,7 +187,7 @@ class _Run:
         """Run the executor; whatever happens, the ledger ends with something true."""
         stop_file = self.folder.path.absolute() / STOP_FILE
         with Stop(stop_file, watching.message) as stop:
-            hands = Hands(
+            loop = TrialLoop(
                 study=self.study,
                 data=self.data,
                 creates=self.creates,
@@ -197,28 +197,28 @@ class _Run:
                 stop=stop,
                 observer=watching,
             )
-            hands.record("run", action=action, **identity(), provenance=about)
+            loop.record("run", action=action, **identity(), provenance=about)
             for text in notes:
-                hands.record("note", text=text)
-            hands.interrupt("the driver was killed")
+                loop.record("note", text=text)
+            loop.interrupt("the driver was killed")
             try:
-                self._execute(hands)
+                self._execute(loop)
             except KeyboardInterrupt:
                 stop.request("stopped by a second Ctrl-C")
             except BaseException as error:
                 with suppress(RunError):  # the disk may be what failed
-                    hands.interrupt(f"the driver failed: {type(error).__name__}")
+                    loop.interrupt(f"the driver failed: {type(error).__name__}")
                 raise
-            hands.interrupt(stop.reason or "the run was stopped")
-            return self._conclude(hands, stop)
+            loop.interrupt(stop.reason or "the run was stopped")
+            return self._conclude(loop, stop)
 
-    def _execute(self, hands: Hands) -> None:
-        if not isinstance(hands.peek(), Done):
+    def _execute(self, loop: TrialLoop) -> None:
+        if not isinstance(loop.peek(), Done):
             executor = EXECUTORS[self.study.resources.executor]
-            import_module(executor).execute(hands, self.machine)
+            import_module(executor).execute(loop, self.machine)
 
-    def _conclude(self, hands: Hands, stop: Stop) -> Outcome:
-        done = hands.finish()
+    def _conclude(self, loop: TrialLoop, stop: Stop) -> Outcome:
+        done = loop.finish()
         if done is None:
             return Outcome(
                 state="interrupted",
@@ -226,7 +226,7 @@ class _Run:
                 study=self.study,
                 reason=stop.reason,
             )
-        hands.record("run", action="finish", reason=done.reason)
+        loop.record("run", action="finish", reason=done.reason)
         return _outcome(self.folder, self.study, done.reason)
 
 
@@ -236,7 +236,7 @@ def _of_models(create: str | bytes) -> bool:
 
 
 def _telling(director: Director, watching: Observer) -> Callable[[Event], None]:
-    """What is done with each event that the ledger holds already."""
+    """The function called with each event that the ledger holds already."""
 
     def told(event: Event) -> None:
         director.apply(event)

@@ -8,25 +8,25 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 
 from hpo.director.decisions import Continue
-from hpo.run.assignment import Assignment
-from hpo.run.child import Child, ChildDied
-from hpo.run.environment import worker_environment
-from hpo.run.hands import Hands
+from hpo.run.loop import TrialLoop
 from hpo.run.plan import Plan
+from hpo.worker.assignment import Assignment
+from hpo.worker.environment import worker_environment
+from hpo.worker.process import Child, ChildDied
 
 _TICK = 0.1  # seconds between two looks at the clock while steps are in progress
 
 
-def execute(hands: Hands, plan: Plan) -> None:
+def execute(loop: TrialLoop, plan: Plan) -> None:
     """Train until nothing is left to do, a budget is used up, or a stop is asked for.
 
     Args:
-        hands: Asked for work and told what came of it.
+        loop: Asked for work and told what came of it.
         plan: How to use the machine.
     """
-    workers = [_Worker(hands, plan, place) for place in range(plan.workers)]
+    workers = [_Worker(loop, plan, place) for place in range(plan.workers)]
     try:
-        _train(hands, workers)
+        _train(loop, workers)
     except BaseException:
         for worker in workers:
             worker.kill()
@@ -38,15 +38,15 @@ def execute(hands: Hands, plan: Plan) -> None:
             worker.close()
 
 
-def _train(hands: Hands, workers: Sequence[_Worker]) -> None:
+def _train(loop: TrialLoop, workers: Sequence[_Worker]) -> None:
     while True:
-        if hands.expire():
+        if loop.expire():
             for worker in workers:
                 worker.abandon()
             return
         for worker in workers:
-            if worker.task is None and not hands.stop.requested:
-                task = hands.next()
+            if worker.task is None and not loop.stop.requested:
+                task = loop.next()
                 if not isinstance(task, Assignment):
                     break  # the others would hear the same
                 worker.begin(task)
@@ -54,7 +54,7 @@ def _train(hands: Hands, workers: Sequence[_Worker]) -> None:
         if not busy:
             return
         wait([w.child.fileno() for w in busy if w.child is not None], _TICK)
-        hands.tick()
+        loop.tick()
         for worker in busy:
             worker.listen()
 
@@ -64,7 +64,7 @@ class _Worker:
     """One child process, started when needed and again when it died.
 
     Attributes:
-        hands: Told what it reports.
+        loop: Told what it reports.
         plan: How to use the machine.
         place: Its number among the workers, from 0.
         child: None before it is needed and after it died.
@@ -72,7 +72,7 @@ class _Worker:
         since: When it last reported or was asked to.
     """
 
-    hands: Hands
+    loop: TrialLoop
     plan: Plan
     place: int
     child: Child | None = None
@@ -91,7 +91,7 @@ class _Worker:
             self._lost(error)
 
     def listen(self) -> None:
-        """Take in a report that is there, and go on as the hands say."""
+        """Take in a report that is there, and go on as the trial loop says."""
         child, task = self.child, self.task
         if child is None or task is None:
             return
@@ -100,8 +100,8 @@ class _Worker:
             if report is None:
                 self._endure(task)
                 return
-            goes_on = isinstance(self.hands.report(report), Continue)
-            if goes_on and not self.hands.stop.requested:
+            goes_on = isinstance(self.loop.report(report), Continue)
+            if goes_on and not self.loop.stop.requested:
                 self._step(child)
             else:
                 self.task = None
@@ -137,19 +137,19 @@ class _Worker:
     def _endure(self, task: Assignment) -> None:
         silent = time.monotonic() - self.since
         if silent > self.plan.stall:
-            self.hands.stalled(task.trial, task.attempt, silent)
+            self.loop.stalled(task.trial, task.attempt, silent)
             self.kill()
 
     def _lost(self, error: ChildDied) -> None:
         task, self.child, self.task = self.task, None, None
         assert task is not None, "only a busy child is spoken to"
-        self.hands.lost(task.trial, task.attempt, str(error))
+        self.loop.lost(task.trial, task.attempt, str(error))
 
     def _fresh(self) -> Child:
         return Child(
             worker_environment(
                 gpus_per_trial=self.plan.gpus_per_trial,
-                kernels=self.hands.kernels,
+                kernels=self.loop.kernels,
                 place=self.place,
             )
         )

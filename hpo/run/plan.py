@@ -1,12 +1,12 @@
-"""What an executor needs to know of the machine."""
+"""The plan by which an executor uses the machine: places for trials and their GPUs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from hpo.errors import RunError
-from hpo.run import environment
 from hpo.study import Resources
+from hpo.worker import environment
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,12 +18,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.connection import Connection, wait
 
-from hpo.run.assignment import Assignment
-from hpo.run.child import die_with, redirect
-from hpo.run.environment import compose
-from hpo.run.trial import Session
 from hpo.stopping import registry as stopping
 from hpo.study import Objective, Rule
+from hpo.worker.assignment import Assignment
+from hpo.worker.environment import compose
+from hpo.worker.process import die_with, redirect
+from hpo.worker.session import Session
 from models.training.protocol import Epoch, Evaluable
 
 
@@ -48,7 +48,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Repeated:
-    """What came of a repetition.
+    """The outcome of a repetition.
 
     Attributes:
         epochs: Its epochs, in order.
@@ -90,7 +90,7 @@ def repeat(
     Args:
         jobs: What to train.
         environments: The variables of each process that may run at the same time, see
-            `hpo.run.environment`.
+            `hpo.worker.environment`.
         stall: Seconds of silence after which a process is killed.
         tell: Is called with a job's index and each of its epochs.
 

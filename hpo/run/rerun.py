@@ -25,13 +25,13 @@ from hpo.ledger.provenance import provenance
 from hpo.report.formats import json_text
 from hpo.report.summary import Row, Summary, load_summary
 from hpo.report.verdicts import Exact, Fresh, Seeded, compare, interval
-from hpo.run import recall
-from hpo.run.assignment import Assignment
-from hpo.run.environment import cores, worker_environment
+from hpo.run import reproducibility
 from hpo.run.plan import plan
 from hpo.run.repeat import Job, Repeated, repeat
-from hpo.run.ship import Create
 from hpo.run.sources import Sources, creates_of
+from hpo.worker.assignment import Assignment
+from hpo.worker.environment import cores, worker_environment
+from hpo.worker.pickling import Create
 from models.training.protocol import Epoch
 
 Tell = Callable[[str, Epoch], None]
@@ -280,9 +280,11 @@ def opened(
     with run.acquire():
         summary = load_summary(folder)
         sources = Sources.from_json(record)
-        data = recall.reload_data(sources, summary.study, data_root)
+        data = reproducibility.reload_data(sources, summary.study, data_root)
         creates = creates_of(summary.study, create, sources.study_today())
-        changed = recall.differences(record.get("provenance", {}), provenance())
+        changed = reproducibility.differences(
+            record.get("provenance", {}), provenance()
+        )
         with Ledger.open(run.events_file, write=True) as ledger:
             yield Reruns(
                 summary=summary,

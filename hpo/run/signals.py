@@ -50,7 +50,7 @@ class Stop:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Hear no more; the handlers of before are back."""
+        """Stop listening; the handlers of before are back."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before.clear()

@@ -10,8 +10,8 @@ from typing import Any, Self
 
 from hpo import discovery
 from hpo.errors import ResumeRefused, RunError
-from hpo.run import ship
 from hpo.study import Study
+from hpo.worker import pickling
 from models.errors import UserError
 from search_spaces.space import Space
 
@@ -20,7 +20,7 @@ Prepare = Callable[..., Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """What `study.json` holds beside the study, so that a resume can compare.
+    """The contents of `study.json` beside the study, so that a resume can compare.
 
     Attributes:
         data: The data reference that workers get.
@@ -121,7 +121,11 @@ def as_run(study: Study, *, workers: int) -> Study:
         fixed = {k: v for k, v in study.settings.items() if k in family.space.entries()}
         space = family.space.replace(fixed) if fixed else family.space
         families.append(
-            replace(family, space=space, first=_without(family.first, fixed))
+            replace(
+                family,
+                space=space,
+                initial_points=_without(family.initial_points, fixed),
+            )
         )
     return study.replace(
         families=tuple(families), resources=replace(study.resources, workers=workers)
@@ -130,7 +134,7 @@ def as_run(study: Study, *, workers: int) -> Study:
 
 def creates_of(
     study: Study,
-    override: ship.Create | Mapping[str, ship.Create] | None,
+    override: pickling.Create | Mapping[str, pickling.Create] | None,
     current: Study | None = None,
 ) -> dict[str, str | bytes]:
     """Each family's `create`, ready to travel.
@@ -147,8 +151,8 @@ def creates_of(
     creates = {}
     for family in study.families:
         given = override if callable(override) else (override or {}).get(family.name)
-        create: str | ship.Create = given or family.create
-        if isinstance(create, str) and not ship.can_be_found(create):
+        create: str | pickling.Create = given or family.create
+        if isinstance(create, str) and not pickling.can_be_found(create):
             create = today.get(family.name, create)
             if isinstance(create, str):
                 raise RunError(
@@ -156,7 +160,7 @@ def creates_of(
                     hint="give the function itself again, from the script that made the "
                     "study, or put its module on PYTHONPATH",
                 )
-        creates[family.name] = ship.pack(create)
+        creates[family.name] = pickling.pack(create)
     return creates
 
 
@@ -230,7 +234,7 @@ def _files(then: Sources, now: Sources) -> list[str]:
 
 
 def identity(data: Any) -> Any:
-    """What makes data the same data: not the folder it lies in."""
+    """The parts of a data reference that identify the data: not the folder it lies in."""
     if isinstance(data, Mapping):
         return {
             k: identity(v)

@@ -23,10 +23,10 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from hpo import goals
+from hpo.objectives import attained, excess
 from hpo.search.registry import Request
 from hpo.study import Objective
-from hpo.trials import Trial
+from hpo.trials.record import Trial
 from search_spaces.space import Space
 
 if TYPE_CHECKING:
@@ -113,11 +113,11 @@ def _frozen(space: Space, trial: Trial, objectives: Sequence[Objective]) -> Froz
     from optuna.trial import TrialState, create_trial
 
     values, intermediate, limits = None, {}, None
-    found = goals.attained(trial, objectives)
+    found = attained(trial, objectives)
     known = [v for v in found if v is not None]
     if trial.ranked and len(known) == len(found):
         state, values = TrialState.COMPLETE, known
-        limits = goals.excess(found, objectives) or None
+        limits = excess(found, objectives) or None
     elif trial.ranked or trial.state == "diverged":
         state = TrialState.PRUNED
     elif trial.state in ("stopped", "paused"):

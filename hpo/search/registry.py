@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from hpo.options import Described, build, describe
 from hpo.search import samplers
 from hpo.study import Objective, Rule
-from hpo.trials import Trial
+from hpo.trials.record import Trial
 from search_spaces.space import Space
 
 
@@ -57,7 +57,7 @@ class Sampler(Protocol):
     """Proposes configurations; frozen, its fields are the options."""
 
     def examine(self, space: Space, objectives: int) -> tuple[str, ...]:
-        """What a person should know of searching this space, in words.
+        """Remarks for a person who searches this space.
 
         Args:
             space: What may vary.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from hpo import goals
 from hpo.fronts import crowding, fronts
+from hpo.objectives import attained, excess, keys
 from hpo.study import Objective
-from hpo.trials import Trial, finite_key
+from hpo.trials.record import Trial, finite_key
 
 
 def standing(
@@ -30,9 +30,9 @@ def standing(
         return 3, 0.0, ()
     if not trial.ranked:
         return 2, -trial.last, (finite_key(trial.value, objectives[0]),)
-    values = goals.attained(trial, objectives)
-    over = sum(max(0.0, x) for x in goals.excess(values, objectives).values())
-    return int(over > 0), over, goals.keys(values, objectives)
+    values = attained(trial, objectives)
+    over = sum(max(0.0, x) for x in excess(values, objectives).values())
+    return int(over > 0), over, keys(values, objectives)
 
 
 def best_first(trials: Iterable[Trial], objectives: Sequence[Objective]) -> list[Trial]:
@@ -55,7 +55,7 @@ def best_first(trials: Iterable[Trial], objectives: Sequence[Objective]) -> list
 
 
 def _by_front(trials: Sequence[Trial], objectives: Sequence[Objective]) -> list[Trial]:
-    vectors = [goals.keys(goals.attained(t, objectives), objectives) for t in trials]
+    vectors = [keys(attained(t, objectives), objectives) for t in trials]
     # What a learner does not say (an infinite key) is far, not infinitely far.
     bounded = [tuple(min(x, 1e300) for x in vector) for vector in vectors]
     found = fronts(vectors)

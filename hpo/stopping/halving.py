@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from hpo.stopping.registry import Evidence, Verdict
-from hpo.trials import finite_key
+from hpo.trials.record import finite_key
 
 
 def geometric(first: int, *, eta: int, budget: int) -> tuple[int, ...]:

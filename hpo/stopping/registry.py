@@ -15,7 +15,7 @@ from hpo.options import Described, build, describe
 from hpo.stopping import rules
 from hpo.stopping.rung import Rung
 from hpo.study import Objective, Rule
-from hpo.trials import Trial
+from hpo.trials.record import Trial
 from models.training.protocol import Epoch
 
 
@@ -86,7 +86,7 @@ class StoppingRule(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Settlement:
-    """What becomes of the paused trials of a family.
+    """The fate of the paused trials of a family.
 
     Attributes:
         promoted: Numbers of those that go on, in the order to start them.

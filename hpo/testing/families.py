@@ -1,4 +1,4 @@
-"""What every model family must satisfy. A family is given as its module.
+"""The conformance suite of every model family. A family is given as its module.
 
 The module has ``Config``, ``create(config, context)``, ``example()`` and the constants
 ``CLOSED_FORM`` and ``CAUSAL``. The example has ``config``, ``epochs`` and
@@ -161,7 +161,7 @@ def check_units(family: ModuleType, plain: Any, folder: Path) -> None:
 
 
 def check_causal(learner: Any, *, inputs: int) -> None:
-    """What comes later changes nothing that came before; what comes now does matter.
+    """Later inputs change no earlier output; the present input does matter.
 
     Args:
         learner: Fitted.

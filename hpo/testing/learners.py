@@ -1,4 +1,4 @@
-"""What every learner must satisfy: the protocol, and going on as if never stopped."""
+"""The conformance suite of every learner: the protocol, and going on as if never stopped."""
 
 from __future__ import annotations
 

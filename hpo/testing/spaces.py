@@ -1,4 +1,4 @@
-"""What every `Space` must satisfy, whoever wrote it."""
+"""The conformance suite of every `Space`, whoever wrote it."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def names() -> tuple[str, ...]:
 
 
 def describe(name: str) -> DatasetInfo:
-    """What is known of a named dataset, without opening it.
+    """The description of a named dataset, known without opening it.
 
     Raises:
         DataError: There is none of this name.

@@ -29,7 +29,7 @@ Sequences: TypeAlias = dict[str, np.ndarray]
 
 
 class Feed(Protocol):
-    """What both feeds have. A resident one adds `batch`, a streaming one `chunks`.
+    """The interface of both feeds. A resident one adds `batch`, a streaming one `chunks`.
 
     Attributes:
         batches: Batches per epoch.

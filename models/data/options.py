@@ -1,4 +1,4 @@
-"""What can be asked of a simulator; known without loading any of them."""
+"""The options of the simulators, known without loading any of them."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ PARTS = ("train", "valid", "test")
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """What a worker needs to open a dataset, and a run to recognise it again.
+    """A prepared dataset: enough for a worker to open it and for a run to recognise it again.
 
     Attributes:
         name: The dataset's name, or its folder's name.

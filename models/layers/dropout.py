@@ -36,7 +36,7 @@ def dropout(
 def dropout_scale(
     rate: Float[Array, ""], key: Key[Array, ""] | None, *, batch: int, channels: int
 ) -> Float[Array, "batch channel"]:
-    """What `dropout` multiplies with: 0 for a dropped channel, 1 without a key.
+    """The factors of `dropout`: 0 for a dropped channel, 1 without a key.
 
     Args:
         rate: As for `dropout`.

@@ -1,4 +1,4 @@
-"""What the networks that simulate a system share: everything around their own layers."""
+"""The part that networks simulating a system share: everything around their own layers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Simulator(nnx.Module):
     def features(
         self, inputs: Float[Array, "batch time input"], *, key: Key[Array, ""] | None
     ) -> Float[Array, "batch time feature"]:
-        """What the head maps to outputs; inputs are standardized, a key means dropout."""
+        """The features the head maps to outputs; inputs are standardized, a key means dropout."""
 
     def __call__(
         self,

@@ -1,4 +1,4 @@
-"""What a metric is, and the moments it accumulates."""
+"""The protocol of a metric, and the moments it accumulates."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Metric(Protocol):
 
     @property
     def name(self) -> str:
-        """What the value is reported as."""
+        """The name that the value is reported under."""
         ...
 
     def init(self, outputs: Mapping[str, Array], batch: Mapping[str, Array]) -> Any:

@@ -23,7 +23,7 @@ from models.metrics.accumulators import (
 
 
 class SequenceState(NamedTuple):
-    """What every sequence metric accumulates, per channel.
+    """The sums that every sequence metric accumulates, per channel.
 
     Attributes:
         squared: The squared error.

@@ -1,4 +1,4 @@
-"""What is compiled: one step, one epoch, one evaluation. Pure functions of arrays."""
+"""The compiled functions: one step, one epoch, one evaluation; pure functions of arrays."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def stack(trees: Sequence[Any]) -> Any:
 
 
 def unstack(tree: Any) -> list[Any]:
-    """What `stack` made one, as a list again."""
+    """The list of trees that `stack` made one."""
     lanes = jax.tree.leaves(tree)[0].shape[0]
 
     def take(tree: Any, lane: int) -> Any:

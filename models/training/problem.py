@@ -1,4 +1,4 @@
-"""What a family hands to the engine: pure functions, named values, nothing that runs."""
+"""A family's problem for the engine: pure functions and named values; nothing runs here."""
 
 from __future__ import annotations
 

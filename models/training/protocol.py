@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What one epoch of training produced.
+    """The numbers of one epoch of training.
 
     Attributes:
         number: The epoch's number, counted from 1.
@@ -33,7 +33,7 @@ class Epoch:
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What a trial hands to `create(config, context)` beside the configuration.
+    """The second argument of `create(config, context)`: all of a trial but its configuration.
 
     Attributes:
         data: A reference to the data (JSON-able: name, path, hashes), never arrays.

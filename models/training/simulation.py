@@ -43,7 +43,7 @@ _ERRORS = {"mse": squared_error, "mae": absolute_error, "huber": huber_error}
 
 @dataclass(frozen=True, kw_only=True)
 class SequenceLoss(Config):
-    """What training minimises over every window, in standard deviations of y.
+    """The loss that training minimises over every window, in standard deviations of y.
 
     Attributes:
         kind: Mean squared, mean absolute, or Huber error (quadratic up to one standard
@@ -71,7 +71,7 @@ def require_scored_window(*, data: Windows, loss: SequenceLoss) -> None:
 
 
 class SimulationConfig(Protocol):
-    """What a simulation family's configuration must have."""
+    """A configuration of a simulation family."""
 
     @property
     def model(self) -> Config:
@@ -85,7 +85,7 @@ class SimulationConfig(Protocol):
 
     @property
     def loss(self) -> SequenceLoss:
-        """What is minimised."""
+        """The loss that is minimised."""
         ...
 
     @property

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from hpo.run.environment import compose, gpus, worker_environment
+from hpo.worker.environment import compose, gpus, worker_environment
 from tests.benchmarks.tools import data, machine, output
 from tests.benchmarks.tools.serve import Worker
 from tests.benchmarks.tools.shapes import SHAPES

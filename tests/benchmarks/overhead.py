@@ -1,4 +1,4 @@
-"""What the harness costs beside training: by trial, by epoch report, and in compiling.
+"""The harness's cost beside training: by trial, by epoch report, and in compiling.
 
 - Seconds a trial beyond training, with actors that are used again (Ray, one worker).
 - Milliseconds of the driver's processor time an epoch report (learners that do nothing).

@@ -2,7 +2,7 @@
 
 `python -m tests.benchmarks.scale` drives the real Director with synthetic curves through a real
 ledger, each study in a process of its own, and prints microseconds per event as the run grows,
-TPE's cost per proposal, what a trial's end costs the hands, and seconds and peak memory of
+TPE's cost per proposal, what a trial's end costs the trial loop, and seconds and peak memory of
 `hpo results`, a resume's replay and the other commands that read the run.
 """
 
@@ -32,7 +32,7 @@ from hpo.director.decisions import Continue, Done, Start
 from hpo.ledger.events import Event
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import Ledger
-from hpo.run.kept import Kept
+from hpo.run.retention import Retention
 from hpo.search import registry as search
 from hpo.study import Budget, Family, Objective, Rule, Study
 from models.training.protocol import Epoch
@@ -111,7 +111,7 @@ class Drive:
         return answer
 
     def write(self, ledger: Ledger, events) -> None:
-        """As the hands do: the ledger first, then the Director."""
+        """As the trial loop does: the ledger first, then the Director."""
         for event in events:
             self.ask(self.director.apply, ledger.append(event))
             self.events += 1
@@ -177,7 +177,7 @@ def drive(name: str, folder: Path, *, trials: int, epochs: int) -> dict:
 
 
 def replayed(folder: Path) -> dict:
-    """What a resume does with the ledger before anything is trained."""
+    """The work of a resume on the ledger before anything is trained."""
     run = RunFolder(folder)
     a_study = Study.from_json(run.read_study()["study"])
     begin = time.perf_counter()
@@ -189,14 +189,14 @@ def replayed(folder: Path) -> dict:
 
 
 def growing(folder: Path) -> dict:
-    """TPE's cost per proposal and the hands' cost per ending, as the history grows."""
+    """TPE's cost per proposal and the loop's cost per ending, as the history grows."""
     run = RunFolder(folder)
     a_study = Study.from_json(run.read_study()["study"])
     director = Director(a_study, workers=WORKERS)
     with Ledger.open(run.events_file, write=True, told=director.apply):
         pass
     trials = [director.trials[n] for n in sorted(director.trials)]
-    found: dict[str, list] = {"tpe": [], "hands": []}
+    found: dict[str, list] = {"tpe": [], "loop": []}
     sampler = search.make(Rule(name="tpe"))
     for mark in (m for m in MARKS if m <= len(trials)):
         request = search.Request(
@@ -213,11 +213,11 @@ def growing(folder: Path) -> dict:
             sampler.propose(dataclasses.replace(request, seed=request.seed + 1))
             times.append(time.perf_counter() - begin)
         found["tpe"].append((mark, 1e3 * sorted(times)[1]))
-        kept = Kept(a_study.objectives, trials[:mark])
+        retention = Retention(a_study.objectives, trials[:mark])
         begin = time.perf_counter()
         for trial in trials[mark - 500 : mark]:
-            kept.add(trial)
-        found["hands"].append((mark, 1e6 * (time.perf_counter() - begin) / 500))
+            retention.add(trial)
+        found["loop"].append((mark, 1e6 * (time.perf_counter() - begin) / 500))
     return found
 
 
@@ -287,7 +287,10 @@ def report(place: Path, trials: int, epochs: int) -> None:
         print(f"{name:16}{costs}{told}", flush=True)
     whole = runs["random, none"]
     found = child("--part", "growing", "--folder", str(whole))
-    for label, key in (("TPE, ms a proposal", "tpe"), ("hands, µs an ending", "hands")):
+    for label, key in (
+        ("TPE, ms a proposal", "tpe"),
+        ("trial loop, µs an ending", "loop"),
+    ):
         print(f"{label:20}" + "".join(f"{m:,}: {c:.1f}  " for m, c in found[key]))
     print(f"\nledger: {(whole / 'events.jsonl').stat().st_size / 2**20:.0f} MiB")
     print(f"{'':24}seconds  peak MiB")

@@ -157,7 +157,7 @@ def events_of(folder):
 
 
 def story(folder):
-    """What a run came to: configurations, seeds, states, values by epoch."""
+    """The result of a run: configurations, seeds, states, values by epoch."""
     trials = {}
     for event in events_of(folder):
         trial = trials.setdefault(event.trial, {"epochs": {}, "state": None})
@@ -278,7 +278,7 @@ def described(options):
 
 
 def drive(results, options):
-    """What the driver process does; `options` come as JSON."""
+    """The driver process; `options` come as JSON."""
     from hpo.run.launch import launch, resume
 
     observer = KillAt(options.get("kill_at", -1), options.get("signal", 9))

@@ -70,7 +70,7 @@ def outcome(process, timeout=120):
 
 
 def interrupted(results, after, **options):
-    """What a driver said that heard Ctrl-C after so many lines of its ledger."""
+    """The words of a driver that got Ctrl-C after so many lines of its ledger."""
     driver = start(results, **options)
     wait_until(lambda: lines(results) >= after, 60)
     interrupt(driver)
@@ -100,7 +100,7 @@ def is_worker(process):
         return False
     if "Agent" in line:  # Ray's own `ray::DashboardAgent`: idle, ends a minute later
         return False
-    return "hpo.run.child" in line or "ray::" in line or "default_worker" in line
+    return "hpo.worker.process" in line or "ray::" in line or "default_worker" in line
 
 
 def wait_until(condition, timeout, step=0.05):

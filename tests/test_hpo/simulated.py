@@ -1,7 +1,7 @@
-"""A trainer that is a pure function of (params, seed, epoch), and hands that can be killed.
+"""A trainer that is a pure function of (params, seed, epoch), and a trial loop that can be killed.
 
 `create` is a learner like anybody's (`fit_iter`, `save`, `restore`), for tests of executors.
-`Hands` drives a Director over an in-memory ledger on a simulated clock: every event goes
+`SimulatedLoop` drives a Director over an in-memory ledger on a simulated clock: every event goes
 through its line of JSON, and `kill` ends everything after (or just before) a given event.
 """
 
@@ -90,7 +90,7 @@ def study(**changes) -> Study:
             name="rnn",
             space=SPACE,
             create="tests.test_hpo.simulated:create",
-            first=({"kind": "gru", "rate": 0.01, "layers": 1},),
+            initial_points=({"kind": "gru", "rate": 0.01, "layers": 1},),
         ),
         Family(
             name="tcn",
@@ -147,7 +147,7 @@ class MemoryLedger:
         return Event.from_line(self.lines[-1])
 
 
-class Hands:
+class SimulatedLoop:
     """Carries out decisions with `workers` simulated workers; survives `Killed`.
 
     `files` is the disk with the checkpoints: (trial, attempt) → epoch, saved before the
@@ -166,7 +166,7 @@ class Hands:
             self.director.apply(self.ledger.append(event))
 
     def resume(self) -> None:
-        """What a new driver does with the ledger of a killed one."""
+        """Go on with the ledger of a killed driver, as a new one does."""
         self.ledger.last = None
         self.active = {}
         self.director = replay(self.study, self.ledger.events, workers=self.workers)
@@ -235,7 +235,7 @@ class Hands:
 
 
 def story(events) -> list[tuple]:
-    """What a ledger decided and measured, without attempts, checkpoints and times."""
+    """The decisions and numbers of a ledger, without attempts, checkpoints and times."""
     told = []
     for event in events:
         if event.event in ("started", "interrupted", "checkpoint", "run", "note"):

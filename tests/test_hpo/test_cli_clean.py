@@ -116,7 +116,7 @@ def test_mistakes_delete_nothing(sample):
 
 
 def test_what_cannot_be_deleted_is_named(sample, monkeypatch):
-    monkeypatch.setattr("hpo.run.trial.shutil.rmtree", lambda *a, **k: None)
+    monkeypatch.setattr("hpo.worker.session.shutil.rmtree", lambda *a, **k: None)
     refused(clean(sample), "7 of 7 folders could not be deleted", "0003/attempt-1")
 
 

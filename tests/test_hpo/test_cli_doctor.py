@@ -36,7 +36,7 @@ FINDINGS = (
 
 @pytest.fixture
 def findings(monkeypatch):
-    """What the examination gives, to be changed by a test."""
+    """The findings of the examination, to be changed by a test."""
     found = list(FINDINGS)
     monkeypatch.setattr(examination, "examine", lambda **_: iter(found))
     return found
@@ -96,14 +96,14 @@ def test_a_containers_quota_of_cores(files, cores, tmp_path, monkeypatch):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text + "\n")
     assert machine.cpu_quota(tmp_path) == cores
-    monkeypatch.setattr("hpo.run.environment.cores", lambda: 4)
+    monkeypatch.setattr("hpo.worker.environment.cores", lambda: 4)
     found = machine.cores(tmp_path)
     assert found.status == ("ok" if cores is None else "warning")
     assert ("`--workers 1`" in found.remedy) == (cores is not None)
 
 
 def test_a_containers_memory_counts(tmp_path, monkeypatch):
-    monkeypatch.setattr("hpo.run.environment.cores", lambda: 1)
+    monkeypatch.setattr("hpo.worker.environment.cores", lambda: 1)
     (tmp_path / "memory.max").write_text(f"{400 << 20}\n")
     (tmp_path / "memory.current").write_text(f"{100 << 20}\n")
     found = machine.memory(tmp_path)

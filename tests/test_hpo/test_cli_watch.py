@@ -11,8 +11,8 @@ import pytest
 
 from tests.test_hpo import sample_run
 from tests.test_hpo.command_line import refused, run
-from tests.test_hpo.test_cli_progress import on_a_terminal
 from tests.test_hpo.test_cli_stop import ROOT, launched, until
+from tests.test_hpo.test_live_progress import on_a_terminal
 
 
 def test_lines_without_a_terminal_until_the_run_ends(tmp_path):

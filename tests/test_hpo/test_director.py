@@ -1,4 +1,4 @@
-"""What the Director decides, case by case."""
+"""The Director's decisions, case by case."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hpo.seeds import derive
 from hpo.study import Budget, Family, Objective, Rule, Study
 from models.training.protocol import Epoch
 from search_spaces.space import Space
-from tests.test_hpo.simulated import SPACE, Hands, study
+from tests.test_hpo.simulated import SPACE, SimulatedLoop, study
 
 SLOW = HealthCheck.too_slow  # the machine may be, and that proves nothing
 
@@ -75,7 +75,7 @@ class Table:
 
 def test_a_start_says_all_a_worker_needs():
     first = {"kind": "gru", "rate": 0.01, "layers": 1}
-    family = Family(name="rnn", space=SPACE, first=(first,), epochs=30)
+    family = Family(name="rnn", space=SPACE, initial_points=(first,), epochs=30)
     table = Table(simple(families=(family,), stopping=(Rule(name="asha"),), seed=4))
     start = table.next()
     assert start == Start(
@@ -135,7 +135,7 @@ def test_families_advance_in_proportion(trials):
 
 def test_the_order_of_families_is_the_logs():
     """Which family comes next depends on how many each has had, and on nothing else."""
-    whole, other = Hands(study()), Hands(study(), workers=3)
+    whole, other = SimulatedLoop(study()), SimulatedLoop(study(), workers=3)
     whole.run()
     other.run(choose=max)
     proposed = [

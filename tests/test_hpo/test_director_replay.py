@@ -20,7 +20,7 @@ from hpo.ledger.log import read_events
 from hpo.search import registry as search
 from hpo.study import Budget, Objective, Rule
 from models.training.protocol import Epoch
-from tests.test_hpo.simulated import Hands, Killed, outcome, story, study
+from tests.test_hpo.simulated import Killed, SimulatedLoop, outcome, story, study
 
 SLOW = HealthCheck.too_slow  # the machine may be, and that proves nothing
 
@@ -50,19 +50,19 @@ SAMPLERS = [
 ]
 
 
-def undisturbed(a_study, **options) -> Hands:
-    hands = Hands(a_study, **options)
-    hands.run()
-    return hands
+def undisturbed(a_study, **options) -> SimulatedLoop:
+    loop = SimulatedLoop(a_study, **options)
+    loop.run()
+    return loop
 
 
-def survive(hands: Hands, last: int, mercy: bool) -> None:
+def survive(loop: SimulatedLoop, last: int, mercy: bool) -> None:
     """Kill the driver at an event, then let a new one finish."""
-    hands.ledger.last, hands.ledger.mercy = last, mercy
+    loop.ledger.last, loop.ledger.mercy = last, mercy
     with pytest.raises(Killed):
-        hands.run()
-    hands.resume()
-    hands.run()
+        loop.run()
+    loop.resume()
+    loop.run()
 
 
 @pytest.mark.slow
@@ -77,12 +77,12 @@ def test_killed_at_every_event(sampler, mercy):
         assert {"stopped", "completed", "converged", "diverged", "checkpoint"} <= kinds
     # A Gaussian process takes its time: there, every seventh event.
     for last in range(1, len(whole.ledger.lines), 7 if sampler.name == "gp" else 1):
-        hands = Hands(a_study)
-        survive(hands, last, mercy)
-        assert story(hands.ledger.events) == expected, f"killed at event {last}"
-        assert outcome(hands.director) == states
-        lost = len(hands.trained) - len(whole.trained)
-        assert lost <= hands.cadence, f"killed at {last}: {lost} epochs trained twice"
+        loop = SimulatedLoop(a_study)
+        survive(loop, last, mercy)
+        assert story(loop.ledger.events) == expected, f"killed at event {last}"
+        assert outcome(loop.director) == states
+        lost = len(loop.trained) - len(whole.trained)
+        assert lost <= loop.cadence, f"killed at {last}: {lost} epochs trained twice"
 
 
 SCREENING = Rule(name="screening", options={"epochs": 3, "keep": 2})
@@ -107,12 +107,12 @@ def test_killed_at_every_event_whatever_stops(rules, mercy):
     kinds = {e.event for e in whole.ledger.events}
     assert "stopped" in kinds and ("paused" in kinds) == (SCREENING in rules)
     for last in range(1, len(whole.ledger.lines)):
-        hands = Hands(a_study)
-        survive(hands, last, mercy)
-        assert story(hands.ledger.events) == expected, f"killed at event {last}"
-        assert outcome(hands.director) == states
-        lost = len(hands.trained) - len(whole.trained)
-        assert lost <= hands.cadence, f"killed at {last}: {lost} epochs trained twice"
+        loop = SimulatedLoop(a_study)
+        survive(loop, last, mercy)
+        assert story(loop.ledger.events) == expected, f"killed at event {last}"
+        assert outcome(loop.director) == states
+        lost = len(loop.trained) - len(whole.trained)
+        assert lost <= loop.cadence, f"killed at {last}: {lost} epochs trained twice"
 
 
 @pytest.mark.slow
@@ -126,10 +126,10 @@ def test_killed_at_every_event_with_two_objectives(name):
     whole = undisturbed(a_study)
     expected, best = story(whole.ledger.events), whole.director.best().number
     for last in range(1, len(whole.ledger.lines)):
-        hands = Hands(a_study)
-        survive(hands, last, False)
-        assert story(hands.ledger.events) == expected, f"killed at event {last}"
-        assert hands.director.best().number == best
+        loop = SimulatedLoop(a_study)
+        survive(loop, last, False)
+        assert story(loop.ledger.events) == expected, f"killed at event {last}"
+        assert loop.director.best().number == best
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[SLOW])
@@ -143,20 +143,20 @@ def test_killed_again_and_again(seed, epochs, cadence, kills):
     budget = Budget(trials=9, epochs=epochs, total_epochs=40)
     a_study = study(seed=seed, sampler=RANDOM, budget=budget)
     whole = undisturbed(a_study, cadence=cadence)
-    hands = Hands(a_study, cadence=cadence)
+    loop = SimulatedLoop(a_study, cadence=cadence)
     for kill in kills:
-        left = len(whole.ledger.lines) - len(hands.ledger.lines)
-        hands.ledger.last = len(hands.ledger.lines) + 1 + int(kill * max(left, 0))
-        hands.ledger.mercy = kill > 0.5
+        left = len(whole.ledger.lines) - len(loop.ledger.lines)
+        loop.ledger.last = len(loop.ledger.lines) + 1 + int(kill * max(left, 0))
+        loop.ledger.mercy = kill > 0.5
         try:
-            hands.run()
+            loop.run()
             break
         except Killed:
-            hands.resume()
-    hands.ledger.last = None
-    hands.run()
-    assert story(hands.ledger.events) == story(whole.ledger.events)
-    assert outcome(hands.director) == outcome(whole.director)
+            loop.resume()
+    loop.ledger.last = None
+    loop.run()
+    assert story(loop.ledger.events) == story(whole.ledger.events)
+    assert outcome(loop.director) == outcome(whole.director)
 
 
 def asked(director, time):
@@ -179,7 +179,7 @@ def test_a_replayed_director_decides_like_the_live_one(seed, workers, pauses):
     a_study = study(seed=seed, sampler=RANDOM)
     if pauses:
         a_study = a_study.replace(stopping=(Rule(name="divergence"), SCREENING))
-    hands = Hands(a_study, workers=workers)
+    loop = SimulatedLoop(a_study, workers=workers)
     answers = {}
 
     class Watched:
@@ -195,9 +195,9 @@ def test_a_replayed_director_decides_like_the_live_one(seed, workers, pauses):
             self.director.apply(event)
             answers[event.n] = asked(self.director, 1e3)
 
-    hands.director = Watched(hands.director)
-    hands.run(choose=chance.choice)
-    events = hands.ledger.events
+    loop.director = Watched(loop.director)
+    loop.run(choose=chance.choice)
+    events = loop.ledger.events
     assert len(answers) == len(events)
     for n in sorted(chance.sample(range(1, len(events) + 1), min(25, len(events)))):
         again = replay(a_study, events[:n], workers=workers)
@@ -224,26 +224,26 @@ def test_samplers_resume_after_every_event(sampler):
 def test_parallel_workers_killed_lose_nothing():
     """Not equal to another run, but true to its ledger: nothing lost, nothing repeated."""
     for last in range(3, 90, 7):
-        hands = Hands(study(sampler=RANDOM), workers=3)
+        loop = SimulatedLoop(study(sampler=RANDOM), workers=3)
         chance = random.Random(last)
-        hands.ledger.last = last
+        loop.ledger.last = last
         with pytest.raises(Killed):
-            hands.run(choose=chance.choice)
-        ended = {t.number for t in replayed(hands).trials.values() if t.ended}
-        hands.resume()
-        hands.run(choose=chance.choice)
-        epochs = [(e.trial, e.data["epoch"]) for e in events(hands, "epoch")]
+            loop.run(choose=chance.choice)
+        ended = {t.number for t in replayed(loop).trials.values() if t.ended}
+        loop.resume()
+        loop.run(choose=chance.choice)
+        epochs = [(e.trial, e.data["epoch"]) for e in events(loop, "epoch")]
         assert len(epochs) == len(set(epochs))
-        assert not {e.trial for e in events(hands, "started") if e.n > last} & ended
-        assert all(t.ended for t in hands.director.trials.values())
+        assert not {e.trial for e in events(loop, "started") if e.n > last} & ended
+        assert all(t.ended for t in loop.director.trials.values())
 
 
-def replayed(hands):
-    return replay(hands.study, hands.ledger.events, workers=hands.workers)
+def replayed(loop):
+    return replay(loop.study, loop.ledger.events, workers=loop.workers)
 
 
-def events(hands, kind):
-    return [e for e in hands.ledger.events if e.event == kind]
+def events(loop, kind):
+    return [e for e in loop.ledger.events if e.event == kind]
 
 
 def test_the_ledger_may_not_contradict_itself():

@@ -1,4 +1,4 @@
-"""What is there by name: families, spaces, studies; and whose package it is."""
+"""Things found by name: families, spaces, studies; and whose package it is."""
 
 from __future__ import annotations
 
@@ -225,10 +225,10 @@ def test_points_to_try_first_lose_what_is_fixed():
     point = {"model.cell": "gru", "model.hidden_size": 32,
              "optimizer.learning_rate": 0.01, "data.window": 100}  # fmt: skip
     study = sample_run.STUDY.replace(
-        families=(dataclasses.replace(rnn, first=(point,)),)
+        families=(dataclasses.replace(rnn, initial_points=(point,)),)
     )
     fixed = overrides.apply_settings(study, {"model.cell": "lstm"}, check=knows())
-    assert fixed.families[0].first == (
+    assert fixed.families[0].initial_points == (
         {k: v for k, v in point.items() if k != "model.cell"},
     )
 

@@ -66,7 +66,7 @@ def told(curves, *, family="rnn"):
 
 
 def found(curves, study=STUDY):
-    """What is said of the rung at epoch 2 of `rnn`."""
+    """The remark on the rung at epoch 2 of `rnn`."""
     summary = summarize(study, told(curves), folder=FOLDER)
     one = [f for f in summary.fidelity if f.family == "rnn"]
     assert [f.epoch for f in one] == [2]

@@ -1,4 +1,4 @@
-"""What commands print, whole: at three widths, without a terminal, with one, and in ASCII."""
+"""The whole output of commands: at three widths, without a terminal, with one, and in ASCII."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from hpo.errors import RunError
 from hpo.ledger import log
 from hpo.ledger.events import Event
 from hpo.ledger.log import Ledger, read_events
-from tests.test_hpo.simulated import Hands, study
+from tests.test_hpo.simulated import SimulatedLoop, study
 
 SLOW = HealthCheck.too_slow  # the machine may be, and that proves nothing
 
@@ -37,9 +37,9 @@ def note(text: str) -> Event:
 @pytest.fixture(scope="module")
 def real_lines():
     """A whole run's ledger, as bytes."""
-    hands = Hands(study())
-    hands.run()
-    return "".join(hands.ledger.lines).encode()
+    loop = SimulatedLoop(study())
+    loop.run()
+    return "".join(loop.ledger.lines).encode()
 
 
 def test_what_is_appended_is_what_a_reader_sees(tmp_path):

@@ -8,28 +8,28 @@ from collections import Counter
 
 import pytest
 
-from hpo.cli import shell
-from hpo.cli.progress import Progress
 from hpo.director import Director
 from hpo.ledger.events import Event
-from hpo.report.frame import Frame
-from hpo.report.pulse import Pulse
+from hpo.live import terminal
+from hpo.live.frame import Frame
+from hpo.live.progress import Progress
+from hpo.live.statistics import LiveStatistics
 from hpo.study import Budget, Family, Resources, Rule, Study
 from tests.test_hpo import sample_run, simulated
 
 
 def simulated_run(study=None, *, workers=2, seed=1):
     """A run with retries, stops, divergences and two workers, to its end."""
-    hands = simulated.Hands(study or simulated.study(), workers=workers)
-    hands.run(random.Random(seed).choice)
-    return hands
+    loop = simulated.SimulatedLoop(study or simulated.study(), workers=workers)
+    loop.run(random.Random(seed).choice)
+    return loop
 
 
-def pulse_of(study, events):
-    pulse = Pulse(study)
+def statistics_of(study, events):
+    statistics = LiveStatistics(study)
     for event in events:
-        pulse.apply(event)
-    return pulse
+        statistics.apply(event)
+    return statistics
 
 
 def scanned(events, director):
@@ -37,7 +37,7 @@ def scanned(events, director):
     trials = director.trials.values()
     reached = Counter()
     for t in trials:
-        rungs = director._book.board(t.family).rungs(t.index)
+        rungs = director._state.rung_table(t.family).rungs(t.index)
         reached.update((t.family, e) for e in t.epochs if e in rungs)
     return {
         "ended": sum(t.ended for t in trials),
@@ -50,16 +50,16 @@ def scanned(events, director):
     }
 
 
-def summed(pulse):
-    families = pulse.families.items()
+def summed(statistics):
+    families = statistics.families.items()
     return {
-        "ended": pulse.ended,
-        "training": pytest.approx(pulse.training),
-        "compiling": pytest.approx(pulse.compiling),
+        "ended": statistics.ended,
+        "training": pytest.approx(statistics.training),
+        "compiling": pytest.approx(statistics.compiling),
         "reached": {(n, e): c for n, f in families for e, c in f.reached.items() if c},
         "done": pytest.approx(sum(f.done for _, f in families)),
         "paused": sum(f.paused for _, f in families),
-        "elapsed": pulse.elapsed,
+        "elapsed": statistics.elapsed,
     }
 
 
@@ -74,26 +74,26 @@ BRACKETS = simulated.study(stopping=(Rule(name="hyperband"),))
 
 @pytest.mark.parametrize("study", [simulated.study(), SCREENED, BRACKETS])
 def test_the_sums_are_those_of_a_scan_after_every_event(study):
-    hands = simulated_run(study)
-    events, director, pulse = hands.ledger.events, Director(study, workers=2), None
-    pulse = Pulse(study)
+    loop = simulated_run(study)
+    events, director, statistics = loop.ledger.events, Director(study, workers=2), None
+    statistics = LiveStatistics(study)
     for i, event in enumerate(events):
         director.apply(event)
-        pulse.apply(event)
+        statistics.apply(event)
         if i % 5 == 0 or i == len(events) - 1:
-            assert scanned(events[: i + 1], director) == summed(pulse)
-    assert pulse.fraction == 1.0 and pulse.left().seconds == 0.0
+            assert scanned(events[: i + 1], director) == summed(statistics)
+    assert statistics.fraction == 1.0 and statistics.left().seconds == 0.0
 
 
 def test_killed_and_resumed_the_sums_are_the_same():
-    hands = simulated.Hands(simulated.study(), workers=2)
-    hands.ledger.last = 40
+    loop = simulated.SimulatedLoop(simulated.study(), workers=2)
+    loop.ledger.last = 40
     with pytest.raises(simulated.Killed):
-        hands.run()
-    hands.resume()
-    hands.run()
-    pulse = pulse_of(hands.study, hands.ledger.events)
-    assert scanned(hands.ledger.events, hands.director) == summed(pulse)
+        loop.run()
+    loop.resume()
+    loop.run()
+    statistics = statistics_of(loop.study, loop.ledger.events)
+    assert scanned(loop.ledger.events, loop.director) == summed(statistics)
 
 
 def drawn(progress, director, capsys=None):
@@ -104,12 +104,10 @@ def drawn(progress, director, capsys=None):
 
 @pytest.mark.parametrize("kept", [0, 17, 60])
 def test_a_view_attached_later_shows_the_same(kept):
-    hands = simulated_run()
-    events = hands.ledger.events
-    director = Director(hands.study, workers=2)
-    early, late = (
-        Progress(hands.study, live=False, wall=lambda: 0.0) for _ in range(2)
-    )
+    loop = simulated_run()
+    events = loop.ledger.events
+    director = Director(loop.study, workers=2)
+    early, late = (Progress(loop.study, live=False, wall=lambda: 0.0) for _ in range(2))
     for i, event in enumerate(events[: len(events) * 2 // 3]):
         director.apply(event)
         early.event(event, director)
@@ -137,10 +135,10 @@ class Unscannable(dict):
 
 
 def test_a_refresh_looks_at_no_more_trials_than_it_shows(monkeypatch):
-    hands = simulated_run()
-    events = hands.ledger.events[:-30]
-    director, progress = Director(hands.study, workers=2), None
-    progress = Progress(hands.study, live=False)
+    loop = simulated_run()
+    events = loop.ledger.events[:-30]
+    director, progress = Director(loop.study, workers=2), None
+    progress = Progress(loop.study, live=False)
     for event in events:
         director.apply(event)
         progress.recall(event)
@@ -203,7 +201,7 @@ def rounds(count, *, epochs=4, workers=2, seconds=1.5, compiling=0.5, gap=1.0):
 
 
 def test_shares_of_the_workers_time_add_up():
-    shares = pulse_of(
+    shares = statistics_of(
         steady(), rounds(3)
     ).shares()  # 7.5 s: 6 train, 0.5 compile, 1 idle
     assert shares.training == pytest.approx(6 / 7.5)
@@ -214,16 +212,18 @@ def test_shares_of_the_workers_time_add_up():
 def test_an_epoch_in_progress_is_no_idleness():
     events = rounds(1)
     cut = [e for e in events if e.elapsed <= 3.0 or e.trial == 1]
-    pulse = pulse_of(steady(), cut[:-1])  # the other one has been silent since second 3
-    assert pulse.elapsed == 7.5
-    assert pulse.shares().idle == pytest.approx(2 * 1.0 / 15)
+    statistics = statistics_of(
+        steady(), cut[:-1]
+    )  # the other one has been silent since second 3
+    assert statistics.elapsed == 7.5
+    assert statistics.shares().idle == pytest.approx(2 * 1.0 / 15)
 
 
 def test_pace_is_that_of_the_last_minutes():
-    pulse = pulse_of(steady(budget=Budget(trials=400, epochs=4)), rounds(100))
-    assert pulse.epochs_per_minute == pytest.approx(8 / 7.5 * 60, rel=0.05)
-    assert pulse.trials_per_hour == pytest.approx(2 / 7.5 * 3600)
-    slow = pulse_of(steady(budget=Budget(trials=400, epochs=4)), rounds(100))
+    statistics = statistics_of(steady(budget=Budget(trials=400, epochs=4)), rounds(100))
+    assert statistics.epochs_per_minute == pytest.approx(8 / 7.5 * 60, rel=0.05)
+    assert statistics.trials_per_hour == pytest.approx(2 / 7.5 * 3600)
+    slow = statistics_of(steady(budget=Budget(trials=400, epochs=4)), rounds(100))
     end = slow.elapsed
     for event in rounds(30, seconds=15.0, gap=0.0, compiling=0.0):
         number = (event.trial or 0) + 200
@@ -243,7 +243,7 @@ def test_time_left_is_what_the_run_then_takes():
     events = rounds(5)
     for done in (1, 2, 3, 4):
         part = [e for e in events if (e.trial or 0) <= 2 * done]
-        left = pulse_of(steady(), part).left()
+        left = statistics_of(steady(), part).left()
         assert left.kind == "about"
         assert left.seconds == pytest.approx((5 - done) * 7.5)
 
@@ -261,10 +261,14 @@ def test_who_outlived_the_average_goes_on_to_the_end():
     ]
     study = steady(budget=Budget(trials=2, epochs=8))
     other = [e for e in long if e.trial == 2 and e.event != "completed"][:-2]
-    left = pulse_of(study, sorted([*short, *other], key=lambda e: e.elapsed)).left()
+    left = statistics_of(
+        study, sorted([*short, *other], key=lambda e: e.elapsed)
+    ).left()
     # six epochs of 1.5 s are done, the ended one took 3.5 s: two more epochs to go
     each = (3.5 + 9.5) / 8
-    busy = pulse_of(study, sorted([*short, *other], key=lambda e: e.elapsed)).shares()
+    busy = statistics_of(
+        study, sorted([*short, *other], key=lambda e: e.elapsed)
+    ).shares()
     assert left.kind == "about"
     assert left.seconds == pytest.approx(2 * each / (1 - busy.idle))
 
@@ -274,19 +278,19 @@ def test_a_trial_that_fails_at_once_says_nothing_of_the_others():
     failed = Event(
         event="failed", trial=1, attempt=1, data={"reason": "ValueError", "epoch": 0}
     )
-    assert pulse_of(steady(), [*events, failed]).left().seconds is None
+    assert statistics_of(steady(), [*events, failed]).left().seconds is None
 
 
 def test_time_left_is_unknown_then_bounded_then_known():
     events, study = rounds(1), steady()
-    assert pulse_of(study, []).left().seconds is None
-    assert pulse_of(study, events[:4]).left().seconds is None
+    assert statistics_of(study, []).left().seconds is None
+    assert statistics_of(study, events[:4]).left().seconds is None
     first = [e for e in events if e.elapsed <= 3.0]
-    bound = pulse_of(study, first).left()
+    bound = statistics_of(study, first).left()
     assert bound.kind == "at most"
     # 39 epochs at 2 s each, compiling included; the second is on its way, 1 s of 3 idle
     assert bound.seconds >= 5 * 7.5 - 3.0
-    assert pulse_of(study, events).left().kind == "about"
+    assert statistics_of(study, events).left().kind == "about"
 
 
 def test_paused_trials_leave_only_a_bound():
@@ -303,18 +307,18 @@ def test_paused_trials_leave_only_a_bound():
         else e
         for e in rounds(2)
     ]
-    assert pulse_of(study, paused).left().kind == "at most"
+    assert statistics_of(study, paused).left().kind == "at most"
 
 
 def test_limits_of_the_run_end_it_earlier():
     seconds = steady(budget=Budget(trials=10, epochs=4, seconds=20.0))
-    left = pulse_of(seconds, rounds(2)).left()
+    left = statistics_of(seconds, rounds(2)).left()
     assert (left.kind, left.seconds) == ("limit", 5.0)
     epochs = steady(budget=Budget(trials=10, epochs=4, total_epochs=24))
-    left = pulse_of(epochs, rounds(2)).left()
+    left = statistics_of(epochs, rounds(2)).left()
     assert left.kind == "limit" and left.seconds == pytest.approx(7.5)
     far = steady(budget=Budget(trials=10, epochs=4, seconds=1e6))
-    assert pulse_of(far, rounds(2)).left().kind == "about"
+    assert statistics_of(far, rounds(2)).left().kind == "about"
 
 
 def test_trials_carried_over_took_no_time_of_this_run():
@@ -326,10 +330,14 @@ def test_trials_carried_over_took_no_time_of_this_run():
         )
         for e in rounds(1)
     ]
-    pulse = pulse_of(steady(), carried)
-    assert (pulse.ended, pulse.training, pulse.trials_per_hour) == (2, 0.0, None)
-    assert pulse.shares() is None and pulse.left().seconds is None
-    assert pulse.fraction == pytest.approx(0.2)
+    statistics = statistics_of(steady(), carried)
+    assert (statistics.ended, statistics.training, statistics.trials_per_hour) == (
+        2,
+        0.0,
+        None,
+    )
+    assert statistics.shares() is None and statistics.left().seconds is None
+    assert statistics.fraction == pytest.approx(0.2)
 
 
 # -- looks --------------------------------------------------------------------------------
@@ -337,11 +345,11 @@ def test_trials_carried_over_took_no_time_of_this_run():
 
 def frame(study, events, *, width, now=47.0, workers=2):
     director = Director(study, workers=workers)
-    pulse = Pulse(study)
+    statistics = LiveStatistics(study)
     for event in events:
         director.apply(event)
-        pulse.apply(event)
-    drawing = Frame(study, pulse)
+        statistics.apply(event)
+    drawing = Frame(study, statistics)
     return [*drawing.lines(director, width=width, now=now), drawing.status(director)]
 
 
@@ -350,9 +358,9 @@ def test_frames_look_as_they_should(width):
     study = sample_run.STUDY.replace(resources=Resources(workers=1))
     events = [dataclasses.replace(e, time=e.elapsed) for e in sample_run.replayable()]
     one = frame(study, events, width=width, now=150.0)
-    hands = simulated_run(simulated.study(resources=Resources(workers=2)), seed=3)
-    events = hands.ledger.events[: len(hands.ledger.events) * 2 // 3]
-    two = frame(hands.study, events, width=width)
+    loop = simulated_run(simulated.study(resources=Resources(workers=2)), seed=3)
+    events = loop.ledger.events[: len(loop.ledger.events) * 2 // 3]
+    two = frame(loop.study, events, width=width)
     assert all(len(line) <= width for line in (*one[:-1], *two[:-1]))
     text = "\n".join([*one, "", *two]) + "\n"
     sample_run.check_golden(f"watch-{width}.txt", text)
@@ -372,11 +380,11 @@ def test_colour_and_bars_are_those_the_stream_can_take(monkeypatch, tmp_path):
     bars = "▁▂▃▄▅▆▇█× 43 µV – 1 … 3"
     for name in ("LC_ALL", "LANG"):
         monkeypatch.delenv(name, raising=False)
-    assert shell.encodable(bars, utf) == bars
-    told = shell.encodable(bars, plain)
+    assert terminal.encodable(bars, utf) == bars
+    told = terminal.encodable(bars, plain)
     assert told == "_.:-=+*#x 43 uV - 1 ~ 3" and len(told) == len(bars)
     monkeypatch.setenv("LANG", "C")
-    assert shell.encodable(bars, utf) == told
+    assert terminal.encodable(bars, utf) == told
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
-    assert shell.encodable(bars, utf) == bars
-    assert shell.encodable("größe", plain) == "gr\\xf6\\xdfe"
+    assert terminal.encodable(bars, utf) == bars
+    assert terminal.encodable("größe", plain) == "gr\\xf6\\xdfe"

@@ -20,12 +20,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 import run_helpers as helpers
 import run_processes as processes
 
-from hpo import goals
 from hpo.director import Director, replay
 from hpo.errors import StudyError
 from hpo.fronts import crowding, dominates, fronts
 from hpo.ledger.events import Event
 from hpo.ledger.log import read_events
+from hpo.objectives import attained, feasible, places
 from hpo.report import formats, table
 from hpo.report.summary import load_summary, summarize
 from hpo.run.launch import launch
@@ -33,7 +33,7 @@ from hpo.search import registry
 from hpo.search.registry import Request
 from hpo.seeds import derive
 from hpo.study import Budget, Objective, Rule
-from hpo.trials import Trial
+from hpo.trials.record import Trial
 from models.training.protocol import Epoch
 from search_spaces.space import Space
 from tests.test_hpo.test_director import Table, simple
@@ -111,7 +111,7 @@ def test_places_put_limits_before_fronts_before_the_first_objective(
         signed = (values[0], None if values[1] is None else sign * values[1])
         return tuple(math.inf if v is None else v for v in signed)
 
-    got = goals.places(dict(enumerate(found)), objectives)
+    got = places(dict(enumerate(found)), objectives)
     assert sorted(p.rank for p in got.values()) == list(range(1, len(found) + 1))
     for i, j in itertools.permutations(range(len(found)), 2):
         if within(found[i]) and not within(found[j]):
@@ -126,7 +126,7 @@ def test_places_put_limits_before_fronts_before_the_first_objective(
 
 def test_one_objective_ranks_by_value_at_any_length():
     values = {n: (float(derive(0, n) % 5000),) for n in range(20_000)}
-    got = goals.places(values, (RMSE,))
+    got = places(values, (RMSE,))
     order = sorted(values, key=lambda n: (values[n], n))
     assert [got[n].rank for n in order] == list(range(1, 20_001))
 
@@ -169,7 +169,7 @@ def test_the_best_epoch_is_the_first_objectives():
     start = table.next()
     sized(table, start, [3.0, 1.0, 2.0, 4.0], None)
     trial = table.director.trials[1]
-    assert goals.attained(trial, objectives) == (1.0, -1.0)
+    assert attained(trial, objectives) == (1.0, -1.0)
 
 
 def test_a_metric_that_no_epoch_has_fails_the_trial():
@@ -233,7 +233,7 @@ def search(name, count, *, seed=0, objectives=BOTH, function=zdt1, **options):
 
 def volume(history, *, corner=(1.1, 11.0)):
     """The area between a corner and the front, by sweeping from the left."""
-    points = [goals.attained(t, BOTH) for t in history]
+    points = [attained(t, BOTH) for t in history]
     area, lowest = 0.0, corner[1]
     for f, g in sorted(p for p in points if p[0] < corner[0] and p[1] < corner[1]):
         if g < lowest:
@@ -246,7 +246,7 @@ def volume(history, *, corner=(1.1, 11.0)):
     ("name", "options"), [("nsga2", {"population": 16}), ("tpe", {"startup": 16})]
 )
 def test_samplers_widen_the_front_faster_than_chance(name, options):
-    """What is missing to the largest possible area, against random draws."""
+    """The area missing to the largest possible one, against random draws."""
     whole = 1.1 * 11 - 1 / 3 - 0.0  # the true front: g = 1 - sqrt(f)
 
     def missing(name, **options):
@@ -261,7 +261,7 @@ def test_samplers_widen_the_front_faster_than_chance(name, options):
 )
 @pytest.mark.parametrize("count", [1, 2])
 def test_samplers_keep_to_the_limits(name, options, count):
-    """What is beyond a limit is avoided, though its first objective is the best."""
+    """Points beyond a limit are avoided, though its first objective is the best."""
     objectives = (Objective(metric="f", limit=0.9), Objective(metric="g", limit=-0.7))
     if count == 1:
         objectives = (Objective(metric="f"), Objective(metric="g", limit=0.3))
@@ -271,8 +271,8 @@ def test_samplers_keep_to_the_limits(name, options, count):
         return {"f": 1 - x, "g": -x if count == 2 else x}
 
     found = search(name, 60, objectives=objectives, function=function, **options)
-    late = [goals.attained(t, objectives) for t in found[30:]]
-    share = np.mean([goals.feasible(v, objectives) for v in late])
+    late = [attained(t, objectives) for t in found[30:]]
+    share = np.mean([feasible(v, objectives) for v in late])
     assert share > 0.6, "by chance it would be 0.3"
 
 

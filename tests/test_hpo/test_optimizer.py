@@ -106,7 +106,7 @@ def test_the_same_call_gives_the_same_search(tmp_path):
 
 
 def test_maximizing_and_points_to_try_first(tmp_path):
-    best = optimize(tmp_path, direction="maximize", first=[{"rate": 1.0}])
+    best = optimize(tmp_path, direction="maximize", initial_points=[{"rate": 1.0}])
     assert best.table[0]["trial"] == 1
     assert best.config["rate"] == 1.0 and best.value == pytest.approx(2.5, abs=1e-5)
 

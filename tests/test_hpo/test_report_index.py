@@ -20,7 +20,7 @@ from hpo.report import formats, index, table
 from hpo.report.summary import load_summary, summarize
 from hpo.study import Objective
 from tests.test_hpo import sample_run
-from tests.test_hpo.simulated import Hands, study
+from tests.test_hpo.simulated import SimulatedLoop, study
 
 SLOW = HealthCheck.too_slow  # the machine may be, and that proves nothing
 TWO = study(objectives=(Objective(), Objective(metric="fit", limit=-1.5)))
@@ -64,14 +64,14 @@ def ledgers():
     """Runs of parallel workers, with retries, one objective and two."""
     found = []
     for seed, a_study in enumerate((study(), TWO, study(stopping=()))):
-        hands = Hands(a_study, workers=3)
-        hands.run(choose=random.Random(seed).choice)
+        loop = SimulatedLoop(a_study, workers=3)
+        loop.run(choose=random.Random(seed).choice)
         for _ in range(2):  # a late remark, and an epoch that came out differently
             data = {"epoch": 1, "metric": "rmse", "first": 1.0, "second": float("nan")}
-            hands.ledger.append(Event(event="nondeterminism", trial=1, data=data))
-            hands.ledger.append(Event(event="note", trial=2, data={"text": "hm"}))
-            hands.ledger.append(Event(event="note", data={"text": "ä"}))
-        found.append((a_study, "".join(hands.ledger.lines).encode()))
+            loop.ledger.append(Event(event="nondeterminism", trial=1, data=data))
+            loop.ledger.append(Event(event="note", trial=2, data={"text": "hm"}))
+            loop.ledger.append(Event(event="note", data={"text": "ä"}))
+        found.append((a_study, "".join(loop.ledger.lines).encode()))
     return found
 
 

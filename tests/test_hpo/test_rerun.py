@@ -17,7 +17,7 @@ from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import read_events
 from hpo.report.summary import load_summary
 from hpo.report.verdicts import compare, interval
-from hpo.run import recall
+from hpo.run import reproducibility
 from hpo.run.rerun import opened
 from models.training.protocol import Epoch
 from tests.test_hpo import sample_run
@@ -196,11 +196,11 @@ def test_changed_versions_are_named():
         "cpu": "A",
         "git": {"commit": "b" * 40},
     }
-    assert recall.differences(before, now) == (
+    assert reproducibility.differences(before, now) == (
         "ray was 2, is 3",
         "commit was aaaaaaaa, is bbbbbbbb",
     )
-    assert recall.differences({}, now) == ()
+    assert reproducibility.differences({}, now) == ()
 
 
 def test_changed_data_is_refused(tmp_path, monkeypatch):
@@ -212,4 +212,4 @@ def test_changed_data_is_refused(tmp_path, monkeypatch):
         lambda data, root: {"name": "x", "hashes": {"train": "1", "test": "3"}},
     )
     with pytest.raises(RunError, match=r"part test"):
-        recall.reload_data(then, sample_run.STUDY, None)
+        reproducibility.reload_data(then, sample_run.STUDY, None)

@@ -15,10 +15,10 @@ from optuna.distributions import FloatDistribution
 from hpo.ledger.log import read_events
 from hpo.report.details import render
 from hpo.report.summary import load_summary
-from hpo.run.environment import worker_environment
 from hpo.run.launch import launch, resume
 from hpo.run.rerun import opened
 from hpo.study import Budget, Family, Resources, Rule, Study
+from hpo.worker.environment import worker_environment
 from models.training.protocol import Compiled, Epoch
 
 WIDE = "x86-64-v4:0123456789ab"

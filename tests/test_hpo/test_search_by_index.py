@@ -23,7 +23,7 @@ from hpo.search.registry import Request, make
 from hpo.search.samplers.grid import values
 from hpo.study import Budget, Family, Objective, Rule
 from search_spaces.space import Space
-from tests.test_hpo.simulated import SPACE, Hands, study
+from tests.test_hpo.simulated import SPACE, SimulatedLoop, study
 
 SLOW = HealthCheck.too_slow  # the machine may be, and that proves nothing
 
@@ -97,15 +97,15 @@ def test_points_to_try_first_do_not_use_up_the_sequence():
         family = Family(
             name="rnn",
             space=SQUARE,
-            first=tried,
+            initial_points=tried,
             create="tests.test_hpo.simulated:create",
         )
         budget = Budget(trials=4 + len(tried), epochs=1)
-        hands = Hands(
+        loop = SimulatedLoop(
             study(families=(family,), budget=budget, sampler=Rule(name="qmc"))
         )
-        hands.run()
-        found.append([t.params for t in hands.director.trials.values()][len(tried) :])
+        loop.run()
+        found.append([t.params for t in loop.director.trials.values()][len(tried) :])
     assert found[0] == found[1]
 
 
@@ -170,7 +170,7 @@ def gridded(trials, **changes):
         name="rnn",
         space=Space({"layers": IntDistribution(1, 3), "kind": "gru"}),
         create="tests.test_hpo.simulated:create",
-        first=({"layers": 2},),
+        initial_points=({"layers": 2},),
     )
     other = Family(
         name="tcn",
@@ -188,18 +188,18 @@ def gridded(trials, **changes):
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_family_without_points_leaves_the_rest_to_run(workers):
     """3 + 1 tried first, and 5: the others of 24 trials do not exist."""
-    hands = Hands(gridded(24), workers=workers)
-    assert hands.director.total == 24
-    assert hands.director.remarks == (
+    loop = SimulatedLoop(gridded(24), workers=workers)
+    assert loop.director.total == 24
+    assert loop.director.remarks == (
         "family `rnn`: the grid has 3 points",
         "family `tcn`: the grid has 5 points",
     )
-    hands.run()
-    families = [t.family for t in hands.director.trials.values()]
+    loop.run()
+    families = [t.family for t in loop.director.trials.values()]
     assert Counter(families) == {"rnn": 4, "tcn": 5}
-    assert hands.director.total == 9
-    assert hands.director.next(hands.time) == (Done("budget"), ())
-    assert all(t.ended for t in hands.director.trials.values())
+    assert loop.director.total == 9
+    assert loop.director.next(loop.time) == (Done("budget"), ())
+    assert all(t.ended for t in loop.director.trials.values())
 
 
 def test_a_grid_nobody_could_train_is_refused():

@@ -21,7 +21,7 @@ from hpo.search.standing import best_first
 from hpo.search.unit import value_at
 from hpo.seeds import derive
 from hpo.study import Objective, Rule
-from hpo.trials import Trial
+from hpo.trials.record import Trial
 from search_spaces.space import Space
 from tests.test_hpo.simulated import SPACE
 

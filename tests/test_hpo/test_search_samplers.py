@@ -23,7 +23,7 @@ from hpo.search.optuna_study import frozen_trials
 from hpo.search.registry import Request
 from hpo.seeds import derive
 from hpo.study import Objective, Rule
-from hpo.trials import Trial
+from hpo.trials.record import Trial
 from search_spaces.space import Space
 from tests.test_hpo import simulated
 from tests.test_hpo.simulated import SPACE
@@ -279,18 +279,18 @@ def test_optuna_is_the_version_this_was_tried_with():
 def test_what_was_made_for_earlier_proposals_changes_none(sampler, monkeypatch):
     """A live run, whose ended trials are translated once, against translating all anew."""
     a_study = simulated.study(sampler=Rule(name=sampler), stopping=())
-    hands = simulated.Hands(a_study, workers=3)
-    hands.run()
+    loop = simulated.SimulatedLoop(a_study, workers=3)
+    loop.run()
 
     class Forgetful(dict):
         def setdefault(self, key, default=None):
             return {}
 
     monkeypatch.setattr(optuna_study, "_MADE", Forgetful())
-    again = simulated.Hands(a_study, workers=3)
+    again = simulated.SimulatedLoop(a_study, workers=3)
     again.run()
-    assert again.ledger.lines == hands.ledger.lines
-    ended = [t for t in hands.director.trials.values() if t.ended]
+    assert again.ledger.lines == loop.ledger.lines
+    ended = [t for t in loop.director.trials.values() if t.ended]
     monkeypatch.undo()
     made = optuna_study._MADE[a_study.families[0].space]
     assert len(made) >= sum(t.family == "rnn" for t in ended) - 3

@@ -215,7 +215,7 @@ def test_optunas_pruners_decide_as_in_optuna(name, options, curves, direction):
 @settings(max_examples=12, deadline=None, suppress_health_check=[SLOW])
 @given(curves=curves_of(NUMBERS, most=10))
 def test_optunas_pruners_meet_numbers_that_are_none(curves):
-    """What is not finite ends its trial or not as in Optuna, and never blocks others."""
+    """A value that is not finite ends its trial or not as in Optuna, and never blocks others."""
     assume(all(any(map(math.isfinite, curve)) for curve in curves))
     options = {"n_startup_trials": 1}
     with np.errstate(all="ignore"):

@@ -25,7 +25,7 @@ from hpo.report.summary import load_summary
 from hpo.run.launch import launch
 from hpo.study import Budget, Family, Objective, Rule
 from search_spaces.space import Space
-from tests.test_hpo.simulated import Hands, curve, study
+from tests.test_hpo.simulated import SimulatedLoop, curve, study
 from tests.test_hpo.test_director import Table, simple
 
 sys.path.pop(0)
@@ -59,11 +59,11 @@ def test_it_equals_sorting(seed, trials, epochs, keep, workers, direction):
         budget=Budget(trials=trials, epochs=6),
         objectives=(Objective(direction=direction),),
     )
-    hands = Hands(a_study, workers=workers)
-    hands.run(choose=random.Random(seed).choice)
+    loop = SimulatedLoop(a_study, workers=workers)
+    loop.run(choose=random.Random(seed).choice)
     sign = 1 if direction == "minimize" else -1
     for family in a_study.families:
-        members = [t for t in hands.director.trials.values() if t.family == family.name]
+        members = [t for t in loop.director.trials.values() if t.family == family.name]
         budget = a_study.epochs_of(family.name)
         if epochs >= budget:
             assert {t.state for t in members} == {"completed"}
@@ -82,14 +82,14 @@ def test_it_equals_sorting(seed, trials, epochs, keep, workers, direction):
 
 
 def test_a_pause_frees_the_worker_and_nothing_is_trained_twice():
-    hands = Hands(screened(), cadence=100)
-    hands.run()
-    assert len(hands.trained) == len(set(hands.trained))
-    order = [e for e in hands.ledger.events if e.event in ("started", "paused")]
+    loop = SimulatedLoop(screened(), cadence=100)
+    loop.run()
+    assert len(loop.trained) == len(set(loop.trained))
+    order = [e for e in loop.ledger.events if e.event in ("started", "paused")]
     pauses = [e for e in order if e.event == "paused"]
     assert len(pauses) == 11 - sum(
         t.last == 3 and t.rule == "screening" and "nan" in t.reason
-        for t in hands.director.trials.values()
+        for t in loop.director.trials.values()
     )
     why = Counter(e.data["attempt_of"] for e in order if e.event == "started")
     assert why == {"first": 12, "promoted": 4}, "two of each family that searches"
@@ -238,11 +238,11 @@ def test_a_grid_that_ends_early_is_settled_too():
         budget=Budget(trials=9, epochs=6),
         sampler=Rule(name="grid", options={"steps": 4}),
     )
-    hands = Hands(a_study, workers=2)
-    hands.run()
-    states = Counter(t.state for t in hands.director.trials.values())
+    loop = SimulatedLoop(a_study, workers=2)
+    loop.run()
+    states = Counter(t.state for t in loop.director.trials.values())
     assert sum(states.values()) == 4 and states["completed"] <= 2
-    assert all(t.ended for t in hands.director.trials.values())
+    assert all(t.ended for t in loop.director.trials.values())
 
 
 def test_a_budget_no_longer_than_the_screening_has_no_pause():

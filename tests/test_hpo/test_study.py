@@ -54,7 +54,7 @@ def test_equal_shares_divide_evenly():
 def test_json_round_trip_and_fingerprint():
     made = study(
         families=(
-            Family(name="a", space=SPACE, share=2.0, first=({"rate": 0.01},)),
+            Family(name="a", space=SPACE, share=2.0, initial_points=({"rate": 0.01},)),
             Family(name="b", space=SPACE, create="elsewhere:make", trials=1, epochs=1),
         ),
         data={"name": "duffing", "samples": 100},
@@ -67,6 +67,20 @@ def test_json_round_trip_and_fingerprint():
     assert again.fingerprint() == made.fingerprint()
     assert made.replace(seed=1).fingerprint() != made.fingerprint()
     assert made.epochs_of("b") == 1 and made.epochs_of("a") == made.budget.epochs
+
+
+def test_a_record_names_initial_points_as_it_did_in_its_time():
+    """They were written as `first`; one that names neither is not a study."""
+    today = study(
+        families=(Family(name="a", space=SPACE, initial_points=({"rate": 0.01},)),)
+    )
+    record = json.loads(json.dumps(today.to_json()))
+    (family,) = record["families"]
+    family["first"] = family.pop("initial_points")
+    assert Study.from_json(record) == today
+    del family["first"]
+    with pytest.raises(StudyError, match="not the description of a study"):
+        Study.from_json(record)
 
 
 def test_a_record_without_defaults_keeps_the_rungs_of_its_time():
@@ -97,10 +111,13 @@ def test_a_record_without_defaults_keeps_the_rungs_of_its_time():
         (lambda: Objective(direction="down"), "minimize"),
         (lambda: Family(name="a", space=SPACE, share=0), "share"),
         (
-            lambda: Family(name="a", space=SPACE, first=({"rat": 1},)),
+            lambda: Family(name="a", space=SPACE, initial_points=({"rat": 1},)),
             "did you mean `rate`",
         ),
-        (lambda: Family(name="a", space=SPACE, first=({"rate": 1.0},)), "outside"),
+        (
+            lambda: Family(name="a", space=SPACE, initial_points=({"rate": 1.0},)),
+            "outside",
+        ),
         (lambda: study().family("b"), "no family `b`"),
         (lambda: Study.from_json({"name": "x"}), "not the description"),
     ],

@@ -1,4 +1,4 @@
-"""What a run takes over from earlier ones: told, checked, and kept through a resume."""
+"""Trials taken over from earlier runs: told, checked, and kept through a resume."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_the_best_configurations_are_trained_again_first(earlier, results):
         name="steady",
         space=helpers.study().families[0].space,
         create=helpers.create,
-        first=(first,),
+        initial_points=(first,),
     )
     study = helpers.study(
         "later", families=(family,), warm_start=(WarmStart(run="earlier", top=2),)
@@ -96,7 +96,7 @@ def test_the_best_configurations_are_trained_again_first(earlier, results):
         json.loads((outcome.folder / "study.json").read_text())["study"]
     )
     assert stored.warm_start == study.warm_start
-    assert [dict(p) for p in stored.families[0].first] == expected
+    assert [dict(p) for p in stored.families[0].initial_points] == expected
 
 
 def test_another_space_takes_what_fits_and_says_what_does_not(earlier, results):
@@ -115,7 +115,7 @@ def test_another_space_takes_what_fits_and_says_what_does_not(earlier, results):
     )
     outcome = run(results, study)
     fitting = [{**r.params, "start": 1.0} for r in rows if r.params["rate"] <= limit]
-    assert [dict(p) for p in outcome.study.families[0].first] == fitting
+    assert [dict(p) for p in outcome.study.families[0].initial_points] == fitting
     notes = notes_of(outcome)
     assert f"{len(fitting)} configurations" in notes[0]
     left_out = [n for n in notes[1:] if "is left out: `rate` = " in n]
@@ -287,12 +287,11 @@ def test_a_resume_needs_nothing_but_the_runs_own_folder(earlier, results):
 
 def test_a_launch_killed_while_taking_over_leaves_no_run(results, monkeypatch):
     """Carried trials come whole or not at all; without a study.json there is no run."""
-    from hpo.run import warm
 
     def killed(*paths):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(warm.os, "replace", killed)
+    monkeypatch.setattr("hpo.run.carried.os.replace", killed)
     study = carried(helpers.study("later"), budget=Budget(trials=9, epochs=6))
     with pytest.raises(KeyboardInterrupt):
         run(results, study)

@@ -94,7 +94,7 @@ def by_the_book(cell, weights, x, state):
 
 
 def results(run, cotangents, *arguments):
-    """What `run` returns and the gradients it pulls back, compiled in one piece."""
+    """The outputs of `run` and the gradients it pulls back, compiled in one piece."""
 
     def both(cotangents, *arguments):
         values, pull = jax.vjp(run, *arguments)

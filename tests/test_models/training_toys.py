@@ -126,7 +126,7 @@ def learner_of(problem, *, seed=0, epochs=4, feed=None, valid=None, **options):
 
 
 def numbers(epochs):
-    """What must be equal between two runs: everything but the seconds."""
+    """The numbers that must be equal between two runs: everything but the seconds."""
     return [(e.number, dict(e.train), dict(e.valid)) for e in epochs]
 
 

@@ -1,4 +1,4 @@
-"""What the README tells a newcomer to do works as it stands there."""
+"""The README's instructions work as they stand there."""
 
 from __future__ import annotations
 

@@ -36,8 +36,8 @@ def test_the_promised_studies_are_there():
 def test_every_key_of_every_space_is_one_its_family_knows(name):
     study = discovery.load_study(name)
     points = [
-        (family.reference, family.space.complete(dict(family.first[0])))
-        if family.first
+        (family.reference, family.space.complete(dict(family.initial_points[0])))
+        if family.initial_points
         else (family.reference, family.space.constants)
         for family in study.families
     ]

@@ -1,1 +1,1 @@
-"""Ray Tune as the hands; the only place that imports ray."""
+"""The executor `ray`: Ray Tune places the attempts; the only place that imports ray."""

@@ -1,4 +1,4 @@
-"""Ray Tune's searcher, scheduler, callback and stopper, all of which only ask the `Desk`.
+"""Ray Tune's searcher, scheduler, callback and stopper, all of which only ask the `RayBridge`.
 
 What Ray calls when, and what must not be used of it: Ray 2.60, read and measured. A Ray
 trial is one attempt. Decisions are taken in the scheduler's `on_trial_result` alone.
@@ -20,8 +20,8 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from hpo.director.decisions import Continue, Done
-from hpo.run.assignment import Assignment
-from hpo.run.hands import Hands
+from hpo.run.loop import TrialLoop
+from hpo.worker.assignment import Assignment
 
 
 @dataclass(kw_only=True)
@@ -32,17 +32,17 @@ class _Busy:
     since: float
 
 
-class Desk:
-    """Where Ray's hooks meet the hands. Ray pickles what holds it; it comes back as nothing.
+class RayBridge:
+    """Where Ray's hooks meet the trial loop. Ray pickles what holds it; it comes back as nothing.
 
     Args:
-        hands: Asked for work and told what came of it.
+        loop: Asked for work and told what came of it.
         stall: Seconds without a report after which a worker is killed.
         creates: The file with the families' `create` functions.
     """
 
-    def __init__(self, *, hands: Hands, stall: float, creates: Path) -> None:
-        self.hands = hands
+    def __init__(self, *, loop: TrialLoop, stall: float, creates: Path) -> None:
+        self.loop = loop
         self.failure: BaseException | None = None
         self._stall = stall
         self._creates = creates
@@ -62,9 +62,9 @@ class Desk:
 
     def suggest(self) -> dict[str, Any] | str | None:
         """The next attempt as a configuration of Ray's, or why there is none."""
-        if self.hands.stop.requested:
+        if self.loop.stop.requested:
             return str(Searcher.FINISHED)
-        task = self.hands.next()
+        task = self.loop.next()
         if isinstance(task, Assignment):
             return {
                 "number": task.trial,
@@ -81,8 +81,8 @@ class Desk:
     def result(self, trial: Trial, result: dict[str, Any]) -> bool:
         """Take in a report; whether the attempt goes on."""
         self.begin(trial)
-        goes_on = isinstance(self.hands.report(result["report"]), Continue)
-        if goes_on and not self.hands.stop.requested:
+        goes_on = isinstance(self.loop.report(result["report"]), Continue)
+        if goes_on and not self.loop.stop.requested:
             return True
         self._busy.pop(trial.trial_id, None)
         return False
@@ -91,27 +91,27 @@ class Desk:
         """A worker process is gone; nothing else ever reaches Ray as an error."""
         self._busy.pop(trial.trial_id, None)
         number, attempt = trial.config["number"], trial.config["attempt"]
-        self.hands.lost(number, attempt, "the worker process died")
+        self.loop.lost(number, attempt, "the worker process died")
 
     def tick(self) -> None:
         """A moment passes: look for workers that do not report any more."""
-        self.hands.tick()
+        self.loop.tick()
         now = time.monotonic()
         for name, busy in list(self._busy.items()):
             silent = now - busy.since
             if silent > self._stall:
                 del self._busy[name]
                 config = busy.trial.config
-                self.hands.stalled(config["number"], config["attempt"], silent)
+                self.loop.stalled(config["number"], config["attempt"], silent)
                 _kill(busy.trial)
 
     def over(self) -> bool:
         """Whether Ray is to stop whatever still runs."""
-        if self.hands.expire():
+        if self.loop.expire():
             for busy in self._busy.values():
                 _kill(busy.trial)
             return True
-        return self.hands.stop.requested and not self._busy
+        return self.loop.stop.requested and not self._busy
 
 
 def _kill(trial: Trial) -> None:
@@ -121,19 +121,19 @@ def _kill(trial: Trial) -> None:
 
 
 class Ask(Searcher):
-    """Hands out what the Director starts.
+    """Gives out what the Director starts.
 
     Args:
-        desk: The way to the hands.
+        bridge: The way to the trial loop.
     """
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, bridge: RayBridge) -> None:
         super().__init__()
-        self._desk = desk
+        self._bridge = bridge
 
     def suggest(self, trial_id: str) -> Any:
         """The next attempt, ``FINISHED``, or None for not now."""
-        return self._desk.ask(self._desk.suggest)
+        return self._bridge.ask(self._bridge.suggest)
 
     def set_search_properties(
         self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
@@ -157,15 +157,15 @@ class Ask(Searcher):
 
 
 class Tell(TrialScheduler):
-    """Tells the hands what happened; the answer is on disk before Ray acts on it.
+    """Tells the trial loop what happened; the answer is on disk before Ray acts on it.
 
     Args:
-        desk: The way to the hands.
+        bridge: The way to the trial loop.
     """
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, bridge: RayBridge) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._desk = desk
+        self._bridge = bridge
 
     def set_search_properties(
         self, metric: str | None, mode: str | None, **spec: Any
@@ -180,12 +180,12 @@ class Tell(TrialScheduler):
         self, tune_controller: Any, trial: Trial, result: dict[str, Any]
     ) -> str:
         """Take in a report; go on or stop."""
-        goes_on = self._desk.ask(self._desk.result, trial, result)
+        goes_on = self._bridge.ask(self._bridge.result, trial, result)
         return self.CONTINUE if goes_on else self.STOP
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """A worker process died."""
-        self._desk.ask(self._desk.lost, trial)
+        self._bridge.ask(self._bridge.lost, trial)
 
     def on_trial_complete(
         self, tune_controller: Any, trial: Trial, result: dict[str, Any]
@@ -200,7 +200,7 @@ class Tell(TrialScheduler):
         waiting = [
             t for t in tune_controller.get_live_trials() if t.status == Trial.PENDING
         ]
-        if self._desk.hands.stop.requested:
+        if self._bridge.loop.stop.requested:
             return None
         return min(waiting, key=lambda t: t.config["number"], default=None)
 
@@ -213,32 +213,32 @@ class Watch(Callback):
     """Ray's clock: starts, and a moment passing.
 
     Args:
-        desk: The way to the hands.
+        bridge: The way to the trial loop.
     """
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, bridge: RayBridge) -> None:
+        self._bridge = bridge
 
     def on_trial_start(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         """The attempt is at work from now on."""
-        self._desk.ask(self._desk.begin, trial)
+        self._bridge.ask(self._bridge.begin, trial)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """A moment passes."""
-        self._desk.ask(self._desk.tick)
+        self._bridge.ask(self._bridge.tick)
 
 
 class End(Stopper):
     """Ends Ray's loop when the run is to stop or its budget is used up.
 
     Args:
-        desk: The way to the hands.
+        bridge: The way to the trial loop.
     """
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, bridge: RayBridge) -> None:
+        self._bridge = bridge
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Never: only the Director ends trials."""
@@ -246,4 +246,4 @@ class End(Stopper):
 
     def stop_all(self) -> bool:
         """Whether everything that still runs is to be stopped."""
-        return bool(self._desk.ask(self._desk.over))
+        return bool(self._bridge.ask(self._bridge.over))

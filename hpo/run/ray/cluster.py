@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 
 from hpo.errors import RunError
-from hpo.run.environment import compose, worker_environment
 from hpo.run.plan import Plan
+from hpo.worker.environment import compose, worker_environment
 
 _PREFIX = "hpo-ray-"
 _OBJECT_STORE = 80 * 2**20  # bytes; nothing large goes through it

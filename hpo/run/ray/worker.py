@@ -1,4 +1,4 @@
-"""What runs in Ray's worker processes. Neither optuna nor a report is imported here."""
+"""The code of Ray's worker processes. Neither optuna nor a report is imported here."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 
 from ray.tune import Trainable
 
-from hpo.run.child import redirect, watch
-from hpo.run.trial import Session
+from hpo.worker.process import redirect, watch
+from hpo.worker.session import Session
 
 _search_path: list[str] = []
 

@@ -13,7 +13,7 @@ from hpo.options import at_least, needs
 from hpo.search.registry import Request
 from hpo.search.standing import best_first, standing
 from hpo.search.unit import draw, middle, share_of, unconditional, uniform, value_at
-from hpo.trials import Trial
+from hpo.trials.record import Trial
 from search_spaces.space import Space
 
 if TYPE_CHECKING:

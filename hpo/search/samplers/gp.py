@@ -10,7 +10,7 @@ from hpo.options import at_least, needs
 from hpo.search.optuna_study import ask
 from hpo.search.registry import Request
 from hpo.search.unit import draw, unconditional
-from hpo.trials import Trial
+from hpo.trials.record import Trial
 from search_spaces.space import Space
 
 EXTRA = "gp"

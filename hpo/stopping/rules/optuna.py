@@ -13,7 +13,7 @@ from hpo.errors import StudyError
 from hpo.search.optuna_study import silent
 from hpo.stopping.registry import Evidence, Verdict
 from hpo.study import Objective
-from hpo.trials import Trial
+from hpo.trials.record import Trial
 from models.errors import near_matches
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class StoppingRule:
 def _kept(
     name: str, arguments: str, place: tuple[int, int, Any], values: _Values
 ) -> Mapping[str, Any]:
-    """What a pruner has written into a trial by the last of these epochs.
+    """The attributes a pruner has written into a trial by the last of these epochs.
 
     Successive halving notes there which rungs a trial has passed. A trial that is still
     there was let through at all of them, so asking about it alone leaves the same notes.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hpo.options import at_least
 from hpo.stopping.registry import Evidence, Verdict
-from hpo.trials import finite_key
+from hpo.trials.record import finite_key
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hpo.options import at_least
 from hpo.stopping.registry import Evidence, Settlement, Verdict
 from hpo.study import Objective
-from hpo.trials import Trial, finite_key
+from hpo.trials.record import Trial, finite_key
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -161,7 +161,7 @@ def _folder() -> Path:
 
 
 def _key(level: str) -> str:
-    """What the object is made from."""
+    """The hash of everything that the object is made from."""
     digest = hashlib.blake2b(digest_size=6)
     for part in (*_flags(level), importlib.metadata.version("jaxlib"), level):
         digest.update(part.encode() + b"\0")

@@ -37,7 +37,7 @@ TARGETS = (
 
 @dataclass(frozen=True)
 class _Kernels:
-    """What was found for one value of the variable.
+    """The kernels found for one value of the variable.
 
     Attributes:
         choice: See `choice`.
@@ -71,7 +71,7 @@ def reason() -> str:
 
 
 def in_force() -> str:
-    """What programs traced now compute with: `choice`, or off where it is not `usable`.
+    """The kernels that programs traced now compute with: `choice`, or off where not `usable`.
 
     Raises:
         ConfigError: ``HPO_KERNELS`` has a value that is not known.

@@ -8,9 +8,9 @@ import time
 from typing import Any
 
 from hpo import discovery
-from hpo.cli.progress import Progress
 from hpo.director import Director
 from hpo.ledger.events import Event
+from hpo.live.progress import Progress
 from hpo.run import launch
 
 

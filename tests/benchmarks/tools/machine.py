@@ -1,4 +1,4 @@
-"""What a measurement was taken on, and whether the machine was all there meanwhile."""
+"""The machine a measurement was taken on, and whether the machine was all there meanwhile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every benchmark prints and keeps."""
+"""The output of every benchmark, printed and kept."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def write(name: str, content: Mapping[str, Any], folder: Path) -> None:
 
 
 def read(name: str, folder: Path) -> dict[str, Any]:
-    """What was measured before; empty when nothing was."""
+    """The earlier measurements; empty when there are none."""
     path = folder / f"{name}.json"
     return dict(json.loads(path.read_text())) if path.exists() else {}
 

@@ -1,0 +1,313 @@
+"""Warm starts: what earlier runs give to a new one, decided once, at its launch.
+
+Configurations become points to try first in `study.json`, results become the first lines of
+the ledger; so a resume needs nothing but the run's own folder.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from hpo.errors import RunError, StudyError
+from hpo.ledger.events import ENDINGS, Event
+from hpo.ledger.folder import RunFolder
+from hpo.ledger.log import Ledger, read_events
+from hpo.ledger.provenance import provenance
+from hpo.report.summary import Row, summarize
+from hpo.run.reproducibility import differences
+from hpo.run.sources import identity
+from hpo.study import Family, Study
+from hpo.warm_start import BEST, WarmStart
+from search_spaces.space import SpaceError
+
+CARRIED = frozenset(("completed", "converged", "stopped", "diverged"))
+_TOLD = frozenset(("epoch", "nondeterminism", *ENDINGS))
+
+
+@dataclass
+class CarriedTrials:
+    """A study with what earlier runs gave it; made by `carried_trials`.
+
+    Attributes:
+        study: The study, with the points to try first that earlier runs gave it.
+        events: Trials of earlier runs as events of the new one, in order.
+        counts: How many trials these are, by family.
+        configs: The ``config.json`` of each of these trials, by its new number.
+        notes: What was taken over, and what was not, in words.
+    """
+
+    study: Study
+    events: list[Event] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    configs: dict[int, Path] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def write(self, folder: RunFolder) -> None:
+        """Put the carried trials into a new run's folder, whole or not at all.
+
+        Args:
+            folder: The new run's folder, before its `study.json` makes it a run.
+
+        Raises:
+            RunError: The disk is full or the folder is read-only.
+        """
+        if not self.events:
+            return
+        draft = folder.events_file.with_name(".carried.jsonl")
+        with Ledger.open(draft, write=True) as ledger:
+            for event in self.events:
+                ledger.append(event)
+            ledger.sync()
+        os.replace(draft, folder.events_file)
+        for number, source in self.configs.items():
+            with suppress(OSError):  # it can be resolved again; the ledger is the truth
+                folder.trial(number).mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, folder.config_file(number))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """An earlier run."""
+
+    folder: RunFolder
+    study: Study
+    record: Mapping[str, Any]
+    events: list[Event]
+
+    @property
+    def name(self) -> str:
+        return f"{self.folder.study_name}/{self.folder.name}"
+
+
+def carried_trials(study: Study, *, results: Path | str, data: Any) -> CarriedTrials:
+    """Read the runs that a study starts from.
+
+    Args:
+        study: The study as it will run.
+        results: Where runs lie.
+        data: The data reference of the new run.
+
+    Raises:
+        RunError: A run is not there, or damaged.
+        StudyError: A run has nothing that fits, or its results cannot be carried.
+    """
+    found = CarriedTrials(study=study)
+    for start in study.warm_start:
+        run = _read(start, results)
+        if start.take == "results":
+            _refuse_differences(found.study, run, data)
+            _carry(found, run)
+        else:
+            _try_first(found, run, start.top or BEST)
+    if study.warm_start:
+        _say_what_has_no_room(found)
+    return found
+
+
+def _say_what_has_no_room(found: CarriedTrials) -> None:
+    quotas = found.study.trials_of()
+    for family in found.study.families:
+        room = quotas[family.name] - found.counts[family.name]
+        if len(family.initial_points) > room:
+            found.notes.append(
+                f"family `{family.name}`: of {len(family.initial_points)} points to try first "
+                f"only {room} fit into its trials"
+            )
+
+
+def _read(start: WarmStart, results: Path | str) -> _Run:
+    folder = RunFolder.find(results, start.run)
+    record = folder.read_study()
+    events, _ = read_events(folder.events_file)
+    try:
+        study = Study.from_json(record["study"])
+    except StudyError as error:
+        raise RunError(f"{folder.study_file}: {error.message}") from error
+    return _Run(folder=folder, study=study, record=record, events=events)
+
+
+def _common(study: Study, run: _Run) -> list[tuple[Family, Family]]:
+    """Families of both studies, each with what it was then.
+
+    Raises:
+        StudyError: There are none.
+    """
+    then = {family.name: family for family in run.study.families}
+    found = [(f, then[f.name]) for f in study.families if f.name in then]
+    if not found:
+        raise StudyError(
+            f"the run `{run.name}` has no family of this study, but {', '.join(then)}",
+            hint="a warm start takes over what families of the same name have found",
+        )
+    return found
+
+
+# -- configurations -----------------------------------------------------------------------
+
+
+def _try_first(found: CarriedTrials, run: _Run, top: int) -> None:
+    """Add a run's best configurations to the points to try first.
+
+    Raises:
+        StudyError: None of them fits.
+    """
+    study = found.study
+    objective = study.objectives[0]
+    past = run.study.replace(objectives=study.objectives)
+    summary = summarize(past, run.events, folder=run.folder.path)
+    families = {family.name: family for family in study.families}
+    taken, refused = 0, []
+    for family, then in _common(study, run):
+        rows = [r for r in summary.rows if r.family == family.name and r.rank]
+        points = list(family.initial_points)
+        for row in rows[:top]:
+            try:
+                point = _point(family, then, run.study, row)
+            except SpaceError as error:
+                refused.append(f"trial {row.trial} is left out: {error}")
+                continue
+            taken += 1
+            if point not in points:
+                points.append(point)
+        families[family.name] = replace(family, initial_points=tuple(points))
+    if not taken:
+        why = (
+            "; ".join(refused) or f"no ranked trial of it reports `{objective.metric}`"
+        )
+        raise StudyError(
+            f"no configuration of the run `{run.name}` can be tried first: {why}",
+            hint="see `hpo results` of that run, or start without it",
+        )
+    found.study = study.replace(families=tuple(families.values()))
+    found.notes.append(
+        f"warm start: {taken} configurations of `{run.name}` are tried first"
+    )
+    found.notes += [f"warm start from `{run.name}`: {text}" for text in refused]
+
+
+def _point(family: Family, then: Family, past: Study, row: Row) -> dict[str, Any]:
+    """An earlier configuration as a point of the space of today.
+
+    Raises:
+        SpaceError: It is none.
+    """
+    space = family.space
+    for name, value in row.params.items():
+        if name in space.distributions:
+            continue
+        if name not in space.constants:
+            raise SpaceError(f"`{name}` is not in the space any more")
+        if space.constants[name] != value:
+            raise SpaceError(f"`{name}` was {value!r}, is {space.constants[name]!r}")
+    whole = {**past.settings, **then.space.complete(row.params)}
+    known = {n: whole[n] for n in space.distributions if n in whole}
+    return space.validate({n: known[n] for n in space.active(known) if n in known})
+
+
+# -- results ------------------------------------------------------------------------------
+
+
+def _refuse_differences(study: Study, run: _Run, data: Any) -> None:
+    """Say why results of a run are no results of this study.
+
+    Raises:
+        StudyError: They are not.
+    """
+    past = run.study
+    changed = []
+    goals = [[(o.metric, o.direction) for o in s.objectives] for s in (past, study)]
+    if goals[0] != goals[1]:
+        changed.append("the objective differs")
+    if identity(run.record.get("data")) != identity(data):
+        changed.append("the data differs")
+    if dict(past.settings) != dict(study.settings):
+        changed.append("the settings differ")
+    for family, then in _common(study, run):
+        name = f"family `{family.name}`"
+        epochs = past.epochs_of(family.name), study.epochs_of(family.name)
+        if epochs[0] != epochs[1]:
+            changed.append(f"{name} had {epochs[0]} epochs, has {epochs[1]}")
+        if then.space != family.space:
+            changed.append(f"the space of {name} differs")
+        if then.reference != family.reference:
+            changed.append(f"`create` of {name} was {then.reference}")
+    if changed:
+        raise StudyError(
+            f"the results of the run `{run.name}` cannot be taken over: "
+            + "; ".join(changed),
+            hint='`take="configurations"` trains its best configurations again',
+        )
+
+
+def _carry(found: CarriedTrials, run: _Run) -> None:
+    """Add the ended trials of a run, with new numbers.
+
+    Raises:
+        StudyError: A family has more of them than it may have trials.
+    """
+    study = found.study
+    families = {family.name for family, _ in _common(study, run)}
+    stories: dict[int, list[Event]] = {}
+    for event in run.events:
+        if event.trial is not None and event.event in ("proposed", *_TOLD):
+            stories.setdefault(event.trial, []).append(event)
+    before = found.counts.total()
+    for number, story in stories.items():
+        head, end = story[0], story[-1]
+        family = head.data["family"]
+        if family not in families or end.event not in CARRIED:
+            continue
+        new = found.counts.total() + 1
+        found.events += _renumbered(story, new, found.counts[family], run.name)
+        found.counts[family] += 1
+        config = run.folder.config_file(number)
+        if config.exists():
+            found.configs[new] = config
+    for family, quota in study.trials_of().items():
+        count = found.counts[family]
+        if count > quota:
+            raise StudyError(
+                f"family `{family}` would begin with {count} earlier trials, "
+                f"but may have {quota}",
+                hint="earlier trials count: raise `budget.trials`",
+            )
+    count = found.counts.total() - before
+    found.notes.append(f"warm start: {count} trials of `{run.name}` are taken over")
+    now = differences(run.record.get("provenance", {}), provenance())
+    found.notes += [f"warm start from `{run.name}`: {text}" for text in now]
+    data = run.record.get("data")
+    if data is not None and not (isinstance(data, Mapping) and data.get("hashes")):
+        found.notes.append(
+            f"warm start from `{run.name}`: the data has no hashes; its description is "
+            "the same"
+        )
+
+
+def _renumbered(
+    story: list[Event], number: int, index: int, source: str
+) -> list[Event]:
+    """A trial's events as those of another run, all in one attempt."""
+    head = story[0]
+    origin = {"origin": "carried", "carried": f"{source}#{head.trial}"}
+    proposed = Event(
+        event="proposed",
+        trial=number,
+        data={**head.data, "number": index, **origin},
+    )
+    begin = {"attempt_of": "carried", "epoch": 0, "from_attempt": None}
+    told = [
+        Event(event=e.event, trial=number, attempt=1, data=dict(e.data))
+        for e in story[1:]
+    ]
+    return [
+        proposed,
+        Event(event="started", trial=number, attempt=1, data=begin),
+        *told,
+    ]

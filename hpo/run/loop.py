@@ -1,0 +1,299 @@
+"""The trial loop: ask the Director, write the ledger, apply, and only then act.
+
+Every executor works through one `TrialLoop`; none of them writes an event by itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from hpo.director import Director
+from hpo.director.decisions import Continue, Done, Pause, Start, Stop, Wait
+from hpo.errors import RunError
+from hpo.ledger.events import ENDINGS, Event
+from hpo.ledger.folder import RunFolder
+from hpo.ledger.log import Ledger
+from hpo.run import signals
+from hpo.run.observer import Observer
+from hpo.run.retention import Retention
+from hpo.study import Study
+from hpo.trials.record import Trial
+from hpo.worker import session
+from hpo.worker.assignment import Assignment, Report
+
+STALLED = "stalled"
+
+
+class TrialLoop:
+    """Carries out what the Director decides and tells it what came of it.
+
+    Args:
+        study: The resolved study.
+        data: The data reference that workers get.
+        creates: ``module:function`` or a shipped callable by family.
+        folder: The run's folder.
+        ledger: Open for writing, and already replayed into the director.
+        director: The brain.
+        stop: Says whether the run is to end.
+        observer: Is told of every event.
+        clock: Seconds that go on while the run is active.
+    """
+
+    def __init__(
+        self,
+        *,
+        study: Study,
+        data: Any,
+        creates: Mapping[str, str | bytes],
+        folder: RunFolder,
+        ledger: Ledger,
+        director: Director,
+        stop: signals.Stop,
+        observer: Observer,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.study = study
+        self.director = director
+        self.stop = stop
+        self.observer = observer
+        self._data = data
+        self.creates = creates
+        self._folder = folder
+        self._ledger = ledger
+        self._clock = clock
+        self._origin = clock() - director.elapsed
+        self._retention = Retention(study.objectives, director.trials.values())
+        self._sized: set[tuple[int, int]] = set()
+        self._kernels = _last_kernels(director)
+        self._ahead: Assignment | Wait | Done | None = None
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds the run has been active, over all its launches and resumes."""
+        return max(self._clock() - self._origin, self.director.elapsed)
+
+    @property
+    def kernels(self) -> str | None:
+        """The compiled kernels that trials computed with last, by the ledger."""
+        return self._kernels
+
+    @property
+    def running(self) -> tuple[int, ...]:
+        """Numbers of the trials that run."""
+        return self.director.running
+
+    def is_running(self, number: int, attempt: int) -> bool:
+        """Whether this very attempt is still the one that counts."""
+        known = self.director.trials.get(number)
+        return (
+            known is not None and known.state == "running" and known.attempt == attempt
+        )
+
+    def peek(self) -> Assignment | Wait | Done:
+        """The decision `next` is going to give, so that nothing heavy is started for a `Done`."""
+        if self._ahead is None:
+            self._ahead = self._ask()
+        return self._ahead
+
+    def next(self) -> Assignment | Wait | Done:
+        """The next task of a free worker."""
+        ahead, self._ahead = self._ahead, None
+        return self._ask() if ahead is None else ahead
+
+    def report(self, report: Report) -> Continue | Pause | Stop:
+        """Take in what a worker reports, and say whether its attempt goes on.
+
+        Raises:
+            RunError: No trial can be trained any more: the disk is full, for one.
+        """
+        number, attempt, now = report.trial, report.attempt, self.elapsed
+        if not self.is_running(number, attempt):
+            return Stop(self.director.trials[number].state)
+        self._write(_event(report, now, "note", text=note) for note in report.notes)
+        if report.obstacle:
+            raise RunError(
+                f"trial {number} cannot be saved: {report.obstacle}",
+                hint="mend that, then `hpo resume` goes on where it stopped",
+            )
+        saved = (
+            []
+            if report.checkpoint is None
+            else [_event(report, now, "checkpoint", epoch=report.checkpoint)]
+        )
+        if report.epoch is not None:
+            decision, events = self.director.judge(number, attempt, report.epoch, now)
+            told, decided = _split(events)
+            self._write(self._with_size(e, report) for e in told)
+            self._compare_kernels(report)
+            self._write([*saved, *decided])
+            return decision
+        if report.error is None:
+            self._write([*saved, *self.director.exhausted(number, attempt, now)])
+        else:
+            self._write(
+                self.director.lost(number, attempt, report.reason, now, retry=False)
+            )
+            self._keep_error(number, report.error)
+        return Stop(self.director.trials[number].state)
+
+    def lost(self, number: int, attempt: int, reason: str) -> None:
+        """The worker's process died: the trial is tried again, or has failed."""
+        if self.is_running(number, attempt):
+            self._write(
+                self.director.lost(number, attempt, reason, self.elapsed, retry=True)
+            )
+            self._keep_error(number, reason)
+
+    def stalled(self, number: int, attempt: int, seconds: float) -> None:
+        """The worker has not reported for too long; it is about to be killed."""
+        if self.is_running(number, attempt):
+            self._write(
+                self.director.lost(number, attempt, STALLED, self.elapsed, retry=False)
+            )
+            self._keep_error(number, f"no report for {seconds:.1f} s: killed")
+
+    def interrupt(self, reason: str) -> None:
+        """Running trials will go on from their checkpoints when the run is resumed."""
+        self._write(self.director.interrupt(reason, self.elapsed))
+
+    def expire(self) -> bool:
+        """Cancel what runs once the run's budget is used up; whether it is."""
+        if self.director.limit_reached(self.elapsed) is None:
+            return False
+        self._write(self.director.expire(self.elapsed))
+        return True
+
+    def finish(self) -> Done | None:
+        """Settle what is left when nothing more is to be trained; None when something is."""
+        decision, events = self.director.next(self.elapsed)
+        if not isinstance(decision, Done):
+            return None  # asked, not acted on
+        self._write(events)
+        return decision
+
+    def record(self, event: str, **data: Any) -> None:
+        """Write an event of the run itself."""
+        self._write([Event(event=event, elapsed=self.elapsed, data=data)])
+
+    def tick(self) -> None:
+        """A moment passes: sync what is due and let the display redraw."""
+        self._ledger.sync()
+        self.observer.tick(self.director)
+
+    def _ask(self) -> Assignment | Wait | Done:
+        decision, events = self.director.next(self.elapsed)
+        self._write(events)
+        return self._assignment(decision) if isinstance(decision, Start) else decision
+
+    def _assignment(self, start: Start) -> Assignment:
+        family = self.study.family(start.family)
+        objective = self.study.objectives[0]
+        return Assignment(
+            trial=start.trial,
+            attempt=start.attempt,
+            family=start.family,
+            create=self.creates[start.family],
+            config=family.space.complete(start.params),
+            settings=dict(self.study.settings),
+            data=self._data,
+            seed=start.seed,
+            epochs=start.epochs,
+            known=start.known,
+            folder=self._folder.trial(start.trial).absolute(),
+            restore=self._newest_checkpoint(start.trial, start.attempt),
+            rungs=start.rungs,
+            objective=(objective.metric, objective.direction),
+            device="gpu" if self.study.resources.gpus_per_trial > 0 else "cpu",
+            stopping=self.stop.file,
+        )
+
+    def _newest_checkpoint(self, number: int, attempt: int) -> int | None:
+        # The folder knows more than the ledger: a driver may die between save and report.
+        for earlier in range(attempt - 1, 0, -1):
+            if session.has_checkpoint(self._folder.attempt(number, earlier)):
+                return earlier
+        return None
+
+    def _write(self, events: Iterable[Event]) -> None:
+        """Ledger first, then the Director, then everybody else."""
+        for event in events:
+            with self.stop.shielded():
+                written = self._ledger.append(event)
+                self.director.apply(written)
+            self.observer.event(written, self.director)
+            if written.event in ENDINGS:
+                self._prune(self.director.trials[written.trial or 0])
+
+    def _with_size(self, event: Event, report: Report) -> Event:
+        """Let the first epoch of each attempt say how large the model is."""
+        attempt = (report.trial, report.attempt)
+        if event.event != "epoch" or attempt in self._sized:
+            return event
+        self._sized.add(attempt)
+        size: dict[str, Any] = {
+            "parameters": report.parameters,
+            "resumed_from": report.resumed_from,
+        }
+        if report.kernels is not None:
+            size["kernels"] = report.kernels
+        return replace(event, data={**event.data, **size})
+
+    def _compare_kernels(self, report: Report) -> None:
+        """Say it when a trial computes with other kernels than those before it."""
+        before, now = self._kernels, report.kernels
+        if now is None or now == before:
+            return
+        self._kernels = now
+        if before is not None:
+            text = f"computes with kernels {now}, earlier trials with {before}: "
+            text += "numbers differ in the last bits"
+            self._write([_event(report, self.elapsed, "note", text=text)])
+
+    def _keep_error(self, number: int, text: str) -> None:
+        if self.director.trials[number].state != "failed":
+            return  # it is tried again
+        path = self._folder.error_file(number)
+        with suppress(OSError):  # the ledger has the reason; the run goes on
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text.rstrip() + "\n")
+
+    def _prune(self, ended: Trial) -> None:
+        """Keep checkpoints of the family's best ended trials only, one attempt each."""
+        fallen = self._retention.add(ended)
+        for loser in fallen:
+            self._drop(loser, keep=None)
+        if ended not in fallen:
+            newest = self._newest_checkpoint(ended.number, ended.attempt + 1)
+            self._drop(ended, keep=newest or ended.attempt)
+
+    def _drop(self, loser: Trial, keep: int | None) -> None:
+        for attempt in range(1, loser.attempt + 1):
+            if attempt != keep:
+                session.drop(self._folder.attempt(loser.number, attempt))
+
+
+def _last_kernels(director: Director) -> str | None:
+    """The kernels of the newest trial that this run, and no earlier one, trained."""
+    trained = (t for t in director.trials.values() if t.origin != "carried")
+    told = [t.kernels for t in trained if t.kernels]
+    return told[-1] if told else None
+
+
+def _split(events: tuple[Event, ...]) -> tuple[list[Event], list[Event]]:
+    """The events of a report, and of the decision on it."""
+    told = [e for e in events if e.event in ("epoch", "nondeterminism")]
+    return told, [e for e in events if e not in told]
+
+
+def _event(report: Report, elapsed: float, kind: str, **data: Any) -> Event:
+    return Event(
+        event=kind,
+        trial=report.trial,
+        attempt=report.attempt,
+        elapsed=elapsed,
+        data=data,
+    )

@@ -1,0 +1,139 @@
+"""A trial's model, loaded from its checkpoint to be used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpo.errors import RunError
+from hpo.ledger.folder import RunFolder
+from hpo.report.summary import Row, Summary, load_summary
+from hpo.run import reproducibility
+from hpo.run.sources import Sources, creates_of
+from hpo.study import Study
+from hpo.worker.assignment import Assignment
+from hpo.worker.pickling import Create
+from hpo.worker.session import has_checkpoint, make_learner
+from models.training.protocol import Predictive
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedModel:
+    """The parameters of a trial's best epoch, ready to predict.
+
+    Attributes:
+        trial: The trial's number in its run.
+        family: Its family.
+        objective: The value that it was ranked by, in the objective's unit.
+        config: Its configuration by dotted key: constants and searched values.
+        data: The reference to the data it was trained on.
+        study: The study it was tuned in.
+        learner: The learner itself, as the family's `create` made it.
+    """
+
+    trial: int
+    family: str
+    objective: float | None
+    config: Mapping[str, Any]
+    data: Any
+    study: Study
+    learner: Predictive
+
+    def predict(self, u: Any) -> Any:
+        """Simulate from rest.
+
+        Args:
+            u: Inputs ``[T, n_u]`` or ``[B, T, n_u]`` in the units of the training data,
+                channels in the order of its input signals.
+
+        Returns:
+            Outputs ``[T, n_y]`` or ``[B, T, n_y]`` in the units of the training data.
+        """
+        return self.learner.predict(u)
+
+
+def load_model(
+    run: Path | str = "latest",
+    trial: int | None = None,
+    *,
+    results: Path | str = "results",
+    data_root: Path | str | None = None,
+    create: Create | None = None,
+) -> TrainedModel:
+    """Load the model that a trial has trained, with the parameters of its best epoch.
+
+    The data of the run must still be there: the model takes its units from the train part.
+
+    Args:
+        run: A run's folder, a study's name (its newest run), or ``latest``.
+        trial: The trial's number; None takes the one of rank 1.
+        results: Where runs lie.
+        data_root: Where real datasets lie; None means as at the launch.
+        create: Replaces the families' `create`, for a study made in a script.
+
+    Raises:
+        RunError: There is no such run or trial, its checkpoint is gone, or its data changed.
+        UserError: The data is missing, or the checkpoint is damaged.
+    """
+    folder = RunFolder.find(results, str(run))
+    record = folder.read_study()
+    summary = load_summary(folder.path)
+    row = summary.ranked(1) if trial is None else summary.row(trial)
+    checkpoint = _checkpoint(folder, row)
+    sources = Sources.from_json(record)
+    root = None if data_root is None else Path(data_root)
+    data = reproducibility.reload_data(sources, summary.study, root)
+    creates = creates_of(summary.study, create, sources.study_today())
+    assignment = _assignment(summary, row, creates[row.family], data, folder)
+    learner = make_learner(assignment)
+    if not isinstance(learner, Predictive):
+        raise RunError(
+            f"family `{row.family}` has no model to predict with",
+            hint="its learner needs `predict(u)`, `save(directory)` and `restore(directory)`",
+        )
+    learner.restore(checkpoint)
+    return TrainedModel(
+        trial=row.trial,
+        family=row.family,
+        objective=row.objective,
+        config=assignment.config,
+        data=data,
+        study=summary.study,
+        learner=learner,
+    )
+
+
+def _checkpoint(folder: RunFolder, row: Row) -> Path:
+    """The folder of the last checkpoint that a trial has left."""
+    for attempt in sorted((a.number for a in row.attempts), reverse=True):
+        place = folder.attempt(row.trial, attempt)
+        if has_checkpoint(place):
+            return place
+    raise RunError(
+        f"trial {row.trial} has no checkpoint in {folder.trial(row.trial)}",
+        hint="none is left by `hpo clean`, by a warm start that carried the trial over, "
+        "and by a learner without `save`; take another trial",
+    )
+
+
+def _assignment(
+    summary: Summary, row: Row, create: str | bytes, data: Any, folder: RunFolder
+) -> Assignment:
+    study = summary.study
+    objective = study.objectives[0]
+    return Assignment(
+        trial=row.trial,
+        attempt=1,
+        family=row.family,
+        create=create,
+        config=study.family(row.family).space.complete(row.params),
+        settings=dict(study.settings),
+        data=data,
+        seed=row.seed,
+        epochs=row.epoch_budget,
+        folder=folder.trial(row.trial).absolute(),
+        objective=(objective.metric, objective.direction),
+        device="gpu" if study.resources.gpus_per_trial > 0 else "cpu",
+    )

@@ -1,0 +1,359 @@
+"""Methods against methods: many simulated studies, the same seeds for each."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from hpo import seeds
+from hpo.errors import StudyError
+from hpo.ledger.events import RANKED
+from hpo.ledger.folder import RunFolder
+from hpo.report.regret import Comparison, Outcome
+from hpo.search import registry as samplers
+from hpo.simulate import catalog, own
+from hpo.simulate.task import Task
+from hpo.simulate.virtual import simulate
+from hpo.stopping import registry as rules
+from hpo.study import Budget, Family, Rule, Study
+from search_spaces.space import Space
+
+_SHARES = 6  # pieces of work for each process, so that they end at about the same time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """How a study is searched.
+
+    Attributes:
+        name: What it is called.
+        sampler: How configurations are proposed.
+        stopping: Which rules may end a trial.
+    """
+
+    name: str
+    sampler: Rule
+    stopping: tuple[Rule, ...]
+
+    def made(self) -> tuple[Any, ...]:
+        """Its sampler and rules, equal for methods that search alike.
+
+        Raises:
+            StudyError: A name or an option is unknown, or breaks a rule.
+        """
+        made = [rules.make(rule) for rule in self.stopping]
+        never = rules.make(Rule(name="none"))
+        return samplers.make(self.sampler), *(rule for rule in made if rule != never)
+
+    def pausing(self) -> rules.PausingRule | None:
+        """The rule that lets trials wait for each other, if there is one."""
+        made = (rules.make(rule) for rule in self.stopping)
+        return next((r for r in made if isinstance(r, rules.PausingRule)), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where curves come from; opened anew in every process.
+
+    Attributes:
+        table: A table's name, or empty for a run.
+        root: The folder of tables, or None for ``$HPO_DATA``.
+        run: A run's folder.
+    """
+
+    table: str = ""
+    root: Path | None = None
+    run: Path | None = None
+
+    def task(self, name: str) -> Task:
+        """One of its tasks; a run is a single one.
+
+        Raises:
+            UserError: It is not there, or damaged.
+        """
+        if self.run is not None:
+            return own.as_pool(own.read(RunFolder(self.run)))
+        return catalog.open_table(self.table, root=self.root).task(name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The plan of a simulation.
+
+    Attributes:
+        source: Where curves come from.
+        tasks: Names of the tasks; the studies are dealt to them in turn.
+        methods: What is compared.
+        budgets: Full runs that are paid for, ascending.
+        studies: How many studies there are of each method.
+        workers: How many trials run at a time in each.
+    """
+
+    source: Source
+    tasks: tuple[str, ...]
+    methods: tuple[Method, ...]
+    budgets: tuple[int, ...]
+    studies: int
+    workers: int = 1
+
+    @property
+    def method_names(self) -> tuple[str, ...]:
+        """The names of the methods, in order."""
+        return tuple(m.name for m in self.methods)
+
+
+def compare(plan: Plan, *, processes: int) -> Comparison:
+    """Simulate every method with every seed.
+
+    Study `i` searches task `i` modulo their number, with a seed that depends on `i` alone:
+    all methods meet the same tasks and, as far as they draw alike, the same draws.
+
+    Args:
+        plan: What is simulated.
+        processes: How many processes share the work; the result does not depend on it.
+
+    Raises:
+        UserError: The data is missing or damaged, or a method cannot search it.
+    """
+    parts = _parts(plan, _pieces(plan, processes), processes)
+    outcomes = sorted((o for part in parts for o in part), key=lambda o: o.study)
+    return Comparison(
+        methods=plan.method_names,
+        budgets=plan.budgets,
+        tasks=plan.tasks,
+        outcomes=tuple(outcomes),
+    )
+
+
+def ladder(budget: int) -> tuple[int, ...]:
+    """1, 2, 5, 10, 20, … below a budget, and the budget.
+
+    Args:
+        budget: Full runs.
+    """
+    below = (m * 10**k for k in range(len(str(budget))) for m in (1, 2, 5))
+    return (*(b for b in below if b < budget), budget)
+
+
+def _pieces(plan: Plan, processes: int) -> list[tuple[str, tuple[int, ...]]]:
+    """Work for one process at a time: a task and some of its studies."""
+    pieces = []
+    for place, task in enumerate(plan.tasks):
+        mine = range(place, plan.studies, len(plan.tasks))
+        share = max(1, -(-len(mine) * len(plan.tasks) // (processes * _SHARES)))
+        pieces += [
+            (task, tuple(mine[i : i + share])) for i in range(0, len(mine), share)
+        ]
+    return pieces
+
+
+def _parts(
+    plan: Plan, pieces: Sequence[tuple[str, tuple[int, ...]]], processes: int
+) -> Iterator[list[Outcome]]:
+    if processes == 1 or len(pieces) == 1:
+        for task, studies in pieces:
+            yield _piece(plan, task, studies)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(processes, len(pieces)), mp_context=context) as pool:
+        waiting = [pool.submit(_piece, plan, task, s) for task, s in pieces]
+        try:
+            for part in waiting:
+                yield part.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+@lru_cache(maxsize=4)
+def _task(source: Source, name: str) -> Task:
+    return source.task(name)
+
+
+def _piece(plan: Plan, name: str, studies: Sequence[int]) -> list[Outcome]:
+    task = _task(plan.source, name)
+    found: list[Outcome] = []
+    for study in studies:
+        for method in plan.methods:
+            found += _outcomes(plan, method, task, study)
+    return found
+
+
+def _outcomes(plan: Plan, method: Method, task: Task, study: int) -> Iterator[Outcome]:
+    """One method's study at every budget.
+
+    A rule that lets trials wait until all are there plans for a number of trials, so it is
+    run once for each budget, with as many as that pays for; any other is run once, and what
+    was best on the way is what it would have had with less.
+    """
+    pausing = method.pausing()
+    runs = plan.budgets if pausing is not None else plan.budgets[-1:]
+    for run in runs:
+        total = run * task.epochs
+        made = _study(method, task, study, total, pausing)
+        story = simulate(made, task, workers=plan.workers)
+        counts = story.director.counts()
+        for budget in (run,) if pausing is not None else plan.budgets:
+            moment = story.best_at(budget * task.epochs)
+            whole = budget == run
+            yield Outcome(
+                method=method.name,
+                study=study,
+                task=task.name,
+                budget=budget,
+                regret=None if moment is None else task.regret(moment.trial),
+                ranked=moment is not None and moment.ranked,
+                trials=len(story.director.trials) if whole else None,
+                completed=sum(counts.get(s, 0) for s in RANKED) if whole else None,
+                seconds=story.director.elapsed if whole else None,
+            )
+
+
+def _study(
+    method: Method,
+    task: Task,
+    study: int,
+    total: int,
+    pausing: rules.PausingRule | None,
+) -> Study:
+    """The study that spends `total` epochs on a task."""
+    most = total if pausing is None else pausing.affordable(total, task.epochs)
+    size = task.size
+    if size is not None:
+        most = min(most, size)
+    own_epochs = task.own_epochs or {}
+    families = tuple(
+        Family(
+            name=name,
+            space=curves.space,
+            trials=_quota(most, curves.size, size),
+            epochs=own_epochs.get(name),
+        )
+        for name, curves in task.curves.items()
+    )
+    return Study(
+        name="simulated",
+        families=families,
+        objectives=(task.objective,),
+        budget=Budget(trials=most, epochs=task.epochs, total_epochs=total),
+        sampler=method.sampler,
+        stopping=method.stopping,
+        seed=seeds.derive(study, "simulate"),
+    )
+
+
+def _quota(most: int, mine: int | None, all_of_them: int | None) -> int:
+    """A family's trials: its share of the pool."""
+    if mine is None or not all_of_them:
+        return most
+    return min(mine, max(1, round(most * mine / all_of_them)))
+
+
+def parse_methods(
+    sampler_names: str, stopping_names: str, own: Study | None = None
+) -> tuple[Method, ...]:
+    """Every sampler with every stopping rule, each method once.
+
+    Args:
+        sampler_names: ``NAME[:OPTION=VALUE…]``, separated by commas; ``default`` is what a
+            new study would have, ``own`` what the run has.
+        stopping_names: The same; ``+`` joins rules. `divergence` comes before all. With
+            ``@SAMPLER`` behind it a rule goes with that sampler alone.
+        own: The study of the run; None for a table.
+
+    Returns:
+        In the order they are named. A method that is there already, if by other words
+        (``asha:eta=3`` is ``asha``), is left out.
+
+    Raises:
+        StudyError: A name or an option is unknown or breaks a rule, none is given, or a
+            table is asked for its ``own``.
+    """
+    every = list(_samplers(sampler_names, own))
+    found: list[Method] = []
+    known: list[Any] = []
+    for part in _listed("--stopping", stopping_names):
+        text, alone, own_sampler = part.partition("@")
+        name, rules_ = _stopping(text, own)
+        mine = list(_samplers(own_sampler, own)) if alone else every
+        for sampler_name, sampler in mine:
+            title = f"{sampler_name} {name}"
+            method = Method(name=title, sampler=sampler, stopping=rules_)
+            made = method.made()
+            if made not in known:
+                known.append(made)
+                found.append(method)
+    return tuple(found)
+
+
+def _samplers(text: str, own: Study | None) -> Iterator[tuple[str, Rule]]:
+    for part in _listed("--sampler", text):
+        study = _named_study(part, own)
+        sampler = _rule(part) if study is None else study.sampler
+        yield part if study is None else _title(sampler), sampler
+
+
+def _stopping(text: str, own: Study | None) -> tuple[str, tuple[Rule, ...]]:
+    study = _named_study(text, own)
+    if study is None:
+        joined = tuple(_rule(p) for p in text.split("+"))
+        before = () if joined[0].name == "divergence" else (Rule(name="divergence"),)
+        return text, (*before, *joined)
+    shown = [_title(r) for r in study.stopping if r != Rule(name="divergence")]
+    title = "+".join(shown) or "none"
+    if all(r.name != "divergence" for r in study.stopping):
+        title += " without divergence"
+    return title, study.stopping
+
+
+def _named_study(text: str, own: Study | None) -> Study | None:
+    """Whose sampler and rules a word stands for; None where it is no such word."""
+    if text == "default":
+        return Study(name=text, families=(Family(name="any", space=Space({})),))
+    if text == "own" and own is None:
+        raise StudyError(
+            "`own` is what a run has, and a table is no run",
+            hint="`default` is what a new study would have",
+        )
+    return own if text == "own" else None
+
+
+def _title(rule: Rule) -> str:
+    """A rule as it would be written on the command line."""
+    values = {
+        k: v if isinstance(v, str) else json.dumps(v) for k, v in rule.options.items()
+    }
+    return ":".join([rule.name, *(f"{k}={v}" for k, v in values.items())])
+
+
+def _listed(option: str, text: str) -> list[str]:
+    found = [p.strip() for p in text.split(",") if p.strip()]
+    if not found:
+        raise StudyError(
+            f"`{option}` names nothing in {text!r}", hint="write NAME, or NAME,NAME"
+        )
+    return found
+
+
+def _rule(text: str) -> Rule:
+    """``asha:eta=4`` as a rule; a value is JSON, and text where it is none."""
+    name, *pairs = text.split(":")
+    options = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator or not key:
+            raise StudyError(
+                f"an option is written NAME:OPTION=VALUE, got {text!r}",
+                hint="for example `asha:eta=4:grace=2`",
+            )
+        try:
+            options[key] = json.loads(value)
+        except ValueError:
+            options[key] = value
+    return Rule(name=name, options=options)

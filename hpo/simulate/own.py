@@ -1,0 +1,327 @@
+"""A run as a task: its finished curves, and its decisions taken once more.
+
+Everything follows from the run's folder; nothing is trained and nothing is written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hpo.director import Director, replay
+from hpo.errors import RunError
+from hpo.ledger.events import ENDINGS, Event
+from hpo.ledger.folder import RunFolder
+from hpo.ledger.log import read_events
+from hpo.simulate.pool import Pool
+from hpo.simulate.task import Curve, Curves, Task
+from hpo.study import Study
+from hpo.trials.record import Trial
+from models.training.protocol import Epoch
+from search_spaces.space import Space
+
+WHOLE = frozenset(("completed", "converged", "diverged", "failed"))  # ended by itself
+_FACTS = frozenset(("interrupted", "failed", "completed"))  # may be what a worker said
+_ENDS = frozenset((*ENDINGS, "paused", "interrupted"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """The contents of a run's folder.
+
+    Attributes:
+        name: The run, for messages.
+        study: What it searched.
+        events: Its ledger.
+        trials: What the ledger amounts to.
+    """
+
+    name: str
+    study: Study
+    events: Sequence[Event]
+    trials: Mapping[int, Trial]
+
+    @property
+    def workers(self) -> int:
+        """How many trials ran at a time."""
+        return self.study.resources.workers or 1
+
+    def whole(self, family: str) -> list[Trial]:
+        """A family's trials whose curves are as long as they would ever be."""
+        mine = (t for t in self.trials.values() if t.family == family)
+        return [t for t in mine if t.state in WHOLE and t.epochs]
+
+    def left_out(self) -> dict[str, int]:
+        """How many trials are not whole, by what became of them."""
+        known = {t.number for f in self.study.families for t in self.whole(f.name)}
+        others = (t for n, t in self.trials.items() if n not in known)
+        return dict(Counter(t.state for t in others))
+
+
+def read(folder: RunFolder) -> Record:
+    """Read a run.
+
+    Args:
+        folder: Its folder.
+
+    Raises:
+        RunError: It is missing, damaged or of another version.
+        StudyError: Its study cannot be directed any more.
+    """
+    study = Study.from_json(folder.read_study()["study"])
+    events, _ = read_events(folder.events_file)
+    workers = study.resources.workers or 1
+    director = replay(study, events, workers=workers)
+    return Record(
+        name=f"{folder.study_name}/{folder.name}",
+        study=study,
+        events=events,
+        trials=director.trials,
+    )
+
+
+def as_pool(record: Record) -> Task:
+    """A run's whole curves as a finite pool, for other rules and samplers.
+
+    A curve that a rule or a limit of the run has cut tells nothing of what would have come,
+    so it is left out.
+
+    Raises:
+        RunError: Too few curves are whole to compare anything.
+    """
+    curves: dict[str, Curves] = {}
+    own: dict[str, int] = {}
+    values: list[float] = []
+    for family in record.study.families:
+        found = record.whole(family.name)
+        ranked = [t.value for t in found if t.ranked and t.value is not None]
+        if not ranked:
+            continue
+        values += ranked
+        own[family.name] = record.study.epochs_of(family.name)
+        curves[family.name] = Pool(
+            space=family.space,
+            rows=[t.params for t in found],
+            curves=[_curve(t) for t in found],
+        )
+    if len(values) < 2:
+        raise RunError(
+            f"run `{record.name}` has {len(values)} ranked trials, and nothing can be "
+            "compared with fewer than 2",
+            hint="only curves that no rule has cut can be searched again; run a study "
+            """with `--set 'stopping=["divergence"]'`""",
+        )
+    objective = record.study.objectives[0]
+    values.sort(key=objective.rank_key)
+    middle = len(values) // 2
+    median = values[middle]
+    if len(values) % 2 == 0:
+        median = (median + values[middle - 1]) / 2
+    return Task(
+        name=record.study.name,
+        curves=curves,
+        epochs=max(own.values()),
+        objective=objective,
+        best=values[0],
+        median=median,
+        own_epochs=own,
+        remarks=tuple(_remarks(record, curves)),
+    )
+
+
+def _remarks(record: Record, curves: Mapping[str, Curves]) -> Iterable[str]:
+    usable = sum(c.size or 0 for c in curves.values())
+    text = (
+        f"{usable} of {len(record.trials)} curves are whole and can be searched again"
+    )
+    left = [f"{n} {state}" for state, n in sorted(record.left_out().items())]
+    if left:
+        text += f"; {', '.join(left)} cannot: what would have come is not recorded"
+    yield text
+    gone = [f.name for f in record.study.families if f.name not in curves]
+    if gone:
+        yield f"left out, without a ranked trial: {', '.join(gone)}"
+    if any(t.state == "converged" for t in record.trials.values()):
+        yield "converged curves end where the run ended them, whatever the rules here"
+    if len(record.study.objectives) > 1:
+        yield "regret is of the first objective alone"
+
+
+def as_recorded(record: Record) -> Task:
+    """A run's own proposals with the curves that its ledger has, cut ones too."""
+    objective = record.study.objectives[0]
+    return Task(
+        name=record.study.name,
+        curves={
+            f.name: _Recorded(record, f.name, f.space) for f in record.study.families
+        },
+        epochs=record.study.budget.epochs,
+        objective=objective,
+        best=0.0,
+        median=1.0,
+    )
+
+
+class _Recorded:
+    """The curves of one family of a run, by configuration and seed."""
+
+    size: int | None = None
+
+    def __init__(self, record: Record, family: str, space: Space) -> None:
+        self.space = space
+        self._record = record
+        mine = (t for t in record.trials.values() if t.family == family)
+        self._trials = {self._key(t.params, t.seed): t for t in mine}
+
+    def place(
+        self, params: Mapping[str, Any], *, seed: int, uniform: bool, taken: set[int]
+    ) -> dict[str, Any]:
+        """The searched values that were proposed."""
+        return dict(params)
+
+    def curve(self, params: Mapping[str, Any], seed: int) -> Curve:
+        """The curve that was recorded.
+
+        Raises:
+            RunError: The run never trained that.
+        """
+        trial = self._trials.get(self._key(params, seed))
+        if trial is None:
+            raise RunError(
+                f"run `{self._record.name}` never trained {dict(params)}",
+                hint="with other settings its curves are a pool (`hpo simulate RUN "
+                "--stopping … --sampler …`)",
+            )
+        return _curve(trial)
+
+    def _key(self, params: Mapping[str, Any], seed: int) -> str:
+        return repr((sorted(params.items()), seed))
+
+
+def _curve(trial: Trial) -> Curve:
+    epochs = tuple(trial.epochs[n] for n in sorted(trial.epochs))
+    failure = trial.reason if trial.state == "failed" else ""
+    return Curve(epochs=epochs, failure=failure, cut=trial.state not in WHOLE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """A ledger's decisions beside those that the Director takes today.
+
+    Attributes:
+        decisions: How many were compared.
+        facts: How many ends of trials and attempts came from a worker, not the Director.
+        differing: The first difference of each kind of event, in words.
+    """
+
+    decisions: int
+    facts: int
+    differing: tuple[str, ...]
+
+    def words(self) -> tuple[str, ...]:
+        """The text for a person."""
+        if not self.differing:
+            text = f"its ledger: all {self.decisions} decisions come out the same again"
+            return (text,)
+        head = f"its ledger: of {self.decisions} decisions some would differ today"
+        return (head, *(f"  {text}" for text in self.differing))
+
+
+def retrace(record: Record) -> Agreement:
+    """Take every decision of a run once more, each on the ledger as it was by then.
+
+    The ledger says which trial reports next, so this holds for any number of workers, for
+    interrupted and for resumed runs. Trials taken over from other runs, failures, lost
+    workers and learners that end by themselves are facts, not decisions.
+    """
+    return _Retracer(record).run()
+
+
+class _Retracer:
+    def __init__(self, record: Record) -> None:
+        self._events = record.events
+        self._director = Director(record.study, workers=record.workers)
+        self._due: dict[int, Event | None] = {}  # what has to follow a trial's epoch
+        self._decisions = self._facts = 0
+        self._differing: dict[str, str] = {}
+
+    def run(self) -> Agreement:
+        for event in self._events:
+            if event.event == "epoch":
+                self._epoch(event)
+            elif event.event in ("proposed", "started"):
+                self._next(event)
+            elif event.event in _ENDS:
+                self._end(event)
+            self._director.apply(event)
+        return Agreement(
+            decisions=self._decisions,
+            facts=self._facts,
+            differing=tuple(self._differing.values()),
+        )
+
+    def _epoch(self, event: Event) -> None:
+        trial = self._director.trials[event.trial or 0]
+        if trial.origin == "carried":
+            return
+        due = self._due.pop(trial.number, None)
+        self._decisions += 1  # that it went on, or was begun
+        if due is not None:
+            self._differ(event, due)
+        data = event.data
+        epoch = Epoch(
+            number=data["epoch"],
+            train=data["train"],
+            valid=data["valid"],
+            seconds=data["seconds"],
+            compile_seconds=data["compile_seconds"],
+        )
+        attempt = event.attempt or 0
+        _, found = self._director.judge(trial.number, attempt, epoch, event.elapsed)
+        self._due[trial.number] = found[1] if len(found) > 1 else None
+
+    def _next(self, event: Event) -> None:
+        if event.data.get("origin") == "carried":
+            return
+        self._decisions += 1
+        _, found = self._director.next(event.elapsed)
+        self._compare(event, found[0] if found else None)
+
+    def _end(self, event: Event) -> None:
+        trial = self._director.trials[event.trial or 0]
+        if trial.origin == "carried":
+            return
+        due = self._due.pop(trial.number, None)
+        if due is None and event.event == "cancelled":
+            expired = self._director.expire(event.elapsed)
+            due = next((e for e in expired if e.trial == trial.number), None)
+        elif due is None and trial.state == "paused":
+            _, found = self._director.next(event.elapsed)
+            due = found[0] if found else None
+        elif due is None and event.event in _FACTS:
+            self._facts += 1
+            return
+        self._decisions += 1
+        self._compare(event, due)
+
+    def _compare(self, recorded: Event, found: Event | None) -> None:
+        if found is None or _plain(recorded) != _plain(found):
+            self._differ(recorded, found)
+
+    def _differ(self, recorded: Event, found: Event | None) -> None:
+        if recorded.event in self._differing:
+            return
+        now = "nothing" if found is None else f"`{found.event}` of trial {found.trial}"
+        self._differing[recorded.event] = (
+            f"line {recorded.n}: the run has `{recorded.event}` of trial "
+            f"{recorded.trial}, today it would be {now}"
+        )
+
+
+def _plain(event: Event) -> str:
+    """The decided part of an event; a reason is its wording."""
+    data = {k: v for k, v in event.data.items() if k not in ("reason", "from_attempt")}
+    return json.dumps((event.event, event.trial, event.attempt, data), sort_keys=True)

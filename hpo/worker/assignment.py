@@ -1,0 +1,96 @@
+"""Assignments that go to a worker and reports that come back: plain picklable data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from models.training.protocol import Epoch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """Everything a worker needs to train one attempt at one trial.
+
+    Attributes:
+        trial: The trial's number in the run, from 1.
+        attempt: Which go at it, from 1.
+        family: Its family's name.
+        create: ``"module:function"``, or a callable as `hpo.worker.pickling.pack` ships it.
+        config: Constants and searched values by dotted key.
+        settings: The study's fixed keys; those that the family does not know are left out.
+        data: The data reference, handed on in the context.
+        seed: The trial's seed.
+        epochs: The epoch budget.
+        known: The last epoch in the ledger; earlier records are not reported again.
+        folder: The trial's folder, ``trials/0007``; attempts live below it.
+        restore: The attempt whose checkpoint to go on from, or None to start afresh.
+        rungs: Epochs after which a checkpoint is saved in any case.
+        objective: The metric that decides which epoch is best, and its direction.
+        checkpoint_seconds: Most seconds of training that may be lost.
+        device: ``"cpu"`` or ``"gpu"``.
+        stopping: A file whose presence asks for a checkpoint after the epoch in progress.
+    """
+
+    trial: int
+    attempt: int
+    family: str
+    create: str | bytes
+    config: Mapping[str, Any]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    data: Any = None
+    seed: int = 0
+    epochs: int = 1
+    known: int = 0
+    folder: Path
+    restore: int | None = None
+    rungs: tuple[int, ...] = ()
+    objective: tuple[str, Literal["minimize", "maximize"]] = ("rmse", "minimize")
+    checkpoint_seconds: float = 5.0
+    device: str = "cpu"
+    stopping: Path | None = None
+
+    @property
+    def directory(self) -> Path:
+        """The attempt's own folder."""
+        return self.folder / f"attempt-{self.attempt}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """The result of one step of a `Session`: an epoch, the end, or an error as data.
+
+    Attributes:
+        trial: The trial's number.
+        attempt: The attempt's number.
+        epoch: The epoch's record; None when the learner ended or failed.
+        checkpoint: The epoch of a checkpoint saved just before this report, or None.
+        error: The traceback (a message for mistakes a person can mend), or None.
+        reason: The error in one line; empty without one.
+        obstacle: What no trial can train around, such as a full disk; empty without one.
+        finished: The learner ended by itself, before or at its budget.
+        parameters: How many numbers are trained, where the learner knows it.
+        kernels: The compiled kernels it computes with (``off`` for none), where the learner
+            says so.
+        resumed_from: Epochs taken over from a checkpoint; 0 when it started at epoch 1.
+        resumable: Whether the learner can be saved and restored at all.
+        notes: Remarks for the ledger, such as an unreadable checkpoint.
+        pid: The worker's process.
+    """
+
+    trial: int
+    attempt: int
+    epoch: Epoch | None = None
+    checkpoint: int | None = None
+    error: str | None = None
+    reason: str = ""
+    obstacle: str = ""
+    finished: bool = False
+    parameters: int | None = None
+    kernels: str | None = None
+    resumed_from: int = 0
+    resumable: bool = True
+    notes: tuple[str, ...] = ()
+    pid: int = 0

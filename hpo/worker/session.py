@@ -1,0 +1,335 @@
+"""One attempt at one trial, on the worker's side: configuration in, epochs out.
+
+A `Session` knows no executor: the same object trains under Ray, in a child process, and in
+a re-run, which is why they give the same numbers.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Protocol, runtime_checkable
+
+from hpo.errors import ForeignFailure
+from hpo.worker import epochs
+from hpo.worker.assignment import Assignment, Report
+from hpo.worker.pickling import unpack
+from models.errors import UserError
+from models.training.protocol import (
+    Compiled,
+    Context,
+    Countable,
+    Epoch,
+    Learner,
+    Resumable,
+)
+
+__all__ = ["Assignment", "Report", "Session"]
+
+
+@runtime_checkable
+class _Keyed(Protocol):
+    """A configuration class that can list its dotted keys."""
+
+    def keys(self) -> Iterable[str]: ...
+
+
+class Session:
+    """Trains one attempt, an epoch a step. Nothing is loaded before the first step.
+
+    Args:
+        assignment: What to train.
+    """
+
+    def __init__(self, assignment: Assignment) -> None:
+        self.assignment = assignment
+        self._learner: Learner | None = None
+        self._epochs: Iterator[Any] | None = None
+        self._stored: dict[int, Epoch] = {}  # records that came with the checkpoint
+        self._records: dict[int, Epoch] = {}
+        self._waiting: list[Epoch] = []
+        self._last = 0  # the last epoch the learner has done, in this attempt or before
+        self._shift = 0  # 1 for a learner that counts its epochs from 0
+        self._saved = 0
+        self._unsaved_seconds = 0.0
+        self._resumed_from = 0
+        self._notes: list[str] = []
+        self._failed = False
+
+    @property
+    def learner(self) -> Learner | None:
+        """The learner, once the first step has made it."""
+        return self._learner
+
+    def step(self) -> Report:
+        """Train one epoch; whatever the learner raises comes back as data.
+
+        Exceptions and `SystemExit` are caught. Only the death of the process (and an
+        interrupt) is left to whoever runs the worker.
+        """
+        try:
+            if self._epochs is None:
+                self._open()
+            return self._next()
+        except (Exception, SystemExit) as error:
+            self._failed = True
+            return self._report(
+                error=_told(error),
+                reason=_in_one_line(error),
+                obstacle=_obstacle(error),
+            )
+
+    def close(self) -> None:
+        """End the attempt: save what is not saved yet, and end the generator."""
+        with suppress(Exception, SystemExit):
+            if isinstance(self._epochs, Generator):
+                self._epochs.close()
+        with suppress(Exception, SystemExit):
+            self._save_at_end()
+        self._learner = self._epochs = None
+
+    def _save_at_end(self) -> None:
+        # A loser's folder may be gone already: then there is nothing worth keeping.
+        if self._failed or not self._records or not self.assignment.directory.is_dir():
+            return
+        if self._last > self._saved:
+            self._save()
+
+    def _open(self) -> None:
+        a = self.assignment
+        a.directory.mkdir(parents=True, exist_ok=True)
+        self._learner = make_learner(self.assignment)
+        if a.restore is not None:
+            self._restore(a.restore)
+        elif a.attempt > 1:
+            self._note("starts at epoch 1: no earlier attempt left a checkpoint")
+        self._write_config()
+        self._epochs = iter(self._learner.fit_iter(a.epochs))
+
+    def _restore(self, attempt: int) -> None:
+        source = self.assignment.folder / f"attempt-{attempt}"
+        if not isinstance(self._learner, Resumable):
+            self._note("starts at epoch 1: the learner has no save and restore")
+            return
+        try:
+            stored = epochs.read(source)
+            self._learner.restore(source)
+        except (Exception, SystemExit) as error:
+            self._learner = make_learner(
+                self.assignment
+            )  # a half-restored learner is worth nothing
+            self._note(
+                f"starts at epoch 1: the checkpoint of attempt {attempt} cannot be read "
+                f"({_in_one_line(error)})"
+            )
+            return
+        self._stored = stored
+
+    def _next(self) -> Report:
+        assert self._epochs is not None
+        while not self._waiting:
+            begin = time.perf_counter()
+            try:
+                thing = next(self._epochs)
+            except StopIteration:
+                return self._finish()
+            self._take(thing, time.perf_counter() - begin)
+        epoch = self._waiting.pop(0)
+        return self._report(epoch=epoch, checkpoint=self._checkpoint(epoch))
+
+    def _take(self, thing: Any, seconds: float) -> None:
+        """Sort one yielded record: known and stored ones are silent, new ones wait."""
+        epoch = epochs.as_epoch(thing, self._last + 1)
+        if epoch.number == 0 and self._last == 0:
+            self._shift = 1
+        epoch = replace(epoch, number=epoch.number + self._shift)
+        if epoch.number <= self._last:
+            raise ForeignFailure(
+                f"fit_iter yielded epoch {epoch.number} after epoch {self._last}",
+                hint="number the epochs 1, 2, 3, …",
+            )
+        for number in range(self._last + 1, epoch.number):  # taken over in silence
+            if number in self._stored:
+                self._keep(self._stored[number], stored=True)
+        stored = self._stored.get(epoch.number)
+        if epochs.same(epoch, stored):
+            assert stored is not None
+            self._keep(stored, stored=True)
+        else:
+            self._unsaved_seconds += seconds
+            self._keep(replace(epoch, seconds=epoch.seconds or seconds), stored=False)
+        self._last = epoch.number
+
+    def _keep(self, epoch: Epoch, *, stored: bool) -> None:
+        self._records[epoch.number] = epoch
+        if stored:
+            self._resumed_from = epoch.number
+        if not stored or epoch.number > self.assignment.known:
+            self._waiting.append(epoch)
+
+    def _checkpoint(self, epoch: Epoch) -> int | None:
+        """Save when it is time to; the epoch the new checkpoint holds, or None."""
+        a = self.assignment
+        due = (
+            epoch.number >= a.epochs
+            or epoch.number in a.rungs
+            or self._unsaved_seconds + epoch.seconds >= a.checkpoint_seconds
+            or (a.stopping is not None and a.stopping.exists())
+        )
+        if not due or self._waiting or self._last <= self._saved:
+            return None
+        return self._last if self._save() else None
+
+    def _finish(self) -> Report:
+        if not self._records:
+            raise ForeignFailure(
+                "fit_iter ended without yielding an epoch",
+                hint="yield once after each epoch",
+            )
+        saved = self._last > self._saved and self._save()
+        return self._report(finished=True, checkpoint=self._last if saved else None)
+
+    def _save(self) -> bool:
+        """Records first, so that they never know less than the checkpoint."""
+        if not isinstance(self._learner, Resumable):
+            return False
+        directory = self.assignment.directory
+        epochs.write(directory, {**self._stored, **self._records})
+        self._learner.save(directory)
+        (directory / epochs.SAVED).touch()
+        self._saved, self._unsaved_seconds = self._last, 0.0
+        return True
+
+    def _write_config(self) -> None:
+        """Write ``config.json`` once per trial: what repeats it, resolved."""
+        a = self.assignment
+        path = a.folder / "config.json"
+        if path.exists():
+            return
+        resolved: Mapping[str, Any] = {**a.settings, **a.config}
+        if isinstance(self._learner, Countable):
+            resolved = self._learner.configuration
+        content = {
+            "trial": a.trial,
+            "family": a.family,
+            "create": a.create if isinstance(a.create, str) else None,
+            "seed": a.seed,
+            "epochs": a.epochs,
+            "data": a.data,
+            "kernels": _kernels(self._learner),
+            "config": dict(resolved),
+        }
+        epochs.replace(path, json.dumps(content, indent=2, default=str) + "\n")
+
+    def _note(self, text: str) -> None:
+        self._notes.append(f"attempt {self.assignment.attempt} {text}")
+
+    def _report(self, **values: Any) -> Report:
+        learner = self._learner
+        notes, self._notes = tuple(self._notes), []
+        return Report(
+            trial=self.assignment.trial,
+            attempt=self.assignment.attempt,
+            parameters=_parameters(learner),
+            kernels=_kernels(learner),
+            resumed_from=self._resumed_from,
+            resumable=isinstance(learner, Resumable),
+            notes=notes,
+            pid=os.getpid(),
+            **values,
+        )
+
+
+def make_learner(assignment: Assignment) -> Learner:
+    """Call the `create` of an assignment, as a trial does.
+
+    Raises:
+        ForeignFailure: It cannot be found, or gives no learner.
+    """
+    a = assignment
+    create = unpack(a.create)
+    config = {**_known_settings(create, a.settings, a.config), **a.config}
+    context = Context(
+        data=a.data,
+        seed=a.seed,
+        epochs=a.epochs,
+        directory=a.directory,
+        device=a.device,
+        checkpoint_epochs=a.rungs,
+        objective=a.objective,
+    )
+    learner = create(config, context)
+    if not isinstance(learner, Learner):
+        raise ForeignFailure(
+            f"`create` returned a {type(learner).__name__} without `fit_iter`",
+            hint="return an object whose fit_iter(epochs) yields after each epoch",
+        )
+    return learner
+
+
+def has_checkpoint(directory: os.PathLike[str]) -> bool:
+    """Whether an attempt's folder holds a whole checkpoint."""
+    return os.path.exists(os.path.join(directory, epochs.SAVED))
+
+
+def drop(directory: os.PathLike[str]) -> None:
+    """Delete an attempt's checkpoint; the marker first, so that no half is ever read."""
+    with suppress(OSError):
+        os.unlink(os.path.join(directory, epochs.SAVED))
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _known_settings(
+    create: Any, settings: Mapping[str, Any], config: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The settings a family knows: all of them for a `create` without a `Config` beside."""
+    module = sys.modules.get(getattr(create, "__module__", None) or "")
+    beside = vars(module).get("Config") if module is not None else None
+    if not isinstance(beside, type) or not isinstance(beside, _Keyed):
+        return dict(settings)
+    known = set(beside.keys())  # a classmethod
+    return {k: v for k, v in settings.items() if k in known or k in config}
+
+
+def _parameters(learner: Learner | None) -> int | None:
+    try:
+        return int(learner.parameters) if isinstance(learner, Countable) else None
+    except Exception:  # a report must never fail for want of a count
+        return None
+
+
+def _kernels(learner: Learner | None) -> str | None:
+    return str(learner.kernel_choice) if isinstance(learner, Compiled) else None
+
+
+def _obstacle(error: BaseException) -> str:
+    """A full or read-only disk in words: it would fail every other trial, too."""
+    no_room = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+    if isinstance(error, OSError) and error.errno in no_room:
+        where = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror or os.strerror(error.errno)}{where}"
+    return ""
+
+
+def _told(error: BaseException) -> str:
+    if isinstance(error, UserError):
+        return str(error)
+    inside = error.__traceback__.tb_next if error.__traceback__ else None
+    return "".join(traceback.format_exception(type(error), error, inside))
+
+
+def _in_one_line(error: BaseException) -> str:
+    if isinstance(error, UserError):
+        return error.message.partition("\n")[0]
+    if isinstance(error, SystemExit):
+        return f"the code called sys.exit({error.code!r})"
+    text = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
