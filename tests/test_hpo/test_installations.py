@@ -96,7 +96,9 @@ def test_what_is_dropped_into_an_editable_clone_is_found_everywhere(
 
 
 @pytest.mark.parametrize("kind", ["regular", "editable"])
-def test_a_study_in_the_current_folder_is_found_by_name(kind, installed, tmp_path):
+def test_a_study_in_the_current_folder_is_found_by_name(
+    kind, installed, tmp_path, tmp_path_factory
+):
     there = installed(kind)
     (tmp_path / "studies").mkdir()
     file = tmp_path / "studies" / "pump.py"
@@ -115,6 +117,9 @@ def test_a_study_in_the_current_folder_is_found_by_name(kind, installed, tmp_pat
     families, logs = completed(tmp_path)
     assert families == ["walk", "own"]
     assert_workers_of(logs, there.home)
+    (run,) = tmp_path.glob("results/pump/*")  # elsewhere its name leads nowhere
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    there.hpo("rerun", run, "--trial", 2, "--exact", folder=elsewhere)
 
 
 @pytest.mark.parametrize(
