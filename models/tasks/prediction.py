@@ -89,7 +89,7 @@ class Task(SequenceTask):
         if "seen.y" in batch:
             mask = mask & batch["seen.y"].all(axis=-1, keepdims=True)
         return {
-            **without(batch, "y", "x"),
+            **without(self.given_inputs(batch, data), "y", "x"),
             "y": shown(y, mask, data.statistics.mean["y"]),
             GIVEN: mask,
         }
@@ -109,11 +109,14 @@ class Task(SequenceTask):
                 f"`y` of {known} and `u` of {length} samples",
                 hint="pass the first samples of y, and u over all that is to be predicted",
             )
+        seen = np.ones((*y.shape[:2], 1), bool)
+        if "y" in data.reference.gaps:
+            seen = ~np.isnan(y).any(axis=-1, keepdims=True)
         whole = np.zeros((*u.shape[:2], y.shape[2]), y.dtype)
-        whole[:, :known] = y
+        whole[:, :known] = np.where(seen, y, 0.0)
         mask = np.zeros((*u.shape[:2], 1), bool)
-        mask[:, :known] = True
-        return {"u": u, "y": whole, GIVEN: mask}
+        mask[:, :known] = seen
+        return {**self.inputs(u, data), "y": whole, GIVEN: mask}
 
     def arrays(self, outputs: Any, batch: Any) -> dict[str, np.ndarray]:
         """Y of the whole length: the known samples as they were given, then predictions."""

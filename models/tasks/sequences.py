@@ -12,11 +12,12 @@ import h5py
 import numpy as np
 
 from models.errors import DataError, UserError
-from models.tasks.base import SAME, Task, TaskData, Units
+from models.tasks.base import SAME, Task, TaskData, Units, shown
 from models.training.interface import Arrays
 
 if TYPE_CHECKING:
     from models.metrics.accumulators import Metric
+    from models.training.problem import Batch
 
 _EXAMPLE = {"train": (320, 270), "valid": (80,), "test": (80,)}
 
@@ -62,16 +63,29 @@ class SequenceTask(Task):
         *,
         data: TaskData,
     ) -> dict[str, float]:
-        """The metrics in float64, where nothing is missing."""
-        if any("seen.y" in batch for _, batch in found):
-            return super().scores(found, data=data)
+        """The metrics in float64."""
         start, also = self.scored_from(data)
         pairs = [
-            (np.asarray(predicted), np.asarray(measured))
+            pair
             for outputs, batch in found
-            for predicted, measured in zip(outputs["y"], batch["y"], strict=True)
+            for pair in zip(np.asarray(outputs["y"]), _measured(batch), strict=True)
         ]
         return scores(pairs, start=start, also=also)
+
+    def inputs(self, u: np.ndarray, data: TaskData) -> dict[str, np.ndarray]:
+        """Inputs of a prediction; NaN was not seen where the data has such gaps."""
+        if "u" not in data.reference.gaps:
+            return {"u": u}
+        seen = ~np.isnan(u)
+        return {"u": np.where(seen, u, 0.0), "seen.u": seen}
+
+    def given_inputs(self, batch: Batch, data: TaskData) -> Batch:
+        """The batch with the mean of the train part where no input was seen."""
+        if "seen.u" not in batch:
+            return dict(batch)
+        kept = {name: a for name, a in batch.items() if name != "seen.u"}
+        u = shown(batch["u"], batch["seen.u"], data.statistics.mean["u"])
+        return kept | {"u": u, "given.u": batch["seen.u"]}
 
     def errors(
         self, predicted: Arrays, measured: Arrays, *, data: Mapping[str, Any]
@@ -129,7 +143,8 @@ def scores(
     """The metrics of `models.metrics.sequence`, in float64 and without JAX.
 
     Args:
-        pairs: Predicted and measured ``[T, n_y]`` of every sequence, in physical units.
+        pairs: Predicted and measured ``[T, n_y]`` of every sequence, in physical units;
+            measured values that are NaN are left out.
         start: Samples at the start of every sequence that are not scored.
         also: Further starts, for ``rmse_from_5`` and so on.
 
@@ -144,25 +159,39 @@ def scores(
             f"{shortest} samples"
         )
 
-    def errors(first: int) -> np.ndarray:
-        return np.concatenate([(p - y)[first:] for p, y in pairs])
+    def errors(first: int) -> tuple[np.ndarray, np.ndarray]:
+        seen = np.concatenate([~np.isnan(y[first:]) for _, y in pairs])
+        return np.concatenate([(p - y)[first:] for p, y in pairs]), seen
 
     target = np.concatenate([y[start:] for _, y in pairs])
     with np.errstate(all="ignore"):  # an unstable model's infinities are its score
-        rmse = np.sqrt(np.mean(errors(start) ** 2, axis=0))
-        ratio = rmse / target.std(axis=0)
+        error, seen = errors(start)
+        rmse = np.sqrt(_mean(error**2, seen))
+        ratio = rmse / np.sqrt(_mean((target - _mean(target, seen)) ** 2, seen))
         out = {
             "rmse": rmse.mean(),
-            "mae": np.abs(errors(start)).mean(axis=0).mean(),
+            "mae": _mean(np.abs(error), seen).mean(),
             "nrmse": ratio.mean(),
             "fit": (100 * (1 - ratio)).mean(),
             "r2": (1 - ratio**2).mean(),
         }
         for first in also:
-            out[f"rmse_from_{first}"] = np.sqrt(
-                (errors(first) ** 2).mean(axis=0)
-            ).mean()
+            error, seen = errors(first)
+            out[f"rmse_from_{first}"] = np.sqrt(_mean(error**2, seen)).mean()
     return {name: float(value) for name, value in out.items()}
+
+
+def _mean(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Per channel the mean of what was seen ``[T, C]``; NaN of nothing."""
+    if seen.all():
+        return np.asarray(values.mean(axis=0))
+    return np.asarray(values.sum(axis=0, where=seen) / seen.sum(axis=0))
+
+
+def _measured(batch: Mapping[str, Any]) -> np.ndarray:
+    """The outputs of a scored batch ``[B, T, n_y]``, NaN where none was seen."""
+    y = np.asarray(batch["y"])
+    return np.where(batch["seen.y"], y, np.nan) if "seen.y" in batch else y
 
 
 def _respond(u: np.ndarray) -> np.ndarray:

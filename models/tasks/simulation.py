@@ -42,7 +42,7 @@ class Task(SequenceTask):
 
     def given(self, batch: Batch, data: TaskData) -> Batch:
         """The inputs."""
-        return without(batch, "y", "x")
+        return without(self.given_inputs(batch, data), "y", "x")
 
     def protocol(self, data: Mapping[str, Any]) -> tuple[int, tuple[int, ...]]:
         """As the data says: no model knows the state in which a record begins."""
@@ -51,4 +51,4 @@ class Task(SequenceTask):
 
     def batch(self, arrays: Arrays, data: TaskData) -> dict[str, np.ndarray]:
         """The inputs."""
-        return dict(arrays)
+        return self.inputs(arrays["u"], data)
