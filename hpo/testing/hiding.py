@@ -119,9 +119,7 @@ def _outputs(learner: Any, batch: Mapping[str, Any]) -> list[np.ndarray]:
 
 
 def _score(learner: Any, batch: Mapping[str, Any]) -> list[np.ndarray]:
-    return _leaves(
-        learner.runner.metrics(learner.state, learner.best, (dict(batch),))
-    )
+    return _leaves(learner.runner.metrics(learner.state, learner.best, (dict(batch),)))
 
 
 def _step_of(learner: Any) -> Callable[..., Any]:
