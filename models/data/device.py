@@ -9,12 +9,12 @@ import jax
 import numpy as np
 
 from models.data.gaps import entries
+from models.data.kinds import kind
 from models.data.kinds.base import Part
+from models.errors import DataError, near_matches
 
 RESIDENT_BYTES = 1 << 30
 """Largest part that ``feeding="auto"`` keeps on the device, in bytes there."""
-HIDDEN = "x"
-"""The role of a recorded truth: no feed carries it unless asked to."""
 
 
 def default_dtype() -> np.dtype:
@@ -23,8 +23,19 @@ def default_dtype() -> np.dtype:
 
 
 def feed_roles(part: Part, asked: Collection[str] | None) -> tuple[str, ...]:
-    """The roles that a feed carries: those asked for, by default all that models see."""
-    roles = [role for role in part.shapes if role != HIDDEN] if asked is None else asked
+    """The roles that a feed carries: those asked for, by default all but hidden ones.
+
+    Raises:
+        DataError: The data has no such role.
+    """
+    hidden = kind(part.reference.kind).HIDDEN
+    roles = [r for r in part.shapes if r not in hidden] if asked is None else asked
+    for role in roles:
+        if role not in part.shapes:
+            raise DataError(
+                f"`{part.reference.name}` has no role `{role}`",
+                hint=near_matches(role, part.shapes),
+            )
     return tuple(sorted(roles))
 
 

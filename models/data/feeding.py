@@ -71,7 +71,7 @@ def make_feed(
         config: Windows of records or a series, or rows of samples.
         fills: Role to the value per channel that stands in for missing ones; by default the
             train mean.
-        roles: What batches hold; by default every role but ``x``.
+        roles: What batches hold; by default every role but the kind's hidden ones.
 
     Raises:
         DataError: The part is not cut in this way, the window is longer than every file, or

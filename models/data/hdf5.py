@@ -20,6 +20,7 @@ from models.errors import DataError, near_matches
 OPEN_FILES = 64
 
 _open: OrderedDict[Path, h5py.File] = OrderedDict()
+_stamps: dict[Path, tuple[int, ...]] = {}  # of the files as they were opened
 # Arrays stay open with their file: HDF5 forgets unpacked chunks when one is closed.
 _arrays: dict[Path, dict[str, h5py.Dataset]] = {}
 _lock = threading.RLock()
@@ -44,7 +45,7 @@ class StoredArray:
     def __init__(self, path: Path, name: str, *, word: str = "array") -> None:
         self._path, self._name = path, name
         with _lock:
-            found = _numbers(_opened(path), name, path, word)
+            found = _numbers(_current(path), name, path, word)
             self.shape: tuple[int, ...] = found.shape
             self._map = _mapped(found, path)
 
@@ -79,7 +80,7 @@ def attributes(path: Path) -> dict[str, Any]:
         DataError: The file is missing or damaged.
     """
     with _lock:
-        values = dict(_opened(path).attrs)
+        values = dict(_current(path).attrs)
     return {k: v.item() if isinstance(v, np.generic) else v for k, v in values.items()}
 
 
@@ -90,14 +91,14 @@ def array_names(path: Path, group: str = "/") -> list[str]:
         DataError: The file is missing or damaged.
     """
     with _lock:
-        folder = _opened(path)[group]
+        folder = _current(path)[group]
         return [n for n in folder if isinstance(folder[n], h5py.Dataset)]
 
 
 def numeric_names(path: Path, group: str = "/") -> list[str]:
     """Those of `array_names` that hold numbers and have at least one axis."""
     with _lock:
-        folder = _opened(path)[group]
+        folder = _current(path)[group]
         return [
             n
             for n in array_names(path, group)
@@ -112,15 +113,15 @@ def group_names(path: Path) -> list[str]:
         DataError: The file is missing or damaged.
     """
     with _lock:
-        file = _opened(path)
+        file = _current(path)
         return [n for n in file if isinstance(file[n], h5py.Group)]
 
 
 def close_files() -> None:
     """Close every file held open by h5py; reading opens them again."""
     with _lock:
-        while _open:
-            _close_oldest()
+        for path in list(_open):
+            _close(path)
 
 
 def _opened(path: Path) -> h5py.File:
@@ -128,22 +129,38 @@ def _opened(path: Path) -> h5py.File:
     if path in _open:
         _open.move_to_end(path)
         return _open[path]
-    if not path.is_file():
-        raise DataError(f"the file {path} does not exist", hint="check the data folder")
+    _stamps[path] = _stamp(path)
     try:
         file = h5py.File(path, "r", locking="best-effort")
     except OSError as error:
         raise _damaged(path, error) from error
     _open[path] = file
     if len(_open) > OPEN_FILES:
-        _close_oldest()
+        _close(next(iter(_open)))
     return file
 
 
-def _close_oldest() -> None:
-    path, file = _open.popitem(last=False)
+def _current(path: Path) -> h5py.File:
+    """The open file; one that was written again since is opened again."""
+    if path in _open and _stamps[path] != _stamp(path):
+        _close(path)
+    return _opened(path)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Changes whenever a file is replaced or written."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise DataError(
+            f"the file {path} does not exist", hint="check the data folder"
+        ) from error
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _close(path: Path) -> None:
     _arrays.pop(path, None)
-    file.close()
+    _open.pop(path).close()
 
 
 def _damaged(path: Path, error: Exception) -> DataError:

@@ -15,18 +15,22 @@ def names_of(request: Mapping[str, Any], key: str) -> tuple[str, ...]:
     Raises:
         DataError: It is something else.
     """
-    return different_names(request.get(key, ()), key)
+    return different_names(request[key], key) if request.get(key) else ()
 
 
 def different_names(values: Any, key: str) -> tuple[str, ...]:
-    """`values` as a tuple of different names.
+    """One name, or a list of different ones, as a tuple.
 
     Raises:
         DataError: They are something else.
     """
     listed = isinstance(values, (list, tuple))
     texts = tuple(values) if listed else (values,)
-    if not all(isinstance(v, str) and v for v in texts) or len(set(texts)) < len(texts):
+    if (
+        not texts
+        or not all(isinstance(v, str) and v for v in texts)
+        or len(set(texts)) < len(texts)
+    ):
         raise DataError(
             f"`{key}` must be a list of different names, got {values!r}",
             hint=f'for example "{key}": ["a", "b"]',

@@ -24,7 +24,7 @@ class ResidentRows:
         rows: How rows are drawn.
         fills: Role to the value per channel that stands in for missing ones; by default the
             train mean.
-        roles: What batches hold; by default every role but ``x``.
+        roles: What batches hold; by default every role but the kind's hidden ones.
 
     Raises:
         DataError: There are fewer rows than a batch needs, or too many.
@@ -42,9 +42,9 @@ class ResidentRows:
         self.batches, self.batch_size = plan.batches, plan.batch_size
         wanted = feed_roles(part, roles)
         self._names = tuple(entry_types(part, wanted))
-        host = _floats(part.slice(0, 0, plan.rows, roles=wanted))
+        stored = part.slice(0, 0, plan.rows, roles=wanted)
         host = filled(
-            host,
+            {role: np.array(v, default_dtype()) for role, v in stored.items()},
             gaps=part.reference.gaps,
             fills=part.fills if fills is None else fills,
             locate=lambda role, entry: part.locate(role, 0, entry),
@@ -132,17 +132,16 @@ class StreamingRows:
         rows = [
             self._part.slice(0, i, i + 1, roles=self._roles) for i in indices.tolist()
         ]
+        # Types as they were when the feed was made: threads have a precision of their own.
         out = {
-            role: np.concatenate([row[role] for row in rows]) for role in self._roles
+            role: np.concatenate(
+                [row[role] for row in rows], dtype=self._types[role][1]
+            )
+            for role in self._roles
         }
         return filled(
-            _floats(out),
+            out,
             gaps=self._part.reference.gaps,
             fills=self._fills,
             locate=lambda role, _: first_missing(self._part, role),
         )
-
-
-def _floats(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Copies of the device's type."""
-    return {role: np.array(values, default_dtype()) for role, values in arrays.items()}

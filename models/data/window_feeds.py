@@ -26,7 +26,7 @@ class ResidentFeed:
         windows: How it is cut.
         fills: Role to the value per channel that stands in for missing ones; by default the
             train mean.
-        roles: What batches hold; by default every role but ``x``.
+        roles: What batches hold; by default every role but the kind's hidden ones.
 
     Raises:
         DataError: There are no windows, or fewer than a batch needs.

@@ -55,7 +55,7 @@ def test_every_simulator_makes_a_dataset(name, cache):
         (300,),
     ]
     assert all(r.mapped for r in dataset.part("train").records)
-    assert reference.score_from == 50 and len(reference.units) == 1
+    assert reference.settings["score_from"] == 50 and len(reference.units) == 1
     parts = [dataset.part(p).load(0) for p in ("train", "valid", "test")]
     train, valid, test = (part["u"][:, 0] for part in parts)
     for whole, piece in ((train, valid), (train, test[:150]), (test, valid)):

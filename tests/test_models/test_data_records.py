@@ -155,6 +155,15 @@ def test_hash_sees_bytes_and_names(tmp_path):
     assert hash_files([a]) != before
 
 
+def test_a_file_written_again_is_read_again(tmp_path):
+    path = write(tmp_path / "a.hdf5", signals(9), compression="gzip")
+    assert signal_file(path, ROLES).length == 9
+    other = write(tmp_path / "b.hdf5", signals(12, seed=1), compression="gzip")
+    os.replace(other, path)
+    record = signal_file(path, ROLES)
+    np.testing.assert_array_equal(record.read("u", 0, 12)[:, 0], signals(12, 1)["u0"])
+
+
 def test_hash_per_part_and_reference_round_trip(folder):
     first = prepare(str(folder))
     assert Reference.from_json(first.to_json()) == first

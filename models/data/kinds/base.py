@@ -152,11 +152,13 @@ class Kind(Protocol):
     Attributes:
         KEYS: Keys of a request beside ``name``, ``path`` and ``kind``.
         CUT: Whether feeds cut ``windows`` out of records, or draw ``rows``.
+        HIDDEN: Roles that feeds carry only when asked to: a truth that no model is given.
         LAYOUT: How such data lies on disk, in one line.
     """
 
     KEYS: tuple[str, ...]
     CUT: Literal["windows", "rows"]
+    HIDDEN: tuple[str, ...]
     LAYOUT: str
 
     def find(self, path: Path) -> Path | None:

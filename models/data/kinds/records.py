@@ -33,6 +33,7 @@ from models.errors import DataError
 
 KEYS = ("inputs", "outputs", "truth", "units", "score_from", "also_score_from", "gaps")
 CUT: Literal["windows", "rows"] = "windows"
+HIDDEN: tuple[str, ...] = ("x",)
 LAYOUT = "a folder with train/, valid/ and test/ of HDF5 files"
 _ROLES = {"u": "inputs", "y": "outputs", "x": "truth"}
 
