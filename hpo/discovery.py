@@ -1,5 +1,7 @@
 """Families, spaces, studies and datasets found by name: a file in its folder registers it.
 
+Families and spaces are files of our packages; studies also those in ``./studies``.
+
 This is the only module of the harness that knows the packages `models`, `search_spaces` and
 `studies` by name. Listing reads docstrings and constants from the source text, so nothing
 heavy is imported; spaces and studies are imported only when one of them is used.
@@ -66,7 +68,7 @@ def families() -> tuple[FoundFamily, ...]:
     """Every family: a module of `models` that defines `problem`, in alphabetical order."""
     with_space = {f.name for f in spaces()}
     out = []
-    for path in _modules("models"):
+    for path in _files(ours("models")):
         tree = _readable(path)
         if not any(
             isinstance(n, ast.FunctionDef) and n.name == "problem" for n in tree.body
@@ -100,7 +102,7 @@ def family(name: str) -> FoundFamily:
 
 def spaces() -> tuple[Found, ...]:
     """Every default space: a module of `search_spaces` that defines `SPACE`."""
-    return _defining("search_spaces", "SPACE")
+    return _defining(ours("search_spaces"), "SPACE")
 
 
 def space(name: str) -> Space:
@@ -119,17 +121,29 @@ def space(name: str) -> Space:
 
 
 def studies() -> tuple[Found, ...]:
-    """Every study of this project: a module of `studies` that defines `STUDY`."""
-    return _defining("studies", "STUDY")
+    """Every study: a file that defines `STUDY`, in ``./studies`` or our package `studies`.
+
+    Those of the current folder come first. One of the package that says the very same as
+    one of them is left out; any other is there too, even where they share a name.
+    """
+    package, here = ours("studies"), Path("studies")
+    if not here.is_dir() or here.resolve() == package:
+        return _defining(package, "STUDY")
+    mine = _defining(here.resolve(), "STUDY")
+    named = {f.name: f.path for f in mine}
+    others = _defining(package, "STUDY")
+    return (*mine, *(f for f in others if not _copies(named.get(f.name), f.path)))
 
 
 def study_file(name: str) -> Path:
-    """Where a study is written: a name in `studies/`, or a path to a study file.
+    """Where a study is written: a name among `studies`, or a path to a study file.
+
+    Of two studies with the same name that in ``./studies`` is meant.
 
     Raises:
         StudyError: Neither is there (near matches are listed).
     """
-    found = {f.name: f.path for f in studies()}
+    found = {f.name: f.path for f in reversed(studies())}
     if name in found:
         return found[name]
     looks_like_path = name.endswith(".py") or os.sep in name
@@ -147,7 +161,7 @@ def load_study(name: str) -> Study:
     """Run a study file and return its `STUDY`, resolved.
 
     Args:
-        name: A name in `studies/` or a path to a study file.
+        name: A name among `studies`, or a path to a study file.
 
     Raises:
         StudyError: There is no such study, or it breaks a rule.
@@ -380,12 +394,20 @@ def _source_of(module: str) -> Path | None:
     return Path(spec.origin)
 
 
-def _modules(package: str) -> list[Path]:
-    return sorted(p for p in ours(package).glob("*.py") if not p.stem.startswith("_"))
+def _files(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.glob("*.py") if not p.stem.startswith("_"))
 
 
-def _defining(package: str, constant: str) -> tuple[Found, ...]:
-    parsed = [(path, _readable(path)) for path in _modules(package)]
+def _copies(one: Path | None, other: Path) -> bool:
+    """Whether both files are there and hold the same."""
+    try:
+        return one is not None and one.read_bytes() == other.read_bytes()
+    except OSError:
+        return False
+
+
+def _defining(folder: Path, constant: str) -> tuple[Found, ...]:
+    parsed = [(path, _readable(path)) for path in _files(folder)]
     return tuple(
         Found(name=path.stem, path=path, description=_headline(tree))
         for path, tree in parsed

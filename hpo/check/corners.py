@@ -12,7 +12,6 @@ import importlib.util
 import itertools
 import json
 import math
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -23,7 +22,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from hpo.check.child import ask
+from hpo.check import child
 from models.errors import UserError
 from models.protocols import Configured, Sizes
 from search_spaces.space import Space
@@ -126,7 +125,7 @@ def shapes(
     Raises:
         ForeignFailure: A family's module cannot be imported.
     """
-    answers = ask(
+    answers = child.ask(
         "hpo.check.corners",
         {"asked": asked, "data": data, "task": dict(task)},
         failure="the families' models cannot be built",
@@ -212,15 +211,13 @@ def _measurer(family: Any, data: Any, task: Mapping[str, Any]) -> Measure:
     return measure
 
 
-if __name__ == "__main__":
-    question = json.load(sys.stdin)
-    answers = [
-        [
-            dataclasses.asdict(shape)
-            for shape in _family_shapes(
-                reference, points, question["data"], question["task"]
-            )
-        ]
-        for reference, points in question["asked"]
+def _answers(question: Any) -> list[list[dict[str, Any]]]:
+    data, task = question["data"], question["task"]
+    return [
+        [dataclasses.asdict(s) for s in _family_shapes(name, points, data, task)]
+        for name, points in question["asked"]
     ]
-    json.dump(answers, sys.stdout)
+
+
+if __name__ == "__main__":
+    child.answer(_answers)

@@ -10,7 +10,6 @@ from typing import Any
 
 from hpo import discovery
 from hpo.check import corners as edges
-from hpo.check.keys import check_spaces
 from hpo.director import Director
 from hpo.report.summary import load_summary
 from hpo.run.launch import launch
@@ -105,7 +104,6 @@ def preview(study: Study, *, data_root: Path | None, probe: bool) -> Preview:
         UserError: Study, spaces, data or machine do not fit.
     """
     study = with_task(study, root=data_root)
-    check_spaces(study)
     study = as_run(study, workers=plan(study.resources).workers)
     director = Director(study, workers=study.resources.workers or 1)
     data = discovery.prepare_data(study.data, root=data_root)

@@ -35,7 +35,6 @@ def launch(
     a second Ctrl-C leaves at once.
     """
     from hpo import discovery
-    from hpo.check import keys
     from hpo.cli import overrides
     from hpo.live.progress import Progress
     from hpo.run import launch as runner
@@ -55,7 +54,6 @@ def launch(
         stall=stall,
     )
     chosen = with_task(chosen, root=data)
-    keys.check_spaces(chosen)
     with Progress(chosen) as progress:
         outcome = runner.launch(
             chosen,

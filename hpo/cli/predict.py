@@ -24,7 +24,7 @@ def predict(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="A file with what a prediction takes, in the layout of the training data.",
+            help="The file: inputs, and known outputs where the task takes them.",
             show_default=False,
         ),
     ],
@@ -50,10 +50,10 @@ def predict(
     results: options.Results = options.DEFAULT_RESULTS,
     data: options.Data = None,
 ) -> None:
-    """Predict what belongs to a file with a tuned model.
+    """Predict with a tuned model, from a file of the training data's layout.
 
-    The model has the parameters of the trial's best epoch. Where FILE holds what is
-    predicted, too, the error is printed. The data of the run must still be there.
+    The model has the parameters of the trial's best epoch. Where FILE holds the
+    answer too, the error is printed. The data of the run must still be there.
     """
     from hpo import discovery
     from hpo.errors import RunError
@@ -76,7 +76,7 @@ def predict(
     predicted = model.predict(given)
     task.to_file(out, predicted, data=model.data, like=file)
     shell.out(str(out))
-    count = ", ".join(f"{len(a):,} of {role}" for role, a in predicted.items())
+    count = ", ".join(f"{len(a):,} samples of {role}" for role, a in predicted.items())
     said = f"trial {model.trial}, {model.family}: {count}"
     terminal.say(said + _error(model, task, predicted, measured))
 

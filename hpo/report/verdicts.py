@@ -158,7 +158,9 @@ def compare(
         compared += 1
         for part in ("train", "valid"):
             old, new = event.data[part], getattr(again[number], part)
-            for name in sorted(old):  # what a later version reports besides is no difference
+            for name in sorted(
+                old
+            ):  # what a later version reports besides is no difference
                 gap = _gap(old.get(name), new.get(name))
                 if gap == 0:
                     continue

@@ -162,7 +162,7 @@ def _leaves(tree: Any) -> list[np.ndarray]:
     import jax
 
     def plain(leaf: Any) -> np.ndarray:
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             leaf = jax.random.key_data(leaf)
         return np.asarray(leaf)
 

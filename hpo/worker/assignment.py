@@ -72,14 +72,12 @@ class Report:
         error: The traceback (a message for mistakes a person can mend), or None.
         reason: The error in one line; empty without one.
         obstacle: What no trial can train around, such as a full disk; empty without one.
-        finished: The learner ended by itself, before or at its budget.
         parameters: How many numbers are trained, where the learner knows it.
         kernels: The compiled kernels it computes with (``off`` for none), where the learner
             says so.
         resumed_from: Epochs taken over from a checkpoint; 0 when it started at epoch 1.
         resumable: Whether the learner can be saved and restored at all.
         notes: Remarks for the ledger, such as an unreadable checkpoint.
-        pid: The worker's process.
     """
 
     trial: int
@@ -89,10 +87,8 @@ class Report:
     error: str | None = None
     reason: str = ""
     obstacle: str = ""
-    finished: bool = False
     parameters: int | None = None
     kernels: str | None = None
     resumed_from: int = 0
     resumable: bool = True
     notes: tuple[str, ...] = ()
-    pid: int = 0

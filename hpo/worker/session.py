@@ -195,7 +195,7 @@ class Session:
                 hint="yield once after each epoch",
             )
         saved = self._last > self._saved and self._save()
-        return self._report(finished=True, checkpoint=self._last if saved else None)
+        return self._report(checkpoint=self._last if saved else None)
 
     def _save(self) -> bool:
         """Records first, so that they never know less than the checkpoint."""
@@ -244,7 +244,6 @@ class Session:
             resumed_from=self._resumed_from,
             resumable=isinstance(learner, Resumable),
             notes=notes,
-            pid=os.getpid(),
             **values,
         )
 

@@ -32,7 +32,7 @@ AnyFeed: TypeAlias = ResidentFeed | StreamingFeed | ResidentRows | StreamingRows
 
 
 class Feed(Protocol):
-    """The common part of all feeds. Resident ones add `batch`, streaming ones `chunks`.
+    """The interface of all feeds. Resident ones add `batch`, streaming ones `chunks`.
 
     Attributes:
         batches: Batches per epoch.

@@ -14,7 +14,7 @@ _BEFORE_KINDS = ("inputs", "outputs", "score_from", "also_score_from")
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """Everything a worker needs to open a dataset, and a run to recognise it again.
+    """A prepared dataset: enough for a worker to open it and for a run to recognise it again.
 
     Attributes:
         name: The dataset's name, or that of its folder or file.

@@ -134,6 +134,15 @@ def test_a_failing_simulator_is_reported(cache, monkeypatch):
     assert visible(cache) == [] and not [p for p in cache.iterdir() if p.is_dir()]
 
 
+def test_a_package_of_the_current_folder_does_not_take_the_place_of_ours(
+    cache, tmp_path, monkeypatch
+):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "__init__.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    assert open_dataset(prepare(SMALL)).part("train").lengths == (600,)
+
+
 def test_a_cache_that_cannot_be_made(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("HPO_CACHE", str(tmp_path / "file" / "cache"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections
+import threading
+import time
 import tracemalloc
 
 import h5py
@@ -262,11 +264,28 @@ def test_chunks_are_bounded_and_even(monkeypatch):
     assert [len(c["y"]) for c in feed.chunks(order)] == [4, 4, 2]
 
 
-def test_a_closed_iterator_leaves_no_reader(part):
-    feed = make_feed(part, Windows(window=10, feeding="streaming", batches=300))
+def test_a_closed_iterator_leaves_no_reader(monkeypatch):
+    """Reading ahead ends with the epoch that nobody wants any more, and so do its threads."""
+    reads = []
+
+    class Counted(Memory):
+        def slice(self, index, start, stop):
+            reads.append(threading.current_thread())
+            return super().slice(index, start, stop)
+
+    monkeypatch.setattr(feeding, "CHUNK_BYTES", 4 * 3 * 10 * 2 * 4)  # 4 batches of 2
+    windows = Windows(window=10, batch_size=2, batches=5000, feeding="streaming")
+    feed = make_feed(Counted([100]), windows)
     chunks = feed.chunks(np.asarray(feed.order(jax.random.key(0))))
-    next(chunks)
+    assert len(next(chunks)["u"]) == 4
     chunks.close()
+    readers = {t for t in reads if t is not threading.current_thread()}
+    assert readers, "batches are read in the background"
+    deadline = time.monotonic() + 10
+    while any(t.is_alive() for t in readers) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not any(t.is_alive() for t in readers)
+    assert len(reads) < 1000  # of 10,000 windows
 
 
 def test_auto_is_resident_when_it_fits(part, monkeypatch):

@@ -24,7 +24,6 @@ from models.metrics import sequence_metrics
 from models.tasks.sequences import scores
 from models.training.protocol import Context
 
-
 SIMULATION = {"name": "simulation"}
 
 
