@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, Protocol
@@ -20,7 +20,7 @@ from models import tasks
 from models.config import Config
 from models.data.dataset import open_dataset
 from models.data.feeding import Feed
-from models.data.kinds.base import Dataset
+from models.data.kinds.base import Dataset, SingleRecord
 from models.data.reference import Reference
 from models.errors import ConfigError, near_matches
 from models.example import Example
@@ -111,6 +111,7 @@ def learner_of(
             problem=problem,
             train=partial(opened.dataset.part, "train"),
             groups=partial(opened.groups, lead=0, dtype=np.float64),
+            records=partial(opened.records, lead=0, dtype=np.float64),
             given=partial(opened.task.given, data=opened.data),
             score=partial(opened.task.scores, data=opened.data),
             interface=opened.data,
@@ -126,6 +127,7 @@ def learner_of(
         epochs=context.epochs,
         configuration=config.flat(),
         test=partial(opened.groups, "test", lead=lead),
+        records=partial(opened.records, lead=lead),
         objective=context.objective,
         interface=opened.data,
     )
@@ -189,7 +191,16 @@ class _Opened:
 
     def groups(self, part: str, *, lead: int, dtype: Any = None) -> Any:
         """A part as it is scored."""
-        return self.task.groups(self.dataset, part, lead=lead, dtype=dtype)
+        return self.task.groups(self.dataset.part(part), lead=lead, dtype=dtype)
+
+    def records(
+        self, part: str, *, lead: int, dtype: Any = None
+    ) -> Iterator[tuple[str, Any]]:
+        """Every record of a part as it is scored, by its name."""
+        whole = self.dataset.part(part)
+        for index, name in enumerate(whole.names):
+            single = SingleRecord(whole, index)
+            yield name, self.task.groups(single, lead=lead, dtype=dtype)
 
 
 def _place(data: Any, task: Task) -> tuple[str, str, bool]:

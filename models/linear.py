@@ -177,7 +177,7 @@ def fit(
     """The least-squares model, and its one-step mean squared error over a part.
 
     Args:
-        part: Records with ``u`` and ``y``.
+        part: Records with ``u`` and ``y``; rows with a missing value are left out.
         taps: How far the model looks back.
         scale: Mean and standard deviation of ``u`` and ``y``, per channel.
 
@@ -191,7 +191,9 @@ def fit(
             record = part.load(i)
             u = (np.asarray(record["u"], float) - u_mean) / u_std
             y = (np.asarray(record["y"], float) - y_mean) / y_std
-            yield from regression(u, y, taps.lags, taps.output_lags)
+            for rows, target in regression(u, y, taps.lags, taps.output_lags):
+                whole = np.isfinite(rows).all(axis=1) & np.isfinite(target).all(axis=1)
+                yield rows[whole], target[whole]
 
     solution, error = least_squares(blocks(), ridge=taps.ridge)
     if solution is None:

@@ -78,7 +78,7 @@ def missing_value(what: str, where: str) -> DataError:
 
 
 def first_missing(part: Part, role: str) -> tuple[str, str]:
-    """What holds the first missing value of a role of a part, and where."""
+    """The place of the first missing value of a role, as `Part.locate` names it."""
     for index, start, stop in spans(part):
         missing = np.isnan(part.slice(index, start, stop, roles=(role,))[role])
         if missing.any():

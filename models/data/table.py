@@ -21,7 +21,7 @@ from models.errors import DataError, near_matches
 
 SUFFIXES = (".csv", ".csv.gz")
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
-"""What a cell without a value may say, in any case."""
+"""Texts of a cell without a value, in small letters."""
 _EVEN = 1e-3
 """How far a time step may be from the first one, relative to it."""
 

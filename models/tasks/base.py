@@ -48,6 +48,7 @@ class Units:
 
 
 SAME = Units(scale={}, offset={})
+_MASKS = ("", "seen.", "given.", "scored.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,14 +154,11 @@ class Task(Config):
         return 0
 
     @abstractmethod
-    def groups(
-        self, dataset: Dataset, part: str, *, lead: int, dtype: Any = None
-    ) -> Groups:
+    def groups(self, part: Part, *, lead: int = 0, dtype: Any = None) -> Groups:
         """A part as it is scored: groups of equal rows, ``[N, …]`` by name.
 
         Args:
-            dataset: The data.
-            part: ``valid`` or ``test``.
+            part: The part, or a single record of it.
             lead: See `lead`.
             dtype: Of the arrays; None for what the device computes with.
 
@@ -414,6 +412,12 @@ def shown(values: Any, mask: Any, mean: np.ndarray) -> Any:
     arrays = values.__array_namespace__()
     fill = arrays.asarray(mean, dtype=values.dtype)
     return arrays.where(mask, values, arrays.broadcast_to(fill, values.shape))
+
+
+def without(batch: Mapping[str, Any], *roles: str) -> dict[str, Any]:
+    """A batch less some roles and every mask of theirs."""
+    hidden = {f"{mask}{role}" for mask in _MASKS for role in roles}
+    return {name: array for name, array in batch.items() if name not in hidden}
 
 
 def describe(task: Task, dataset: Dataset) -> TaskData:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from models.config import static
-from models.data.kinds.base import Dataset
-from models.errors import ConfigError
-from models.tasks.base import SAME, Groups, TaskData, Units, shown
+from models.data.kinds.base import Dataset, Part
+from models.errors import ConfigError, DataError
+from models.tasks.base import SAME, Groups, TaskData, Units, shown, without
 from models.tasks.base import Task as Base
 from models.training.interface import Arrays
 
@@ -55,6 +55,21 @@ class Task(Base):
         """The rows of the forecast."""
         return ("y",)
 
+    def check(self, dataset: Dataset) -> None:
+        """Refuse data whose valid part is shorter than the horizon.
+
+        Raises:
+            DataError: It is, or the data does not fit.
+        """
+        super().check(dataset)
+        rows = dataset.part("valid").lengths[0]
+        if rows < self.horizon:
+            raise DataError(
+                f"a forecast of {self.horizon} rows does not fit into the {rows} rows of "
+                f"part `valid` of `{dataset.reference.name}`",
+                hint='set `task={"name": "forecast", "horizon": …}` lower',
+            )
+
     def lead(self, batching: Any) -> int:
         """The look-back: a window less the horizon.
 
@@ -70,14 +85,12 @@ class Task(Base):
         look_back: int = batching.window - self.horizon
         return look_back
 
-    def groups(
-        self, dataset: Dataset, part: str, *, lead: int, dtype: Any = None
-    ) -> Groups:
+    def groups(self, part: Part, *, lead: int = 0, dtype: Any = None) -> Groups:
         """A window for every row of the part behind which a whole horizon lies."""
         from models.data.feeding import cut_windows
 
         return cut_windows(
-            dataset.part(part),
+            part,
             lead + self.horizon,
             1,
             before=lead,
@@ -91,8 +104,10 @@ class Task(Base):
         mask = y.__array_namespace__().broadcast_to(early, y.shape)
         if "seen.y" in batch:
             mask = mask & batch["seen.y"]
-        kept = {n: a for n, a in batch.items() if n not in ("seen.y", SCORED)}
-        return kept | {"y": shown(y, mask, data.statistics.mean["y"]), GIVEN: mask}
+        return without(batch, "y") | {
+            "y": shown(y, mask, data.statistics.mean["y"]),
+            GIVEN: mask,
+        }
 
     def transforms(self, data: TaskData) -> Transforms:
         """Say what is scored: the horizon, as far as it was seen."""

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from models.config import static
-from models.data.kinds.base import Dataset
+from models.data.kinds.base import Part
 from models.tasks.base import SAME, Groups, TaskData, Units, shown
 from models.tasks.base import Task as Base
 from models.training.interface import Arrays
@@ -57,13 +57,11 @@ class Task(Base):
         """Draws of the parameters."""
         return (self.parameters,)
 
-    def groups(
-        self, dataset: Dataset, part: str, *, lead: int, dtype: Any = None
-    ) -> Groups:
+    def groups(self, part: Part, *, lead: int = 0, dtype: Any = None) -> Groups:
         """Every row of the part, one group."""
         from models.data.feeding import rows
 
-        return rows(dataset.part(part), dtype=dtype)
+        return rows(part, dtype=dtype)
 
     def given(self, batch: Batch, data: TaskData) -> Batch:
         """The observations, with the mask ``given.ROLE`` of those that there are."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from models.config import static
-from models.data.kinds.base import Dataset
-from models.errors import UserError
-from models.tasks.base import Groups, TaskData, shown
+from models.data.kinds.base import Dataset, Part
+from models.errors import DataError, UserError
+from models.tasks.base import Groups, TaskData, shown, without
 from models.tasks.sequences import SequenceTask, same_times
 from models.training.interface import Arrays
 
@@ -57,13 +57,27 @@ class Task(SequenceTask):
         """How many outputs at the start of a window a model is given."""
         return self.known
 
-    def groups(
-        self, dataset: Dataset, part: str, *, lead: int, dtype: Any = None
-    ) -> Groups:
+    def check(self, dataset: Dataset) -> None:
+        """Refuse data whose valid part has no record as long as a window.
+
+        Raises:
+            DataError: It has none, or the data does not fit a task on sequences.
+        """
+        super().check(dataset)
+        longest = max(dataset.part("valid").lengths)
+        if longest < self.window:
+            raise DataError(
+                f"a window has {self.known} known samples and {self.horizon} to predict, "
+                f"but the longest record of part `valid` of `{dataset.reference.name}` "
+                f"has {longest}",
+                hint='set `task={"name": "prediction", "known": …, "horizon": …}` lower',
+            )
+
+    def groups(self, part: Part, *, lead: int = 0, dtype: Any = None) -> Groups:
         """Every window of the part, one group."""
         from models.data.feeding import cut_windows
 
-        return cut_windows(dataset.part(part), self.window, self.horizon, dtype=dtype)
+        return cut_windows(part, self.window, self.horizon, dtype=dtype)
 
     def given(self, batch: Batch, data: TaskData) -> Batch:
         """The inputs, and the outputs up to the last known one."""
@@ -75,7 +89,7 @@ class Task(SequenceTask):
         if "seen.y" in batch:
             mask = mask & batch["seen.y"].all(axis=-1, keepdims=True)
         return {
-            **{n: a for n, a in batch.items() if n != "seen.y"},
+            **without(batch, "y", "x"),
             "y": shown(y, mask, data.statistics.mean["y"]),
             GIVEN: mask,
         }

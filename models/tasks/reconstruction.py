@@ -12,8 +12,8 @@ import h5py
 import numpy as np
 
 from models.config import static
-from models.data.kinds.base import Dataset
-from models.tasks.base import SAME, Groups, TaskData, Units, shown
+from models.data.kinds.base import Part
+from models.tasks.base import SAME, Groups, TaskData, Units, shown, without
 from models.tasks.base import Task as Base
 from models.training.interface import Arrays
 
@@ -61,13 +61,11 @@ class Task(Base):
         """Name of the mask of what is scored, in the batches of training and scoring."""
         return f"scored.{self.role}"
 
-    def groups(
-        self, dataset: Dataset, part: str, *, lead: int, dtype: Any = None
-    ) -> Groups:
+    def groups(self, part: Part, *, lead: int = 0, dtype: Any = None) -> Groups:
         """Every row of the part, one group."""
         from models.data.feeding import rows
 
-        return rows(dataset.part(part), dtype=dtype)
+        return rows(part, dtype=dtype)
 
     def transforms(self, data: TaskData) -> Transforms:
         """Draw which entries are hidden."""
@@ -77,9 +75,10 @@ class Task(Base):
         """What was seen and is not hidden, with the mask ``given.ROLE``."""
         values = batch[self.role]
         mask = batch[f"given.{self.role}"]
-        kept = {n: a for n, a in batch.items() if n != f"seen.{self.role}"}
-        kept.pop(self.scored_mask, None)
-        return kept | {self.role: shown(values, mask, data.statistics.mean[self.role])}
+        return without(batch, self.role) | {
+            self.role: shown(values, mask, data.statistics.mean[self.role]),
+            f"given.{self.role}": mask,
+        }
 
     def metrics(self, data: TaskData) -> tuple[Metric, ...]:
         """Errors over the scored entries, in standard deviations of each channel."""

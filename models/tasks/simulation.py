@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from models.data.kinds.base import Dataset
-from models.tasks.base import Groups, TaskData
+from models.data.kinds.base import Part
+from models.tasks.base import Groups, TaskData, without
 from models.tasks.sequences import SequenceTask
 from models.training.interface import Arrays
 
@@ -34,17 +34,15 @@ class Task(SequenceTask):
         """The inputs."""
         return ("u",)
 
-    def groups(
-        self, dataset: Dataset, part: str, *, lead: int, dtype: Any = None
-    ) -> Groups:
+    def groups(self, part: Part, *, lead: int = 0, dtype: Any = None) -> Groups:
         """Every record in full, grouped by length."""
         from models.data.feeding import full_sequences
 
-        return full_sequences(dataset.part(part), dtype=dtype)
+        return full_sequences(part, dtype=dtype)
 
     def given(self, batch: Batch, data: TaskData) -> Batch:
         """The inputs."""
-        return {name: a for name, a in batch.items() if name not in ("y", "seen.y")}
+        return without(batch, "y", "x")
 
     def protocol(self, data: Mapping[str, Any]) -> tuple[int, tuple[int, ...]]:
         """As the data says: no model knows the state in which a record begins."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -47,6 +47,7 @@ class ClosedFormLearner:
         problem: What is solved.
         train: Opens the part that it is solved on.
         groups: Part name → groups as they are scored, float64.
+        records: Part name → name and groups of every record.
         given: Batch → what of it may be looked at.
         score: Outputs with their batches → metrics.
         interface: How arrays by role become a batch of prediction, and back.
@@ -59,6 +60,7 @@ class ClosedFormLearner:
         problem: ClosedForm,
         train: Callable[[], Any],
         groups: Callable[[str], Sequence[Mapping[str, Any]]],
+        records: Callable[[str], Iterable[tuple[str, Sequence[Mapping[str, Any]]]]],
         given: Callable[[Any], Any],
         score: Callable[[Sequence[Found]], Mapping[str, float]],
         interface: Interface,
@@ -70,6 +72,7 @@ class ClosedFormLearner:
         self.parameters = problem.parameters
         self._train = train
         self._groups = groups
+        self._records = records
         self._given = given
         self._score = score
         self._solution: Solution | None = None
@@ -112,11 +115,15 @@ class ClosedFormLearner:
 
     def evaluate(self, part: str) -> dict[str, float]:
         """Metrics over a part, in physical units."""
-        found = [
-            (self.outputs(self._given(dict(group))), group)
-            for group in self._groups(part)
-        ]
-        return dict(self._score(found))
+        return self._scored(self._groups(part))
+
+    def evaluate_records(self, part: str) -> dict[str, dict[str, float]]:
+        """Metrics over every record of a part alone, by its name."""
+        return {name: self._scored(groups) for name, groups in self._records(part)}
+
+    def _scored(self, groups: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        pairs = [(self.outputs(self._given(dict(g))), g) for g in groups]
+        return dict(self._score(pairs))
 
     def outputs(self, batch: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """What the solution gives for what is given of a batch, ``[B, …]`` by name."""

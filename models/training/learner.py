@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,8 @@ class GradientLearner:
         epochs: The epoch budget, which is the horizon of every schedule.
         configuration: The resolved configuration, for the record.
         test: Gives the test part's groups; called only by ``evaluate("test")``.
+        records: Part name → name and groups of every record; called only by
+            `evaluate_records`.
         objective: The metric that decides which epoch is best, and its direction.
         interface: How arrays by role become a batch of prediction, and back; without it
             there is `outputs`, but no `predict`.
@@ -59,6 +61,7 @@ class GradientLearner:
         epochs: int,
         configuration: Mapping[str, Any] | None = None,
         test: Callable[[], Groups] | None = None,
+        records: Callable[[str], Iterable[tuple[str, Groups]]] | None = None,
         objective: tuple[str, Direction] = ("rmse", "minimize"),
         interface: Interface | None = None,
     ) -> None:
@@ -73,6 +76,7 @@ class GradientLearner:
         self.kernel_choice = compiled.in_force()
         self._valid = on_device(valid)
         self._test = test
+        self._by_record = records
         self._records: list[Epoch] = []
         self._restored: list[Epoch] = []
         self.runner: Runner
@@ -163,6 +167,21 @@ class GradientLearner:
         groups = self._groups(part)
         values = self.runner.metrics(self.state, self.best, groups)
         return {name: float(value) for name, value in values.items()}
+
+    def evaluate_records(self, part: str) -> dict[str, dict[str, float]]:
+        """Metrics of the best epoch's parameters over every record alone, by its name.
+
+        Raises:
+            UserError: There is no such part, or nobody knows its records.
+        """
+        if self._by_record is None:
+            raise UserError("this learner does not know the records of its parts")
+        found = {}
+        for name, groups in self._by_record(part):
+            placed = on_device(groups)
+            values = self.runner.metrics(self.state, self.best, placed)
+            found[name] = {metric: float(value) for metric, value in values.items()}
+        return found
 
     def describe(self, part: str) -> dict[str, np.ndarray]:
         """What the problem tells of a part beyond scores, ``[rows, …]`` by name.

@@ -55,7 +55,7 @@ def test_every_simulator_makes_a_dataset(name, cache):
         (300,),
     ]
     assert all(r.mapped for r in dataset.part("train").records)
-    assert reference.settings["score_from"] == 50 and len(reference.units) == 1
+    assert reference.settings["score_from"] == 50 and len(reference.units["y"]) == 1
     parts = [dataset.part(p).load(0) for p in ("train", "valid", "test")]
     train, valid, test = (part["u"][:, 0] for part in parts)
     for whole, piece in ((train, valid), (train, test[:150]), (test, valid)):
@@ -132,15 +132,6 @@ def test_a_failing_simulator_is_reported(cache, monkeypatch):
     with pytest.raises(DataError, match="simulating .* failed: exit status 1"):
         prepare(SMALL)
     assert visible(cache) == [] and not [p for p in cache.iterdir() if p.is_dir()]
-
-
-def test_a_package_of_the_current_folder_does_not_take_the_place_of_ours(
-    cache, tmp_path, monkeypatch
-):
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "__init__.py").write_text("")
-    monkeypatch.chdir(tmp_path)
-    assert open_dataset(prepare(SMALL)).part("train").lengths == (600,)
 
 
 def test_a_cache_that_cannot_be_made(tmp_path, monkeypatch):

@@ -273,7 +273,8 @@ def test_a_closed_iterator_leaves_no_reader(monkeypatch):
             reads.append(threading.current_thread())
             return super().slice(index, start, stop)
 
-    monkeypatch.setattr(feeding, "CHUNK_BYTES", 4 * 3 * 10 * 2 * 4)  # 4 batches of 2
+    # 4 batches of 2
+    monkeypatch.setattr("models.data.streaming.CHUNK_BYTES", 4 * 3 * 10 * 2 * 4)
     windows = Windows(window=10, batch_size=2, batches=5000, feeding="streaming")
     feed = make_feed(Counted([100]), windows)
     chunks = feed.chunks(np.asarray(feed.order(jax.random.key(0))))

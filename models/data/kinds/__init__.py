@@ -58,7 +58,7 @@ def layouts() -> str:
 
 
 def _what_is(path: Path) -> str:
-    """What speaks against a path, in the words of the likeliest wish."""
+    """The reason why a path is no dataset."""
     if not path.exists():
         return "there is nothing"
     if not path.is_dir():

@@ -40,6 +40,11 @@ class Part(Protocol):
     before: int
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The name of every record, for scores by record."""
+        ...
+
+    @property
     def lengths(self) -> tuple[int, ...]:
         """Time steps, or rows, of every record."""
         ...
@@ -94,6 +99,49 @@ class Part(Protocol):
             What holds it and where, as in ``("signal `y0` in /data/a.hdf5", "sample 17")``.
         """
         ...
+
+
+class SingleRecord:
+    """One record of a part, as a part.
+
+    Args:
+        part: The whole part.
+        index: The record's number in it.
+    """
+
+    def __init__(self, part: Part, index: int) -> None:
+        self._part, self._index = part, index
+        self.name, self.reference, self.before = part.name, part.reference, part.before
+        self.names, self.lengths = (part.names[index],), (part.lengths[index],)
+        self.shapes, self.channels = part.shapes, part.channels
+
+    @property
+    def fills(self) -> Mapping[str, np.ndarray]:
+        """See `Part`."""
+        return self._part.fills
+
+    def load(self, index: int) -> dict[str, np.ndarray]:
+        """The whole record."""
+        return self._part.load(self._index)
+
+    def slice(
+        self,
+        index: int,
+        start: int,
+        stop: int,
+        *,
+        roles: Collection[str] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Entries of the record; see `Part`."""
+        return self._part.slice(self._index, start, stop, roles=roles)
+
+    def blocks(self, role: str, *, size: int = CHUNK) -> Iterator[np.ndarray]:
+        """The whole record of one role, in one block."""
+        yield self.slice(0, 0, self.lengths[0], roles=(role,))[role]
+
+    def locate(self, role: str, index: int, entry: tuple[int, ...]) -> tuple[str, str]:
+        """See `Part`."""
+        return self._part.locate(role, self._index, entry)
 
 
 Fills = Callable[[], Mapping[str, np.ndarray]]

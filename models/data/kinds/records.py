@@ -71,6 +71,11 @@ class RecordsPart:
                 )
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The files' names."""
+        return tuple(record.path.stem for record in self.records)
+
+    @property
     def lengths(self) -> tuple[int, ...]:
         """Samples of every record."""
         return tuple(record.length for record in self.records)

@@ -65,6 +65,7 @@ class SamplesPart:
         split, total = reference.settings.get("split"), self._file.length
         self._rows = split and split_rows(split, name, total, path=path)
         self.lengths = (self._file.length if self._rows is None else len(self._rows),)
+        self.names = (name,)
         self.shapes: Mapping[str, tuple[int, ...]] = self._file.shapes
         self.channels: Mapping[str, int] = self._file.channels
 

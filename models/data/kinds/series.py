@@ -67,6 +67,7 @@ class SeriesPart:
         start, stop = bounds[name]
         self.before = start
         self.lengths = (stop - start,)
+        self.names = (name,)
         self.channels = {role: len(names) for role, names in reference.roles.items()}
         self.shapes = {role: (width,) for role, width in self.channels.items()}
         self._read_from = start
