@@ -7,8 +7,9 @@ Protocol: prediction. Of a window of 150 samples the pump voltage is given throu
 level, measured with a noise of 0.02 V, over the first 50; RMSE over the other 100, a window
 every 100 samples.
 
-Measured on 2 CPU cores that other work shared: 9 min 0 s from command to table, of which the
-trials computed 5 min 33 s (3 minutes on cores of their own); 4 min for the re-runs, 5 seeds:
+Measured on 2 CPU cores that other work shared (about 13 processes at a time), `--executor local`:
+8 min 58 s from command to table for 5 min 36 s of processor time, 3 minutes on cores of their own;
+3 min 54 s for the re-runs with 5 seeds:
 
     test        mean 21.67 mV, 95 % interval 21.29 … 22.04
     validation  mean 21.42 mV, 95 % interval 21.11 … 21.74
@@ -16,7 +17,7 @@ trials computed 5 min 33 s (3 minutes on cores of their own); 4 min for the re-r
 
 On the validation part the best `rnn` had 21.5 mV, the best `crnn` 24.0 mV, the best `tcn` 42.8 mV,
 `linear` (ARX of 20 and 20 lags) 360 mV. Over the test part the true equations with their start
-fitted to the 50 levels have 19.59 mV, and the noise alone 19.55 mV; a GRU that is given the voltage
+fitted to the 50 levels have 19.6 mV, and the noise alone 19.5 mV; a GRU that is given the voltage
 alone has 239 mV.
 """
 
