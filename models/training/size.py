@@ -10,12 +10,13 @@ import jax
 from flax import nnx
 
 from models.training.problem import Batch, Problem
+from models.transforms.batch import apply_transforms
 
 
 def forward_size(
     problem: Problem, shapes: Mapping[str, jax.ShapeDtypeStruct]
 ) -> tuple[int, int]:
-    """Parameters, and all numbers that the forward pass of a batch computes.
+    """Parameters, and all numbers that the forward pass of a training step computes.
 
     Args:
         problem: What is learned.
@@ -27,14 +28,21 @@ def forward_size(
         carry = problem.initial_carry(size) if problem.initial_carry else None
         if carry is not None:
             batch = batch | {"reset": jax.numpy.ones((size,), bool)}
-        hyper = {n: jax.numpy.asarray(v, float) for n, v in problem.values().items()}
+        zero = jax.numpy.zeros(())
+        hyper = problem.scheduled(
+            {n: jax.numpy.full((), v) for n, v in problem.values().items()}, zero
+        )
+        at = {"key": key, "step": jax.numpy.zeros((), jax.numpy.int32), "hyper": hyper}
+        for transforms in (problem.transforms, problem.augmentations):
+            batch = apply_transforms(transforms, batch=batch, **at)
+        targets = apply_transforms(problem.targets, batch=batch, **at)
         outputs, _ = problem.forward(
             problem.build(key),
-            problem.given(batch),
+            problem.visible(batch, targets),
             key=key,
-            training=False,
+            training=True,
             carry=carry,
-            hyper=problem.at_rest(hyper),
+            hyper=hyper,
         )
         return outputs
 
