@@ -7,9 +7,8 @@ Protocol: prediction. Of a window of 150 samples the pump voltage is given throu
 level, measured with a noise of 0.02 V, over the first 50; RMSE over the other 100, a window
 every 100 samples.
 
-Measured on 2 CPU cores that other work shared (about 13 processes at a time), `--executor local`:
-8 min 58 s from command to table for 5 min 36 s of processor time, 3 minutes on cores of their own;
-3 min 54 s for the re-runs with 5 seeds:
+Measured on 2 CPU cores under a load of 9 by other work: 8 min 42 s from command to table, 5 min
+36 s of processor time (so about 3 minutes on cores of their own); 3 min 54 s for the re-runs:
 
     test        mean 21.67 mV, 95 % interval 21.29 … 22.04
     validation  mean 21.42 mV, 95 % interval 21.11 … 21.74
