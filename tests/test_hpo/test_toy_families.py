@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import pkgutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +24,15 @@ from tests.test_hpo.command_line import run
 ROOT = Path(__file__).parents[2]
 TOYS = sorted(m.name for m in pkgutil.iter_modules(toy_families.__path__))
 FAST = "table_forecast"
-SEEN = 4  # lines of the ledger behind which the driver is killed
+SEEN = 5  # run, proposed, started, and two epochs
+LAUNCH = """
+import sys
+from hpo import discovery
+from hpo.run.launch import launch
+from tests.test_hpo.run_helpers import KillAt
+study, (results, seen) = discovery.load_study("./toy.py"), sys.argv[1:]
+launch(study, results=results, observer=KillAt(int(seen)))
+"""
 STUDY = '''"""A toy family."""
 
 from hpo.study import Budget, Family, Resources, Rule, Study
@@ -47,12 +56,6 @@ STUDY = Study(
     seed=1,
 )
 '''
-
-
-@pytest.fixture(autouse=True)
-def nothing_left():
-    yield
-    processes.end_all()
 
 
 @pytest.fixture(
@@ -123,42 +126,37 @@ def test_check_launch_results_predict_and_rerun(toy, place):
 
 
 def test_a_killed_driver_resumes_and_ends_as_if_never_killed(place):
-    whole = drive(place, "launch", place / "toy.py", "--results", place / "whole")
-    assert whole.wait(timeout=250) == 0, whole.communicate()
+    """Killed with -9 right after the first trial's second epoch is on disk."""
     results = place / "results"
-    killed = drive(place, "launch", place / "toy.py", "--results", results)
-    processes.wait_until(lambda: processes.lines(results) >= SEEN, 200)
-    killed.kill()
-    killed.wait()
-    processes.wait_until(lambda: not processes.descendants(killed.mark), 60)
-    ended = [e.event for e in helpers.events_of(processes.run_folder(results))]
-    assert "completed" not in ended[-1:] and ended.count("completed") < 2
-    resumed = drive(place, "resume", "toy", "--results", results)
-    assert resumed.wait(timeout=250) == 0, resumed.communicate()
-    stories = [
+    undisturbed = drive(place, "-c", LAUNCH, place / "whole", 0)
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    killed = drive(place, "-c", LAUNCH, results, SEEN)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    events = helpers.events_of(processes.run_folder(results))
+    assert [e.event for e in events[:SEEN]][-2:] == ["epoch", "epoch"]
+    assert "completed" not in [e.event for e in events]
+    resumed = drive(place, "-m", "hpo.cli.main", "resume", "toy", "--results", results)
+    assert resumed.returncode == 0, resumed.stderr
+    whole, pieces = (
         helpers.story(processes.run_folder(where))
         for where in (place / "whole", results)
-    ]
-    assert stories[0] == stories[1]
-    assert [t["state"][0] for t in stories[0].values()] == ["completed"] * 2
+    )
+    assert pieces == whole
+    assert [t["state"][0] for t in whole.values()] == ["completed"] * 2
+    again = helpers.events_of(processes.run_folder(results))
+    assert "nondeterminism" not in [e.event for e in again]
 
 
 def drive(place, *arguments):
-    """`hpo` in a process of its own, started elsewhere than in the project."""
-    mark = f"{os.getpid()}-{len(processes._started)}-{place.name}"
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    process = subprocess.Popen(
-        [sys.executable, "-m", "hpo.cli.main", *map(str, arguments)],
+    """Python in a process of its own, started elsewhere than in the project."""
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
         cwd=place,
-        env={**os.environ, "PYTHONPATH": path, "HPO_TEST_MARK": mark},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
         text=True,
-        start_new_session=True,
+        timeout=250,
     )
-    process.mark = mark
-    processes._started.append(process)
-    return process
 
 
 def a_file(task, place):
