@@ -40,6 +40,28 @@ def task_of(described: str | Mapping[str, Any]) -> Task:
         raise ConfigError(
             f"unknown task `{name}`", hint=near_matches(str(name), names())
         )
-    module = importlib.import_module(name if outside else f"{__name__}.{name}")
-    kind: type[Task] = module.Task
+    kind = _class(str(name) if outside else f"{__name__}.{name}")
     return kind.from_flat(settings)
+
+
+def _class(module: str) -> type[Task]:
+    """The class `Task` of a module.
+
+    Raises:
+        ConfigError: There is no such module, or none such in it.
+    """
+    try:
+        found = vars(importlib.import_module(module)).get("Task")
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # the module is there; what it imports is not
+        raise ConfigError(
+            f"the task `{module}` cannot be found: {error}",
+            hint="put the folder that holds its package on PYTHONPATH",
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, Task)):
+        raise ConfigError(
+            f"the module `{module}` defines no task",
+            hint="a task is a class `Task`, a subclass of `models.tasks.base.Task`",
+        )
+    return found
