@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, Self
 
 from hpo.errors import StudyError
+from hpo.fixed import FixedTrial
 from hpo.warm_start import WarmStart
 from models.errors import near_matches
 from search_spaces.space import Space, SpaceError
@@ -146,25 +147,21 @@ class Resources:
     """Where trials run.
 
     Attributes:
-        executor: ``ray``, or ``local`` for child processes of the driver, without Ray.
+        executor: One of `hpo.run.executors`: ``ray``, or ``local`` for child processes of
+            the driver, without Ray.
         workers: Trials at a time; None means one per core, or one per GPU share, and a
             single one for ``local``.
         gpus_per_trial: Fraction of a GPU a trial gets; 0 trains on the CPU.
         stall: Seconds without a report after which a trial is killed.
     """
 
-    executor: Literal["ray", "local"] = "ray"
+    executor: str = "ray"
     workers: int | None = None
     gpus_per_trial: float = 0.0
     stall: float = 600.0
 
     def __post_init__(self) -> None:
         """Refuse resources that no machine has."""
-        if self.executor not in ("ray", "local"):
-            raise StudyError(
-                f"unknown executor `{self.executor}`",
-                hint=near_matches(self.executor, ("ray", "local")),
-            )
         _positive("workers", self.workers)
         _positive("stall", self.stall)
         if self.gpus_per_trial < 0:
@@ -202,6 +199,9 @@ class Study:
         resources: Where trials run.
         settings: Configuration keys fixed for every family that knows them.
         warm_start: Earlier runs to begin with; a run's name stands for its best configurations.
+        fixed: Trials that are trained instead of a search, in this order.
+        evaluate: A part of the data, such as ``test``, over which the best epoch of every
+            trial is scored once all have ended; empty for none.
         seed: The seed of every random choice.
         description: One line for `hpo list studies`.
     """
@@ -216,6 +216,8 @@ class Study:
     resources: Resources = Resources()
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     warm_start: tuple[WarmStart, ...] = ()
+    fixed: tuple[FixedTrial, ...] = ()
+    evaluate: str = ""
     seed: int = 0
     description: str = ""
 
@@ -238,6 +240,11 @@ class Study:
             raise StudyError(
                 f"study `{self.name}` names a family twice: {', '.join(names)}"
             )
+        for trial in self.fixed:
+            try:
+                self.family(trial.family).space.validate(trial.params)
+            except SpaceError as error:
+                raise StudyError(f"fixed trial of `{trial.family}`: {error}") from error
         if not self.objectives:
             raise StudyError(f"study `{self.name}` has no objective")
         if not isinstance(self.seed, int) or self.seed < 0:
@@ -272,7 +279,11 @@ class Study:
 
         Families with a fixed number get it; the rest of the run's total is divided by the
         shares (largest remainders, ties to the family declared first), at least 1 each.
+        Where the study names its trials, these are counted.
         """
+        if self.fixed:
+            named = [t.family for t in self.fixed]
+            return {f.name: named.count(f.name) for f in self.families}
         fixed = {f.name: f.trials for f in self.families if f.trials is not None}
         sharing = [f for f in self.families if f.trials is None]
         left = max(self.budget.trials - sum(fixed.values()), len(sharing))
@@ -317,6 +328,8 @@ class Study:
             "sampler": _rule_to_json(self.sampler),
             "stopping": [_rule_to_json(r) for r in self.stopping],
             "resources": dataclasses.asdict(self.resources),
+            "fixed": [dataclasses.asdict(t) for t in self.fixed],
+            "evaluate": self.evaluate,
             "defaults": _DEFAULTS,
         }
 
@@ -339,6 +352,8 @@ class Study:
                 resources=Resources(**data["resources"]),
                 settings=data["settings"],
                 warm_start=tuple(data.get("warm_start", ())),
+                fixed=tuple(FixedTrial(**t) for t in data.get("fixed", ())),
+                evaluate=data.get("evaluate", ""),
                 seed=data["seed"],
                 description=data["description"],
             )

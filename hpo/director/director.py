@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from hpo.director import records
 from hpo.director.decisions import Continue, Done, Pause, Start, Stop, Wait
+from hpo.director.fixed import FixedProposer
 from hpo.director.judge import Judge
 from hpo.director.proposer import Proposer
 from hpo.director.state import RunState
@@ -41,7 +42,7 @@ class Director:
         check_objectives(study.objectives)
         self.study = study
         self.workers = workers
-        self._proposer = Proposer(study)
+        self._proposer = FixedProposer(study) if study.fixed else Proposer(study)
         self._judge = Judge(study)
         budgets = {f.name: study.epochs_of(f.name) for f in study.families}
         self._state = RunState(
@@ -318,7 +319,7 @@ class Director:
             return _stop(
                 trial, found.state, elapsed, number, rule=rule, reason=found.reason
             )
-        if number >= trial.budget:
+        if number >= self._proposer.last_epoch(trial):
             return _stop(trial, "completed", elapsed, number)
         limit = self.limit_reached(elapsed, ahead=int(number not in trial.epochs))
         if limit is not None:

@@ -11,6 +11,7 @@ from hpo.errors import StudyError
 from hpo.ledger.events import Event
 from hpo.search import registry
 from hpo.study import Study
+from hpo.trials.record import Trial
 
 
 class Proposer:
@@ -52,6 +53,10 @@ class Proposer:
             len(state.members(family)) if family in self._spent else quota
             for family, quota in self._quota.items()
         )
+
+    def last_epoch(self, trial: Trial) -> int:
+        """The epoch after which a trial is complete: all of its budget."""
+        return trial.budget
 
     def next(self, state: RunState, elapsed: float) -> Event | None:
         """The next proposal, or None when every family has had its trials.

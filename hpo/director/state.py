@@ -14,7 +14,7 @@ from hpo.study import Objective
 from hpo.trials.record import History, Trial, finite_key
 from hpo.trials.reducer import advance, contradiction
 
-_BYSTANDERS = frozenset(("run", "note", "rerun", "test_read"))
+_BYSTANDERS = frozenset(("run", "note", "rerun", "test_read", "evaluated"))
 
 
 class RunState:

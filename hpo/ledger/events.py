@@ -2,7 +2,7 @@
 
 One line an event: ``schema, n, time, elapsed, event, trial, attempt`` and what the kind adds.
 Numbers that JSON cannot hold (NaN, infinities) are written as the strings ``"nan"``, ``"inf"``
-and ``"-inf"`` inside ``train``, ``valid`` and ``value``.
+and ``"-inf"`` inside ``train``, ``valid``, ``metrics``, ``records`` and ``value``.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "exploited": ("donor", "epoch"),
     "rerun": ("kind",),
     "test_read": ("purpose",),
+    "evaluated": ("part", "metrics", "records"),  # of the best epoch; reason: why not
     "nondeterminism": ("epoch", "metric", "first", "second"),
     "note": ("text",),
 }
@@ -168,9 +169,17 @@ def _decode(record: dict[str, Any]) -> dict[str, Any]:
     def number(value: Any) -> Any:
         return float(value) if value in ("nan", "inf", "-inf") else value
 
+    def numbers(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: numbers(v) for k, v in value.items()}
+        return number(value)
+
     for key in ("train", "valid"):
         if isinstance(record.get(key), dict):
             record[key] = {sys.intern(k): number(v) for k, v in record[key].items()}
+    for key in ("metrics", "records"):
+        if key in record:
+            record[key] = numbers(record[key])
     for key in ("value", "first", "second"):
         if key in record:
             record[key] = number(record[key])

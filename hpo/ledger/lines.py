@@ -161,10 +161,24 @@ _SHAPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "second": ("a number or null", lambda v: v is None or _number(v)),
     "train": ("numbers by name", _metrics),
     "valid": ("numbers by name", _metrics),
+    "metrics": ("numbers by name", _metrics),
+    "records": (
+        "numbers by name for each record",
+        lambda v: isinstance(v, dict) and all(map(_metrics, v.values())),
+    ),
     "params": ("values by name", lambda v: isinstance(v, dict)),
     **{
         key: ("text", lambda v: isinstance(v, str))
-        for key in ("family", "rule", "reason", "text", "action", "metric", "purpose")
+        for key in (
+            "family",
+            "rule",
+            "reason",
+            "text",
+            "action",
+            "metric",
+            "purpose",
+            "part",
+        )
     },
 }
 

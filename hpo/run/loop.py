@@ -18,8 +18,9 @@ from hpo.ledger.events import ENDINGS, Event
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import Ledger
 from hpo.run import signals
+from hpo.run.evaluations import Evaluations
 from hpo.run.observer import Observer
-from hpo.run.retention import Retention
+from hpo.run.retention import KEPT, Retention
 from hpo.study import Study
 from hpo.trials.record import Trial
 from hpo.worker import session
@@ -40,6 +41,9 @@ class TrialLoop:
         director: The brain.
         stop: Says whether the run is to end.
         observer: Is told of every event.
+        evaluations: What is evaluated once all trials have ended, likewise replayed.
+        kernels: The compiled kernels to compute with as long as no trial has told its own.
+        before_test: Called before the ledger says that the test part is read.
         clock: Seconds that go on while the run is active.
     """
 
@@ -54,6 +58,9 @@ class TrialLoop:
         director: Director,
         stop: signals.Stop,
         observer: Observer,
+        evaluations: Evaluations,
+        kernels: str | None = None,
+        before_test: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.study = study
@@ -66,9 +73,15 @@ class TrialLoop:
         self._ledger = ledger
         self._clock = clock
         self._origin = clock() - director.elapsed
-        self._retention = Retention(study.objectives, director.trials.values())
+        self._evaluations = evaluations
+        self._before_test = before_test
+        self._retention = Retention(
+            study.objectives,
+            director.trials.values(),
+            kept=max(KEPT, len(study.fixed)),  # whoever named a trial wants it
+        )
         self._sized: set[tuple[int, int]] = set()
-        self._kernels = _last_kernels(director)
+        self._kernels = _last_kernels(director) or kernels
         self._ahead: Assignment | Wait | Done | None = None
 
     @property
@@ -83,8 +96,8 @@ class TrialLoop:
 
     @property
     def running(self) -> tuple[int, ...]:
-        """Numbers of the trials that run."""
-        return self.director.running
+        """Numbers of the trials that are at work, trained or evaluated."""
+        return tuple(sorted({*self.director.running, *self._evaluations.given}))
 
     def is_running(self, number: int, attempt: int) -> bool:
         """Whether this very attempt is still the one that counts."""
@@ -111,6 +124,8 @@ class TrialLoop:
             RunError: No trial can be trained any more: the disk is full, for one.
         """
         number, attempt, now = report.trial, report.attempt, self.elapsed
+        if self._evaluations.awaits(number, attempt):
+            return self._evaluated(number, self._evaluations.returned(report))
         if not self.is_running(number, attempt):
             return Stop(self.director.trials[number].state)
         self._write(_event(report, now, "note", text=note) for note in report.notes)
@@ -142,7 +157,11 @@ class TrialLoop:
 
     def lost(self, number: int, attempt: int, reason: str) -> None:
         """The worker's process died: the trial is tried again, or has failed."""
-        if self.is_running(number, attempt):
+        if self._evaluations.awaits(number, attempt):
+            found = self._evaluations.lost(number, reason, retry=True)
+            if found is not None:
+                self._evaluated(number, found)
+        elif self.is_running(number, attempt):
             self._write(
                 self.director.lost(number, attempt, reason, self.elapsed, retry=True)
             )
@@ -150,7 +169,11 @@ class TrialLoop:
 
     def stalled(self, number: int, attempt: int, seconds: float) -> None:
         """The worker has not reported for too long; it is about to be killed."""
-        if self.is_running(number, attempt):
+        if self._evaluations.awaits(number, attempt):
+            found = self._evaluations.lost(number, STALLED, retry=False)
+            assert found is not None, "a stall is not tried again"
+            self._evaluated(number, found)
+        elif self.is_running(number, attempt):
             self._write(
                 self.director.lost(number, attempt, STALLED, self.elapsed, retry=False)
             )
@@ -172,6 +195,8 @@ class TrialLoop:
         decision, events = self.director.next(self.elapsed)
         if not isinstance(decision, Done):
             return None  # asked, not acted on
+        if decision.reason == "budget" and self._evaluations.left(self.director.trials):
+            return None
         self._write(events)
         return decision
 
@@ -187,7 +212,43 @@ class TrialLoop:
     def _ask(self) -> Assignment | Wait | Done:
         decision, events = self.director.next(self.elapsed)
         self._write(events)
-        return self._assignment(decision) if isinstance(decision, Start) else decision
+        if isinstance(decision, Start):
+            return self._assignment(decision)
+        if isinstance(decision, Done) and decision.reason == "budget":
+            return self._evaluation() or decision
+        return decision
+
+    def _evaluation(self) -> Assignment | Wait | None:
+        """The next trial to evaluate; None when all have been."""
+        if not self._evaluations.left(self.director.trials):
+            return None
+        if not self._evaluations.announced:
+            self._before_test()
+            part = self._evaluations.part
+            self.record("test_read", purpose=f"evaluates trials over the part {part}")
+        trial = self._evaluations.next(self.director.trials)
+        if trial is None:
+            return Wait()
+        again = Start(
+            trial=trial.number,
+            attempt=trial.attempt,
+            family=trial.family,
+            params=trial.params,
+            seed=trial.seed,
+            epochs=trial.budget,
+            known=trial.last,
+        )
+        return replace(
+            self._assignment(again),
+            evaluate=self._evaluations.part,
+            restore=self._newest_checkpoint(trial.number, trial.attempt + 1),
+        )
+
+    def _evaluated(self, number: int, found: Mapping[str, Any]) -> Stop:
+        """Write down what an evaluation came to."""
+        trial, now = self.director.trials[number], self.elapsed
+        self._write([Event(event="evaluated", trial=number, elapsed=now, data=found)])
+        return Stop(trial.state)
 
     def _assignment(self, start: Start) -> Assignment:
         family = self.study.family(start.family)
@@ -224,6 +285,7 @@ class TrialLoop:
             with self.stop.shielded():
                 written = self._ledger.append(event)
                 self.director.apply(written)
+                self._evaluations.apply(written)
             self.observer.event(written, self.director)
             if written.event in ENDINGS:
                 self._prune(self.director.trials[written.trial or 0])

@@ -224,5 +224,5 @@ def decisions(events: Iterable[Event]) -> list[tuple[Any, ...]]:
 
 _BESIDE = (
     *("run", "note", "rerun", "test_read", "checkpoint"),
-    *("nondeterminism", "epoch"),
+    *("nondeterminism", "epoch", "evaluated"),
 )

@@ -91,6 +91,15 @@ class Evaluable(Learner, Protocol):
 
 
 @runtime_checkable
+class EvaluableByRecord(Evaluable, Protocol):
+    """A learner that can also score each record of a part by itself."""
+
+    def evaluate_records(self, part: str) -> Mapping[str, Mapping[str, float]]:
+        """The metrics of `evaluate` for each record (a file, usually), by its name."""
+        ...
+
+
+@runtime_checkable
 class Predictive(Resumable, Protocol):
     """A learner whose model can be loaded again and used."""
 

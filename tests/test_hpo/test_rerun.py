@@ -86,7 +86,7 @@ def test_fresh_seeds_are_disjoint_reproducible_and_read_the_test_part_on_record(
     assert [e.event for e in new] == ["test_read", "rerun"]
     assert new[1].data["kind"] == "seeds" and new[1].data["seeds"] == got
     stored = folder.reruns / new[1].data["folder"] / "result.json"
-    assert json.loads(stored.read_text())["runs"] == answer["runs"]
+    assert json.loads(stored.read_text())[0]["runs"] == answer["runs"]
     again = json.loads(rerun(place, "--seeds", 2, "--format", "json").stdout)
     assert [r["test"] for r in again["runs"]] == [r["test"] for r in answer["runs"][:2]]
 
@@ -153,7 +153,7 @@ def test_a_trial_that_never_trained_cannot_be_repeated(tmp_path):
     sources["study"]["data"] = None
     (path / "study.json").write_text(json.dumps(sources))
     with opened(path) as workshop, pytest.raises(RunError, match="no epoch to repeat"):
-        workshop.exact(workshop.summary.row(5))
+        workshop.exact([workshop.summary.row(5)])
 
 
 def epoch(number, loss, rmse):

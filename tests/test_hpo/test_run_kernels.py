@@ -111,13 +111,13 @@ def test_a_repetition_computes_as_the_trial_did(tmp_path, monkeypatch):
     assert told(folder)[0] == ["off", "off"]
     with opened(folder, create=create) as workshop:
         row = workshop.summary.row(1)
-        again = workshop.exact(row)
+        (again,) = workshop.exact([row]).results
         assert again.equal and not again.changed
-        fresh = workshop.fresh(row, count=2)
+        (fresh,) = workshop.fresh([row], count=2).results
         assert not fresh.changed
         # Whoever sets the variable wins, and is told why the numbers differ.
         monkeypatch.setenv("HPO_KERNELS", "x86-64-v3")
-        other = workshop.exact(row)
+        (other,) = workshop.exact([row]).results
     assert not other.equal
     assert other.changed == ("kernels were off, are x86-64-v3:0123456789ab",)
 

@@ -259,7 +259,7 @@ def test_fractions_of_pretended_gpus(tmp_path):
 
 _WAITING_CLUSTER = """
 import psutil, time
-from hpo.run.plan import Plan
+from hpo.run.executor import Plan
 from hpo.run.ray.cluster import cluster
 with cluster(Plan(workers=2, gpus=0, gpus_per_trial=0.0, stall=60.0)):
     time.sleep(5)

@@ -53,7 +53,7 @@ def test_every_executor_equals_one_child(tmp_path, local, executor, workers):
 def test_a_fresh_worker_equals_a_used_one(folder):
     """Trial 4 came last in its worker; an exact re-run starts a process of its own."""
     with opened(folder) as workshop:
-        again = workshop.exact(workshop.summary.row(4))
+        (again,) = workshop.exact([workshop.summary.row(4)]).results
     assert again.equal and again.max_difference == 0, again
 
 

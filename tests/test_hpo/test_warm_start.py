@@ -333,7 +333,8 @@ def test_a_trial_taken_over_can_be_trained_again_exactly(results, monkeypatch):
     outcome = run(results, study)
     with opened(outcome.folder, create=helpers.create) as reruns:
         best = reruns.summary.best
-        assert reruns.exact(best).equal
+        (again,) = reruns.exact([best]).results
+        assert again.equal
 
 
 # -- how it is said -----------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any
 
 from ray.tune import Trainable
 
+from hpo.worker.evaluation import Evaluation, begin
 from hpo.worker.process import redirect, watch
 from hpo.worker.session import Session
 
@@ -23,7 +24,7 @@ class Worker(Trainable):
         """Begin in a fresh process."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver alone
         watch(os.getppid())
-        self._session: Session | None = None
+        self._session: Session | Evaluation | None = None
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -32,7 +33,7 @@ class Worker(Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """One epoch; never `done`, since only the Director ends trials."""
+        """An epoch, or scores; never `done`, since only the Director ends trials."""
         assert self._session is not None
         return {"report": self._session.step()}
 
@@ -48,4 +49,4 @@ class Worker(Trainable):
         creates = pickle.loads(Path(config["creates"]).read_bytes())
         with suppress(OSError):  # a full disk must not cost the log its trial
             redirect(assignment.folder / "log.txt")
-        self._session = Session(replace(assignment, create=creates[assignment.family]))
+        self._session = begin(replace(assignment, create=creates[assignment.family]))
