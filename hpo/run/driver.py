@@ -110,8 +110,8 @@ def find_driver(folder: RunFolder) -> Driver | None:
     """The driver at work on a run on this machine; None when nobody holds the run.
 
     Raises:
-        RunError: Somebody holds the run who cannot be told: another machine, a re-run, or
-            a driver that is only starting.
+        RunError: Somebody holds the run who cannot be told: another machine, or a driver
+            that is only starting.
     """
     run = _latest(folder)
     here = run.get("host") == platform.node()
@@ -127,8 +127,8 @@ def find_driver(folder: RunFolder) -> Driver | None:
         )
     raise RunError(
         f"run `{folder.name}` is held by a process that is not its driver",
-        hint="a launch or a resume is only starting, or a re-run is at work: wait a "
-        "moment, or press Ctrl-C in its terminal",
+        hint="a launch, a resume or a re-run is only starting or ending: wait a moment, or "
+        "press Ctrl-C in its terminal",
     )
 
 

@@ -131,31 +131,6 @@ def test_two_workers_train_side_by_side_what_one_trains(tmp_path):
     assert len(workers) == 2, "processes are used again"
 
 
-def test_two_workers_and_misbehaving_trials(tmp_path):
-    """A trial that hangs, dies or exits does not touch the one beside it."""
-    troubles = {
-        "hangs": "hang",
-        "works": None,
-        "dies": "die",
-        "also": None,
-        "exits": "exit",
-        "recovers": "die once",
-        "diverges": "nan",
-    }
-    options = {"troubles": troubles, "stall": 2.0}
-    stories = []
-    for workers in (1, 2):
-        place = tmp_path / str(workers)
-        driver = processes.start(place, workers=workers, **options)
-        answer = processes.outcome(driver)
-        assert answer["state"] == "finished"
-        assert not processes.descendants(driver.mark)
-        trials = helpers.story(answer["folder"]).values()
-        stories.append({t["family"]: t for t in trials})
-    assert stories[0] == stories[1]
-    assert stories[1]["works"]["state"][0] == "completed"
-
-
 def test_foreign_learner_without_save_trains_and_its_prints_go_to_the_log(tmp_path):
     outcome = launch(
         helpers.study(create=helpers.create_foreign, budget=Budget(trials=2, epochs=4)),
