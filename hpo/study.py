@@ -240,6 +240,11 @@ class Study:
             raise StudyError(
                 f"study `{self.name}` names a family twice: {', '.join(names)}"
             )
+        if self.fixed and self.warm_start:
+            raise StudyError(
+                "a study that names its trials begins with no earlier run",
+                hint="leave `warm_start` or `fixed` out",
+            )
         for trial in self.fixed:
             try:
                 self.family(trial.family).space.validate(trial.params)

@@ -358,6 +358,12 @@ def test_wrong_fixed_trials_are_refused(trial, words):
         fixed_study(FixedTrial(**trial))
 
 
+def test_fixed_trials_follow_no_earlier_run():
+    trial = FixedTrial(family="steady", params={"rate": 0.2}, seed=1)
+    with pytest.raises(StudyError, match="no earlier run"):
+        fixed_study(trial, warm_start=("latest",))
+
+
 def test_a_launched_study_of_fixed_trials_says_that_it_reads_the_test_part(tmp_path):
     trial = FixedTrial(family="steady", params={"rate": 0.2}, seed=1)
     outcome = launch(fixed_study(trial, evaluate="test"), results=tmp_path)
