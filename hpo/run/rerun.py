@@ -65,7 +65,8 @@ class Reruns:
 
     def __init__(
         self, *, summary: Summary, ledger: Ledger, told: Sequence[Event], sources: Sources,
-        data: Any, creates: Mapping[str, str | bytes], changed: tuple[str, ...],
+        data: Any, creates: Mapping[str, str | bytes], about: Mapping[str, Any],
+        changed: tuple[str, ...],
     ) -> None:  # fmt: skip
         self.summary = summary
         self.changed = changed
@@ -75,6 +76,7 @@ class Reruns:
         self._sources = sources
         self._data = data
         self._creates = creates
+        self._about = about
 
     def exact(
         self,
@@ -222,8 +224,9 @@ class Reruns:
     ) -> tuple[ActiveRun, Outcome]:
         begun = continued(self._folder, wanted, study)
         machine = plan(study.resources)
-        about = provenance()
-        place = begun or prepared(self._folder, wanted, study, self._sources, about)
+        place = begun or prepared(
+            self._folder, wanted, study, self._sources, self._about
+        )
         with observe(study) as observer, place.acquire():
             watching = Guarded(observer)
             run = ActiveRun(
@@ -242,7 +245,8 @@ class Reruns:
             if reason is not None:
                 run.replay()
                 return run, ended(place, study, reason)
-            return run, run.until_it_ends("resume" if begun else "launch", about)
+            outcome = run.until_it_ends("resume" if begun else "launch", self._about)
+            return run, outcome
 
     def _announce(self, wanted: Wanted, place: RunFolder) -> None:
         """Say in the run's ledger that the test part is about to be read."""
@@ -338,9 +342,8 @@ def opened(
         sources = Sources.from_json(record)
         data = reproducibility.reload_data(sources, summary.study, data_root)
         creates = creates_of(summary.study, create, sources.study_today())
-        changed = reproducibility.differences(
-            record.get("provenance", {}), provenance()
-        )
+        about = provenance()
+        changed = reproducibility.differences(record.get("provenance", {}), about)
         told: list[Event] = []
 
         def remember(event: Event) -> None:
@@ -355,5 +358,6 @@ def opened(
                 sources=sources,
                 data=data,
                 creates=creates,
+                about=about,
                 changed=changed,
             )
