@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hpo.errors import StudyError
+from search_spaces.space import Space, SpaceError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,3 +41,14 @@ class FixedTrial:
             raise StudyError(
                 f"a fixed trial is trained for 1 epoch or more, got {self.epochs!r}"
             )
+
+    def check(self, space: Space) -> None:
+        """Refuse values that are no point of the family's space.
+
+        Raises:
+            StudyError: They are none.
+        """
+        try:
+            space.validate(self.params)
+        except SpaceError as error:
+            raise StudyError(f"fixed trial of `{self.family}`: {error}") from error

@@ -14,7 +14,8 @@ from typing import Any, Literal, Self
 
 from hpo.errors import StudyError
 from hpo.fixed import FixedTrial
-from hpo.warm_start import WarmStart
+from hpo.shares import divided
+from hpo.warm_start import WarmStart, warm_starts
 from models.errors import near_matches
 from search_spaces.space import Space, SpaceError
 
@@ -147,8 +148,7 @@ class Resources:
     """Where trials run.
 
     Attributes:
-        executor: One of `hpo.run.executors`: ``ray``, or ``local`` for child processes of
-            the driver, without Ray.
+        executor: ``ray``, ``local`` (child processes of the driver), or another one by name.
         workers: Trials at a time; None means one per core, or one per GPU share, and a
             single one for ``local``.
         gpus_per_trial: Fraction of a GPU a trial gets; 0 trains on the CPU.
@@ -183,6 +183,10 @@ class Rule:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
+# What a study is scored by that names no objective: its task's own, once the task is known.
+TASKS_OWN = (Objective(),)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Study:
     """Families × dataset × objectives × budget × sampler × stopping × resources.
@@ -191,8 +195,11 @@ class Study:
         name: Names the folder under `results/`.
         families: What is compared.
         data: A dataset's name or folder, or any JSON-able reference a `create` understands.
+        task: What is learned: a task's name, or ``{"name": …}`` with its settings. It may be
+            left out where families and data share exactly one.
         objectives: What trials are scored by. The first one chooses each trial's best epoch
             and is what stopping rules compare; several rank by front, then by the first.
+            Left out: the task's own objective, or the smallest ``rmse``.
         budget: How much may be spent.
         sampler: How configurations are proposed.
         stopping: Which rules may end a trial before its budget is spent.
@@ -209,7 +216,8 @@ class Study:
     name: str
     families: tuple[Family, ...]
     data: Any = None
-    objectives: tuple[Objective, ...] = (Objective(),)
+    task: str | Mapping[str, Any] | None = None
+    objectives: tuple[Objective, ...] = TASKS_OWN
     budget: Budget = Budget()
     sampler: Rule = Rule(name="random")
     stopping: tuple[Rule, ...] = (Rule(name="divergence"), Rule(name="asha"))
@@ -227,10 +235,17 @@ class Study:
             raise StudyError(
                 f"a study's name is letters, digits, `_.-`; got {self.name!r}"
             )
-        runs = self.warm_start
-        if isinstance(runs, (str, Mapping, WarmStart)):
-            runs = (runs,)  # type: ignore[assignment]
-        object.__setattr__(self, "warm_start", tuple(WarmStart.of(r) for r in runs))
+        if isinstance(self.task, str):
+            object.__setattr__(self, "task", {"name": self.task})
+        if self.task is not None and not (
+            isinstance(self.task, Mapping) and isinstance(self.task.get("name"), str)
+        ):
+            raise StudyError(
+                f"study `{self.name}`: a task is a name, or a mapping with `name` and "
+                f"settings; got {self.task!r}",
+                hint='write `task="simulation"`, or `task={"name": "prediction", "known": 30}`',
+            )
+        object.__setattr__(self, "warm_start", warm_starts(self.warm_start))
         if not self.families:
             raise StudyError(
                 f"study `{self.name}` has no family", hint="add one `Family(...)`"
@@ -240,22 +255,20 @@ class Study:
             raise StudyError(
                 f"study `{self.name}` names a family twice: {', '.join(names)}"
             )
-        if self.fixed and self.warm_start:
-            raise StudyError(
-                "a study that names its trials begins with no earlier run",
-                hint="leave `warm_start` or `fixed` out",
-            )
         for trial in self.fixed:
-            try:
-                self.family(trial.family).space.validate(trial.params)
-            except SpaceError as error:
-                raise StudyError(f"fixed trial of `{trial.family}`: {error}") from error
+            trial.check(self.family(trial.family).space)
         if not self.objectives:
             raise StudyError(f"study `{self.name}` has no objective")
         if not isinstance(self.seed, int) or self.seed < 0:
             raise StudyError(
                 f"the seed must be an integer from 0 up, got {self.seed!r}"
             )
+
+    @property
+    def described_task(self) -> Mapping[str, Any]:
+        """Name and settings of the task; empty where it has none."""
+        assert not isinstance(self.task, str), "made a mapping on construction"
+        return self.task or {}
 
     def replace(self, **changes: Any) -> Study:
         """A copy with these fields changed."""
@@ -289,21 +302,10 @@ class Study:
         if self.fixed:
             named = [t.family for t in self.fixed]
             return {f.name: named.count(f.name) for f in self.families}
-        fixed = {f.name: f.trials for f in self.families if f.trials is not None}
-        sharing = [f for f in self.families if f.trials is None]
-        left = max(self.budget.trials - sum(fixed.values()), len(sharing))
-        counts = {f.name: 1 for f in sharing}
-        spare = left - len(sharing)
-        total = sum(f.share for f in sharing)
-        ideal = {f.name: max(0.0, left * f.share / total - 1) for f in sharing}
-        scale = spare / sum(ideal.values()) if sum(ideal.values()) > 0 else 0.0
-        exact = {name: value * scale for name, value in ideal.items()}
-        for name, value in exact.items():
-            counts[name] += int(value + 1e-9)
-        order = sorted(exact, key=lambda name: -(exact[name] - int(exact[name] + 1e-9)))
-        for name in order[: left - sum(counts.values())]:
-            counts[name] += 1
-        return {f.name: fixed.get(f.name) or counts[f.name] for f in self.families}
+        own = {f.name: f.trials for f in self.families if f.trials is not None}
+        shares = {f.name: f.share for f in self.families if f.trials is None}
+        counts = own | divided(self.budget.trials - sum(own.values()), shares)
+        return {f.name: counts[f.name] for f in self.families}
 
     def to_json(self) -> dict[str, Any]:
         """The resolved study as JSON-able data."""
@@ -314,6 +316,7 @@ class Study:
         }
         return {
             **plain,
+            "task": None if self.task is None else dict(self.described_task),
             "settings": dict(self.settings),
             "warm_start": [dataclasses.asdict(w) for w in self.warm_start],
             "families": [
@@ -350,6 +353,8 @@ class Study:
                 name=data["name"],
                 families=tuple(_family_from_json(f) for f in data["families"]),
                 data=data["data"],
+                # Before there were tasks, every study was one of simulation.
+                task=data.get("task", {"name": "simulation"}),
                 objectives=tuple(Objective(**o) for o in data["objectives"]),
                 budget=Budget(**data["budget"]),
                 sampler=Rule(**data["sampler"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hpo.director.state import RunState
+from hpo.errors import StudyError
 from hpo.ledger.events import Event
 from hpo.study import Study
 from hpo.trials.record import Trial
@@ -16,11 +17,19 @@ class FixedProposer:
 
     Attributes:
         remarks: None: there is no sampler of which anything could be said.
+
+    Raises:
+        StudyError: The study begins with earlier runs, whose trials would come first.
     """
 
     remarks: tuple[str, ...] = ()
 
     def __init__(self, study: Study) -> None:
+        if study.warm_start:
+            raise StudyError(
+                "a study that names its trials begins with no earlier run",
+                hint="leave `warm_start` or `fixed` out",
+            )
         self._trials = study.fixed
 
     def total(self, state: RunState) -> int:

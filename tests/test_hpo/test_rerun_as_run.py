@@ -361,7 +361,7 @@ def test_wrong_fixed_trials_are_refused(trial, words):
 def test_fixed_trials_follow_no_earlier_run():
     trial = FixedTrial(family="steady", params={"rate": 0.2}, seed=1)
     with pytest.raises(StudyError, match="no earlier run"):
-        fixed_study(trial, warm_start=("latest",))
+        Director(fixed_study(trial, warm_start=("latest",)), workers=1)
 
 
 def test_a_launched_study_of_fixed_trials_says_that_it_reads_the_test_part(tmp_path):
