@@ -207,8 +207,7 @@ class Study:
         settings: Configuration keys fixed for every family that knows them.
         warm_start: Earlier runs to begin with; a run's name stands for its best configurations.
         fixed: Trials that are trained instead of a search, in this order.
-        evaluate: A part of the data, such as ``test``, over which the best epoch of every
-            trial is scored once all have ended; empty for none.
+        evaluate: A part, such as ``test``, that every trial is scored on when all have ended.
         seed: The seed of every random choice.
         description: One line for `hpo list studies`.
     """

@@ -194,10 +194,11 @@ class Reruns:
     ) -> Rerun:
         """One re-run for all trials that computed with the same compiled kernels."""
         found: dict[int, Exact | Fresh] = {}
+        known = [row.kernels for row, _ in trials if row.kernels]
         groups: dict[str, list[tuple[Row, list[FixedTrial]]]] = {}
-        for row, fixed in trials:
-            level = (row.kernels or "").partition(":")[0]
-            groups.setdefault(level, []).append((row, fixed))
+        for row, fixed in trials:  # whoever uses none is at home with any
+            kernels = row.kernels or next(iter(known), "")
+            groups.setdefault(kernels.partition(":")[0], []).append((row, fixed))
         for members in groups.values():
             numbers = tuple(row.trial for row, _ in members)
             part = replace(wanted, trials=numbers)
@@ -208,7 +209,8 @@ class Reruns:
                 executor=executor,
                 workers=workers,
             )
-            run, outcome = self._train(part, study, members[0][0].kernels, observe)
+            pinned = next((row.kernels for row, _ in members if row.kernels), None)
+            run, outcome = self._train(part, study, pinned, observe)
             if outcome.state == "interrupted":
                 return Rerun(outcome=outcome)
             first = 1

@@ -22,6 +22,7 @@ from hpo.director import Director
 from hpo.ledger.events import ENDINGS, Event
 from hpo.ledger.log import read_events
 from hpo.study import Study
+from hpo.worker.environment import search_path
 
 _MARK = "HPO_TEST_MARK"
 
@@ -108,8 +109,8 @@ def start(
         "packages": [*packages],
     }
     process = subprocess.Popen(
-        [sys.executable, "-m", "hpo.testing.drivers", json.dumps(order)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), _MARK: mark},
+        [sys.executable, "-P", "-m", "hpo.testing.drivers", json.dumps(order)],
+        env={**os.environ, "PYTHONPATH": search_path(), _MARK: mark},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
