@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from hpo.ledger.events import Event
+from hpo.ledger.events import EpochEvent
 from models.training.protocol import Epoch
 
 CONFIDENCE = 0.95
@@ -135,7 +135,7 @@ def interval(values: Sequence[float]) -> Interval | None:
 
 def compare(
     trial: int,
-    recorded: Mapping[int, Event],
+    recorded: Mapping[int, EpochEvent],
     found: Iterable[Epoch],
     *,
     error: str = "",
@@ -157,7 +157,7 @@ def compare(
             continue
         compared += 1
         for part in ("train", "valid"):
-            old, new = event.data[part], getattr(again[number], part)
+            old, new = getattr(event, part), getattr(again[number], part)
             for name in sorted({*old, *new}):
                 gap = _gap(old.get(name), new.get(name))
                 if gap == 0:

@@ -13,7 +13,7 @@ from hpo import discovery
 from hpo.director import Director
 from hpo.director.decisions import Done
 from hpo.errors import RunError
-from hpo.ledger.events import Event
+from hpo.ledger.events import Event, Note, RunEvent
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import Ledger, events_of
 from hpo.ledger.provenance import provenance
@@ -197,9 +197,9 @@ class _Run:
                 stop=stop,
                 observer=watching,
             )
-            loop.record("run", action=action, **identity(), provenance=about)
+            loop.tell(RunEvent(action=action, **identity(), provenance=dict(about)))
             for text in notes:
-                loop.record("note", text=text)
+                loop.tell(Note(text=text))
             loop.interrupt("the driver was killed")
             try:
                 self._execute(loop)
@@ -226,7 +226,7 @@ class _Run:
                 study=self.study,
                 reason=stop.reason,
             )
-        loop.record("run", action="finish", reason=done.reason)
+        loop.tell(RunEvent(action="finish", reason=done.reason))
         return _outcome(self.folder, self.study, done.reason)
 
 
@@ -240,7 +240,7 @@ def _telling(director: Director, watching: Observer) -> Callable[[Event], None]:
 
     def told(event: Event) -> None:
         director.apply(event)
-        watching.recall(event)
+        watching.recall(event, director)
 
     return told
 
@@ -249,10 +249,10 @@ def _how_it_ended(folder: RunFolder) -> str | None:
     """Why a finished run finished; None for a run that can go on."""
     if not folder.events_file.exists():
         return None
-    last = next(reversed(events_of(folder.events_file, "run")), None)
-    if last is None or last.data["action"] != "finish":
+    last = next(reversed(events_of(folder.events_file, RunEvent)), None)
+    if last is None or last.action != "finish":
         return None
-    return str(last.data.get("reason", "budget"))
+    return last.reason or "budget"
 
 
 def _outcome(folder: RunFolder, study: Study, reason: str) -> Outcome:

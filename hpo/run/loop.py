@@ -8,13 +8,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
+
+from msgspec import UNSET, structs
 
 from hpo.director import Director
 from hpo.director.decisions import Continue, Done, Pause, Start, Stop, Wait
 from hpo.errors import RunError
-from hpo.ledger.events import ENDINGS, Event
+from hpo.ledger.events import (
+    CheckpointEvent,
+    Ending,
+    EpochEvent,
+    Event,
+    Nondeterminism,
+    Note,
+)
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import Ledger
 from hpo.run import signals
@@ -22,6 +30,7 @@ from hpo.run.observer import Observer
 from hpo.run.retention import Retention
 from hpo.study import Study
 from hpo.trials.record import Trial
+from hpo.trials.states import State
 from hpo.worker import session
 from hpo.worker.assignment import Assignment, Report
 
@@ -90,7 +99,9 @@ class TrialLoop:
         """Whether this very attempt is still the one that counts."""
         known = self.director.trials.get(number)
         return (
-            known is not None and known.state == "running" and known.attempt == attempt
+            known is not None
+            and known.state is State.RUNNING
+            and known.attempt == attempt
         )
 
     def peek(self) -> Assignment | Wait | Done:
@@ -113,7 +124,8 @@ class TrialLoop:
         number, attempt, now = report.trial, report.attempt, self.elapsed
         if not self.is_running(number, attempt):
             return Stop(self.director.trials[number].state)
-        self._write(_event(report, now, "note", text=note) for note in report.notes)
+        who: dict[str, Any] = {"trial": number, "attempt": attempt, "elapsed": now}
+        self._write(Note(**who, text=text) for text in report.notes)
         if report.obstacle:
             raise RunError(
                 f"trial {number} cannot be saved: {report.obstacle}",
@@ -122,7 +134,7 @@ class TrialLoop:
         saved = (
             []
             if report.checkpoint is None
-            else [_event(report, now, "checkpoint", epoch=report.checkpoint)]
+            else [CheckpointEvent(**who, epoch=report.checkpoint)]
         )
         if report.epoch is not None:
             decision, events = self.director.judge(number, attempt, report.epoch, now)
@@ -175,9 +187,9 @@ class TrialLoop:
         self._write(events)
         return decision
 
-    def record(self, event: str, **data: Any) -> None:
-        """Write an event of the run itself."""
-        self._write([Event(event=event, elapsed=self.elapsed, data=data)])
+    def tell(self, event: Event) -> None:
+        """Write an event of the run itself, as of now."""
+        self._write([structs.replace(event, elapsed=self.elapsed)])
 
     def tick(self) -> None:
         """A moment passes: sync what is due and let the display redraw."""
@@ -225,22 +237,21 @@ class TrialLoop:
                 written = self._ledger.append(event)
                 self.director.apply(written)
             self.observer.event(written, self.director)
-            if written.event in ENDINGS:
-                self._prune(self.director.trials[written.trial or 0])
+            if isinstance(written, Ending):
+                self._prune(self.director.trials[written.trial])
 
     def _with_size(self, event: Event, report: Report) -> Event:
         """Let the first epoch of each attempt say how large the model is."""
         attempt = (report.trial, report.attempt)
-        if event.event != "epoch" or attempt in self._sized:
+        if not isinstance(event, EpochEvent) or attempt in self._sized:
             return event
         self._sized.add(attempt)
-        size: dict[str, Any] = {
-            "parameters": report.parameters,
-            "resumed_from": report.resumed_from,
-        }
-        if report.kernels is not None:
-            size["kernels"] = report.kernels
-        return replace(event, data={**event.data, **size})
+        return structs.replace(
+            event,
+            parameters=report.parameters,
+            resumed_from=report.resumed_from,
+            kernels=UNSET if report.kernels is None else report.kernels,
+        )
 
     def _compare_kernels(self, report: Report) -> None:
         """Say it when a trial computes with other kernels than those before it."""
@@ -251,10 +262,16 @@ class TrialLoop:
         if before is not None:
             text = f"computes with kernels {now}, earlier trials with {before}: "
             text += "numbers differ in the last bits"
-            self._write([_event(report, self.elapsed, "note", text=text)])
+            note = Note(
+                trial=report.trial,
+                attempt=report.attempt,
+                elapsed=self.elapsed,
+                text=text,
+            )
+            self._write([note])
 
     def _keep_error(self, number: int, text: str) -> None:
-        if self.director.trials[number].state != "failed":
+        if self.director.trials[number].state is not State.FAILED:
             return  # it is tried again
         path = self._folder.error_file(number)
         with suppress(OSError):  # the ledger has the reason; the run goes on
@@ -285,15 +302,6 @@ def _last_kernels(director: Director) -> str | None:
 
 def _split(events: tuple[Event, ...]) -> tuple[list[Event], list[Event]]:
     """The events of a report, and of the decision on it."""
-    told = [e for e in events if e.event in ("epoch", "nondeterminism")]
-    return told, [e for e in events if e not in told]
-
-
-def _event(report: Report, elapsed: float, kind: str, **data: Any) -> Event:
-    return Event(
-        event=kind,
-        trial=report.trial,
-        attempt=report.attempt,
-        elapsed=elapsed,
-        data=data,
-    )
+    kinds = (EpochEvent, Nondeterminism)
+    told = [event for event in events if isinstance(event, kinds)]
+    return [*told], [event for event in events if not isinstance(event, kinds)]

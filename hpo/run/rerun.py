@@ -15,9 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from hpo import seeds
 from hpo.errors import RunError
-from hpo.ledger.events import Event
+from hpo.ledger.events import EpochEvent, Event, ReadTest, RerunEvent
 from hpo.ledger.folder import RunFolder, write_atomically
 from hpo.ledger.lines import read_event
 from hpo.ledger.log import Ledger, Reader
@@ -81,7 +83,8 @@ class Reruns:
             changed=(*self.changed, *_other_kernels(row, [found])),
             folder=str(place),
         )
-        self._store(place, result, kind="exact", trial=row.trial, equal=result.equal)
+        event = RerunEvent(trial=row.trial, kind="exact", equal=result.equal)
+        self._store(place, result, event)
         return result
 
     def fresh(
@@ -105,21 +108,20 @@ class Reruns:
             for i, s in enumerate(chosen, 1)
         ]
         purpose = f"rerun of trial {row.trial} with {count} fresh seeds"
-        self._append("test_read", row.trial, purpose=purpose)
+        self._append(ReadTest(trial=row.trial, purpose=purpose))
         names = [f"trial {row.trial}, seed {i} of {count}" for i in range(1, count + 1)]
         found = self._repeat(jobs, names, tell, row)
         runs = tuple(self._seeded(s, f) for s, f in zip(chosen, found, strict=True))
         changed = (*self.changed, *_other_kernels(row, found))
         result = replace(self._fresh(row, runs), changed=changed, folder=str(place))
-        self._store(
-            place,
-            result,
-            kind="seeds",
+        event = RerunEvent(
             trial=row.trial,
+            kind="seeds",
             seeds=chosen,
             values=[r.objective for r in runs],
             tests=[r.test for r in runs],
         )
+        self._store(place, result, event)
         return result
 
     def _fresh(self, row: Row, runs: tuple[Seeded, ...]) -> Fresh:
@@ -176,11 +178,11 @@ class Reruns:
         fresh = list(dict.fromkeys(s for s in stream if s not in taken))
         return fresh[:count]
 
-    def _recorded(self, trial: int) -> dict[int, Event]:
-        out: dict[int, Event] = {}
+    def _recorded(self, trial: int) -> dict[int, EpochEvent]:
+        out: dict[int, EpochEvent] = {}
         for event in Reader(self._ledger.path, read_event):
-            if event.event == "epoch" and event.trial == trial:
-                out.setdefault(event.data["epoch"], event)
+            if isinstance(event, EpochEvent) and event.trial == trial:
+                out.setdefault(event.epoch, event)
         return out
 
     def _job(self, row: Row, *, seed: int, folder: Path) -> Job:
@@ -237,15 +239,13 @@ class Reruns:
         place.mkdir(parents=True)
         return place
 
-    def _store(self, place: Path, result: Exact | Fresh, **data: Any) -> None:
+    def _store(self, place: Path, result: Exact | Fresh, event: RerunEvent) -> None:
         text = json_text(dataclasses.asdict(result))
         write_atomically(place / "result.json", text.encode())
-        trial = data.pop("trial")
-        self._append("rerun", trial, **data, folder=place.name)
+        self._append(structs.replace(event, folder=place.name))
 
-    def _append(self, event: str, trial: int, /, **data: Any) -> None:
-        elapsed = self._ledger.elapsed
-        self._ledger.append(Event(event=event, trial=trial, elapsed=elapsed, data=data))
+    def _append(self, event: Event) -> None:
+        self._ledger.append(structs.replace(event, elapsed=self._ledger.elapsed))
         self._ledger.sync()
 
 
