@@ -1,5 +1,7 @@
 """Families, spaces, studies and datasets found by name: a file in its folder registers it.
 
+Families and spaces are files of our packages; studies also those in ``./studies``.
+
 This is the only module of the harness that knows the packages `models`, `search_spaces` and
 `studies` by name. Listing reads docstrings and constants from the source text, so nothing
 heavy is imported; spaces and studies are imported only when one of them is used.
@@ -18,11 +20,12 @@ import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from hpo.errors import ForeignFailure, StudyError
 from hpo.study import Study
 from models.errors import UserError, near_matches
+from models.protocols import Catalog, CompiledKernels, Kernels, Task, Tasks
 from search_spaces.space import Space, SpaceError
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -50,23 +53,25 @@ class FoundFamily(Found):
 
     Attributes:
         create: ``module:function`` that makes its learner.
+        tasks: What it learns, by the tasks' names.
         closed_form: Whether it is solved rather than trained: one trial, one epoch.
         space: Whether a default space of the same name exists.
     """
 
     create: str
+    tasks: tuple[str, ...]
     closed_form: bool
     space: bool
 
 
 def families() -> tuple[FoundFamily, ...]:
-    """Every family: a module of `models` that defines `create`, in alphabetical order."""
+    """Every family: a module of `models` that defines `problem`, in alphabetical order."""
     with_space = {f.name for f in spaces()}
     out = []
-    for path in _modules("models"):
+    for path in _files(ours("models")):
         tree = _readable(path)
         if not any(
-            isinstance(n, ast.FunctionDef) and n.name == "create" for n in tree.body
+            isinstance(n, ast.FunctionDef) and n.name == "problem" for n in tree.body
         ):
             continue
         out.append(
@@ -75,6 +80,7 @@ def families() -> tuple[FoundFamily, ...]:
                 path=path,
                 description=_headline(tree),
                 create=f"models.{path.stem}:create",
+                tasks=_texts(tree, "TASKS"),
                 closed_form=bool(_constant(tree, "CLOSED_FORM")),
                 space=path.stem in with_space,
             )
@@ -96,7 +102,7 @@ def family(name: str) -> FoundFamily:
 
 def spaces() -> tuple[Found, ...]:
     """Every default space: a module of `search_spaces` that defines `SPACE`."""
-    return _defining("search_spaces", "SPACE")
+    return _defining(ours("search_spaces"), "SPACE")
 
 
 def space(name: str) -> Space:
@@ -115,17 +121,29 @@ def space(name: str) -> Space:
 
 
 def studies() -> tuple[Found, ...]:
-    """Every study of this project: a module of `studies` that defines `STUDY`."""
-    return _defining("studies", "STUDY")
+    """Every study: a file that defines `STUDY`, in ``./studies`` or our package `studies`.
+
+    Those of the current folder come first. One of the package that says the very same as
+    one of them is left out; any other is there too, even where they share a name.
+    """
+    package, here = ours("studies"), Path("studies")
+    if not here.is_dir() or here.resolve() == package:
+        return _defining(package, "STUDY")
+    mine = _defining(here.resolve(), "STUDY")
+    named = {f.name: f.path for f in mine}
+    others = _defining(package, "STUDY")
+    return (*mine, *(f for f in others if not _copies(named.get(f.name), f.path)))
 
 
 def study_file(name: str) -> Path:
-    """Where a study is written: a name in `studies/`, or a path to a study file.
+    """Where a study is written: a name among `studies`, or a path to a study file.
+
+    Of two studies with the same name that in ``./studies`` is meant.
 
     Raises:
         StudyError: Neither is there (near matches are listed).
     """
-    found = {f.name: f.path for f in studies()}
+    found = {f.name: f.path for f in reversed(studies())}
     if name in found:
         return found[name]
     looks_like_path = name.endswith(".py") or os.sep in name
@@ -143,7 +161,7 @@ def load_study(name: str) -> Study:
     """Run a study file and return its `STUDY`, resolved.
 
     Args:
-        name: A name in `studies/` or a path to a study file.
+        name: A name among `studies`, or a path to a study file.
 
     Raises:
         StudyError: There is no such study, or it breaks a rule.
@@ -163,28 +181,86 @@ def load_study(name: str) -> Study:
 
 def resolve(study: Study) -> Study:
     """Fill in what families say of themselves: closed-form ones get one trial, one epoch."""
-    closed = {f.create for f in families() if f.closed_form}
     return study.replace(
         families=tuple(
             dataclasses.replace(f, trials=f.trials or 1, epochs=f.epochs or 1)
-            if f.reference in closed
+            if is_closed_form(f.reference)
             else f
             for f in study.families
         )
     )
 
 
+def tasks_of(reference: str) -> tuple[str, ...] | None:
+    """The tasks that a family learns; None where its file does not say.
+
+    Args:
+        reference: ``module:function`` of its `create`; the module is read, not imported.
+    """
+    path = _source_of(reference.partition(":")[0])
+    if path is None:
+        return None
+    tree = _readable(path)
+    return _texts(tree, "TASKS") if _assignment(tree, "TASKS") is not None else None
+
+
+def is_closed_form(reference: str) -> bool:
+    """Whether a family is solved rather than trained, by the file of its `create`."""
+    path = _source_of(reference.partition(":")[0])
+    return path is not None and bool(_constant(_readable(path), "CLOSED_FORM"))
+
+
+def task_names() -> tuple[str, ...]:
+    """Every task of this project, in alphabetical order."""
+    return _tasks().names()
+
+
+def tasks() -> tuple[Found, ...]:
+    """Every task of this project: a module of `models.tasks` that defines ``KINDS``."""
+    folder = ours("models") / "tasks"
+    parsed = [(path, _readable(path)) for path in sorted(folder.glob("*.py"))]
+    return tuple(
+        Found(name=path.stem, path=path, description=_headline(tree))
+        for path, tree in parsed
+        if _assignment(tree, "KINDS") is not None
+    )
+
+
+def task(described: str | Mapping[str, Any]) -> Task:
+    """A task by its name, or by its name and settings.
+
+    Raises:
+        UserError: There is no such task, or a setting is refused.
+    """
+    return _tasks().task_of(described)
+
+
+def kinds_of(task: str) -> tuple[str, ...]:
+    """The kinds of data that a task is learned from."""
+    return _tasks().task_of(task).KINDS
+
+
+def data_kind(data: Any, *, root: Path | None = None) -> str | None:
+    """The kind of a study's data; None for what only a foreign `create` understands.
+
+    Args:
+        data: As a study names it.
+        root: Folder that holds real datasets by name.
+
+    Raises:
+        UserError: There is no such data.
+    """
+    return _catalog().kind_of(data, root=root) if _named(data) else None
+
+
 def datasets() -> tuple[str, ...]:
     """Names of every known dataset, simulated and real."""
-    ours("models")
-    return tuple(importlib.import_module("models.data.catalog").names())
+    return _catalog().names()
 
 
 def describe_dataset(name: str) -> dict[str, Any]:
-    """A dataset's description: the fields of the catalog's."""
-    ours("models")
-    found = importlib.import_module("models.data.catalog").describe(name)
-    return dataclasses.asdict(found)
+    """The facts of a dataset: the fields of the catalog's description."""
+    return dataclasses.asdict(_catalog().describe(name))
 
 
 def prepare_data(data: Any, *, root: Path | None = None) -> Any:
@@ -201,14 +277,48 @@ def prepare_data(data: Any, *, root: Path | None = None) -> Any:
     Raises:
         UserError: The data is missing, damaged or unsuitable.
     """
-    named = isinstance(data, str) or (
+    if not _named(data):
+        return data
+    return _catalog().prepare(data, root=root).to_json()
+
+
+def check_data(task: Mapping[str, Any], reference: Any) -> None:
+    """Refuse prepared data that a task cannot be learned from or scored on.
+
+    Args:
+        task: Its name and settings; empty for none.
+        reference: As `prepare_data` gave it; what is none is passed over.
+
+    Raises:
+        UserError: The data does not fit the task.
+    """
+    if task and _is_reference(reference):
+        _tasks().task_of(task).check_reference(reference)
+
+
+def same_layout(reference: Any) -> Any:
+    """A recorded data reference in the layout of today's; anything else as it is."""
+    if not _is_reference(reference):
+        return reference
+    return _catalog().recorded(reference).to_json()
+
+
+def _is_reference(data: Any) -> bool:
+    return isinstance(data, Mapping) and {"name", "path", "hashes"} <= set(data)
+
+
+def _named(data: Any) -> bool:
+    return isinstance(data, str) or (
         isinstance(data, Mapping) and ("name" in data or "path" in data)
     )
-    if not named:
-        return data
-    ours("models")
-    catalog = importlib.import_module("models.data.catalog")
-    return catalog.prepare(data, root=root).to_json()
+
+
+def _catalog() -> Catalog:
+    return cast(Catalog, _ours("models.data.catalog"))
+
+
+def _tasks() -> Tasks:
+    return cast(Tasks, _ours("models.tasks"))
 
 
 def devices() -> dict[str, int]:
@@ -220,23 +330,22 @@ def devices() -> dict[str, int]:
 
 
 def kernels() -> tuple[str, str]:
-    """Which compiled kernels there are and, where they are off, why; loads JAX.
+    """The compiled kernels there are and, where they are off, why; loads JAX.
 
     Returns:
         For example ``("x86-64-v3:0f3a9c41d2be", "")`` or ``("off", "no compiler")``.
     """
-    ours("models")
-    compiled = importlib.import_module("models.layers.kernels.compiled")
+    compiled = cast(CompiledKernels, _ours("models.layers.kernels.compiled"))
     return compiled.choice(), compiled.reason()
 
 
 def kernel_setting() -> str:
-    """The kernels that ``HPO_KERNELS`` asks for; nothing is loaded or compiled.
+    """The value of ``HPO_KERNELS``; nothing is loaded or compiled.
 
     Raises:
         UserError: The value is not known.
     """
-    return str(_kernel_build().wanted())
+    return _kernel_build().wanted()
 
 
 def begin_kernels() -> None:
@@ -244,9 +353,14 @@ def begin_kernels() -> None:
     _kernel_build().begin()
 
 
-def _kernel_build() -> ModuleType:
-    ours("models")
-    return importlib.import_module("models.layers.kernels.build")
+def _kernel_build() -> Kernels:
+    return cast(Kernels, _ours("models.layers.kernels.build"))
+
+
+def _ours(module: str) -> ModuleType:
+    """A module of one of our packages, imported now; its protocol is in `models.protocols`."""
+    ours(module.partition(".")[0])
+    return importlib.import_module(module)
 
 
 def ours(package: str) -> Path:
@@ -269,18 +383,31 @@ def ours(package: str) -> Path:
     return origin
 
 
-def signals() -> ModuleType:
-    """How inputs are read from a file and predictions written to one."""
-    ours("models")
-    return importlib.import_module("models.data.predictions")
+def _source_of(module: str) -> Path | None:
+    """The file of a module, found without importing it; None where there is none."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return None
+    return Path(spec.origin)
 
 
-def _modules(package: str) -> list[Path]:
-    return sorted(p for p in ours(package).glob("*.py") if not p.stem.startswith("_"))
+def _files(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.glob("*.py") if not p.stem.startswith("_"))
 
 
-def _defining(package: str, constant: str) -> tuple[Found, ...]:
-    parsed = [(path, _readable(path)) for path in _modules(package)]
+def _copies(one: Path | None, other: Path) -> bool:
+    """Whether both files are there and hold the same."""
+    try:
+        return one is not None and one.read_bytes() == other.read_bytes()
+    except OSError:
+        return False
+
+
+def _defining(folder: Path, constant: str) -> tuple[Found, ...]:
+    parsed = [(path, _readable(path)) for path in _files(folder)]
     return tuple(
         Found(name=path.stem, path=path, description=_headline(tree))
         for path, tree in parsed
@@ -301,7 +428,7 @@ def _readable(path: Path) -> ast.Module:
     try:
         return _parse(path)
     except (ForeignFailure, StudyError) as error:
-        stand_in = "def create(): ...\nSTUDY = SPACE = CLOSED_FORM = None"
+        stand_in = "def problem(): ...\nSTUDY = SPACE = CLOSED_FORM = None"
         return ast.parse(f"{error.message!r}\n{stand_in}")
 
 
@@ -337,6 +464,15 @@ def _assignment(tree: ast.Module, name: str) -> ast.expr | None:
             assert isinstance(node, (ast.Assign, ast.AnnAssign))
             return node.value
     return None
+
+
+def _texts(tree: ast.Module, name: str) -> tuple[str, ...]:
+    """A constant that is a tuple of texts; empty where it is none."""
+    value = _assignment(tree, name)
+    if not isinstance(value, (ast.Tuple, ast.List)):
+        return ()
+    items = [e.value for e in value.elts if isinstance(e, ast.Constant)]
+    return tuple(str(i) for i in items)
 
 
 def _constant(tree: ast.Module, name: str) -> Any:

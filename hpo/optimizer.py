@@ -16,7 +16,8 @@ from hpo.errors import StudyError
 from hpo.ledger.folder import RunFolder
 from hpo.report import formats, table
 from hpo.report.summary import Summary, load_summary
-from hpo.study import Family, Rule, Study
+from hpo.study import Family, Objective, Rule, Study
+from hpo.tasks import with_task
 from hpo.warm_start import WarmStart
 from search_spaces.space import Space, SpaceError
 
@@ -73,15 +74,23 @@ class HPOptimizer:
             callable, or ``"module:function"``; what a worker cannot import travels by value.
         data: A dataset's name, a folder, or any JSON-able value that `create` finds in
             ``context.data``.
-        study: Gives objective, budget, sampler, stopping, resources and seed where
-            `optimize` is not told otherwise.
+        task: What is learned: a task's name, or ``{"name": …}`` with its settings; needed
+            where `create` is of a family that learns several.
+        study: Gives task, objective, budget, sampler, stopping, resources and seed where
+            they are not named otherwise.
     """
 
     def __init__(
-        self, create: str | Create, data: Any = None, *, study: Study | None = None
+        self,
+        create: str | Create,
+        data: Any = None,
+        *,
+        task: str | Mapping[str, Any] | None = None,
+        study: Study | None = None,
     ) -> None:
         self.create = create
         self.data = data
+        self.task = task
         self.study = study
 
     def optimize(
@@ -140,13 +149,11 @@ class HPOptimizer:
             UserError: Something in the call, the data or the machine does not fit.
         """
         base = self._base(space, name=name, initial_points=initial_points)
-        objective = _changed(
-            base.objectives[0], metric=metric, direction=direction, unit=unit
-        )
+        named = {"metric": metric, "direction": direction, "unit": unit}
         rules = None if stopping is None else tuple(_rule(r) for r in stopping)
         study = _changed(
             base,
-            objectives=(objective, *base.objectives[1:]),
+            objectives=_objectives(base.objectives, named),
             budget=_changed(
                 base.budget, trials=trials, epochs=n_epochs, seconds=seconds
             ),
@@ -189,10 +196,13 @@ class HPOptimizer:
             initial_points=tuple(initial_points),
         )
         if self.study is None:
-            return Study(name=name or title, families=(family,), data=self.data)
+            return Study(
+                name=name or title, families=(family,), data=self.data, task=self.task
+            )
         data = self.study.data if self.data is None else self.data
+        task = self.study.task if self.task is None else self.task
         return self.study.replace(
-            name=name or self.study.name, families=(family,), data=data
+            name=name or self.study.name, families=(family,), data=data, task=task
         )
 
     def _run(
@@ -208,6 +218,8 @@ class HPOptimizer:
         from hpo.run import launch as runner
         from hpo.run.observer import Silent
 
+        root = None if data_root is None else Path(data_root)
+        study = with_task(study, root=root)
         create = None if isinstance(self.create, str) else self.create
         unfinished = _unfinished(results, study.name) if resume else None
         with Progress(study) as progress:
@@ -234,6 +246,15 @@ class HPOptimizer:
 def _changed(thing: Any, **changes: Any) -> Any:
     """A copy with the changes that are not None."""
     return replace(thing, **{k: v for k, v in changes.items() if v is not None})
+
+
+def _objectives(
+    objectives: tuple[Objective, ...], named: Mapping[str, Any]
+) -> tuple[Objective, ...]:
+    """The objectives with the first one changed; the very same where nothing is named."""
+    if all(value is None for value in named.values()):
+        return objectives
+    return (_changed(objectives[0], **named), *objectives[1:])
 
 
 def _rule(rule: str | Rule) -> Rule:

@@ -186,6 +186,10 @@ class Rule:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
+# What a study is scored by that names no objective: its task's own, once the task is known.
+TASKS_OWN = (Objective(),)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Study:
     """Families × dataset × objectives × budget × sampler × stopping × resources.
@@ -194,8 +198,11 @@ class Study:
         name: Names the folder under `results/`.
         families: What is compared.
         data: A dataset's name or folder, or any JSON-able reference a `create` understands.
+        task: What is learned: a task's name, or ``{"name": …}`` with its settings. It may be
+            left out where families and data share exactly one.
         objectives: What trials are scored by. The first one chooses each trial's best epoch
             and is what stopping rules compare; several rank by front, then by the first.
+            Left out: the task's own objective, or the smallest ``rmse``.
         budget: How much may be spent.
         sampler: How configurations are proposed.
         stopping: Which rules may end a trial before its budget is spent.
@@ -209,7 +216,8 @@ class Study:
     name: str
     families: tuple[Family, ...]
     data: Any = None
-    objectives: tuple[Objective, ...] = (Objective(),)
+    task: str | Mapping[str, Any] | None = None
+    objectives: tuple[Objective, ...] = TASKS_OWN
     budget: Budget = Budget()
     sampler: Rule = Rule(name="random")
     stopping: tuple[Rule, ...] = (Rule(name="divergence"), Rule(name="asha"))
@@ -224,6 +232,16 @@ class Study:
         if not _NAME.fullmatch(self.name):
             raise StudyError(
                 f"a study's name is letters, digits, `_.-`; got {self.name!r}"
+            )
+        if isinstance(self.task, str):
+            object.__setattr__(self, "task", {"name": self.task})
+        if self.task is not None and not (
+            isinstance(self.task, Mapping) and isinstance(self.task.get("name"), str)
+        ):
+            raise StudyError(
+                f"study `{self.name}`: a task is a name, or a mapping with `name` and "
+                f"settings; got {self.task!r}",
+                hint='write `task="simulation"`, or `task={"name": "prediction", "known": 30}`',
             )
         runs = self.warm_start
         if isinstance(runs, (str, Mapping, WarmStart)):
@@ -244,6 +262,12 @@ class Study:
             raise StudyError(
                 f"the seed must be an integer from 0 up, got {self.seed!r}"
             )
+
+    @property
+    def described_task(self) -> Mapping[str, Any]:
+        """Name and settings of the task; empty where it has none."""
+        assert not isinstance(self.task, str), "made a mapping on construction"
+        return self.task or {}
 
     def replace(self, **changes: Any) -> Study:
         """A copy with these fields changed."""
@@ -298,6 +322,7 @@ class Study:
         }
         return {
             **plain,
+            "task": None if self.task is None else dict(self.described_task),
             "settings": dict(self.settings),
             "warm_start": [dataclasses.asdict(w) for w in self.warm_start],
             "families": [
@@ -332,6 +357,8 @@ class Study:
                 name=data["name"],
                 families=tuple(_family_from_json(f) for f in data["families"]),
                 data=data["data"],
+                # Before there were tasks, every study was one of simulation.
+                task=data.get("task", {"name": "simulation"}),
                 objectives=tuple(Objective(**o) for o in data["objectives"]),
                 budget=Budget(**data["budget"]),
                 sampler=Rule(**data["sampler"]),

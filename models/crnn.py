@@ -6,31 +6,26 @@ layers on top remember longer (TSFast's CRNN).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import jax
 from jaxtyping import Array, Float, Key
 
 from models.config import Config as BaseConfig
 from models.config import static, traced
-from models.data.statistics import Statistics
 from models.data.windows import Windows
 from models.example import Example
+from models.family import creator
 from models.layers.convolution import Activation, ConvolutionStack
 from models.layers.initialization import initialize
 from models.layers.simulator import Simulator
 from models.layers.stack import CellName, RecurrentStack, micro_batch
-from models.training.learner import GradientLearner
+from models.sequences import SequenceLoss, check_windows, sequence_problem
+from models.tasks.base import TaskData
 from models.training.optimizer import Optimizer
-from models.training.protocol import Context
-from models.training.simulation import (
-    SequenceLoss,
-    require_scored_window,
-    simulation_learner,
-)
+from models.training.problem import Problem
 
+TASKS = ("simulation", "prediction")
 CLOSED_FORM = False
 CAUSAL = True
 
@@ -79,8 +74,8 @@ class Config(BaseConfig):
     optimizer: Optimizer = field(default_factory=Optimizer)
 
     def validate(self) -> None:
-        """Refuse a loss that leaves nothing of a window."""
-        require_scored_window(data=self.data, loss=self.loss)
+        """Refuse a loss that leaves nothing of a window, and windows in a row."""
+        check_windows(data=self.data, loss=self.loss)
 
 
 class Model(Simulator):
@@ -88,15 +83,16 @@ class Model(Simulator):
 
     Args:
         config: The network's configuration.
-        statistics: Mean and standard deviation of the train part.
+        data: Of the task; gives units, channels, and whether outputs are known.
         key: Randomness of the initial weights.
     """
 
-    def __init__(
-        self, *, config: CRNN, statistics: Statistics, key: Key[Array, ""]
-    ) -> None:
+    def __init__(self, *, config: CRNN, data: TaskData, key: Key[Array, ""]) -> None:
         super().__init__(
-            statistics=statistics, width=config.hidden_size, skip=config.skip
+            statistics=data.statistics,
+            known="y" in data.takes,
+            width=config.hidden_size,
+            skip=config.skip,
         )
         self.convolutions = ConvolutionStack(
             inputs=self.inputs,
@@ -128,27 +124,31 @@ class Model(Simulator):
         return states
 
 
-def create(config: Mapping[str, Any] | Config, context: Context) -> GradientLearner:
-    """Make the learner of one trial.
+def problem(config: Config, data: TaskData) -> Problem:
+    """The thing to be learned.
 
     Args:
-        config: Dotted keys, or a `Config`.
-        context: The trial's data reference, seed and budget.
+        config: The configuration.
+        data: What is known of data and task.
 
     Raises:
-        ConfigError: A key is unknown or a value is refused.
-        DataError: The data is missing or damaged, or no window fits.
+        ConfigError: The loss leaves nothing of a window.
     """
-    if not isinstance(config, Config):
-        config = Config.from_flat(config)
-    return simulation_learner(
-        Model, config, context, micro_batch=micro_batch(config.data.batch_size)
+    return sequence_problem(
+        Model,
+        config=config,
+        data=data,
+        micro_batch=micro_batch(config.data.batch_size),
     )
 
 
-def example() -> Example:
-    """A tiny problem for the conformance suite."""
+create = creator(__name__)
+
+
+def example(task: str) -> Example:
+    """A tiny problem of a task, for the conformance suites."""
     return Example(
+        task=task,
         config={
             "model.channels": 4,
             "model.depth": 2,
@@ -157,5 +157,5 @@ def example() -> Example:
             "data.batch_size": 8,
             "data.batches": 2,
             "loss.n_skip": 4,
-        }
+        },
     )

@@ -1,34 +1,33 @@
 """Linear baseline in closed form: FIR and ARX models by least squares.
 
 ``y[t] = c + Σ_k B_k u[t-k] + Σ_k A_k y[t-k]``, fitted on the train part in units of its
-standard deviation and simulated freely: the model feeds on its own past outputs, never on
-measured ones. Without output lags it is a finite impulse response. Fitting and simulating
-are plain numpy in float64; JAX is not used.
+standard deviation and simulated freely: the model feeds on its own past outputs, on
+measured ones only as far as the task gives them. Without output lags it is a finite impulse
+response. Fitting and simulating are plain numpy in float64.
 
 Source: Ljung 1999, "System Identification", sections 4.2 and 10.1.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.signal
 
 from models.config import Config as BaseConfig
 from models.config import static, traced
-from models.data.dataset import open_dataset
-from models.errors import ConfigError, DataError
+from models.data.kinds.base import Part
+from models.errors import DataError
 from models.example import Example
+from models.family import creator
 from models.layers.least_squares import least_squares, regression
-from models.training import checkpoint
-from models.training.checkpoint import CheckpointError
-from models.training.protocol import Context, Epoch
+from models.tasks.base import TaskData
+from models.tasks.prediction import GIVEN
+from models.training.closed_form import ClosedForm, Solution
 
+TASKS = ("simulation", "prediction")
 CLOSED_FORM = True
 CAUSAL = True
 
@@ -74,19 +73,29 @@ class Model:
     mean: Mapping[str, np.ndarray]
     std: Mapping[str, np.ndarray]
 
-    def __call__(self, u: np.ndarray) -> np.ndarray:
-        """Simulate freely from rest at the operating point.
+    def __call__(self, u: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
+        """Simulate freely from rest at the operating point, or behind known outputs.
 
         Args:
             u: ``[..., T, n_u]`` in physical units.
+            known: The first outputs ``[..., K, n_y]``: from sample K on the model feeds on
+                them instead of on rest.
 
         Returns:
-            ``[..., T, n_y]`` in physical units; not finite where the model is unstable.
+            ``[..., T, n_y]`` in physical units, the known ones as they are; not finite
+            where the model is unstable.
         """
         u = np.asarray(u, float)
         batch = (u.reshape(-1, *u.shape[-2:]) - self.mean["u"]) / self.std["u"]
+        forced = self._forced(batch)
+        start = np.zeros((len(batch), 0, forced.shape[-1]))
+        if known is not None:
+            first = np.asarray(known, float)
+            first = (first - self.mean["y"]) / self.std["y"]
+            start = first.reshape(-1, *first.shape[-2:])
         with np.errstate(over="ignore", invalid="ignore"):
-            y = self._simulate(self._forced(batch)) * self.std["y"] + self.mean["y"]
+            free = self._simulate(forced[:, start.shape[1] :], start)
+            y = np.concatenate([start, free], axis=1) * self.std["y"] + self.mean["y"]
         return y.reshape(*u.shape[:-1], -1)
 
     def _forced(self, u: np.ndarray) -> np.ndarray:
@@ -99,198 +108,126 @@ class Model:
                 total[..., d] += filtered
         return total
 
-    def _simulate(self, forced: np.ndarray) -> np.ndarray:
-        """Add the feedback of past outputs, step by step where outputs are coupled."""
+    def _simulate(self, forced: np.ndarray, start: np.ndarray) -> np.ndarray:
+        """Add the feedback of past outputs, step by step where outputs are coupled.
+
+        Args:
+            forced: The driven part ``[N, T, n_y]`` of the samples to simulate.
+            start: Outputs just before them ``[N, K, n_y]``; rest before those.
+        """
         lags, width, _ = self.outputs.shape
         if not lags:
             return forced
+        past = np.concatenate([np.zeros((len(forced), lags, width)), start], axis=1)
+        past = past[:, -lags:]
         if width == 1:
             denominator = np.concatenate([[1.0], -self.outputs[:, 0, 0]])
-            return scipy.signal.lfilter([1.0], denominator, forced, axis=1)
-        y = np.zeros((forced.shape[0], lags + forced.shape[1], width))
+            if not start.shape[1]:
+                return scipy.signal.lfilter([1.0], denominator, forced, axis=1)
+            state = np.stack(
+                [scipy.signal.lfiltic([1.0], denominator, p[::-1, 0]) for p in past]
+            )
+            y, _ = scipy.signal.lfilter(
+                [1.0], denominator, forced, axis=1, zi=state[..., None]
+            )
+            return y
+        y = np.concatenate([past, np.zeros(forced.shape)], axis=1)
         # Newest output first, as in a row of the regression.
         feedback = self.outputs.reshape(lags * width, width)
         for t in range(forced.shape[1]):
-            past = y[:, t : t + lags][:, ::-1].reshape(len(y), -1)
-            y[:, lags + t] = forced[:, t] + past @ feedback
+            recent = y[:, t : t + lags][:, ::-1].reshape(len(y), -1)
+            y[:, lags + t] = forced[:, t] + recent @ feedback
         return y[:, lags:]
 
 
-class LinearLearner:
-    """Fits the model in its first and only epoch.
+def problem(config: Config, data: TaskData) -> ClosedForm:
+    """The thing to be solved.
 
     Args:
-        config: The model's configuration.
-        context: The trial's data, seed (unused: nothing is random here) and budget.
+        config: The configuration.
+        data: What is known of data and task.
     """
+    taps, channels = config.model, data.channels
+    scale = {s: (data.statistics.mean[s], data.statistics.std[s]) for s in ("u", "y")}
+    regressors = 1 + taps.lags * channels["u"] + taps.output_lags * channels["y"]
 
-    def __init__(self, *, config: Config, context: Context) -> None:
-        self._config = config
-        self._data = open_dataset(context.data)
-        self._model: Model | None = None
-        self._epoch: Epoch | None = None
-        self._announced = False
+    def solve(part: Part) -> tuple[Solution, float]:
+        model, error = fit(part, taps, scale)
+        return _arrays(model), error
 
-    @property
-    def configuration(self) -> Mapping[str, Any]:
-        """Every configuration key with its value."""
-        return self._config.flat()
+    def outputs(
+        solution: Solution, batch: Mapping[str, np.ndarray]
+    ) -> Mapping[str, np.ndarray]:
+        known = batch["y"][:, : _known(batch)] if "y" in batch else None
+        return {"y": _from_arrays(solution)(batch["u"], known)}
 
-    @property
-    def parameters(self) -> int:
-        """How many coefficients are fitted."""
-        n_u, n_y = (len(self._statistics(s)[0]) for s in ("u", "y"))
-        taps = self._config.model
-        return n_y * (1 + taps.lags * n_u + taps.output_lags * n_y)
-
-    @property
-    def model(self) -> Model:
-        """The fitted model.
-
-        Raises:
-            ConfigError: It has not been fitted yet.
-        """
-        if self._model is None:
-            raise ConfigError("the model is not fitted yet", hint="run `fit()` first")
-        return self._model
-
-    def fit_iter(self, epochs: int) -> Iterator[Epoch]:
-        """Fit and yield one `Epoch`; a restored learner yields the one it carries."""
-        if epochs < 1 or self._announced:
-            return
-        if self._epoch is None:
-            start = time.perf_counter()
-            self._model, error = self._solve()
-            valid = self.evaluate("valid")
-            self._epoch = Epoch(
-                1, {"loss": error}, valid, seconds=time.perf_counter() - start
-            )
-        self._announced = True
-        yield self._epoch
-
-    def fit(self) -> tuple[Epoch, ...]:
-        """Fit, and return the one epoch in a tuple."""
-        return tuple(self.fit_iter(1))
-
-    def evaluate(self, part: str) -> dict[str, float]:
-        """Metrics of the free-run simulation over a part, in physical units."""
-        reference = self._data.reference
-        model, records = self.model, self._data.part(part)
-        pairs = []
-        for i in range(len(records.lengths)):
-            record = records.load(i)
-            pairs.append((model(record["u"]), np.asarray(record["y"], float)))
-        return scores(
-            pairs, start=reference.score_from, also=tuple(reference.also_score_from)
-        )
-
-    def predict(self, u: np.ndarray) -> np.ndarray:
-        """Simulate ``[T, n_u]`` or ``[B, T, n_u]`` in physical units."""
-        return self.model(u)
-
-    def save(self, directory: Path) -> None:
-        """Write coefficients and the epoch's record, atomically."""
-        assert self._epoch is not None, "the harness saves after an epoch"
-        metadata = {"signature": self._signature(), "epoch": asdict(self._epoch)}
-        checkpoint.write(Path(directory), _arrays(self.model), metadata)
-
-    def restore(self, directory: Path) -> None:
-        """Read what `save` wrote.
-
-        Raises:
-            CheckpointError: There is none, or it was written by another configuration or
-                other data.
-        """
-        arrays, metadata = checkpoint.read(Path(directory))
-        if metadata["signature"] != self._signature():
-            raise CheckpointError(
-                f"the checkpoint in {directory} belongs to another configuration or data",
-                hint="restore it into a learner created the same way",
-            )
-        self._model = _from_arrays(arrays)
-        self._epoch = Epoch(**metadata["epoch"])
-        self._announced = False
-
-    def _signature(self) -> list[Any]:
-        hashes = dict(self._data.reference.hashes)
-        return [self._config.flat(), hashes.get("train"), hashes.get("valid")]
-
-    def _statistics(self, signal: str) -> tuple[np.ndarray, np.ndarray]:
-        statistics = self._data.statistics
-        return np.asarray(statistics.mean[signal]), np.asarray(statistics.std[signal])
-
-    def _solve(self) -> tuple[Model, float]:
-        """The least-squares model, and its one-step mean squared error over train."""
-        taps = self._config.model
-        (u_mean, u_std), (y_mean, y_std) = map(self._statistics, ("u", "y"))
-        part = self._data.part("train")
-
-        def blocks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-            for i in range(len(part.lengths)):
-                record = part.load(i)
-                u = (np.asarray(record["u"], float) - u_mean) / u_std
-                y = (np.asarray(record["y"], float) - y_mean) / y_std
-                yield from regression(u, y, taps.lags, taps.output_lags)
-
-        solution, error = least_squares(blocks(), ridge=taps.ridge)
-        if solution is None:
-            raise DataError(
-                f"every train file is too short for {max(taps.lags, taps.output_lags)} "
-                f"lags; the longest has {max(part.lengths)} samples",
-                hint="lower `model.lags` and `model.output_lags`",
-            )
-        n_u, n_y = len(u_mean), len(y_mean)
-        split = 1 + taps.lags * n_u
-        model = Model(
-            constant=solution[0],
-            inputs=solution[1:split].reshape(taps.lags, n_u, n_y),
-            outputs=solution[split:].reshape(taps.output_lags, n_y, n_y),
-            mean={"u": u_mean, "y": y_mean},
-            std={"u": u_std, "y": y_std},
-        )
-        return model, error
+    return ClosedForm(
+        signature=("linear", config.static_signature(), taps.ridge, data.identity),
+        solve=solve,
+        outputs=outputs,
+        parameters=channels["y"] * regressors,
+    )
 
 
-def scores(
-    pairs: Iterable[tuple[np.ndarray, np.ndarray]], *, start: int, also: tuple[int, ...]
-) -> dict[str, float]:
-    """The metrics of `models.metrics.sequence`, in float64 and without JAX.
+def fit(
+    part: Part,
+    taps: LeastSquares,
+    scale: Mapping[str, tuple[np.ndarray, np.ndarray]],
+) -> tuple[Model, float]:
+    """The least-squares model, and its one-step mean squared error over a part.
 
     Args:
-        pairs: Predicted and measured ``[T, n_y]`` of every sequence, in physical units.
-        start: Samples at the start of every sequence that are not scored.
-        also: Further starts, for ``rmse_from_5`` and so on.
+        part: Records with ``u`` and ``y``; rows with a missing value are left out.
+        taps: How far the model looks back.
+        scale: Mean and standard deviation of ``u`` and ``y``, per channel.
 
     Raises:
-        DataError: A sequence has no sample left to score.
+        DataError: Every record is too short.
     """
-    pairs = list(pairs)
-    shortest = min(len(y) for _, y in pairs)
-    if shortest <= max(start, *also, 0):
+    (u_mean, u_std), (y_mean, y_std) = scale["u"], scale["y"]
+
+    def blocks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for i in range(len(part.lengths)):
+            record = part.load(i)
+            u = (np.asarray(record["u"], float) - u_mean) / u_std
+            y = (np.asarray(record["y"], float) - y_mean) / y_std
+            for rows, target in regression(u, y, taps.lags, taps.output_lags):
+                whole = np.isfinite(rows).all(axis=1) & np.isfinite(target).all(axis=1)
+                yield rows[whole], target[whole]
+
+    solution, error = least_squares(blocks(), ridge=taps.ridge)
+    if solution is None:
         raise DataError(
-            f"scores start at sample {max(start, *also, 0)}, but a sequence has only "
-            f"{shortest} samples"
+            f"every train file is too short for {max(taps.lags, taps.output_lags)} "
+            f"lags; the longest has {max(part.lengths)} samples",
+            hint="lower `model.lags` and `model.output_lags`",
         )
+    n_u, n_y = len(u_mean), len(y_mean)
+    split = 1 + taps.lags * n_u
+    model = Model(
+        constant=solution[0],
+        inputs=solution[1:split].reshape(taps.lags, n_u, n_y),
+        outputs=solution[split:].reshape(taps.output_lags, n_y, n_y),
+        mean={"u": u_mean, "y": y_mean},
+        std={"u": u_std, "y": y_std},
+    )
+    return model, error
 
-    def errors(first: int) -> np.ndarray:
-        return np.concatenate([(p - y)[first:] for p, y in pairs])
 
-    target = np.concatenate([y[start:] for _, y in pairs])
-    with np.errstate(all="ignore"):  # an unstable model's infinities are its score
-        rmse = np.sqrt(np.mean(errors(start) ** 2, axis=0))
-        ratio = rmse / target.std(axis=0)
-        out = {
-            "rmse": rmse.mean(),
-            "mae": np.abs(errors(start)).mean(axis=0).mean(),
-            "nrmse": ratio.mean(),
-            "fit": (100 * (1 - ratio)).mean(),
-            "r2": (1 - ratio**2).mean(),
-        }
-        for first in also:
-            out[f"rmse_from_{first}"] = np.sqrt(
-                (errors(first) ** 2).mean(axis=0)
-            ).mean()
-    return {name: float(value) for name, value in out.items()}
+create = creator(__name__)
+
+
+def example(task: str) -> Example:
+    """A tiny problem of a task, for the conformance suites."""
+    return Example(
+        task=task, config={"model.lags": 6, "model.output_lags": 2}, epochs=1
+    )
+
+
+def _known(batch: Mapping[str, np.ndarray]) -> int:
+    """Samples up to the last known output of any row; gaps before it hold the mean."""
+    known = np.flatnonzero(np.any(batch[GIVEN], axis=(0, 2)))
+    return int(known[-1]) + 1 if len(known) else 0
 
 
 def _arrays(model: Model) -> dict[str, np.ndarray]:
@@ -313,24 +250,3 @@ def _from_arrays(arrays: Mapping[str, np.ndarray]) -> Model:
         mean={s: arrays[f"mean.{s}"] for s in ("u", "y")},
         std={s: arrays[f"std.{s}"] for s in ("u", "y")},
     )
-
-
-def create(config: Mapping[str, Any] | Config, context: Context) -> LinearLearner:
-    """Make the learner of one trial.
-
-    Args:
-        config: Dotted keys, or a `Config`.
-        context: The trial's data reference, seed and budget.
-
-    Raises:
-        ConfigError: A key is unknown or a value is refused.
-        DataError: The data is missing or damaged.
-    """
-    if not isinstance(config, Config):
-        config = Config.from_flat(config)
-    return LinearLearner(config=config, context=context)
-
-
-def example() -> Example:
-    """A tiny problem for the conformance suite."""
-    return Example(config={"model.lags": 6, "model.output_lags": 2}, epochs=1)

@@ -7,17 +7,15 @@ recurrent networks for sequence modeling") with one convolution per block.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from jaxtyping import Array, Float, Key
 
 from models.config import Config as BaseConfig
 from models.config import static, traced
-from models.data.statistics import Statistics
 from models.data.windows import Windows
 from models.example import Example
+from models.family import creator
 from models.layers.convolution import (
     Activation,
     ConvolutionStack,
@@ -26,15 +24,12 @@ from models.layers.convolution import (
 )
 from models.layers.initialization import initialize
 from models.layers.simulator import Simulator
-from models.training.learner import GradientLearner
+from models.sequences import SequenceLoss, check_windows, sequence_problem
+from models.tasks.base import TaskData
 from models.training.optimizer import Optimizer
-from models.training.protocol import Context
-from models.training.simulation import (
-    SequenceLoss,
-    require_scored_window,
-    simulation_learner,
-)
+from models.training.problem import Problem
 
+TASKS = ("simulation", "prediction")
 CLOSED_FORM = False
 CAUSAL = True
 
@@ -81,8 +76,8 @@ class Config(BaseConfig):
     optimizer: Optimizer = field(default_factory=Optimizer)
 
     def validate(self) -> None:
-        """Refuse a loss that leaves nothing of a window."""
-        require_scored_window(data=self.data, loss=self.loss)
+        """Refuse a loss that leaves nothing of a window, and windows in a row."""
+        check_windows(data=self.data, loss=self.loss)
 
 
 class Model(Simulator):
@@ -90,14 +85,17 @@ class Model(Simulator):
 
     Args:
         config: The network's configuration.
-        statistics: Mean and standard deviation of the train part.
+        data: Of the task; gives units, channels, and whether outputs are known.
         key: Randomness of the initial weights.
     """
 
-    def __init__(
-        self, *, config: TCN, statistics: Statistics, key: Key[Array, ""]
-    ) -> None:
-        super().__init__(statistics=statistics, width=config.channels, skip=config.skip)
+    def __init__(self, *, config: TCN, data: TaskData, key: Key[Array, ""]) -> None:
+        super().__init__(
+            statistics=data.statistics,
+            known="y" in data.takes,
+            width=config.channels,
+            skip=config.skip,
+        )
         self.convolutions = ConvolutionStack(
             inputs=self.inputs,
             channels=config.channels,
@@ -116,30 +114,31 @@ class Model(Simulator):
         return self.convolutions(inputs, key=key)
 
 
-def create(config: Mapping[str, Any] | Config, context: Context) -> GradientLearner:
-    """Make the learner of one trial.
+def problem(config: Config, data: TaskData) -> Problem:
+    """The thing to be learned.
 
     Args:
-        config: Dotted keys, or a `Config`.
-        context: The trial's data reference, seed and budget.
+        config: The configuration.
+        data: What is known of data and task.
 
     Raises:
-        ConfigError: A key is unknown or a value is refused.
-        DataError: The data is missing or damaged, or no window fits.
+        ConfigError: The loss leaves nothing of a window.
     """
-    if not isinstance(config, Config):
-        config = Config.from_flat(config)
     part = micro_batch(
         batch_size=config.data.batch_size,
         window=config.data.window,
         channels=config.model.channels,
     )
-    return simulation_learner(Model, config, context, micro_batch=part)
+    return sequence_problem(Model, config=config, data=data, micro_batch=part)
 
 
-def example() -> Example:
-    """A tiny problem for the conformance suite."""
+create = creator(__name__)
+
+
+def example(task: str) -> Example:
+    """A tiny problem of a task, for the conformance suites."""
     return Example(
+        task=task,
         config={
             "model.channels": 4,
             "model.depth": 2,
@@ -147,5 +146,5 @@ def example() -> Example:
             "data.batch_size": 8,
             "data.batches": 2,
             "loss.n_skip": 4,
-        }
+        },
     )

@@ -33,6 +33,7 @@ _TRAINING = {
 STUDY = Study(
     name="cascaded_tanks",
     data="cascaded_tanks",
+    task="simulation",
     families=(
         Family(
             name="rnn",

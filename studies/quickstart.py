@@ -26,6 +26,7 @@ SMALL = {
 STUDY = Study(
     name="quickstart",
     data={"name": "simulated_wiener_hammerstein", "samples": 8192},
+    task="simulation",
     families=(
         Family(
             name="rnn",

@@ -92,6 +92,7 @@ _KNOWN_TO_WORK = {
 STUDY = Study(
     name="wiener_hammerstein",
     data="wiener_hammerstein",
+    task="simulation",
     families=(
         Family(name="rnn", space=_RNN, share=2.0, initial_points=(_KNOWN_TO_WORK,)),
         Family(name="tcn", space=_TCN),

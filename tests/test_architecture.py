@@ -15,12 +15,13 @@ FOUNDATION = ("models.errors", "models.config")
 BLOCKS = tuple(
     f"models.{p}" for p in ("layers", "losses", "metrics", "transforms", "data")
 )
+HARNESS = ("models.errors", "models.training.protocol", "models.protocols")
 HEAVY = ("jax", "flax", "optax", "ray", "torch")
 # (who, may not import, except); the first dotted part decides for other people's packages
 NEVER = [
     ("models", ("ray", "optuna", "hpo", "search_spaces", "studies"), ()),
     ("search_spaces", ("models", "hpo", "studies", "jax", "ray", "flax"), ()),
-    ("hpo", ("models",), ("models.errors", "models.training.protocol")),
+    ("hpo", ("models",), HARNESS),
     ("hpo", ("search_spaces",), ("search_spaces.space",)),
     ("hpo", ("studies",), ()),
     ("hpo.ledger", (*HEAVY, "optuna"), ()),
@@ -30,6 +31,11 @@ NEVER = [
     ),
     *((block, ("models",), (*FOUNDATION, *BLOCKS)) for block in BLOCKS),
     ("models.training", ("models",), (*FOUNDATION, *BLOCKS, "models.training")),
+    (
+        "models.tasks",
+        ("models",),
+        (*FOUNDATION, *BLOCKS, "models.training", "models.tasks"),
+    ),
 ]
 
 
@@ -100,6 +106,8 @@ def test_no_import_cycles():
         "import hpo, models, search_spaces, studies",
         "import hpo.ledger.folder, hpo.report.summary",
         "import hpo.cli.main",
+        "import hpo.tasks; from hpo import discovery; "
+        "[discovery.task(n).to_json() for n in discovery.task_names()]",
     ],
 )
 def test_loads_neither_jax_nor_ray(command):

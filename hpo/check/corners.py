@@ -12,9 +12,8 @@ import importlib.util
 import itertools
 import json
 import math
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from optuna.distributions import (
     BaseDistribution,
@@ -23,8 +22,9 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from hpo.check.child import ask
+from hpo.check import child
 from models.errors import UserError
+from models.protocols import Configured, Sizes
 from search_spaces.space import Space
 
 _BYTES = 4  # of a number in training
@@ -110,20 +110,24 @@ def corners(
 
 
 def shapes(
-    asked: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], *, data: Any
+    asked: Sequence[tuple[str, Sequence[Mapping[str, Any]]]],
+    *,
+    data: Any,
+    task: Mapping[str, Any],
 ) -> tuple[tuple[Shape, ...], ...]:
     """Build every configuration as shapes, in a child process.
 
     Args:
         asked: (``module:function`` of a `create`, its whole configurations) pairs.
         data: The prepared data reference.
+        task: Name and settings of the task; empty for none.
 
     Raises:
         ForeignFailure: A family's module cannot be imported.
     """
-    answers = ask(
+    answers = child.ask(
         "hpo.check.corners",
-        {"asked": asked, "data": data},
+        {"asked": asked, "data": data, "task": dict(task)},
         failure="the families' models cannot be built",
     )
     return tuple(tuple(Shape(**shape) for shape in answer) for answer in answers)
@@ -150,15 +154,19 @@ def _middle(distribution: BaseDistribution) -> Any:
 
 
 def _family_shapes(
-    reference: str, configurations: Sequence[Mapping[str, Any]], data: Any
+    reference: str,
+    configurations: Sequence[Mapping[str, Any]],
+    data: Any,
+    task: Mapping[str, Any],
 ) -> Iterator[Shape]:
     """In the child: each configuration's shape, or why there is none."""
     name = reference.partition(":")[0]
     known = importlib.util.find_spec(name) is not None
-    names = vars(importlib.import_module(name)) if known else {}
-    kind, model = names.get("Config"), names.get("Model")
-    shaped = model is not None and not names.get("CLOSED_FORM")
-    measure = _measurer(model, data) if shaped and isinstance(data, dict) else None
+    family: Any = importlib.import_module(name) if known else None
+    names = vars(family) if known else {}
+    kind: Configured | None = names.get("Config")
+    tells = "problem" in names and data is not None and bool(task)
+    measure = _measurer(family, data, task) if tells else None
     built: dict[str, Shape] = {}  # traced values change no shape
     for values in configurations:
         if kind is None:
@@ -187,62 +195,29 @@ def _built(config: Any, signature: str, measure: Measure | None) -> Shape:
     except Exception as error:  # whatever a family's own code raises refuses the point
         first = str(error).strip().partition("\n")[0]
         return Shape(error=f"{type(error).__name__}: {first}")
+    if not forward:  # solved, not trained
+        return Shape(signature=signature, parameters=parameters)
     memory = _BYTES * (_COPIES * parameters + 2 * forward)
     return Shape(signature=signature, parameters=parameters, memory=memory)
 
 
-def _measurer(model: Any, data: Mapping[str, Any]) -> Measure:
-    """Open the data once; then build models on its channels and cut its train part."""
-    dataset = importlib.import_module("models.data.dataset").open_dataset(data)
-    make_plan = importlib.import_module("models.data.plan").make_plan
-    statistics, train = dataset.statistics, dataset.part("train")
+def _measurer(family: Any, data: Any, task: Mapping[str, Any]) -> Measure:
+    """How large a family's models are on some data."""
+    sizes = cast(Sizes, importlib.import_module("models.family"))
 
     def measure(config: Any) -> tuple[int, int]:
-        make_plan(train, config.data)
-        return _measure(model, config, statistics)
+        return sizes.measure(family, config, data=data, task=task)
 
     return measure
 
 
-def _measure(model: Any, config: Any, statistics: Any) -> tuple[int, int]:
-    """Parameters, and all numbers that the forward pass of a batch computes."""
-    import jax
-    from flax import nnx
-
-    def build(key: Any) -> Any:
-        return model(config=config.model, statistics=statistics, key=key)
-
-    key = jax.random.key(0)
-    trained = jax.eval_shape(lambda k: nnx.state(build(k), nnx.Param), key)
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(trained))
-    channels = len(statistics.mean["u"])
-    window = (config.data.batch_size, config.data.window, channels)
-    u = jax.eval_shape(lambda: jax.numpy.zeros(window))
-    made = jax.make_jaxpr(lambda k, x: build(k)(x))(key, u)
-    return parameters, math.prod(window) + _computed(made.jaxpr)
-
-
-def _computed(program: Any) -> int:
-    """Numbers that a program's steps give, those of inner programs once."""
-    from jax.extend.core import ClosedJaxpr, Jaxpr
-
-    total = 0
-    for step in program.eqns:
-        given = [p for v in step.params.values() for p in _listed(v)]
-        inner = [p.jaxpr if isinstance(p, ClosedJaxpr) else p for p in given]
-        own = sum(math.prod(getattr(v.aval, "shape", ())) for v in step.outvars)
-        total += max(own, sum(_computed(p) for p in inner if isinstance(p, Jaxpr)))
-    return total
-
-
-def _listed(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, (list, tuple)) else (value,)
+def _answers(question: Any) -> list[list[dict[str, Any]]]:
+    data, task = question["data"], question["task"]
+    return [
+        [dataclasses.asdict(s) for s in _family_shapes(name, points, data, task)]
+        for name, points in question["asked"]
+    ]
 
 
 if __name__ == "__main__":
-    task = json.load(sys.stdin)
-    answers = [
-        [dataclasses.asdict(s) for s in _family_shapes(reference, points, task["data"])]
-        for reference, points in task["asked"]
-    ]
-    json.dump(answers, sys.stdout)
+    child.answer(_answers)

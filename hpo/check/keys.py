@@ -5,12 +5,10 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.util
-import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from hpo.check.child import ask
+from hpo.check import child
 from hpo.check.corners import corners
 from hpo.errors import StudyError
 from hpo.study import Family, Study
@@ -45,7 +43,7 @@ def check_configurations(
     Raises:
         ForeignFailure: A family's module cannot be imported.
     """
-    answers = ask(
+    answers = child.ask(
         "hpo.check.keys",
         [[reference, dict(values)] for reference, values in asked],
         failure="the families' configurations cannot be loaded",
@@ -92,20 +90,19 @@ def check_families(
     return tuple(out)
 
 
-def check_spaces(study: Study) -> None:
+def refuse_unknown(study: Study, answers: Sequence[Checked]) -> None:
     """Refuse a study whose spaces or settings name keys that its families do not know.
 
     Families without a `Config` beside their `create` take any key.
 
     Args:
         study: The study about to be launched.
+        answers: What its families say, as `check_families` gives it.
 
     Raises:
         StudyError: A key is unknown (near matches are listed), or constants and defaults
             are such that a family refuses every point.
-        ForeignFailure: A family's module cannot be imported.
     """
-    answers = check_families(study.families, settings=study.settings)
     for family, answer in zip(study.families, answers, strict=True):
         for key in family.space.entries():
             if answer.keys is not None and key not in answer.keys:
@@ -141,6 +138,9 @@ def _check_one(reference: str, values: Mapping[str, Any]) -> Checked:
     return Checked(keys=keys)
 
 
+def _answers(question: Any) -> list[dict[str, Any]]:
+    return [dataclasses.asdict(_check_one(*pair)) for pair in question]
+
+
 if __name__ == "__main__":
-    answers = [_check_one(*pair) for pair in json.load(sys.stdin)]
-    json.dump([dataclasses.asdict(a) for a in answers], sys.stdout)
+    child.answer(_answers)

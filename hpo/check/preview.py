@@ -10,13 +10,13 @@ from typing import Any
 
 from hpo import discovery
 from hpo.check import corners as edges
-from hpo.check.keys import check_spaces
 from hpo.director import Director
 from hpo.report.summary import load_summary
 from hpo.run.launch import launch
 from hpo.run.plan import plan
 from hpo.run.sources import as_run
 from hpo.study import Budget, Family, Study
+from hpo.tasks import with_task
 
 PROBED = 2  # epochs of a probe
 
@@ -103,10 +103,11 @@ def preview(study: Study, *, data_root: Path | None, probe: bool) -> Preview:
     Raises:
         UserError: Study, spaces, data or machine do not fit.
     """
-    check_spaces(study)
+    study = with_task(study, root=data_root)
     study = as_run(study, workers=plan(study.resources).workers)
     director = Director(study, workers=study.resources.workers or 1)
     data = discovery.prepare_data(study.data, root=data_root)
+    discovery.check_data(study.described_task, data)
     asked = [(f, edges.corners(f.space, _first(f))) for f in study.families]
     shapes = edges.shapes(
         [
@@ -114,6 +115,7 @@ def preview(study: Study, *, data_root: Path | None, probe: bool) -> Preview:
             for f, found in asked
         ],
         data=data,
+        task=study.described_task,
     )
     return Preview(
         study=study,

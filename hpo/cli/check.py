@@ -107,6 +107,7 @@ def _complain(found: Preview) -> None:
 
 def _show(found: Preview, heads: tuple[str, ...]) -> None:
     from hpo.report import formats, numbers
+    from hpo.tasks import described
 
     study = found.study
     data = (
@@ -118,6 +119,7 @@ def _show(found: Preview, heads: tuple[str, ...]) -> None:
     workers = f"{study.resources.workers} workers ({study.resources.executor})"
     facts = {
         "study": study.name,
+        "task": described(study.described_task) if study.task else "none",
         "data": data,
         "objective": f"{objective.metric}{unit}, {objective.direction}",
         "budget": f"{sum(study.trials_of().values())} trials, {workers}",

@@ -35,10 +35,10 @@ def launch(
     a second Ctrl-C leaves at once.
     """
     from hpo import discovery
-    from hpo.check import keys
     from hpo.cli import overrides
     from hpo.live.progress import Progress
     from hpo.run import launch as runner
+    from hpo.tasks import with_task
 
     chosen = overrides.changed(
         discovery.load_study(study),
@@ -53,7 +53,7 @@ def launch(
         time_budget=time_budget,
         stall=stall,
     )
-    keys.check_spaces(chosen)
+    chosen = with_task(chosen, root=data)
     with Progress(chosen) as progress:
         outcome = runner.launch(
             chosen,

@@ -24,6 +24,7 @@ class Kind(StrEnum):
 
     studies = "studies"
     families = "families"
+    tasks = "tasks"
     spaces = "spaces"
     datasets = "datasets"
     samplers = "samplers"
@@ -37,7 +38,7 @@ def listing(
         Kind,
         typer.Argument(
             metavar="WHAT",
-            help="studies, families, spaces, datasets, samplers, rules, runs",
+            help="studies, families, tasks, spaces, datasets, samplers, rules, runs",
         ),
     ],
     format: Annotated[  # noqa: A002 - the option's name
@@ -49,8 +50,12 @@ def listing(
     from hpo.report import formats
 
     collect: Mapping[Kind, tuple[tuple[str, ...], Callable[[Path], Rows]]] = {
-        Kind.studies: (("name", "description"), _studies),
-        Kind.families: (("name", "space", "closed_form", "description"), _families),
+        Kind.studies: (("name", "path", "description"), _studies),
+        Kind.families: (
+            ("name", "tasks", "space", "closed_form", "description"),
+            _families,
+        ),
+        Kind.tasks: (("name", "data", "settings", "description"), _tasks),
         Kind.spaces: (("space", "key", "values", "when"), _spaces),
         Kind.datasets: (
             ("name", "kind", "units", "score_from", "source", "needs", "summary"),
@@ -80,22 +85,30 @@ def listing(
 
 
 def _printable(row: Mapping[str, Any]) -> dict[str, Any]:
-    """As a table shows it: yes and no, short floats."""
+    """As a table shows it."""
+    return {key: _cell(value) for key, value in row.items()}
+
+
+def _cell(value: Any) -> Any:
+    """Yes and no, short floats, options, the ends of paths."""
     from hpo.report import numbers
 
-    words = {True: "yes", False: "no"}
-    return {
-        k: words[v]
-        if isinstance(v, bool)
-        else numbers.short(v)
-        if isinstance(v, float)
-        else ", ".join(v)
-        if isinstance(v, list)
-        else _options(v)
-        if isinstance(v, dict)
-        else v
-        for k, v in row.items()
-    }
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return numbers.short(value)
+    if isinstance(value, list):
+        return ", ".join(value)
+    if isinstance(value, dict):
+        return _options(value)
+    return _end(value) if isinstance(value, Path) else value
+
+
+def _end(path: Path) -> str:
+    """A file and its folder; with dots where that is not in the current folder."""
+    end = Path(*path.parts[-2:])
+    here = end.exists() and end.samefile(path)
+    return str(end) if here else f".../{end}"
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,7 +130,10 @@ def _options(options: Mapping[str, Any]) -> str:
 def _studies(results: Path) -> Rows:
     from hpo import discovery
 
-    return [{"name": s.name, "description": s.description} for s in discovery.studies()]
+    return [
+        {"name": s.name, "path": s.path, "description": s.description}
+        for s in discovery.studies()
+    ]
 
 
 def _families(results: Path) -> Rows:
@@ -126,12 +142,31 @@ def _families(results: Path) -> Rows:
     return [
         {
             "name": f.name,
+            "tasks": list(f.tasks),
             "space": f.space,
             "closed_form": f.closed_form,
             "description": f.description,
         }
         for f in discovery.families()
     ]
+
+
+def _tasks(results: Path) -> Rows:
+    from hpo import discovery
+
+    rows: Rows = []
+    for found in discovery.tasks():
+        task = discovery.task(found.name)
+        settings = {k: v for k, v in task.to_json().items() if k != "name"}
+        rows.append(
+            {
+                "name": found.name,
+                "data": list(task.KINDS),
+                "settings": settings,
+                "description": found.description,
+            }
+        )
+    return rows
 
 
 def _spaces(results: Path) -> Rows:

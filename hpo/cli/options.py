@@ -73,7 +73,7 @@ StudyName = Annotated[
     str,
     typer.Argument(
         metavar="STUDY",
-        help="A name in studies/, or the path of a study file.",
+        help="A study's name (`hpo list studies`), or the path of a study file.",
         autocompletion=complete_study,
         show_default=False,
     ),

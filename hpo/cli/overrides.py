@@ -9,17 +9,22 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from hpo.check.keys import Check, check_configurations, check_families
+from hpo.check.keys import (
+    Check,
+    check_configurations,
+    check_families,
+    refuse_unknown,
+)
 from hpo.errors import StudyError
 from hpo.study import Budget, Family, Objective, Resources, Rule, Study
 from models.errors import UserError, near_matches
 from search_spaces.space import Space, SpaceError
 
 _SECTIONS = {"budget": Budget, "resources": Resources, "objective": Objective}
-_WHOLE = ("seed", "data", "description", "stopping", "sampler", "warm_start")
+_WHOLE = ("seed", "data", "task", "description", "stopping", "sampler", "warm_start")
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -54,6 +59,8 @@ def changed(
 ) -> Study:
     """A study with what `launch` and `check` were given; None leaves a setting alone.
 
+    Its families are asked, once, whether they know all of its keys.
+
     Args:
         study: The study as its file describes it.
         trials: Of the run in all.
@@ -69,6 +76,7 @@ def changed(
 
     Raises:
         StudyError: A name, a key or a value is refused.
+        ForeignFailure: A family's module cannot be imported.
     """
     if families is not None:
         study = keep_families(study, families)
@@ -159,7 +167,9 @@ def apply_settings(
         check: Asks configuration classes what they know.
 
     Raises:
-        StudyError: Nothing knows a key (near matches are listed), or a value is refused.
+        StudyError: Nothing knows a key (near matches are listed), or a value is refused,
+            be it one of the study's own.
+        ForeignFailure: A family's module cannot be imported.
     """
     configuration: dict[str, Any] = {}
     for key, value in settings.items():
@@ -168,7 +178,7 @@ def apply_settings(
             configuration[key] = value
         else:
             study = changed
-    return _fix(study, configuration, check) if configuration else study
+    return _fix(study, configuration, check)
 
 
 def _set_study_key(study: Study, key: str, value: Any) -> Study | None:
@@ -186,6 +196,8 @@ def _set_study_key(study: Study, key: str, value: Any) -> Study | None:
         return study.replace(stopping=_stopping(study.stopping, rest, value))
     if key in _WHOLE:
         return study.replace(**{key: value})
+    if head == "task":
+        return study.replace(task={**study.described_task, rest: value})
     if head in _SECTIONS and rest:
         return _set_section(study, head, rest, value)
     if head in ("families", "family"):
@@ -274,29 +286,33 @@ def _set_family(study: Study, rest: str, value: Any, key: str) -> Study:
 
 def _fix(study: Study, values: Mapping[str, Any], check: Check) -> Study:
     """Make configuration keys constants in every family that knows them."""
+    study = _with_constants(study, values, [f.space.entries() for f in study.families])
     answers = check_families(
         study.families, values, settings=study.settings, check=check
     )
-    known: dict[str, set[str]] = {}
-    for family, answer in zip(study.families, answers, strict=True):
-        in_space = set(family.space.entries())
-        known[family.name] = in_space | set(answer.keys or ())
-        relevant = [k for k in values if k in known[family.name]]
-        if answer.error and relevant:
-            raise StudyError(
-                f"family `{family.name}`: {answer.error}", hint=answer.hint or None
-            )
-    everything = {k for keys in known.values() for k in keys}
+    known = [
+        {*family.space.entries(), *(answer.keys or ())}
+        for family, answer in zip(study.families, answers, strict=True)
+    ]
+    everything = set().union(*known)
     for key in values:
         if key not in everything:
             raise StudyError(
                 f"no family and no setting of the study knows the key `{key}`",
                 hint=near_matches(key, {*everything, *study_keys(study)}),
             )
+    refuse_unknown(study, answers)
+    return _with_constants(study, values, known)
+
+
+def _with_constants(
+    study: Study, values: Mapping[str, Any], known: Iterable[Collection[str]]
+) -> Study:
+    """The study with those of the values fixed in each family that are known to it."""
     return study.replace(
         families=tuple(
-            _fixed(f, {k: v for k, v in values.items() if k in known[f.name]})
-            for f in study.families
+            _fixed(family, {k: v for k, v in values.items() if k in keys})
+            for family, keys in zip(study.families, known, strict=True)
         )
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ from hpo.live import terminal
 
 if TYPE_CHECKING:
     from hpo.run.trained_model import TrainedModel
+    from models.protocols import Task
 
 
 @shell.command
@@ -22,7 +24,7 @@ def predict(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="An HDF5 file with the inputs, named as in the training data.",
+            help="The file: inputs, and known outputs where the task takes them.",
             show_default=False,
         ),
     ],
@@ -31,7 +33,7 @@ def predict(
         typer.Option(
             "--out",
             metavar="FILE",
-            help="A new HDF5 file for the outputs.",
+            help="A new file for the predictions.",
             show_default=False,
         ),
     ],
@@ -48,10 +50,10 @@ def predict(
     results: options.Results = options.DEFAULT_RESULTS,
     data: options.Data = None,
 ) -> None:
-    """Predict the outputs of a file with a tuned model.
+    """Predict with a tuned model, from a file of the training data's layout.
 
-    The model has the parameters of the trial's best epoch. Where FILE holds measured
-    outputs too, the error is printed. The data of the run must still be there.
+    The model has the parameters of the trial's best epoch. Where FILE holds the
+    answer too, the error is printed. The data of the run must still be there.
     """
     from hpo import discovery
     from hpo.errors import RunError
@@ -64,29 +66,32 @@ def predict(
         raise RunError(f"there is no file {file}", hint="check the path")
     os.environ.update(compose(worker_environment()))  # before JAX loads
     model = load_model(run, trial, results=results, data_root=data)
-    if not isinstance(model.data, dict):
+    if not isinstance(model.data, dict) or not model.study.described_task:
         raise RunError(
             "the run was not trained on a dataset of files",
-            hint="use `hpo.load_model` and its `predict(u)` in Python",
+            hint="use `hpo.load_model` and its `predict(given)` in Python",
         )
-    signals = discovery.signals()
-    y = model.predict(signals.read_inputs(file, data=model.data))
-    signals.write_outputs(out, y, data=model.data, like=file)
-    measured = signals.read_outputs(file, data=model.data)
+    task = discovery.task(model.study.described_task)
+    given, measured = task.from_file(file, data=model.data)
+    predicted = model.predict(given)
+    task.to_file(out, predicted, data=model.data, like=file)
     shell.out(str(out))
-    said = f"trial {model.trial}, {model.family}: {len(y):,} samples"
-    terminal.say(said + ("" if measured is None else f", {_error(model, y, measured)}"))
+    count = ", ".join(f"{len(a):,} samples of {role}" for role, a in predicted.items())
+    said = f"trial {model.trial}, {model.family}: {count}"
+    terminal.say(said + _error(model, task, predicted, measured))
 
 
-def _error(model: TrainedModel, y: Any, measured: Any) -> str:
-    """The root mean squared error, as the validation metric of that name defines it."""
+def _error(
+    model: TrainedModel, task: Task, predicted: Any, measured: Mapping[str, Any]
+) -> str:
+    """The objective over the file, where the file holds what it needs."""
     from hpo.report import numbers
 
-    start, units = model.data.get("score_from", 0), set(model.data.get("units", ()))
-    if not any(units):
-        units = {o.unit for o in model.study.objectives if o.metric == "rmse"}
-    if len(y) <= start:
-        return f"no error: scores count from sample {start}"
-    rmse = float((((y - measured)[start:] ** 2).mean(axis=0) ** 0.5).mean())
-    scale = numbers.scale_for([rmse], units.pop() if len(units) == 1 else "")
-    return f"rmse {scale.format(rmse)} {scale.unit}".rstrip()
+    objective = model.study.objectives[0]
+    errors = task.errors(predicted, measured, data=model.data)
+    if objective.metric not in errors:
+        return ""
+    value = errors[objective.metric]
+    unit = objective.unit or task.unit(objective.metric, data=model.data)
+    scale = numbers.scale_for([value], unit)
+    return f", {objective.metric} {scale.format(value)} {scale.unit}".rstrip()

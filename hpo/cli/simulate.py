@@ -34,7 +34,7 @@ def simulate(
         typer.Argument(
             metavar="RUN|TABLE",
             help="A run, as everywhere; or a table: hpo_lcbench_surrogate, hpo_nmt, "
-            "hpo_fcnet (below --data).",
+            "hpo_fcnet (below --data), or the path of its folder.",
             autocompletion=complete_source,
             show_default=False,
         ),
@@ -44,13 +44,15 @@ def simulate(
         typer.Option(
             metavar="A,B,…",
             help="Stopping rules: NAME[:OPTION=VALUE…], `+` joins several, `@SAMPLER` "
-            "gives one its own; divergence always counts.",
+            "gives one its own; divergence always counts. `default` is a new study's, "
+            "`own` the run's.",
         ),
     ] = "default",
     sampler: Annotated[
         str,
         typer.Option(
-            metavar="A,B,…", help="Samplers: NAME[:OPTION=VALUE…]; each with each rule."
+            metavar="A,B,…",
+            help="Samplers: NAME[:OPTION=VALUE…], `default` or `own`; each with each rule.",
         ),
     ] = "default",
     seeds: Annotated[
@@ -97,11 +99,11 @@ def simulate(
     from hpo.simulate import compare
     from hpo.worker import environment
 
-    where, names, most, study = _open(source, tasks, data, results)
+    where, names, most, own = _open(source, tasks, data, results)
     plan = compare.Plan(
         source=where,
         tasks=names,
-        methods=compare.parse_methods(sampler, stopping, study),
+        methods=compare.parse_methods(sampler, stopping, own),
         budgets=compare.ladder(budget or most),
         studies=seeds,
         workers=workers,
@@ -122,18 +124,20 @@ def simulate(
 
 def _open(
     source: str, tasks: str | None, data: Path | None, results: Path
-) -> tuple[Source, tuple[str, ...], int, Study]:
-    """Where curves come from, which tasks, the usual budget, and what `default` is."""
+) -> tuple[Source, tuple[str, ...], int, Study | None]:
+    """Where curves come from, which tasks, the usual budget, and the study of a run."""
     from hpo.errors import StudyError
     from hpo.simulate import catalog
     from hpo.simulate.compare import Source
 
-    if source in catalog.names():
-        table = catalog.open_table(source, root=data)
+    found = catalog.find(source, data)
+    if found is not None:
+        name, root = found
+        table = catalog.open_table(name, root=root)
         names = catalog.chosen(table, tasks)
         for remark in table.remarks:
             terminal.say(f"note: {remark}")
-        return Source(table=source, root=data), names, _MOST, _usual()
+        return Source(table=name, root=root), names, _MOST, None
     if tasks is not None:
         raise StudyError(
             f"`--tasks` chooses among the tasks of a table, and `{source}` is none",
@@ -162,11 +166,3 @@ def _open_run(source: str, results: Path) -> tuple[Source, tuple[str, ...], int,
         terminal.say(f"note: {remark}")
     most = max(1, min(_MOST, (task.size or 2) // 2))
     return Source(run=folder.path), (task.name,), most, record.study
-
-
-def _usual() -> Study:
-    """A study that says nothing of sampler and rules, for what it gets."""
-    from hpo.study import Family, Study
-    from search_spaces.space import Space
-
-    return Study(name="default", families=(Family(name="any", space=Space({})),))

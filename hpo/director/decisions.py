@@ -21,8 +21,6 @@ class Start:
         seed: The trial's seed.
         epochs: Its epoch budget.
         known: The last epoch the ledger holds; 0 for a fresh trial.
-        from_attempt: The newest attempt of which the ledger knows a checkpoint, or None;
-            a driver that died between save and report may have left a newer one.
         rungs: Epochs after which a rule compares this trial with others.
     """
 
@@ -33,7 +31,6 @@ class Start:
     seed: int
     epochs: int
     known: int = 0
-    from_attempt: int | None = None
     rungs: tuple[int, ...] = ()
 
 

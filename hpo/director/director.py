@@ -286,7 +286,6 @@ class Director:
             seed=trial.seed,
             epochs=trial.budget,
             known=trial.last,
-            from_attempt=trial.restore_from,
             rungs=self._state.rung_table(trial.family).rungs(trial.index),
         )
         return decision, (*before, made.started(trial, elapsed))

@@ -202,7 +202,7 @@ def _asked(deadline: float) -> Mapping[str, Any]:
     env = environment.compose({"PYTHONPATH": environment.search_path()})
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "hpo.doctor.machine"],
+            [sys.executable, "-P", "-m", "hpo.doctor.machine"],
             env=env,
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from hpo import discovery
 from hpo.doctor.finding import Finding
 from hpo.errors import HpoError
 from hpo.ledger.folder import RunFolder
@@ -37,10 +38,12 @@ def trial(*, deadline: float, executor: str = "ray") -> Finding:
         prefix="hpo-doctor-", ignore_cleanup_errors=True
     ) as place:
         log = Path(place) / "log.txt"
-        command = [*COMMAND[:-1], executor, "--results", str(Path(place) / "results")]
+        study = discovery.ours("studies") / "quickstart.py"  # not one of ./studies
+        command = [COMMAND[0], str(study), *COMMAND[2:-1], executor]
+        command += ["--results", str(Path(place) / "results")]
         with log.open("wb") as file:
             driver = subprocess.Popen(
-                [sys.executable, "-m", "hpo.cli.main", *command],
+                [sys.executable, "-P", "-m", "hpo.cli.main", *command],
                 env=compose({"PYTHONPATH": search_path(), "NO_COLOR": "1"}),
                 stdin=subprocess.DEVNULL,
                 stdout=file,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -42,6 +43,7 @@ def provenance(
         "platform": platform.platform(),
         "machine": platform.machine(),
         "cpu": cpu_model(),
+        "instructions": _instructions(),
         "cores": len(os.sched_getaffinity(0))
         if sys.platform == "linux"
         else os.cpu_count(),
@@ -63,6 +65,21 @@ def cpu_model() -> str:
     except OSError:
         pass  # not Linux
     return platform.processor() or platform.machine()
+
+
+def _instructions() -> str | None:
+    """A short name of the processor's set of instructions, which compiled code depends on.
+
+    Processors of one maker's name may differ in it, and then in the last bits.
+    """
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return None  # not Linux
+    named = (line for line in lines if line.startswith(("flags", "Features")))
+    flags = sorted(next(named, "").partition(":")[2].split())
+    digest = hashlib.blake2b(" ".join(flags).encode(), digest_size=4)
+    return digest.hexdigest() if flags else None
 
 
 def _versions() -> dict[str, str | None]:

@@ -25,6 +25,7 @@ from hpo.run.plan import Plan, plan
 from hpo.run.signals import Stop
 from hpo.run.sources import Prepare, Sources, as_run, creates_of, refuse_changes
 from hpo.study import Study
+from hpo.tasks import with_task
 from hpo.worker.environment import worker_environment
 from hpo.worker.pickling import Create
 
@@ -80,6 +81,7 @@ def launch(
         UserError: Something in the study, the data or the machine does not fit.
     """
     watching = Guarded(observer or Silent())
+    study = with_task(study, root=None if data_root is None else Path(data_root))
     machine = plan(study.resources, gpus=gpus)
     worker_environment()  # what it refuses is told before there is a folder
     study = as_run(study, workers=machine.workers)
@@ -95,6 +97,7 @@ def launch(
         study_file=study_file,
         prepare=prepare,
     )
+    discovery.check_data(study.described_task, sources.data)
     carried = carried_trials(study, results=results, data=sources.data)
     study = carried.study
     folder = RunFolder.create(results, study)

@@ -212,6 +212,7 @@ class TrialLoop:
             config=family.space.complete(start.params),
             settings=dict(self.study.settings),
             data=self._data,
+            task=self.study.described_task or None,
             seed=start.seed,
             epochs=start.epochs,
             known=start.known,

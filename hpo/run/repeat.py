@@ -123,7 +123,8 @@ def _start(job: Job, environment: Mapping[str, str]) -> _Child:
     with theirs:
         process = subprocess.Popen(
             [
-                *(sys.executable, "-c", "from hpo.run.repeat import main; main()"),
+                *(sys.executable, "-P", "-c"),
+                "from hpo.run.repeat import main; main()",
                 *(str(theirs.fileno()), str(os.getpid())),
             ],
             env=compose(environment),

@@ -56,7 +56,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str,
     for name in sorted({*old, *new} if old else ()):
         if old.get(name) != new.get(name):
             out.append(f"{name} was {old.get(name)}, is {new.get(name)}")
-    for name in ("cpu", "machine"):
+    for name in ("cpu", "instructions", "machine"):
         if name in before and before[name] != now.get(name):
             out.append(f"{name} was {before[name]}, is {now.get(name)}")
     then, today = ((p.get("git") or {}).get("commit") for p in (before, now))

@@ -197,6 +197,7 @@ class Reruns:
             config=study.family(row.family).space.complete(row.params),
             settings=dict(study.settings),
             data=self._data,
+            task=study.described_task or None,
             seed=seed,
             epochs=row.epoch_budget,
             folder=folder.absolute(),

@@ -25,10 +25,10 @@ class Sources:
     Attributes:
         data: The data reference that workers get.
         data_root: Where real datasets lie, or None.
-        source: What the person named the study by, or None.
+        source: What the person named the study by, for people, or None.
         study_file: ``path`` and ``sha256`` of the study file, or None.
-        spaces: What the source describes as each family's space, before anything was set
-            on a command line; empty without a source.
+        spaces: What the study file describes as each family's space, before anything was set
+            on a command line; empty without a file.
     """
 
     data: Any = None
@@ -63,7 +63,7 @@ class Sources:
             data_root=None if folder is None else str(folder),
             source=source,
             study_file=file,
-            spaces=_described(source),
+            spaces=_described(file),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -105,8 +105,8 @@ class Sources:
         )
 
     def study_today(self) -> Study | None:
-        """The study that the recorded name or path leads to now, or None."""
-        return _load(self.source)
+        """The study that the recorded file describes now, or None."""
+        return _load(self.study_file)
 
 
 def as_run(study: Study, *, workers: int) -> Study:
@@ -197,7 +197,8 @@ def refuse_changes(
         for family in study.families:
             before = family.space.to_json()
             changed += _space_change(family.name, before, after.get(family.name))
-    if identity(then.data) != identity(now.data):
+    before, after = map(discovery.same_layout, (then.data, now.data))
+    if identity(before) != identity(after):
         changed.append("the data is not that of the launch" + _parts(then, now))
     if changed and not allowed:
         raise ResumeRefused(
@@ -252,17 +253,17 @@ def _parts(then: Sources, now: Sources) -> str:
     return f" (part {', '.join(parts)})" if parts else ""
 
 
-def _load(source: str | None) -> Study | None:
-    if source is None:
+def _load(file: Mapping[str, str] | None) -> Study | None:
+    if file is None:
         return None
     try:
-        return discovery.load_study(source)
+        return discovery.load_study(file["path"])
     except UserError:
         return None  # gone or broken, which the hash of the study file says as well
 
 
-def _described(source: str | None) -> dict[str, Any]:
-    study = _load(source)
+def _described(file: Mapping[str, str] | None) -> dict[str, Any]:
+    study = _load(file)
     return {f.name: f.space.to_json() for f in study.families} if study else {}
 
 

@@ -41,17 +41,19 @@ class TrainedModel:
     study: Study
     learner: Predictive
 
-    def predict(self, u: Any) -> Any:
-        """Simulate from rest.
+    def predict(self, given: Any) -> Any:
+        """Predict as the study's task does, in the units of the training data.
 
         Args:
-            u: Inputs ``[T, n_u]`` or ``[B, T, n_u]`` in the units of the training data,
-                channels in the order of its input signals.
+            given: Arrays by role, each with or without a leading batch axis; one array
+                stands for the only role. A simulation takes inputs ``[T, n_u]``, a
+                prediction ``{"u": [T, n_u], "y": [K, n_y]}`` with the first K outputs;
+                channels are in the order of the data's signals.
 
         Returns:
-            Outputs ``[T, n_y]`` or ``[B, T, n_y]`` in the units of the training data.
+            Arrays by role, such as ``y`` ``[T, n_y]``; one array where one was given.
         """
-        return self.learner.predict(u)
+        return self.learner.predict(given)
 
 
 def load_model(
@@ -91,7 +93,7 @@ def load_model(
     if not isinstance(learner, Predictive):
         raise RunError(
             f"family `{row.family}` has no model to predict with",
-            hint="its learner needs `predict(u)`, `save(directory)` and `restore(directory)`",
+            hint="its learner needs `predict(given)`, `save(directory)` and `restore(directory)`",
         )
     learner.restore(checkpoint)
     return TrainedModel(
@@ -131,6 +133,7 @@ def _assignment(
         config=study.family(row.family).space.complete(row.params),
         settings=dict(study.settings),
         data=data,
+        task=study.described_task or None,
         seed=row.seed,
         epochs=row.epoch_budget,
         folder=folder.trial(row.trial).absolute(),

@@ -24,6 +24,23 @@ def summary(name: str) -> str:
     return text
 
 
+def find(source: str, root: Path | None) -> tuple[str, Path | None] | None:
+    """A table by its name, or by the path of its folder.
+
+    Args:
+        source: What a person wrote.
+        root: The folder that holds tables, for a name.
+
+    Returns:
+        The table's name and the folder that holds its own; None where it is no table.
+    """
+    if source in names():
+        return source, root
+    folder = Path(source).expanduser().absolute()
+    known = folder.name in names() and folder.is_dir()
+    return (folder.name, folder.parent) if known else None
+
+
 def open_table(name: str, *, root: Path | None = None) -> Table:
     """A table of curves.
 

@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from hpo import seeds
 from hpo.errors import StudyError
@@ -21,6 +22,7 @@ from hpo.simulate.virtual import simulate
 from hpo.stopping import registry as rules
 from hpo.study import Budget, Family, Rule, Study
 from hpo.trials.states import RANKED
+from search_spaces.space import Space
 
 _SHARES = 6  # pieces of work for each process, so that they end at about the same time
 
@@ -39,15 +41,15 @@ class Method:
     sampler: Rule
     stopping: tuple[Rule, ...]
 
-    def check(self) -> None:
-        """Refuse what no study could have.
+    def made(self) -> tuple[Any, ...]:
+        """Its sampler and rules, equal for methods that search alike.
 
         Raises:
             StudyError: A name or an option is unknown, or breaks a rule.
         """
-        samplers.make(self.sampler)
-        for rule in self.stopping:
-            rules.make(rule)
+        made = [rules.make(rule) for rule in self.stopping]
+        never = rules.make(Rule(name="none"))
+        return samplers.make(self.sampler), *(rule for rule in made if rule != never)
 
     def pausing(self) -> rules.PausingRule | None:
         """The rule that lets trials wait for each other, if there is one."""
@@ -254,51 +256,80 @@ def _quota(most: int, mine: int | None, all_of_them: int | None) -> int:
 
 
 def parse_methods(
-    sampler_names: str, stopping_names: str, default: Study | None = None
+    sampler_names: str, stopping_names: str, own: Study | None = None
 ) -> tuple[Method, ...]:
-    """Every sampler with every stopping rule.
+    """Every sampler with every stopping rule, each method once.
 
     Args:
-        sampler_names: ``NAME[:OPTION=VALUE…]``, separated by commas.
+        sampler_names: ``NAME[:OPTION=VALUE…]``, separated by commas; ``default`` is what a
+            new study would have, ``own`` what the run has.
         stopping_names: The same; ``+`` joins rules. `divergence` comes before all. With
             ``@SAMPLER`` behind it a rule goes with that sampler alone.
-        default: What ``default`` stands for.
+        own: The study of the run; None for a table.
+
+    Returns:
+        In the order they are named. A method that is there already, if by other words
+        (``asha:eta=3`` is ``asha``), is left out.
 
     Raises:
-        StudyError: A name or an option is unknown or breaks a rule, or none is given.
+        StudyError: A name or an option is unknown or breaks a rule, none is given, or a
+            table is asked for its ``own``.
     """
-    every = list(_samplers(sampler_names, default))
-    found = []
+    every = list(_samplers(sampler_names, own))
+    found: list[Method] = []
+    known: list[Any] = []
     for part in _listed("--stopping", stopping_names):
         text, alone, own_sampler = part.partition("@")
-        name, rules_ = _stopping(text, default)
-        mine = list(_samplers(own_sampler, default)) if alone else every
+        name, rules_ = _stopping(text, own)
+        mine = list(_samplers(own_sampler, own)) if alone else every
         for sampler_name, sampler in mine:
             title = f"{sampler_name} {name}"
-            found.append(Method(name=title, sampler=sampler, stopping=rules_))
-    for method in found:
-        method.check()
-    names = [m.name for m in found]
-    if len(set(names)) != len(names):
-        raise StudyError("a sampler or a stopping rule is named twice")
+            method = Method(name=title, sampler=sampler, stopping=rules_)
+            made = method.made()
+            if made not in known:
+                known.append(made)
+                found.append(method)
     return tuple(found)
 
 
-def _samplers(text: str, default: Study | None) -> Iterator[tuple[str, Rule]]:
+def _samplers(text: str, own: Study | None) -> Iterator[tuple[str, Rule]]:
     for part in _listed("--sampler", text):
-        if part == "default" and default is not None:
-            yield default.sampler.name, default.sampler
-        else:
-            yield part, _rule(part)
+        study = _named_study(part, own)
+        sampler = _rule(part) if study is None else study.sampler
+        yield part if study is None else _title(sampler), sampler
 
 
-def _stopping(text: str, default: Study | None) -> tuple[str, tuple[Rule, ...]]:
-    if text == "default" and default is not None:
-        names = [r.name for r in default.stopping if r.name != "divergence"]
-        return "+".join(names) or "none", default.stopping
-    joined = tuple(_rule(p) for p in text.split("+"))
-    before = () if joined[0].name == "divergence" else (Rule(name="divergence"),)
-    return text, (*before, *joined)
+def _stopping(text: str, own: Study | None) -> tuple[str, tuple[Rule, ...]]:
+    study = _named_study(text, own)
+    if study is None:
+        joined = tuple(_rule(p) for p in text.split("+"))
+        before = () if joined[0].name == "divergence" else (Rule(name="divergence"),)
+        return text, (*before, *joined)
+    shown = [_title(r) for r in study.stopping if r != Rule(name="divergence")]
+    title = "+".join(shown) or "none"
+    if all(r.name != "divergence" for r in study.stopping):
+        title += " without divergence"
+    return title, study.stopping
+
+
+def _named_study(text: str, own: Study | None) -> Study | None:
+    """Whose sampler and rules a word stands for; None where it is no such word."""
+    if text == "default":
+        return Study(name=text, families=(Family(name="any", space=Space({})),))
+    if text == "own" and own is None:
+        raise StudyError(
+            "`own` is what a run has, and a table is no run",
+            hint="`default` is what a new study would have",
+        )
+    return own if text == "own" else None
+
+
+def _title(rule: Rule) -> str:
+    """A rule as it would be written on the command line."""
+    values = {
+        k: v if isinstance(v, str) else json.dumps(v) for k, v in rule.options.items()
+    }
+    return ":".join([rule.name, *(f"{k}={v}" for k, v in values.items())])
 
 
 def _listed(option: str, text: str) -> list[str]:

@@ -22,8 +22,6 @@ from hpo.search.unit import middle
 from hpo.simulate.task import Curve
 from search_spaces.space import Space
 
-STEPS = 24  # most different values of a dimension that is searched as a list of them
-
 
 class Pool:
     """Rows of a table: points of a space, each with a curve.

@@ -1,8 +1,8 @@
-"""The conformance suite of every model family. A family is given as its module.
+"""What every model family must satisfy, for each of its tasks. A family is given as its module.
 
-The module has ``Config``, ``create(config, context)``, ``example()`` and the constants
-``CLOSED_FORM`` and ``CAUSAL``. The example has ``config``, ``epochs`` and
-``context(folder, seed=…, units=…)``; see `models/example.py`.
+The module has ``Config``, ``TASKS``, ``problem(config, data)``, ``create(config, context)``,
+``example(task)`` and the constants ``CLOSED_FORM`` and ``CAUSAL``; see `models/family.py`. What
+is hidden from a model is checked in `hpo.testing.hiding`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from hpo.testing.learners import LENGTH, numbers, same
+from hpo.testing.learners import numbers, same
 from hpo.testing.spaces import neighbors, point_with
 from models.errors import ConfigError
 from search_spaces.space import Space
@@ -44,44 +44,68 @@ def compilations() -> Iterator[list[float]]:
 
 def make(
     family: ModuleType,
+    task: str,
     folder: Path,
     *,
     config: Mapping[str, Any] | None = None,
     seed: int = 0,
     units: Any = None,
 ) -> Any:
-    """The learner of the family's example.
+    """The learner of the family's example of a task.
 
     Args:
         family: The family's module.
+        task: One of its tasks.
         folder: Where the example's data goes.
         config: Keys to change in the example's configuration.
         seed: The trial's seed.
         units: Physical units of the data.
     """
-    example = family.example()
-    context = example.context(folder, seed=seed, units=units)
+    example = family.example(task)
+    changed = {} if units is None else {"units": units}
+    context = example.context(folder, seed=seed, **changed)
     return family.create({**example.config, **(config or {})}, context)
 
 
-def check_shapes(learner: Any, *, inputs: int, outputs: int) -> None:
-    """A fitted learner predicts whole sequences of any length and any batch.
+def check_shapes(learner: Any, given: Mapping[str, np.ndarray]) -> None:
+    """A fitted learner predicts rows alone and in a batch, with the same numbers.
 
     Args:
         learner: Fitted.
-        inputs: Input channels.
-        outputs: Output channels.
+        given: What a prediction of one row takes, by role.
     """
-    random = np.random.default_rng(0)
-    for shape in ((LENGTH,), (2, LENGTH)):
-        y = np.asarray(learner.predict(random.normal(size=(*shape, inputs))))
-        assert y.shape == (*shape, outputs), f"{shape} → {y.shape}"
-        assert np.isfinite(y).all()
-    pair = random.normal(size=(2, LENGTH, inputs))
-    alone, together = learner.predict(pair[1]), learner.predict(pair)[1]
-    np.testing.assert_allclose(alone, together, rtol=1e-4, atol=1e-5)
+    gives = set(learner.interface.gives)
+    alone = learner.predict(given)
+    assert set(alone) == gives, f"{sorted(alone)} for {sorted(gives)}"
+    assert all(np.isfinite(values).all() for values in alone.values())
+    turned = {role: values[::-1] * 0.5 for role, values in given.items()}
+    pair = {role: np.stack([turned[role], values]) for role, values in given.items()}
+    together = learner.predict(pair)
+    for role, values in alone.items():
+        assert together[role].shape == (2, *np.shape(values)), role
+        scale = np.abs(values).max()
+        np.testing.assert_allclose(
+            together[role][1], values, rtol=1e-4, atol=1e-5 * max(scale, 1.0)
+        )
     assert learner.parameters > 0
     assert set(learner.configuration), "the configuration is empty"
+
+
+def check_metrics(family: ModuleType, task: str, learner: Any) -> None:
+    """The learner reports the task's metrics and its own loss terms, and nothing else.
+
+    Args:
+        family: The family's module.
+        task: The task.
+        learner: Fitted.
+    """
+    described = family.example(task).described
+    declared = {metric.name for metric in described.metrics(learner.interface)}
+    terms = set() if family.CLOSED_FORM else set(learner.problem.term_names())
+    for epoch in learner.records:
+        assert set(epoch.valid) == declared | terms, set(epoch.valid)
+    assert described.OBJECTIVE[0] in declared | terms
+    assert set(learner.evaluate("test")) == declared | terms
 
 
 def check_gradients(learner: Any) -> None:
@@ -116,63 +140,106 @@ def check_gradients(learner: Any) -> None:
 
 
 def check_compiles_once(
-    family: ModuleType, folder: Path, *, traced: Mapping[str, float]
+    family: ModuleType, task: str, folder: Path, *, traced: Mapping[str, float]
 ) -> None:
     """A second trial of the same static signature compiles nothing at all.
 
     Args:
         family: The family's module; a trial of its example has run in this process.
+        task: One of its tasks.
         folder: Where the example's data goes.
         traced: Other values of traced keys for the second trial.
     """
-    make(family, folder).fit()
-    second = make(family, folder, config=traced, seed=7)
+    make(family, task, folder).fit()
+    second = make(family, task, folder, config=traced, seed=7)
     with compilations() as seconds:
         epochs = second.fit()
     assert not seconds, f"{len(seconds)} programs compiled in the second trial"
     assert all(e.compile_seconds == 0 for e in epochs), "compile seconds were reported"
 
 
-def check_units(family: ModuleType, plain: Any, folder: Path) -> None:
+def check_units(family: ModuleType, task: str, folder: Path) -> None:
     """Measuring in other units changes predictions by those units and nothing else.
 
     The scales are powers of two, so that rounding is all that may differ.
 
     Args:
         family: The family's module.
-        plain: The family's example, not yet fitted.
-        folder: Where the data in other units goes.
+        task: One of its tasks.
+        folder: Where the data in both units goes.
     """
-    units = family.example().units_type(
-        u_scale=1024.0, u_offset=-4096.0, y_scale=1 / 512, y_offset=0.25
+    example = family.example(task)
+    plain = make(family, task, folder / "plain")
+    roles = tuple(plain.interface.reference.roles)
+    units = example.units_type(
+        scale=dict(zip(roles, (1024.0, 1 / 512, 16.0), strict=False)),
+        offset=dict(zip(roles, (-4096.0, 0.25, 3.0), strict=False)),
     )
-    other = make(family, folder, units=units)
+    other = make(family, task, folder / "other", units=units)
     first, second = plain.fit()[-1], other.fit()[-1]
     np.testing.assert_allclose(second.train["loss"], first.train["loss"], rtol=2e-3)
-    rmse = first.valid["rmse"] * units.y_scale
-    np.testing.assert_allclose(second.valid["rmse"], rmse, rtol=2e-3)
-    np.testing.assert_allclose(second.valid["nrmse"], first.valid["nrmse"], rtol=2e-3)
-    channels = family.example().inputs
-    u = np.random.default_rng(1).normal(size=(LENGTH, channels))
-    wanted = np.asarray(plain.predict(u)) * units.y_scale + units.y_offset
-    got = other.predict(u * units.u_scale + units.u_offset)
-    tolerance = 2e-3 * np.abs(wanted - units.y_offset).max()
-    np.testing.assert_allclose(got, wanted, rtol=0, atol=tolerance)
+    for name, value in first.valid.items():
+        role = example.described.measured_in(name)
+        wanted = value * (units.scale.get(role, 1.0) if role else 1.0)
+        np.testing.assert_allclose(
+            second.valid[name], wanted, rtol=3e-3, atol=1e-5, err_msg=name
+        )
+    given = example.given(folder / "plain")
+    predicted = plain.predict(given)
+    again = other.predict({role: units.of(role, a) for role, a in given.items()})
+    for role, values in predicted.items():
+        scale, offset = units.scale.get(role, 1.0), units.offset.get(role, 0.0)
+        tolerance = 3e-3 * np.abs(np.asarray(values) * scale).max()
+        np.testing.assert_allclose(
+            again[role], values * scale + offset, rtol=0, atol=tolerance
+        )
 
 
-def check_causal(learner: Any, *, inputs: int) -> None:
-    """Later inputs change no earlier output; the present input does matter.
+def check_causal(learner: Any, given: Mapping[str, np.ndarray]) -> None:
+    """Later inputs change nothing that came before; present ones do matter.
 
     Args:
         learner: Fitted.
-        inputs: Input channels.
+        given: What a prediction of one row takes; ``u`` ``[T, n_u]`` is changed.
     """
-    u = np.random.default_rng(2).normal(size=(LENGTH, inputs))
-    changed, when = u.copy(), 31
+    u = np.asarray(given["u"])
+    when = len(u) // 2
+    changed = u.copy()
     changed[when:] += 1.0
-    before, after = np.asarray(learner.predict(u)), np.asarray(learner.predict(changed))
+    before = np.asarray(learner.predict(given)["y"])
+    after = np.asarray(learner.predict({**given, "u": changed})["y"])
     np.testing.assert_allclose(after[:when], before[:when], rtol=1e-5, atol=1e-6)
     assert np.abs(after[when:] - before[when:]).max() > 1e-4, "the future is ignored"
+
+
+def check_lanes(family: ModuleType, task: str, folder: Path) -> None:
+    """A lane of several trials equals its trial alone.
+
+    Args:
+        family: The family's module.
+        task: One of its tasks.
+        folder: Where the example's data goes.
+    """
+    from importlib import import_module
+
+    fit_lanes = import_module("models.training.lanes").fit_lanes
+    rates = (1e-3, 5e-3)
+
+    def trials() -> list[Any]:
+        return [
+            make(family, task, folder, config={"optimizer.learning_rate": r}, seed=i)
+            for i, r in enumerate(rates)
+        ]
+
+    alone = [learner.fit(2) for learner in trials()]
+    together = list(fit_lanes(trials(), 2))
+    for lane, epochs in enumerate(alone):
+        for epoch, lanes in zip(epochs, together, strict=True):
+            got, wanted = numbers(lanes[lane]), numbers(epoch)
+            for name, value in wanted.items():
+                np.testing.assert_allclose(
+                    got[name], value, rtol=2e-3, atol=1e-4, err_msg=name
+                )
 
 
 def check_scored_window(family: ModuleType) -> None:
@@ -182,7 +249,7 @@ def check_scored_window(family: ModuleType) -> None:
         family: The family's module.
     """
     if not {"loss.n_skip", "data.window"} <= set(family.Config.keys()):
-        return
+        return  # a family without windows, or one that scores the whole of them
     family.Config.from_flat({"loss.n_skip": 19, "data.window": 20})
     try:
         family.Config.from_flat({"loss.n_skip": 20, "data.window": 20})
@@ -228,12 +295,13 @@ def check_space(family: ModuleType, space: Space) -> None:
 
 
 def check_alive(
-    family: ModuleType, space: Space, name: str, folder: Path
+    family: ModuleType, task: str, space: Space, name: str, folder: Path
 ) -> tuple[Any, Any]:
     """Two values of a dimension, at one seed, train to different numbers.
 
     Args:
         family: The family's module.
+        task: One of its tasks.
         space: A space for it.
         name: One of its dimensions.
         folder: Where the example's data goes.
@@ -245,11 +313,11 @@ def check_alive(
     values = neighbors(space.distributions[name])
     if name not in family.Config.traced_keys():
         # Half the compilations: the example's own program exists already.
-        own = family.Config.from_flat(family.example().config).flat()[name]
+        own = family.Config.from_flat(family.example(task).config).flat()[name]
         values = (own, next(v for v in values if v != own))
     for value in values:
-        config = {**_needs(family, space, name), name: value}
-        learner = make(family, folder, config=config)
+        config = {**_needs(family, task, space, name), name: value}
+        learner = make(family, task, folder, config=config)
         results.append([numbers(e) for e in learner.fit()])
     assert not same(results[0], results[1]), (
         f"`{name}` is dead: {values[0]!r} and {values[1]!r} train to the same numbers"
@@ -257,28 +325,31 @@ def check_alive(
     return values
 
 
-def _needs(family: ModuleType, space: Space, name: str) -> dict[str, Any]:
+def _needs(family: ModuleType, task: str, space: Space, name: str) -> dict[str, Any]:
     """Parents' values without which the dimension does not exist in the example."""
-    own = family.Config.from_flat(family.example().config).flat()
+    own = family.Config.from_flat(family.example(task).config).flat()
     parents: dict[str, Any] = {}
     for condition in space.conditions:
         if condition.name == name and not condition.holds(own):
             value = neighbors(space.distributions[name])[0]
             point = {**space.constants, **point_with(space, name, value)}
-            parents |= _needs(family, space, condition.parent)
+            parents |= _needs(family, task, space, condition.parent)
             parents[condition.parent] = point[condition.parent]
     return parents
 
 
-def check_trains(family: ModuleType, folder: Path, *, data: Mapping[str, Any]) -> None:
+def check_trains(
+    family: ModuleType, task: str, folder: Path, *, data: Mapping[str, Any]
+) -> None:
     """With its default model and optimizer the family learns something at once.
 
     Args:
         family: The family's module.
+        task: One of its tasks.
         folder: Where the example's data goes.
         data: Keys of the example that fit the default to its tiny data.
     """
-    example = dataclasses.replace(family.example(), config=dict(data))
+    example = dataclasses.replace(family.example(task), config=dict(data))
     epochs = family.create(example.config, example.context(folder)).fit()
     first, last = epochs[0].train["loss"], epochs[-1].train["loss"]
     if family.CLOSED_FORM:

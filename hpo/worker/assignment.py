@@ -22,6 +22,7 @@ class Assignment:
         config: Constants and searched values by dotted key.
         settings: The study's fixed keys; those that the family does not know are left out.
         data: The data reference, handed on in the context.
+        task: Name and settings of the task, likewise; None where there is none.
         seed: The trial's seed.
         epochs: The epoch budget.
         known: The last epoch in the ledger; earlier records are not reported again.
@@ -41,6 +42,7 @@ class Assignment:
     config: Mapping[str, Any]
     settings: Mapping[str, Any] = field(default_factory=dict)
     data: Any = None
+    task: Mapping[str, Any] | None = None
     seed: int = 0
     epochs: int = 1
     known: int = 0
@@ -70,14 +72,12 @@ class Report:
         error: The traceback (a message for mistakes a person can mend), or None.
         reason: The error in one line; empty without one.
         obstacle: What no trial can train around, such as a full disk; empty without one.
-        finished: The learner ended by itself, before or at its budget.
         parameters: How many numbers are trained, where the learner knows it.
         kernels: The compiled kernels it computes with (``off`` for none), where the learner
             says so.
         resumed_from: Epochs taken over from a checkpoint; 0 when it started at epoch 1.
         resumable: Whether the learner can be saved and restored at all.
         notes: Remarks for the ledger, such as an unreadable checkpoint.
-        pid: The worker's process.
     """
 
     trial: int
@@ -87,10 +87,8 @@ class Report:
     error: str | None = None
     reason: str = ""
     obstacle: str = ""
-    finished: bool = False
     parameters: int | None = None
     kernels: str | None = None
     resumed_from: int = 0
     resumable: bool = True
     notes: tuple[str, ...] = ()
-    pid: int = 0

@@ -66,7 +66,11 @@ def worker_environment(
 
 
 def search_path() -> str:
-    """Where this process finds modules, for ``PYTHONPATH`` of one that must find them too."""
+    """Where this process finds modules, for ``PYTHONPATH`` of one that must find them too.
+
+    That one is started with ``-P``, or the folder it starts in would come before all others:
+    a person's own folder ``models`` in the place of ours.
+    """
     return os.pathsep.join(p or os.getcwd() for p in sys.path)
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 from collections.abc import Callable
-from importlib.machinery import ModuleSpec, PathFinder
+from functools import lru_cache
+from importlib.machinery import PathFinder
 from operator import attrgetter
 from typing import Any
 
 from hpo.errors import ForeignFailure
+from hpo.worker.environment import compose, search_path
 
 Create = Callable[..., Any]
 
@@ -89,24 +92,51 @@ def can_be_found(create: str) -> bool:
     """Whether ``module:function`` names a module that a fresh process could import."""
     module, separator, path = create.partition(":")
     usable = separator and module != "__main__" and "<" not in path
-    return bool(usable) and _find(module) is not None
+    return bool(usable) and _origin(module) is not None
 
 
 def _importable(name: str) -> bool:
     """Whether a fresh process with this `sys.path` would find the same module."""
-    spec = _find(name)
-    loaded = getattr(sys.modules[name], "__file__", None)
-    return spec is not None and spec.origin == loaded
+    origin = _origin(name)
+    return origin is not None and origin == getattr(sys.modules[name], "__file__", None)
 
 
-def _find(name: str) -> ModuleSpec | None:
-    """Look a module up without importing anything."""
+def _origin(name: str) -> str | None:
+    """Where a fresh process would find a module; nothing is imported here.
+
+    Returns:
+        The file, empty for a package without one, None where there is no such module.
+    """
     path: list[str] | None = None
     spec = None
     parts = name.split(".")
     for depth in range(1, len(parts) + 1):
         spec = PathFinder.find_spec(".".join(parts[:depth]), path)
         if spec is None:
-            return None
+            return _origin_elsewhere(name)
         path = list(spec.submodule_search_locations or ())
-    return spec
+    return (spec.origin or "") if spec else None
+
+
+@lru_cache
+def _origin_elsewhere(name: str) -> str | None:
+    """The same for a module that no folder of `sys.path` holds, asked of a fresh process.
+
+    Editable installs put finders of their own on `sys.meta_path` when Python starts; a
+    finder that this process added later is of no use to its workers.
+    """
+    answer = subprocess.run(
+        [sys.executable, "-P", "-c", _FIND, name],
+        env=compose({"PYTHONPATH": search_path()}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    return None if answer.returncode else answer.stdout.splitlines()[-1]
+
+
+_FIND = """
+import importlib.util, sys
+spec = importlib.util.find_spec(sys.argv[1])
+print(spec.origin or "") if spec else sys.exit(1)
+"""

@@ -44,7 +44,7 @@ class Child:
         with theirs:
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "hpo.worker.process"),
+                    *(sys.executable, "-P", "-m", "hpo.worker.process"),
                     *(str(theirs.fileno()), str(os.getpid())),
                 ],
                 env=compose(environment),

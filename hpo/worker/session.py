@@ -195,7 +195,7 @@ class Session:
                 hint="yield once after each epoch",
             )
         saved = self._last > self._saved and self._save()
-        return self._report(finished=True, checkpoint=self._last if saved else None)
+        return self._report(checkpoint=self._last if saved else None)
 
     def _save(self) -> bool:
         """Records first, so that they never know less than the checkpoint."""
@@ -224,6 +224,7 @@ class Session:
             "seed": a.seed,
             "epochs": a.epochs,
             "data": a.data,
+            "task": a.task,
             "kernels": _kernels(self._learner),
             "config": dict(resolved),
         }
@@ -243,7 +244,6 @@ class Session:
             resumed_from=self._resumed_from,
             resumable=isinstance(learner, Resumable),
             notes=notes,
-            pid=os.getpid(),
             **values,
         )
 
@@ -259,6 +259,7 @@ def make_learner(assignment: Assignment) -> Learner:
     config = {**_known_settings(create, a.settings, a.config), **a.config}
     context = Context(
         data=a.data,
+        task=a.task,
         seed=a.seed,
         epochs=a.epochs,
         directory=a.directory,

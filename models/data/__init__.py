@@ -1,4 +1,6 @@
-"""Data: named datasets, records, statistics, windows and the two ways to feed them.
+"""Data: three kinds, named datasets, statistics, and the batches and groups made of them.
 
-Only `models.data.feeding` and the ODEs of `models.data.simulators` load JAX.
+`kinds/` holds one module for each way that data lies on disk; `catalog` finds, checks and
+hashes a dataset; `dataset` opens it again; `feeding` makes batches for training and groups
+for scoring. JAX is loaded by feeds, plans and the ODEs of `simulators` only.
 """

@@ -98,7 +98,7 @@ def _simulate(name: str, options: Options, folder: Path) -> None:
         "PYTHONPATH": os.pathsep.join(p for p in paths if p),
     }
     values = json.dumps(dataclasses.asdict(options))
-    command = [sys.executable, "-m", "models.data.simulators", name, values]
+    command = [sys.executable, "-P", "-m", "models.data.simulators", name, values]
     done = subprocess.run(
         [*command, str(folder)],
         env=environment,
@@ -110,7 +110,7 @@ def _simulate(name: str, options: Options, folder: Path) -> None:
         lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
         raise DataError(
             f"simulating `{name}` failed: {lines[-1]}",
-            hint=f"see it in full: `python -m {command[2]} {name} '{values}' FOLDER`",
+            hint=f"see it in full: `python -m {command[3]} {name} '{values}' FOLDER`",
         )
 
 

@@ -1,28 +1,22 @@
-"""Datasets by name or folder, checked and hashed before anything is trained on them."""
+"""Datasets by name or path, checked and hashed before anything is trained on them."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.data import kinds
 from models.data.cache import simulated
-from models.data.check import check_part
-from models.data.dataset import Dataset, Part, open_dataset
-from models.data.files import hash_files, part_files
 from models.data.options import OPTION_NAMES, SIMULATED, Simulated
 from models.data.real import REAL, Protocol
-from models.data.records import attributes, signal_names
-from models.data.reference import PARTS, Reference
+from models.data.reference import Reference
 from models.errors import DataError, near_matches
 
-__all__ = ["Dataset", "DatasetInfo", "describe", "names", "open_dataset", "prepare"]
-
 Known = Simulated | Protocol
-_ANY = ("name", "path", "inputs", "outputs", "units", "score_from", "also_score_from")
+_ANY = ("name", "path", "kind")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,90 +73,132 @@ def prepare(data: str | Mapping[str, Any], *, root: Path | None = None) -> Refer
     Train and valid are read in full; of the test part only the bytes are hashed.
 
     Args:
-        data: A known name, a folder's path, a folder's name under `root`, or a mapping with
-            ``name`` or ``path`` and any of ``inputs``, ``outputs`` (signal names), ``units``,
-            ``score_from``, ``also_score_from``; for simulated data also ``samples``,
+        data: A known name, a path, a name under `root`, or a mapping with ``name`` or
+            ``path``, perhaps ``kind`` (else told by the layout), and keys of the kind: see
+            the modules of `models.data.kinds`. For simulated data also ``samples``,
             ``seed``, ``noise``, ``excitation``.
         root: The folder that holds real datasets by name; by default ``$HPO_DATA``.
 
     Raises:
         DataError: The dataset is unknown, missing, damaged, or does not fit the request.
     """
+    found = _found(data, root)
+    kind = kinds.kind(found.kind)
+    path = found.path
+    if path is None:
+        known = SIMULATED[found.name]
+        options = {k: found.request[k] for k in OPTION_NAMES if k in found.request}
+        path = simulated(found.name, known.options.updated(options))
+    return kind.prepare(_protocol(found) | found.request, name=found.name, path=path)
+
+
+def recorded(values: Mapping[str, Any]) -> Reference:
+    """A reference from its JSON form, also one of an earlier version.
+
+    Raises:
+        DataError: A field is unknown, or one that is needed is missing.
+    """
+    return Reference.from_json(values)
+
+
+def kind_of(data: str | Mapping[str, Any], *, root: Path | None = None) -> str:
+    """The kind of a dataset; nothing is made, read or hashed.
+
+    Args:
+        data: As for `prepare`, or the JSON form of a reference.
+        root: As for `prepare`.
+
+    Raises:
+        DataError: The dataset is unknown or missing, or its layout is that of no kind.
+    """
+    if isinstance(data, Mapping) and ("roles" in data or "hashes" in data):
+        return Reference.from_json(data).kind
+    return _found(data, root).kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """Where a dataset lies (None: still to be simulated), and what was asked of it."""
+
+    request: dict[str, Any]
+    name: str
+    kind: str
+    path: Path | None
+
+
+def _found(data: str | Mapping[str, Any], root: Path | None) -> _Found:
     request = _request(data)
-    name, folder, known = _locate(request, root)
-    found = {part: part_files(folder, part) for part in PARTS if _needed(folder, part)}
-    first = found["train"][0]
-    notes = attributes(first)
-    inputs, outputs = _signals(request, first)
-    reference = Reference(
-        name=name,
-        path=str(folder),
-        inputs=inputs,
-        outputs=outputs,
-        hashes={part: hash_files(files) for part, files in found.items()},
-        sampling_rate=float(notes["fs"]) if "fs" in notes else None,
-        **_protocol(request, known, notes),
-    )
-    dataset = open_dataset(reference)
-    for part in ("train", "valid"):
-        check_part(dataset.part(part))
-    _check_scored(dataset.part("valid"))
-    return _with_channel_units(reference, dataset.part("train").channels["y"])
-
-
-def _needed(folder: Path, part: str) -> bool:
-    """Train and valid must be there; a study can be run without a test part."""
-    return part != "test" or (folder / part).is_dir()
+    wanted = str(request.get("name", request.get("path")))
+    if "name" in request and wanted in SIMULATED:
+        found = _Found(request=request, name=wanted, kind="records", path=None)
+        _check_keys(found, OPTION_NAMES)
+        return found
+    path = _locate(request, root)
+    kind = request.get("kind") or kinds.kind_at(path)
+    place = kinds.kind(kind).find(path)
+    if place is None:
+        raise DataError(
+            f"{path} holds no {kind}",
+            hint=f"{kind} are {kinds.kind(kind).LAYOUT}",
+        )
+    name = path.name if path.is_dir() else path.name.partition(".")[0]
+    found = _Found(request=request, name=name, kind=kind, path=place)
+    _check_keys(found, ())
+    return found
 
 
 def _request(data: str | Mapping[str, Any]) -> dict[str, Any]:
-    """The request as a mapping with known keys and either a name or a path."""
+    """The request as a mapping with either a name or a path."""
+    if not isinstance(data, (str, Mapping)):
+        raise DataError(
+            f"data is asked for by a name, a path or a mapping, got {data!r}",
+            hint=f"known names: {', '.join(names())}",
+        )
     request = {"name": data} if isinstance(data, str) else dict(data)
-    known = (*_ANY, *OPTION_NAMES)
-    for key in request:
-        if key not in known:
-            raise DataError(
-                f"unknown key `{key}` in a request for data",
-                hint=near_matches(str(key), known),
-            )
     if ("name" in request) == ("path" in request):
         raise DataError(
             f"data is asked for by either `name` or `path`, got {sorted(request)}",
-            hint=f"known names: {', '.join(names())}",
+            hint=f"known names: {', '.join(names())}; " + kinds.layouts(),
         )
     wanted = request.get("name", request.get("path"))
     if not isinstance(wanted, (str, os.PathLike)) or not str(wanted):
-        raise DataError(f"a dataset's name or path must be text, got {wanted!r}")
+        raise DataError(
+            f"a dataset's name or path must be text, got {wanted!r}",
+            hint=f"known names: {', '.join(names())}",
+        )
     return request
 
 
-def _locate(
-    request: Mapping[str, Any], root: Path | None
-) -> tuple[str, Path, Known | None]:
-    """The dataset's name, its folder, and what is known of it."""
+def _check_keys(found: _Found, options: tuple[str, ...]) -> None:
+    """Refuse keys that the dataset's kind does not know."""
+    known = (*_ANY, *kinds.kind(found.kind).KEYS, *options)
+    for key in found.request:
+        if key in OPTION_NAMES and key not in known:
+            raise DataError(
+                f"only simulated data has the option `{key}`, `{found.name}` is none",
+                hint=f"simulated: {', '.join(SIMULATED)}",
+            )
+        if key not in known:
+            raise DataError(
+                f"unknown key `{key}` in a request for data, which is {found.kind}",
+                hint=near_matches(str(key), known),
+            )
+
+
+def _locate(request: Mapping[str, Any], root: Path | None) -> Path:
+    """The folder or file that a request names."""
     wanted = str(request.get("name", request.get("path")))
-    options = {k: request[k] for k in OPTION_NAMES if k in request}
-    if "name" in request and wanted in SIMULATED:
-        known = SIMULATED[wanted]
-        return wanted, simulated(wanted, known.options.updated(options)), known
-    if options:
-        raise DataError(
-            f"only simulated data has the option `{next(iter(options))}`, "
-            f"`{wanted}` is none",
-            hint=f"simulated: {', '.join(SIMULATED)}",
-        )
-    is_path = "path" in request or os.sep in wanted or wanted.startswith(("~", "."))
-    folder = Path(wanted).expanduser().absolute() if is_path else _named(wanted, root)
-    if not folder.is_dir():
-        raise DataError(
-            f"there is no folder {folder}",
-            hint="a dataset is a folder with train/, valid/ and test/ of HDF5 files",
-        )
-    return folder.name, folder, REAL.get(folder.name)
+    path = Path(wanted).expanduser().absolute()
+    named = "path" not in request and not wanted.startswith(("~", ".", os.sep))
+    if named and not (os.sep in wanted and path.exists()):
+        return _named(wanted, root)
+    if not path.exists():
+        raise DataError(f"there is no folder or file {path}", hint=kinds.layouts())
+    return path
 
 
 def _named(name: str, root: Path | None) -> Path:
-    """The folder of a real dataset under the data folder."""
+    """A real dataset under the data folder."""
     given = root or os.environ.get("HPO_DATA")
     folder = Path(given).expanduser().absolute() if given else None
     if folder is None and name in REAL:
@@ -170,9 +206,9 @@ def _named(name: str, root: Path | None) -> Path:
             f"`{name}` is real data, and no data folder is given",
             hint=f"pass `--data DIR` or set HPO_DATA to the folder that holds {name}/",
         )
-    if folder is not None and (folder / name).is_dir():
+    if folder is not None and (folder / name).exists():
         return folder / name
-    there = [p.name for p in folder.iterdir() if p.is_dir()] if _is(folder) else []
+    there = [p.name for p in folder.iterdir()] if folder and folder.is_dir() else []
     where = f" under {folder}" if folder else ""
     if name in REAL:
         raise DataError(
@@ -180,84 +216,20 @@ def _named(name: str, root: Path | None) -> Path:
             hint="point `--data DIR` or HPO_DATA at the folder that holds it",
         )
     raise DataError(
-        f"unknown dataset `{name}`: no known name and no folder{where}",
+        f"unknown dataset `{name}`: no known name and no folder or file{where}",
         hint=near_matches(name, (*names(), *there)),
     )
 
 
-def _is(folder: Path | None) -> bool:
-    return folder is not None and folder.is_dir()
-
-
-def _signals(
-    request: Mapping[str, Any], first: Path
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Signal names as asked for, or by the convention of the first train file."""
-    asked = {k: _texts(request, k) for k in ("inputs", "outputs")}
-    if asked["inputs"] and asked["outputs"]:
-        return asked["inputs"], asked["outputs"]
-    inputs, outputs = signal_names(
-        first, needed=tuple(k for k, v in asked.items() if not v)
+def _protocol(found: _Found) -> dict[str, Any]:
+    """How a known dataset is scored, in the keys of a request."""
+    known: Known | None = (
+        REAL.get(found.name) if found.path else SIMULATED.get(found.name)
     )
-    return asked["inputs"] or inputs, asked["outputs"] or outputs
-
-
-def _texts(request: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    values = request.get(key, ())
-    texts = (values,) if isinstance(values, str) else tuple(values)
-    if not all(isinstance(v, str) for v in texts) or len(set(texts)) < len(texts):
-        raise DataError(f"`{key}` must be a list of different names, got {values!r}")
-    return texts
-
-
-def _protocol(
-    request: Mapping[str, Any], known: Known | None, notes: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Units and scoring: as asked for, as known, or as the file's attributes tell."""
-    start = known.score_from if known else int(notes.get("init_sz", 0))
-    also = known.also_score_from if known else ()
-    units = known.units if known else (str(notes.get("y_unit", "")),)
-    starts = [request.get("score_from", start), *request.get("also_score_from", also)]
-    for value in starts:
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise DataError(
-                "`score_from` and `also_score_from` count samples from the start of a "
-                f"sequence, got {value!r}"
-            )
+    if known is None or found.kind != "records":
+        return {}
     return {
-        "units": _texts_of_units(request, units),
-        "score_from": starts[0],
-        "also_score_from": tuple(starts[1:]),
+        "units": known.units,
+        "score_from": known.score_from,
+        "also_score_from": known.also_score_from,
     }
-
-
-def _texts_of_units(
-    request: Mapping[str, Any], default: tuple[str, ...]
-) -> tuple[str, ...]:
-    units = request.get("units", default)
-    return (units,) if isinstance(units, str) else tuple(str(u) for u in units)
-
-
-def _check_scored(part: Part) -> None:
-    """Something of every valid record must be scored."""
-    reference = part.reference
-    for start in (reference.score_from, *reference.also_score_from):
-        if start >= min(part.lengths):
-            raise DataError(
-                f"scores count from sample {start}, but the shortest file of part "
-                f"`{part.name}` of `{reference.name}` has {min(part.lengths)} samples",
-                hint="set `score_from` lower, or leave short files out",
-            )
-
-
-def _with_channel_units(reference: Reference, width: int) -> Reference:
-    """One unit for every output channel."""
-    units = reference.units
-    if len(units) == 1:
-        units *= width
-    if len(units) != width:
-        raise DataError(
-            f"`units` must name one unit for each of {width} output channels, got "
-            f"{list(units)}"
-        )
-    return dataclasses.replace(reference, units=units)

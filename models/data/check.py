@@ -1,38 +1,107 @@
-"""Every sample of a part is looked at once, before a study spends hours on it."""
+"""Every value of train and valid is looked at once, before a study spends hours on it."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Collection, Mapping
+
 import numpy as np
 
-from models.data.dataset import CHUNK, Part
-from models.data.records import Record
+from models.data.kinds.base import Dataset, Part, spans
+from models.data.reference import Reference
 from models.errors import DataError
 
 
-def check_part(part: Part) -> None:
-    """Read a part in full and refuse what no model could be fitted to.
+def checked(dataset: Dataset, *, allowed: Collection[str]) -> Reference:
+    """The dataset's reference with its gaps and a unit for every output channel.
 
-    Opening the part has already shown that its files exist, are HDF5, hold every signal and
-    have signals of equal lengths.
+    Opening a part has already shown that its files exist and hold every array, in shapes
+    that go together.
+
+    Args:
+        dataset: The dataset; train and valid are read in full, test is not opened.
+        allowed: Roles in which values may be missing.
 
     Raises:
-        DataError: A value is not finite: file, signal and index are named.
+        DataError: A value is not finite (file, name and index are told), a channel has no
+            value at all, or units do not fit the channels.
     """
-    for record in part.records:
-        for name in (*part.reference.inputs, *part.reference.outputs):
-            _check_signal(record, name)
+    train, valid = dataset.part("train"), dataset.part("valid")
+    seen = {part.name: _count(part, allowed) for part in (train, valid)}
+    for role, counts in seen["train"].items():
+        for channel in np.flatnonzero(counts == 0)[:1].tolist():
+            raise _nothing_seen(train, role, channel)
+        if not seen["valid"][role].any():
+            raise _nothing_seen(valid, role, None)
+    gaps = tuple(
+        role
+        for role in train.shapes
+        if any(_entries(p, role) > seen[p.name][role].sum() for p in (train, valid))
+    )
+    units = _channel_units(dataset.reference.units, train.channels)
+    return dataclasses.replace(dataset.reference, gaps=gaps, units=units)
 
 
-def _check_signal(record: Record, name: str) -> None:
-    for start in range(0, record.length, CHUNK):
-        values = record.read_signal(name, start, min(start + CHUNK, record.length))
-        bad = np.argwhere(~np.isfinite(values))
-        if len(bad):
-            sample, column = bad[0].tolist()
-            where = f"sample {start + sample}"
-            where += f", column {column}" if values.shape[1] > 1 else ""
+def _count(part: Part, allowed: Collection[str]) -> dict[str, np.ndarray]:
+    """Role to how many values of each channel there are."""
+    counts = {role: np.zeros(n, np.int64) for role, n in part.channels.items()}
+    for index, start, stop in spans(part):
+        for role, values in part.slice(index, start, stop).items():
+            finite = np.isfinite(values)
+            if finite.all():
+                counts[role] += values.size // values.shape[-1]
+                continue
+            bad = ~finite & ~(np.isnan(values) & (role in allowed))
+            for step, *rest in np.argwhere(bad)[:1].tolist():
+                what, where = part.locate(role, index, (start + step, *rest))
+                raise _not_finite(what, where, values[(step, *rest)])
+            counts[role] += finite.reshape(-1, finite.shape[-1]).sum(axis=0)
+    return counts
+
+
+def _entries(part: Part, role: str) -> int:
+    return sum(part.lengths) * int(np.prod(part.shapes[role]))
+
+
+def _not_finite(what: str, where: str, value: float) -> DataError:
+    return DataError(
+        f"{what} is not finite: {value} at {where}",
+        hint="fill or cut out missing and infinite values before training; a request for "
+        'records with gaps says `"gaps": true`, other kinds take NaN as missing',
+    )
+
+
+def _nothing_seen(part: Part, role: str, channel: int | None) -> DataError:
+    inner = (0,) * (len(part.shapes[role]) - 1)
+    what, _ = part.locate(role, 0, (0, *inner, channel or 0))
+    which = "nothing" if channel is None else f"nothing of channel {channel}"
+    return DataError(
+        f"{what} cannot be learned or scored: in part `{part.name}`, {which} of role "
+        f"`{role}` was seen",
+        hint="leave the channel out, or choose other borders",
+    )
+
+
+def _channel_units(
+    units: Mapping[str, tuple[str, ...]], channels: Mapping[str, int]
+) -> dict[str, tuple[str, ...]]:
+    """One unit for every channel of the roles that have units; outputs always have."""
+    found = dict(units)
+    if "y" in channels:
+        found.setdefault("y", ("",))
+    for role, texts in found.items():
+        if role not in channels:
             raise DataError(
-                f"signal `{name}` in {record.path} is not finite: "
-                f"{values[sample, column]} at {where}",
-                hint="fill or cut out missing values before training",
+                f"`units` are given for role `{role}`, and the data has {list(channels)}",
+                hint="name units by the roles of the data",
             )
+        width = channels[role]
+        found[role] = texts * width if len(texts) == 1 else texts
+        if len(found[role]) != width:
+            words = "output channels" if role == "y" else f"channels of `{role}`"
+            raise DataError(
+                f"`units` must name one unit for each of {width} {words}, got "
+                f"{list(texts)}",
+                hint="name one unit per channel, or a single one for all of them",
+            )
+    return found

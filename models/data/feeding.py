@@ -1,46 +1,47 @@
-"""Batches of windows for the engine: resident on the device, or streamed from the files.
+"""Feeds for training and groups for scoring, for data of every kind.
 
-Both feeds give the same batches for the same order (`models.data.plan`).
+A feed is resident on the device or streamed from the files; both give the same batches for
+the same order (`models.data.plan`). Values that are missing come filled, with masks beside
+them (`models.data.gaps`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
-from typing import Protocol, TypeAlias
+from collections.abc import Callable, Collection, Hashable, Mapping
+from typing import Any, Protocol, TypeAlias
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key
 
-from models.data.dataset import Part
-from models.data.plan import Plan, make_plan
+from models.data.device import default_dtype, entry_types, feed_roles, fits
+from models.data.gaps import filled
+from models.data.kinds import kind
+from models.data.kinds.base import Part
+from models.data.plan import make_plan, make_row_plan
+from models.data.row_feeds import ResidentRows, StreamingRows
+from models.data.rows import Rows
+from models.data.window_feeds import ResidentFeed, StreamingFeed
 from models.data.windows import Windows
 from models.errors import DataError
 
-RESIDENT_BYTES = 1 << 30
-"""Largest part that ``feeding="auto"`` keeps on the device, in bytes there."""
-CHUNK_BYTES = 32 << 20
-"""Largest chunk of batches that streaming hands over at a time, in bytes."""
-_READERS, _AHEAD = 2, 8  # threads, and batches they read ahead
-
-Sequences: TypeAlias = dict[str, np.ndarray]
-"""Whole records of equal length: ``u`` ``[N, T, n_u]`` and ``y`` ``[N, T, n_y]``."""
+Group: TypeAlias = dict[str, np.ndarray]
+"""Equally long pieces by role ``[N, …, channels]``, and masks of roles with gaps."""
+Fills: TypeAlias = Mapping[str, np.ndarray] | None
+Place: TypeAlias = Callable[[tuple[int, ...]], tuple[int, tuple[int, ...]]]
+AnyFeed: TypeAlias = ResidentFeed | StreamingFeed | ResidentRows | StreamingRows
 
 
 class Feed(Protocol):
-    """The interface of both feeds. A resident one adds `batch`, a streaming one `chunks`.
+    """The interface of all feeds. Resident ones add `batch`, streaming ones `chunks`.
 
     Attributes:
         batches: Batches per epoch.
-        batch_size: Windows per batch.
-        window: Samples per window.
+        batch_size: Windows or rows per batch.
         arrays: The part on the device, handed to `batch`; None when it is streamed.
     """
 
     batches: int
     batch_size: int
-    window: int
     arrays: dict[str, Array] | None
 
     def signature(self) -> Hashable:
@@ -48,7 +49,7 @@ class Feed(Protocol):
         ...
 
     def order(self, key: Key[Array, ""]) -> Int[Array, "batches batch_size"]:
-        """The windows of one epoch; pure, to be called inside compiled code.
+        """The windows or rows of one epoch; pure, to be called inside compiled code.
 
         Args:
             key: Randomness of this epoch.
@@ -56,201 +57,159 @@ class Feed(Protocol):
         ...
 
 
-class ResidentFeed:
-    """The whole part lies on the device; batches are gathered inside compiled code.
+def make_feed(
+    part: Part,
+    config: Windows | Rows,
+    *,
+    fills: Fills = None,
+    roles: Collection[str] | None = None,
+) -> AnyFeed:
+    """Choose how a part is fed; see `Windows.feeding` and `Rows.feeding`.
 
     Args:
-        part: The part to read, once.
-        windows: How it is cut.
+        part: The part to feed.
+        config: Windows of records or a series, or rows of samples.
+        fills: Role to the value per channel that stands in for missing ones; by default the
+            train mean.
+        roles: What batches hold; by default every role but the kind's hidden ones.
 
     Raises:
-        DataError: There are no windows, or fewer than a batch needs.
+        DataError: The part is not cut in this way, the window is longer than every file, or
+            there are too few windows or rows.
     """
-
-    def __init__(self, *, part: Part, windows: Windows) -> None:
-        self._plan = plan = make_plan(part, windows)
-        self.batches, self.batch_size = plan.batches, plan.batch_size
-        self.window = plan.window
-        lengths = [part.lengths[i] for i in plan.records]
-        offsets = np.cumsum([0, *lengths])
-        if offsets[-1] >= 2**31:
-            raise DataError(
-                f"at most {2**31 - 1} samples can be resident, got {offsets[-1]}",
-                hint="set `data.feeding` to `streaming`",
-            )
-        host = {
-            role: np.empty((offsets[-1], width), default_dtype())
-            for role, width in part.channels.items()
-        }
-        for i, start, length in zip(plan.records, offsets, lengths, strict=False):
-            for role, values in part.load(i).items():
-                host[role][start : start + length] = values
-        self.arrays: dict[str, Array] = {k: jnp.asarray(v) for k, v in host.items()}
-        self.arrays["first"] = jnp.asarray(plan.first, jnp.int32)
-        self.arrays["offset"] = jnp.asarray(offsets[:-1], jnp.int32)
-
-    def signature(self) -> Hashable:
-        """Equal exactly for feeds whose `order` and `batch` compile to the same code."""
-        shapes = tuple((k, v.shape, str(v.dtype)) for k, v in self.arrays.items())
-        return ("resident", *self._plan.signature(), shapes)
-
-    def order(self, key: Key[Array, ""]) -> Int[Array, "batches batch_size"]:
-        """The windows of one epoch; see `Feed.order`."""
-        return self._plan.order(key)
-
-    def batch(
-        self, arrays: dict[str, Array], indices: Int[Array, " batch_size"]
-    ) -> dict[str, Array]:
-        """Gather one batch from the arrays; pure, for use inside compiled code.
-
-        Args:
-            arrays: The feed's own `arrays`, handed in so that they are no constants.
-            indices: One row of `order`.
-
-        Returns:
-            ``u`` ``[B, T, n_u]``, ``y`` ``[B, T, n_y]``, and ``reset`` (bool ``[B]``) in
-            consecutive order.
-        """
-        plan = self._plan
-        reset = indices < 0
-        numbers = jnp.where(reset, -indices - 1, indices)
-        record = jnp.searchsorted(arrays["first"], numbers, side="right") - 1
-        within = numbers - arrays["first"][record]
-        starts = arrays["offset"][record] + within * jnp.int32(plan.stride)
-        out = {role: _gather(arrays[role], starts, plan.window) for role in ("u", "y")}
-        return out | {"reset": reset} if plan.consecutive else out
-
-
-class StreamingFeed:
-    """Batches are read from the files in the background, a few ahead, by Grain.
-
-    Args:
-        part: The part to read from.
-        windows: How it is cut.
-
-    Raises:
-        DataError: There are no windows, or fewer than a batch needs.
-    """
-
-    arrays: dict[str, Array] | None = None
-
-    def __init__(self, *, part: Part, windows: Windows) -> None:
-        self._plan = plan = make_plan(part, windows)
-        self._part = part
-        self.batches, self.batch_size = plan.batches, plan.batch_size
-        self.window = plan.window
-        self._dtype = default_dtype()
-        self._first = np.asarray(plan.first)
-        self._records = np.asarray(plan.records)
-
-    def signature(self) -> Hashable:
-        """Equal exactly for feeds whose `order` and chunks compile to the same code."""
-        widths = tuple(self._part.channels.items())
-        return ("streaming", *self._plan.signature(), widths, str(self._dtype))
-
-    def order(self, key: Key[Array, ""]) -> Int[Array, "batches batch_size"]:
-        """The windows of one epoch; see `Feed.order`."""
-        return self._plan.order(key)
-
-    def chunks(self, order: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
-        """Read one epoch, several batches at a time, a few batches ahead of use.
-
-        Memory holds about two chunks, whatever the size of the files.
-
-        Args:
-            order: What `order` gave, ``[batches, batch_size]``.
-
-        Yields:
-            What `ResidentFeed.batch` returns, as numpy arrays with a leading axis of
-            batches; chunks are equal but for the last, which may have fewer.
-        """
-        import grain  # half a second, and only streaming needs it
-
-        channels = sum(self._part.channels.values())
-        size = _chunk_batches(self._plan, channels, self._dtype.itemsize)
-        source = _Batches(feed=self, order=np.asarray(order))
-        options = grain.ReadOptions(num_threads=_READERS, prefetch_buffer_size=_AHEAD)
-        dataset = grain.MapDataset.source(source).to_iter_dataset(options)
-        yield from dataset.batch(size, drop_remainder=False)
-
-    def read(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-        """Read one batch from the files; what `ResidentFeed.batch` returns."""
-        plan = self._plan
-        reset = indices < 0
-        numbers = np.where(reset, -indices - 1, indices)
-        place = np.searchsorted(self._first, numbers, side="right") - 1
-        starts = (numbers - self._first[place]) * plan.stride
-        out = {
-            role: np.empty((len(indices), plan.window, width), self._dtype)
-            for role, width in self._part.channels.items()
-        }
-        for row, (record, start) in enumerate(
-            zip(self._records[place].tolist(), starts.tolist(), strict=True)
-        ):
-            piece = self._part.slice(record, start, start + plan.window)
-            for role, values in piece.items():
-                out[role][row] = values
-        return out | {"reset": reset} if plan.consecutive else out
-
-
-class _Batches:
-    """The batches of one epoch as Grain's random-access source."""
-
-    def __init__(self, *, feed: StreamingFeed, order: np.ndarray) -> None:
-        self._feed = feed
-        self._order = order
-
-    def __len__(self) -> int:
-        return len(self._order)
-
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        return self._feed.read(self._order[index])
-
-
-def make_feed(part: Part, windows: Windows) -> ResidentFeed | StreamingFeed:
-    """Choose how a part is fed; see `Windows.feeding`.
-
-    Raises:
-        DataError: The window is longer than every file, or there are too few windows.
-    """
-    mode = windows.feeding
+    _check_cut(part, config)
+    mode = config.feeding
     if mode == "auto":
-        size = sum(part.lengths) * sum(part.channels.values())
-        fits = size * default_dtype().itemsize <= RESIDENT_BYTES
-        mode = "resident" if fits else "streaming"
-    kind = ResidentFeed if mode == "resident" else StreamingFeed
-    return kind(part=part, windows=windows)
+        mode = "resident" if fits(part, feed_roles(part, roles)) else "streaming"
+    if isinstance(config, Rows):
+        by_row = ResidentRows if mode == "resident" else StreamingRows
+        return by_row(part=part, rows=config, fills=fills, roles=roles)
+    by_window = ResidentFeed if mode == "resident" else StreamingFeed
+    return by_window(part=part, windows=config, fills=fills, roles=roles)
 
 
-def full_sequences(part: Part) -> tuple[Sequences, ...]:
-    """Every record in full, grouped by length in order of first appearance."""
-    groups: dict[int, list[dict[str, np.ndarray]]] = {}
-    for i, length in enumerate(part.lengths):
-        groups.setdefault(length, []).append(part.load(i))
-    dtype = default_dtype()
+def batch_shapes(
+    part: Part, config: Windows | Rows, *, roles: Collection[str] | None = None
+) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Shape and type of everything a batch holds, masks included; no values are read.
+
+    Raises:
+        DataError: As `make_feed` does.
+    """
+    _check_cut(part, config)
+    leading: tuple[int, ...]
+    if isinstance(config, Rows):
+        leading = (make_row_plan(part, config).batch_size,)
+    else:
+        plan = make_plan(part, config)
+        leading = (plan.batch_size, plan.window)
+    types = entry_types(part, feed_roles(part, roles)).items()
+    found = {name: (leading + shape, dtype) for name, (shape, dtype) in types}
+    if isinstance(config, Windows) and config.order == "consecutive":
+        found["reset"] = (leading[:1], np.dtype(bool))
+    return found
+
+
+def full_sequences(
+    part: Part, *, fills: Fills = None, dtype: Any = None
+) -> tuple[Group, ...]:
+    """Every record in full, grouped by length in order of first appearance.
+
+    Returns:
+        Every role ``[N, T, channels]``, and masks.
+    """
+    by_length: dict[int, list[int]] = {}
+    for index, length in enumerate(part.lengths):
+        by_length.setdefault(length, []).append(index)
     return tuple(
-        {role: np.stack([r[role] for r in group]).astype(dtype) for role in ("u", "y")}
-        for group in groups.values()
+        _group(part, [(i, 0, length) for i in records], fills, dtype)
+        for length, records in by_length.items()
     )
 
 
-def default_dtype() -> np.dtype:
-    """The type data has on the device: JAX's default float."""
-    return np.dtype(jax.dtypes.canonicalize_dtype(np.float64))
+def cut_windows(
+    part: Part,
+    length: int,
+    stride: int,
+    *,
+    before: int = 0,
+    fills: Fills = None,
+    dtype: Any = None,
+) -> tuple[Group, ...]:
+    """Windows of equal length, records in order, as one group.
+
+    Args:
+        part: Records or a series.
+        length: Time steps of a window.
+        stride: Time steps between the starts of neighbouring windows.
+        before: Time steps that the first window begins ahead of a series' part, so that what
+            it forecasts begins with the part; fewer where the table begins later.
+        fills: Role to the value per channel that stands in for missing ones; by default the
+            train mean.
+        dtype: Of the arrays; None for the type data has on the device.
+
+    Returns:
+        Every role ``[N, length, channels]``, and masks. Starts are ``-before``, ``stride``
+        after it, and so on, as many as fit.
+
+    Raises:
+        DataError: No window fits into any record.
+    """
+    first = -min(before, part.before)
+    cuts = [
+        (index, start, start + length)
+        for index, end in enumerate(part.lengths)
+        for start in range(first, end - length + 1, stride)
+    ]
+    if not cuts:
+        longest = int(np.argmax(part.lengths))
+        what, _ = part.locate(next(iter(part.shapes)), longest, (0, 0))
+        raise DataError(
+            f"a window of {length} samples is longer than every record of part "
+            f"`{part.name}` of `{part.reference.name}`: the longest ({what}) has "
+            f"{part.lengths[longest] - first}",
+            hint=f"score windows of at most {part.lengths[longest] - first} samples",
+        )
+    return (_group(part, cuts, fills, dtype),)
 
 
-def _chunk_batches(plan: Plan, channels: int, itemsize: int) -> int:
-    """Batches per chunk: equal chunks, each of at most `CHUNK_BYTES` where possible."""
-    size = plan.batch_size * plan.window * channels * itemsize
-    most = max(1, CHUNK_BYTES // size)
-    chunks = -(-plan.batches // most)
-    return -(-plan.batches // chunks)
+def rows(part: Part, *, fills: Fills = None, dtype: Any = None) -> tuple[Group, ...]:
+    """All rows of independent samples as one group: every role ``[N, …]``, and masks."""
+    group = _filled(part, part.load(0), lambda entry: (0, entry), fills, dtype)
+    return (group,)
 
 
-def _gather(array: Array, starts: Int[Array, " batch_size"], window: int) -> Array:
-    """Windows ``[B, window, C]``; slices are copied whole (7 times a gather by index)."""
+def _group(
+    part: Part, cuts: list[tuple[int, int, int]], fills: Fills, dtype: Any
+) -> Group:
+    """Pieces (record, start, stop) of equal length, stacked."""
+    pieces = [part.slice(*cut) for cut in cuts]
+    arrays = {role: np.stack([piece[role] for piece in pieces]) for role in pieces[0]}
 
-    def one(start: Int[Array, ""]) -> Array:
-        return jax.lax.dynamic_slice_in_dim(array, start, window)
+    def place(entry: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+        index, start, _ = cuts[entry[0]]
+        return index, (start + entry[1], *entry[2:])
 
-    return jax.vmap(one)(starts)
+    return _filled(part, arrays, place, fills, dtype)
+
+
+def _filled(part: Part, arrays: Group, place: Place, fills: Fills, dtype: Any) -> Group:
+    """Arrays in the device's type (or another), filled; `place` finds an entry's record."""
+    kind_of_float = default_dtype() if dtype is None else dtype
+    return filled(
+        {role: np.array(values, kind_of_float) for role, values in arrays.items()},
+        gaps=part.reference.gaps,
+        fills=part.fills if fills is None else fills,
+        locate=lambda role, entry: part.locate(role, *place(entry)),
+    )
+
+
+def _check_cut(part: Part, config: Windows | Rows) -> None:
+    """Windows are cut out of what lies in time order, rows are drawn of what does not."""
+    cut = kind(part.reference.kind).CUT
+    if cut != ("rows" if isinstance(config, Rows) else "windows"):
+        raise DataError(
+            f"{part.reference.kind} are fed as {cut}, and the configuration of `data` is "
+            f"`{type(config).__name__}`",
+            hint="choose a family that learns from this kind of data, or other data",
+        )

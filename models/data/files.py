@@ -6,7 +6,8 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from models.errors import DataError
@@ -84,6 +85,36 @@ def write_atomically(path: Path, content: bytes) -> None:
         Path(temporary).unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Write predictions so that their file is there in full or not at all.
+
+    Args:
+        path: A file that is not there yet; its folder is made.
+
+    Yields:
+        Where to write; moved to `path` at the end.
+
+    Raises:
+        DataError: The file is there already or cannot be written.
+    """
+    if path.exists() or path.is_symlink():
+        raise DataError(f"{path} is there already", hint="remove it or choose another")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            dir=path.parent, prefix=".predict-", ignore_cleanup_errors=True
+        ) as aside:
+            made = Path(aside) / path.name
+            yield made
+            os.replace(made, path)
+    except OSError as error:
+        raise DataError(
+            f"cannot write {path}: {error.strerror or error}",
+            hint="choose another place with `--out FILE`",
+        ) from error
 
 
 def sync_folder(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Windows of a part, numbered through its records in turn, and the order of an epoch.
+"""Windows or rows of a part, numbered in turn, and the order in which an epoch sees them.
 
 In consecutive order the number ``i`` of a window that begins a stream is written as its
 complement ``-i - 1``, so that the order alone tells where a state carried over from the last
@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key
 
-from models.data.dataset import Part
+from models.data.kinds.base import Part
 from models.data.order import shuffled
+from models.data.rows import Rows
 from models.data.windows import Windows
 from models.errors import DataError
 
@@ -119,4 +120,53 @@ def make_plan(part: Part, windows: Windows) -> Plan:
         batch_size=windows.batch_size,
         batches=windows.batches or total // windows.batch_size,
         consecutive=consecutive,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowPlan:
+    """How many rows there are, and how an epoch is drawn from them.
+
+    Attributes:
+        rows: Rows of the part.
+        batch_size: Rows per batch.
+        batches: Batches per epoch.
+    """
+
+    rows: int
+    batch_size: int
+    batches: int
+
+    def order(self, key: Key[Array, ""]) -> Int[Array, "batches batch_size"]:
+        """The rows of one epoch; pure."""
+        drawn = shuffled(key, self.rows, self.batches * self.batch_size)
+        return drawn.reshape(self.batches, self.batch_size)
+
+    def signature(self) -> tuple[Hashable, ...]:
+        """Equal exactly for plans whose `order` compiles to the same code."""
+        return (self.rows, self.batch_size, self.batches)
+
+
+def make_row_plan(part: Part, rows: Rows) -> RowPlan:
+    """Count the batches of a part of independent samples.
+
+    Raises:
+        DataError: There are fewer rows than one batch needs, or more than can be numbered.
+    """
+    (total,) = part.lengths
+    if total >= 2**31:
+        raise DataError(
+            f"at most {2**31 - 1} rows can be numbered, got {total}",
+            hint="leave some out, or part the data",
+        )
+    if total < rows.batch_size and rows.batches is None:
+        raise DataError(
+            f"a batch of {rows.batch_size} rows needs at least as many, but part "
+            f"`{part.name}` of `{part.reference.name}` has {total}",
+            hint=f"set `data.batch_size` to at most {total}",
+        )
+    return RowPlan(
+        rows=total,
+        batch_size=rows.batch_size,
+        batches=rows.batches or total // rows.batch_size,
     )

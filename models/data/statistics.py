@@ -10,12 +10,12 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
-    """Statistics of the train part, float64, by role (``u`` and ``y``).
+    """Statistics of the train part over the values seen, float64, by role.
 
     Attributes:
         mean: Role to ``[channels]``.
         std: Role to ``[channels]``; 1 for a constant channel, so that dividing is safe.
-        count: Samples seen.
+        count: Time steps, or rows.
     """
 
     mean: Mapping[str, np.ndarray]
@@ -23,29 +23,41 @@ class Statistics:
     count: int
 
 
-def accumulate(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray, int]:
-    """Mean and population standard deviation over blocks ``[samples, channels]``.
+def accumulate(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and population standard deviation over blocks ``[…, channels]``.
 
-    A channel counts as constant when its spread is within rounding of its mean.
+    NaN is a value not seen. A channel counts as constant when its spread is within rounding
+    of its mean.
 
     Returns:
-        Mean and standard deviation ``[channels]``, float64, and the number of samples.
+        Mean and standard deviation ``[channels]``, float64; 0 and 1 for a channel of which
+        nothing was seen.
 
     Source: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for
     computing sample variances", 1979, equation 2.1.
     """
-    count, mean, squares = 0, np.zeros(()), np.zeros(())
+    count, mean, squares = np.zeros(()), np.zeros(()), np.zeros(())
     for block in blocks:
         values = np.asarray(block, np.float64)
-        own = values.mean(axis=0)
-        delta, total = own - mean, count + len(values)
-        squares = (
-            squares
-            + ((values - own) ** 2).sum(axis=0)
-            + delta**2 * (count * len(values) / total)
-        )
-        mean, count = mean + delta * (len(values) / total), total
-    assert count, "records are checked to hold samples"
-    std = np.sqrt(squares / count)
+        values = values.reshape(-1, values.shape[-1])
+        own_count, own, own_squares = _moments(values)
+        delta, total = own - mean, count + own_count
+        divisor = np.maximum(total, 1)
+        squares = squares + own_squares + delta**2 * (count * own_count / divisor)
+        mean, count = mean + delta * (own_count / divisor), total
+    assert count.ndim, "parts are checked to hold samples"
+    std = np.sqrt(squares / np.maximum(count, 1))
     rounding = 1e-12 * np.maximum(np.abs(mean), np.finfo(np.float64).tiny)
-    return mean, np.where(std > rounding, std, 1.0), count
+    return mean, np.where(std > rounding, std, 1.0)
+
+
+def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Values seen, their mean, and their squared distance from it, per channel."""
+    missing = np.isnan(values)
+    if not missing.any():  # bit for bit what was computed before there were gaps
+        count, mean = np.full(values.shape[1:], float(len(values))), values.mean(axis=0)
+        return count, mean, ((values - mean) ** 2).sum(axis=0)
+    count = len(values) - missing.sum(axis=0, dtype=float)
+    mean = np.where(missing, 0, values).sum(axis=0) / np.maximum(count, 1)
+    away = np.where(missing, 0, values - mean)
+    return count, mean, (away**2).sum(axis=0)

@@ -1,9 +1,11 @@
-"""The part that networks simulating a system share: everything around their own layers."""
+"""The part that the networks on sequences share: everything around their own layers."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
@@ -20,13 +22,18 @@ class Simulator(nnx.Module):
 
     Args:
         statistics: Mean and standard deviation of the train part.
+        known: Whether outputs are given up to some sample: the layers then read
+            ``[u, y·given, given]`` instead of u alone.
         width: Channels that `features` gives.
         skip: Whether the inputs also reach the outputs directly, through a linear map.
     """
 
-    def __init__(self, *, statistics: Statistics, width: int, skip: bool) -> None:
+    def __init__(
+        self, *, statistics: Statistics, known: bool, width: int, skip: bool
+    ) -> None:
         self.normalize_u = Standardize.of(statistics, "u")
         self.normalize_y = Standardize.of(statistics, "y")
+        self.known = known
         outputs = self.normalize_y.channels
         self.head = Linear(inputs=width, outputs=outputs)
         self.skip = (
@@ -35,24 +42,38 @@ class Simulator(nnx.Module):
 
     @property
     def inputs(self) -> int:
-        """Input channels."""
-        return self.normalize_u.channels
+        """Channels that the layers read."""
+        known = self.normalize_y.channels + 1 if self.known else 0
+        return self.normalize_u.channels + known
 
     @abstractmethod
     def features(
         self, inputs: Float[Array, "batch time input"], *, key: Key[Array, ""] | None
     ) -> Float[Array, "batch time feature"]:
-        """The features the head maps to outputs; inputs are standardized, a key means dropout."""
+        """The channels that the head maps to outputs; a key switches dropout on."""
 
     def __call__(
-        self,
-        u: Float[Array, "batch time input"],
-        *,
-        key: Key[Array, ""] | None = None,
+        self, given: Mapping[str, Array], *, key: Key[Array, ""] | None = None
     ) -> Float[Array, "batch time output"]:
-        """Simulate from rest, in physical units; a key switches dropout on."""
-        inputs = self.normalize_u(u)
+        """The outputs in physical units.
+
+        Args:
+            given: ``u`` ``[B, T, n_u]``, and where outputs are known ``y`` ``[B, T, n_y]``
+                with the mask ``given.y`` ``[B, T, 1]``.
+            key: Switches dropout on.
+        """
+        inputs = self._read(given)
         outputs = self.head(self.features(inputs, key=key))
         if self.skip is not None:
             outputs = outputs + self.skip(inputs)
         return self.normalize_y.inverse(outputs)
+
+    def _read(self, given: Mapping[str, Array]) -> Float[Array, "batch time input"]:
+        """What the layers read, standardized."""
+        u = self.normalize_u(given["u"])
+        if not self.known:
+            return u
+        mask = given["given.y"]
+        y = self.normalize_y(given["y"])
+        shown = jnp.where(mask, y, jnp.zeros_like(y))
+        return jnp.concatenate([u, shown, mask.astype(u.dtype)], axis=-1)

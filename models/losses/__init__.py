@@ -5,6 +5,7 @@ from __future__ import annotations
 from models.losses.elementwise import (
     absolute_error,
     huber_error,
+    only,
     require_same_shape,
     squared_error,
 )
@@ -15,6 +16,7 @@ __all__ = [
     "Term",
     "absolute_error",
     "huber_error",
+    "only",
     "require_same_shape",
     "squared_error",
 ]

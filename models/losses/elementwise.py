@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 
 def require_same_shape(prediction: Array, target: Array) -> None:
@@ -19,6 +19,23 @@ def require_same_shape(prediction: Array, target: Array) -> None:
             "prediction and target must have the same shape, got "
             f"{tuple(prediction.shape)} and {tuple(target.shape)}"
         )
+
+
+def only(
+    mask: Bool[Array, "*shape"],
+    prediction: Float[Array, "*shape"],
+    target: Float[Array, "*shape"],
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+    """Both arrays with zeros where the mask is false, so that no error is left there.
+
+    Masking the error instead would let a NaN of a hidden target into the gradient.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    require_same_shape(prediction, target)
+    zero = jnp.zeros_like(target)
+    return jnp.where(mask, prediction, zero), jnp.where(mask, target, zero)
 
 
 def squared_error(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 
 class Metric(Protocol):
@@ -37,9 +37,12 @@ class Metric(Protocol):
 
 
 class Mean(NamedTuple):
-    """Count and sum per channel, of values that do not cancel (errors, say)."""
+    """Count and sum per channel, of values that do not cancel (errors, say).
 
-    count: Int[Array, ""]
+    The count is one number, or ``[channel]`` where masks leave values out.
+    """
+
+    count: Int[Array, "*channel"]
     total: Float[Array, " channel"]
 
     @property
@@ -48,40 +51,71 @@ class Mean(NamedTuple):
         return self.total / self.count.astype(self.total.dtype)
 
 
-def empty_mean(channels: int, dtype: Any) -> Mean:
+def empty_mean(channels: int, dtype: Any, *, masked: bool = False) -> Mean:
     """The mean of nothing, for `channels` channels."""
-    return Mean(jnp.zeros((), jnp.int32), jnp.zeros((channels,), dtype))
+    return Mean(_no_count(channels, masked), jnp.zeros((channels,), dtype))
 
 
-def add(state: Mean, values: Float[Array, "*rows channel"]) -> Mean:
-    """The mean with more values, over every axis but the last."""
+def add(
+    state: Mean,
+    values: Float[Array, "*rows channel"],
+    mask: Bool[Array, "*rows channel"] | None = None,
+) -> Mean:
+    """The mean with more values, over every axis but the last.
+
+    Args:
+        state: Of what came before.
+        values: To add.
+        mask: Which of them count; for a mean that began as `masked`.
+    """
     rows = values.reshape(-1, values.shape[-1])
-    return Mean(state.count + rows.shape[0], state.total + jnp.sum(rows, axis=0))
+    if mask is None:
+        return Mean(state.count + rows.shape[0], state.total + jnp.sum(rows, axis=0))
+    chosen = mask.reshape(rows.shape)
+    count = jnp.sum(chosen, axis=0, dtype=jnp.int32)
+    total = jnp.sum(jnp.where(chosen, rows, jnp.zeros_like(rows)), axis=0)
+    return Mean(state.count + count, state.total + total)
 
 
 class Moments(NamedTuple):
     """Count, mean and sum of squared deviations from the mean, per channel.
 
-    Kept in this shifted form because ``sum(x²) - sum(x)²/n`` cancels in float32.
+    Kept in this shifted form because ``sum(x²) - sum(x)²/n`` cancels in float32. The count
+    is one number, or ``[channel]`` where masks leave values out.
     """
 
-    count: Int[Array, ""]
+    count: Int[Array, "*channel"]
     mean: Float[Array, " channel"]
     deviation: Float[Array, " channel"]
 
 
-def empty_moments(channels: int, dtype: Any) -> Moments:
+def empty_moments(channels: int, dtype: Any, *, masked: bool = False) -> Moments:
     """Moments of nothing, for `channels` channels."""
     zero = jnp.zeros((channels,), dtype)
-    return Moments(jnp.zeros((), jnp.int32), zero, zero)
+    return Moments(_no_count(channels, masked), zero, zero)
 
 
-def moments(values: Float[Array, "*rows channel"]) -> Moments:
-    """Moments over every axis but the last, by two passes."""
+def moments(
+    values: Float[Array, "*rows channel"],
+    mask: Bool[Array, "*rows channel"] | None = None,
+) -> Moments:
+    """Moments over every axis but the last, by two passes.
+
+    Args:
+        values: All of them.
+        mask: Which of them count.
+    """
     rows = values.reshape(-1, values.shape[-1])
-    mean = jnp.mean(rows, axis=0)
-    deviation = jnp.sum(jnp.square(rows - mean[None]), axis=0)
-    return Moments(jnp.asarray(rows.shape[0], jnp.int32), mean, deviation)
+    if mask is None:
+        mean = jnp.mean(rows, axis=0)
+        deviation = jnp.sum(jnp.square(rows - mean[None]), axis=0)
+        return Moments(jnp.asarray(rows.shape[0], jnp.int32), mean, deviation)
+    chosen, zero = mask.reshape(rows.shape), jnp.zeros_like(rows)
+    count = jnp.sum(chosen, axis=0, dtype=jnp.int32)
+    total = jnp.sum(jnp.where(chosen, rows, zero), axis=0)
+    mean = total / jnp.maximum(count, 1).astype(rows.dtype)
+    apart = jnp.where(chosen, rows - mean[None], zero)
+    return Moments(count, mean, jnp.sum(jnp.square(apart), axis=0))
 
 
 def merge(first: Moments, second: Moments) -> Moments:
@@ -99,6 +133,10 @@ def merge(first: Moments, second: Moments) -> Moments:
     return Moments(
         count, first.mean + step * share, first.deviation + second.deviation + between
     )
+
+
+def _no_count(channels: int, masked: bool) -> Int[Array, "*channel"]:
+    return jnp.zeros((channels,) if masked else (), jnp.int32)
 
 
 class Average:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from models.errors import ConfigError, DataError, near_matches
-from models.losses.elementwise import require_same_shape
+from models.losses.elementwise import only, require_same_shape
 from models.metrics.accumulators import (
     Mean,
     Moments,
@@ -71,6 +71,7 @@ class SequenceMetric:
     * ``r2``: ``1 - nrmse²``, the coefficient of determination.
 
     A constant target makes the last three infinite or NaN; that is reported, not hidden.
+    Where the batch has a mask ``seen.<signal>``, only what was seen counts.
 
     Args:
         kind: One of the names above.
@@ -102,8 +103,11 @@ class SequenceMetric:
         """The empty accumulator."""
         target = batch[self.signal]
         channels, dtype = target.shape[-1], target.dtype
-        empty = empty_mean(channels, dtype)
-        return SequenceState(empty, empty, empty_moments(channels, dtype))
+        masked = f"seen.{self.signal}" in batch
+        empty = empty_mean(channels, dtype, masked=masked)
+        return SequenceState(
+            empty, empty, empty_moments(channels, dtype, masked=masked)
+        )
 
     def update(
         self,
@@ -124,17 +128,21 @@ class SequenceMetric:
                 f"`{self.name}` scores from sample {self.start}, but a sequence has only "
                 f"{target.shape[1]} samples"
             )
+        seen = batch.get(f"seen.{self.signal}")
+        if seen is not None:
+            prediction, target = only(seen, prediction, target)
+            seen = seen[:, self.start :]
         error = (prediction - target)[:, self.start :]
         return SequenceState(
-            add(state.squared, jnp.square(error)),
-            add(state.absolute, jnp.abs(error)),
-            merge(state.target, moments(target[:, self.start :])),
+            add(state.squared, jnp.square(error), seen),
+            add(state.absolute, jnp.abs(error), seen),
+            merge(state.target, moments(target[:, self.start :], seen)),
         )
 
     def finish(self, state: SequenceState) -> Float[Array, ""]:
-        """The score; NaN when nothing was added."""
+        """The score; NaN when nothing was added to some channel."""
         value = jnp.mean(_KINDS[self.kind](state))
-        return jnp.where(state.target.count > 0, value, math.nan)
+        return jnp.where(jnp.all(state.target.count > 0), value, math.nan)
 
 
 def sequence_metrics(

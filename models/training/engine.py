@@ -1,4 +1,4 @@
-"""The compiled functions: one step, one epoch, one evaluation; pure functions of arrays."""
+"""The compiled part of training: one step, one epoch. Pure functions of arrays."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from flax import nnx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from models.training.problem import Batch, Outputs, Problem, evaluation_key
+from models.training.evaluation import Evaluation
+from models.training.problem import Batch, Problem
 from models.training.state import HORIZON, Best, TrainState
 from models.transforms.batch import apply_transforms
 
@@ -52,6 +53,11 @@ class Engine:
     objective: str
     direction: Direction
 
+    @property
+    def evaluation(self) -> Evaluation:
+        """The same model in evaluation mode."""
+        return Evaluation(problem=self.problem, graph=self.graph)
+
     def step(
         self, state: TrainState, batch: Batch
     ) -> tuple[TrainState, dict[str, Array]]:
@@ -70,8 +76,9 @@ class Engine:
             batch = apply_transforms(
                 transforms, key=key, batch=batch, step=state.step, hyper=hyper
             )
+        key = self._noise(state, 2)
         value, gradients, variables, carry = self._gradients(
-            state, batch, key=self._noise(state, 2), hyper=hyper
+            state, batch, key=key, hyper=hyper
         )
         vector, _ = ravel_pytree(gradients)
         norm = jnp.sqrt(jnp.sum(jnp.square(vector)))
@@ -83,12 +90,32 @@ class Engine:
         )
         state = state._replace(
             params=params,
+            average=self._averaged(state, params, finite, hyper),
             optimizer=optimizer,
             variables=_choose(finite, variables, state.variables),
             carry=_choose(finite, carry, state.carry),
             step=state.step + 1,
         )
         return state, {**value, "gradient_norm": norm, "finite": finite}
+
+    def _averaged(
+        self, state: TrainState, params: Any, finite: Array, hyper: Mapping[str, Array]
+    ) -> Any:
+        """The averaged parameters after a step; early on the average forgets faster.
+
+        Source: the warm-up ``min(decay, (1 + t) / (10 + t))`` of TensorFlow's
+        ExponentialMovingAverage.
+        """
+        if self.problem.average is None:
+            return None
+        step = state.step.astype(jnp.zeros(()).dtype)
+        decay = jnp.minimum(hyper[self.problem.average], (1 + step) / (10 + step))
+        moved = jax.tree.map(
+            lambda a, p: a * decay.astype(a.dtype) + p * (1 - decay).astype(a.dtype),
+            state.average,
+            params,
+        )
+        return _choose(finite, moved, state.average)
 
     def _noise(self, state: TrainState, purpose: int) -> Key[Array, ""]:
         """A key for one of three purposes in this step, by a single hash."""
@@ -139,58 +166,36 @@ class Engine:
         self, state: TrainState, best: Best, groups: tuple[Batch, ...]
     ) -> tuple[Best, dict[str, Array]]:
         """Validate, and keep the parameters if this epoch is the best so far."""
-        values = self.metrics(state.params, state.variables, state.hyper, groups)
+        params = state.params if self.problem.average is None else state.average
+        values = self.evaluation.metrics(params, state.variables, state.hyper, groups)
         value = values[self.objective].astype(best.value.dtype)
         ahead = (
             value < best.value if self.direction == "minimize" else value > best.value
         )
         better = jnp.isfinite(value) & (jnp.isnan(best.value) | ahead)
-        fresh = Best(value, state.epoch, state.params, state.variables)
+        fresh = Best(value, state.epoch, params, state.variables)
         return _choose(better, fresh, best), values
 
-    def metrics(
-        self,
-        params: Any,
-        variables: Any,
-        hyper: Mapping[str, Array],
-        groups: tuple[Batch, ...],
-    ) -> dict[str, Array]:
-        """Every metric over groups of full sequences, the model in evaluation mode."""
-        states: dict[str, Any] = {}
-        for group in groups:
-            outputs, batch = self.outputs(params, variables, hyper, group)
-            for metric in self.problem.metrics:
-                before = states.get(metric.name)
-                if before is None:
-                    before = metric.init(outputs, batch)
-                states[metric.name] = metric.update(before, outputs, batch)
-        return {m.name: m.finish(states[m.name]) for m in self.problem.metrics}
-
-    def outputs(
-        self,
-        params: Any,
-        variables: Any,
-        hyper: Mapping[str, Array],
-        batch: Batch,
-    ) -> tuple[Outputs, Batch]:
-        """The model's outputs in evaluation mode, and the batch as it saw it."""
-        problem = self.problem
-        hyper = problem.scheduled(hyper, jnp.ones(()))
-        batch, carry = dict(batch), None
-        if problem.initial_carry is not None:
-            size = next(iter(batch.values())).shape[0]
-            carry = problem.initial_carry(size)
-            batch["reset"] = jnp.ones((size,), bool)
+    def begin(
+        self, state: TrainState, best: Best, batch: Batch
+    ) -> tuple[TrainState, Best]:
+        """Let the problem start the new model from a first training batch."""
+        assert self.problem.start is not None, "called only where it is there"
+        problem, key = self.problem, self._noise(state, 0)
         batch = apply_transforms(
-            problem.transforms,
-            key=evaluation_key(),
-            batch=batch,
-            step=jnp.zeros((), jnp.int32),
-            hyper=hyper,
+            problem.transforms, key=key, batch=batch, step=state.step, hyper=state.hyper
         )
-        model = nnx.merge(self.graph, params, variables, copy=True)
-        outputs, _ = problem.forward(model, batch, key=None, carry=carry, hyper=hyper)
-        return outputs, batch
+        model = nnx.merge(self.graph, state.params, state.variables, copy=True)
+        problem.start(
+            model, problem.given(batch), key=self._noise(state, 2), hyper=state.hyper
+        )
+        _, params, variables = nnx.split(model, nnx.Param, ...)
+        params, variables = nnx.to_pure_dict(params), nnx.to_pure_dict(variables)
+        # Copies: the state's own buffers are given away (donated) in the first epoch.
+        average = None if state.average is None else _copied(params)
+        state = state._replace(params=params, variables=variables, average=average)
+        best = best._replace(params=_copied(params), variables=_copied(variables))
+        return state, best
 
     def _gradients(
         self, state: TrainState, batch: Batch, *, key: Key[Array, ""], hyper: Any
@@ -200,7 +205,13 @@ class Engine:
         parts = _parts(size, self.problem.micro_batch)
         if parts == 1:
             return self._differentiate(
-                state.params, state.variables, state.carry, batch, key=key, hyper=hyper
+                state.params,
+                state.variables,
+                state.carry,
+                batch,
+                key=key,
+                step=state.step,
+                hyper=hyper,
             )
 
         def split(array: Array) -> Array:
@@ -215,6 +226,7 @@ class Engine:
                 carry,
                 batch,
                 key=jax.random.fold_in(key, place),
+                step=state.step,
                 hyper=hyper,
             )
             return (jax.tree.map(jnp.add, sums, (value, gradients)), variables), carry
@@ -245,14 +257,25 @@ class Engine:
         batch: Batch,
         *,
         key: Key[Array, ""],
+        step: Int[Array, ""],
         hyper: Any,
     ) -> tuple[dict[str, Array], Any, Any, Any]:
+        problem = self.problem
+        targets = apply_transforms(
+            problem.targets,
+            key=jax.random.fold_in(key, 1),
+            batch=batch,
+            step=step,
+            hyper=hyper,
+        )
+        visible = problem.visible(batch, targets)
+
         def objective(params: Any) -> tuple[Array, Any]:
             model = nnx.merge(self.graph, params, variables, copy=True)
-            outputs, after = self.problem.forward(
-                model, batch, key=key, carry=carry, hyper=hyper
+            outputs, after = problem.forward(
+                model, visible, key=key, training=True, carry=carry, hyper=hyper
             )
-            total, terms = self.problem.loss(outputs, batch, hyper)
+            total, terms = problem.loss(outputs, targets, hyper)
             _, _, changed = nnx.split(model, nnx.Param, ...)
             return total, (terms, nnx.to_pure_dict(changed), after)
 
@@ -285,6 +308,10 @@ def _parts(size: int, micro_batch: int | None) -> int:
 
 def _choose(condition: Bool[Array, ""], first: Any, second: Any) -> Any:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), first, second)
+
+
+def _copied(tree: Any) -> Any:
+    return jax.tree.map(jnp.copy, tree)
 
 
 def _key(data: Array) -> Key[Array, ""]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from models.layers.kernels import compiled
 from models.training import checkpoint
 from models.training.checkpoint import CheckpointError
 from models.training.engine import Direction
+from models.training.interface import Arrays, Interface, predict
 from models.training.problem import Batch, Problem
 from models.training.protocol import Epoch
 from models.training.runner import EpochResult, Runner, start
@@ -25,7 +26,7 @@ from models.training.state import Best, TrainState, count_parameters
 
 Groups = tuple[Mapping[str, Any], ...]
 
-FORMAT = 1
+FORMAT = 2  # 1: before tasks, when a checkpoint's problem had another signature
 
 
 class GradientLearner:
@@ -39,7 +40,11 @@ class GradientLearner:
         epochs: The epoch budget, which is the horizon of every schedule.
         configuration: The resolved configuration, for the record.
         test: Gives the test part's groups; called only by ``evaluate("test")``.
+        records: Part name → name and groups of every record; called only by
+            `evaluate_records`.
         objective: The metric that decides which epoch is best, and its direction.
+        interface: How arrays by role become a batch of prediction, and back; without it
+            there is `outputs`, but no `predict`.
 
     Raises:
         ConfigError: The objective is no metric of the problem, two metrics share a name,
@@ -56,7 +61,9 @@ class GradientLearner:
         epochs: int,
         configuration: Mapping[str, Any] | None = None,
         test: Callable[[], Groups] | None = None,
+        records: Callable[[str], Iterable[tuple[str, Groups]]] | None = None,
         objective: tuple[str, Direction] = ("rmse", "minimize"),
+        interface: Interface | None = None,
     ) -> None:
         _check(problem, objective, seed=seed, epochs=epochs)
         self.problem = problem
@@ -65,9 +72,11 @@ class GradientLearner:
         self.horizon = epochs
         self.configuration: Mapping[str, Any] = dict(configuration or {})
         self.objective = objective
+        self.interface = interface
         self.kernel_choice = compiled.in_force()
         self._valid = on_device(valid)
         self._test = test
+        self._by_record = records
         self._records: list[Epoch] = []
         self._restored: list[Epoch] = []
         self.runner: Runner
@@ -155,42 +164,75 @@ class GradientLearner:
         Raises:
             UserError: There is no such part.
         """
-        if part == "valid":
-            groups = self._valid
-        elif part == "test" and self._test is not None:
-            groups = on_device(self._test())
-        else:
-            known = ("valid",) if self._test is None else ("valid", "test")
-            raise UserError(
-                f"there is no part `{part}` to evaluate", hint=near_matches(part, known)
-            )
+        groups = self._groups(part)
         values = self.runner.metrics(self.state, self.best, groups)
         return {name: float(value) for name, value in values.items()}
 
-    def outputs(self, batch: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Everything the best epoch's model gives for a batch, ``[B, ...]`` by name."""
-        (placed,) = on_device((batch,))
-        return self.runner.outputs(self.state, self.best, placed)
-
-    def predict(self, u: np.ndarray) -> np.ndarray:
-        """Simulate with the best epoch's parameters.
-
-        Args:
-            u: Inputs in physical units, ``[T, n_u]`` or ``[B, T, n_u]``.
-
-        Returns:
-            Outputs in physical units, ``[T, n_y]`` or ``[B, T, n_y]``.
+    def evaluate_records(self, part: str) -> dict[str, dict[str, float]]:
+        """Metrics of the best epoch's parameters over every record alone, by its name.
 
         Raises:
-            UserError: `u` has neither two nor three axes.
+            UserError: There is no such part, or nobody knows its records.
         """
-        u = np.asarray(u)
-        if u.ndim not in (2, 3):
+        if self._by_record is None:
+            raise UserError("this learner does not know the records of its parts")
+        found = {}
+        for name, groups in self._by_record(part):
+            placed = on_device(groups)
+            values = self.runner.metrics(self.state, self.best, placed)
+            found[name] = {metric: float(value) for metric, value in values.items()}
+        return found
+
+    def describe(self, part: str) -> dict[str, np.ndarray]:
+        """What the problem tells of a part beyond scores, ``[rows, …]`` by name.
+
+        Raises:
+            UserError: There is no such part, or the problem tells nothing.
+        """
+        if self.problem.describe is None:
             raise UserError(
-                f"inputs must be [time, channel] or [batch, time, channel], got {u.shape}"
+                "this model describes nothing of its data beyond its scores"
             )
-        y = self.outputs({"u": u if u.ndim == 3 else u[None]})["y"]
-        return y if u.ndim == 3 else y[0]
+        return self.runner.describe(self.state, self.best, self._groups(part))
+
+    def outputs(
+        self, batch: Mapping[str, Any], carry: Any = None
+    ) -> tuple[Mapping[str, Any], Any]:
+        """Everything the best epoch's model gives for a batch, and the carry after it.
+
+        Args:
+            batch: Arrays ``[B, ...]`` by name.
+            carry: Where a stream goes on; None begins anew.
+        """
+        (placed,) = on_device((batch,))
+        return self.runner.outputs(self.state, self.best, placed, carry)
+
+    def predict(self, given: Arrays | np.ndarray) -> Any:
+        """Predict with the best epoch's parameters.
+
+        Args:
+            given: Arrays in physical units by role, with or without a leading batch axis;
+                one array stands for the only role (inputs ``[T, n_u]`` of a simulation).
+
+        Returns:
+            Arrays in physical units by role; one array where one was given.
+
+        Raises:
+            UserError: A role is missing or unknown, or an array has the wrong shape.
+        """
+        if self.interface is None:
+            raise UserError("this learner has no task to predict by; use `outputs`")
+        return predict(self.interface, given, lambda batch: self.outputs(batch)[0])
+
+    def _groups(self, part: str) -> tuple[Batch, ...]:
+        if part == "valid":
+            return self._valid
+        if part == "test" and self._test is not None:
+            return on_device(self._test())
+        known = ("valid",) if self._test is None else ("valid", "test")
+        raise UserError(
+            f"there is no part `{part}` to evaluate", hint=near_matches(part, known)
+        )
 
     def save(self, directory: Path) -> None:
         """Write ``checkpoint.safetensors`` into `directory`, atomically."""
@@ -230,6 +272,11 @@ class GradientLearner:
         }
         for what, wanted in here.items():
             got = metadata.get(what)
+            if what == "format" and got == 1:
+                raise CheckpointError(
+                    f"the checkpoint in {directory} was written by a version before tasks",
+                    hint="train the trial again: `hpo rerun` repeats it",
+                )
             if got != wanted:
                 raise CheckpointError(
                     f"the checkpoint in {directory} has another {what}: {got}, not {wanted}",
@@ -261,7 +308,7 @@ def _place(array: Any) -> jax.Array:
 def _check(
     problem: Problem, objective: tuple[str, Direction], *, seed: int, epochs: int
 ) -> None:
-    names = [metric.name for metric in problem.metrics]
+    names = [metric.name for metric in problem.metrics] + list(problem.term_names())
     doubled = sorted({n for n in names if names.count(n) > 1})
     if doubled:
         raise ConfigError(f"every metric needs a name of its own, got {doubled} twice")

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from models.losses.terms import Loss
 from models.metrics.accumulators import Metric
@@ -16,20 +17,21 @@ from models.training.optimizer import Optimizer
 from models.transforms.batch import BatchTransform, Transform
 
 Batch = dict[str, Array]
-Outputs = dict[str, Array]
+Outputs = Mapping[str, Any]
 Hyper = Mapping[str, Array]
-Schedule = Callable[[Hyper, Float[Array, ""]], Float[Array, ""]]
+Transforms = tuple[BatchTransform | Transform, ...]
 
 
 class Forward(Protocol):
-    """``forward(model, batch, *, key, carry, hyper) -> (outputs, carry)``."""
+    """``forward(model, batch, *, key, training, carry, hyper) -> (outputs, carry)``."""
 
     def __call__(
         self,
         model: Any,
         batch: Batch,
         *,
-        key: Key[Array, ""] | None,
+        key: Key[Array, ""],
+        training: bool,
         carry: Any,
         hyper: Hyper,
     ) -> tuple[Outputs, Any]:
@@ -38,17 +40,44 @@ class Forward(Protocol):
         Args:
             model: The `nnx.Module`; its non-`Param` variables may be changed in place, and
                 in training the change is kept.
-            batch: Arrays by name, ``[B, ...]``.
-            key: Randomness of this step; None means evaluation (no dropout, statistics
-                are used and not updated).
+            batch: Arrays by name, ``[B, ...]``: what `Problem.given` leaves of it, and what
+                `Problem.targets` added (in training and scoring; not in prediction).
+            key: Randomness of this batch; frozen in evaluation.
+            training: Whether dropout acts and batch statistics are taken.
             carry: What the last batch handed on (`Problem.initial_carry`), or None.
                 Where ``batch["reset"]`` ``[B]`` is true the stream starts anew.
             hyper: Traced values and schedules by name.
 
         Returns:
-            Outputs by name, and the carry of the same structure (None where none is used).
+            Outputs by name, which may nest, and the carry of the same structure (None where
+            none is used).
         """
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """A value that changes over training and stands still in evaluation.
+
+    Attributes:
+        function: ``(hyper, fraction of the horizon) -> value`` of a training step.
+        evaluation: The value in evaluation: a number, or ``hyper -> value``. It is stated,
+            never derived, so that an annealed weight cannot choose the best epoch.
+    """
+
+    function: Callable[[Hyper, Float[Array, ""]], Float[Array, ""]]
+    evaluation: float | Callable[[Hyper], Float[Array, ""]]
+
+    def at_rest(self, hyper: Hyper) -> Float[Array, ""]:
+        """The value in evaluation."""
+        if callable(self.evaluation):
+            return self.evaluation(hyper)
+        return jnp.asarray(self.evaluation, jnp.zeros(()).dtype)
+
+
+def everything(batch: Batch) -> Batch:
+    """Show a model the whole batch."""
+    return batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,16 +93,25 @@ class Problem:
             in every process (text, numbers, tuples), because checkpoints carry it.
         build: ``key -> nnx.Module``; pure, run inside compiled code.
         forward: See `Forward`.
-        loss: Named, weighted terms.
+        loss: Named, weighted terms; each is reported in training and in validation.
         metrics: Validation metrics, in physical units.
         hyper: Every traced value by dotted key. Those of the optimizer that are missing
             take their values from `optimizer`.
         optimizer: How gradients become updates.
-        schedules: Name → ``(hyper, fraction of the horizon) -> value``. They replace or
-            extend `hyper` wherever it is read; in evaluation the fraction is 1.
-        transforms: Batch functions used everywhere (in evaluation with one fixed key).
+        schedules: By name; they replace or extend `hyper` wherever it is read.
+        given: Batch → what the model may look at of it. The engine applies it last, so
+            that loss and metrics see the whole batch and the model does not.
+        transforms: Batch functions used everywhere (in evaluation with a frozen key).
         augmentations: Batch functions used in training only, after `transforms`.
+        targets: Batch functions of training and scoring, after the others, which prediction
+            never runs: an interpolation, a collocation draw. What they add passes `given`.
+        start: ``(model, batch, *, key, hyper)``; changes the new model in place by the
+            first training batch, inside compiled code (codes by k-means, for one).
+        describe: ``(outputs, batch) -> arrays [B, ...] by name`` of a scored batch, beyond
+            the metrics (a spectrum, tokens).
         initial_carry: Batch size → the carry before the first batch, or None.
+        average: Name of the traced decay of averaged parameters, which are then scored,
+            kept as best and predicted with; None trains without.
         micro_batch: Split each batch into parts of about this size and sum their
             gradients before the one update; None for losses or models that need the whole
             batch at once (masked means, batch statistics).
@@ -87,9 +125,14 @@ class Problem:
     hyper: Mapping[str, float] = field(default_factory=dict)
     optimizer: Optimizer = field(default_factory=Optimizer)
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
-    transforms: tuple[BatchTransform | Transform, ...] = ()
-    augmentations: tuple[BatchTransform | Transform, ...] = ()
+    given: Callable[[Batch], Batch] = everything
+    transforms: Transforms = ()
+    augmentations: Transforms = ()
+    targets: Transforms = ()
+    start: Callable[..., None] | None = None
+    describe: Callable[[Outputs, Batch], Mapping[str, Array]] | None = None
     initial_carry: Callable[[int], Any] | None = None
+    average: str | None = None
     micro_batch: int | None = None
 
     def values(self) -> dict[str, float]:
@@ -99,9 +142,31 @@ class Problem:
 
     def scheduled(self, hyper: Hyper, fraction: Float[Array, ""]) -> dict[str, Array]:
         """`hyper` with every schedule's value at `fraction` of the horizon."""
-        return dict(hyper) | {n: s(hyper, fraction) for n, s in self.schedules.items()}
+        now = {n: s.function(hyper, fraction) for n, s in self.schedules.items()}
+        return dict(hyper) | now
+
+    def at_rest(self, hyper: Hyper) -> dict[str, Array]:
+        """`hyper` with every schedule's value in evaluation."""
+        return dict(hyper) | {n: s.at_rest(hyper) for n, s in self.schedules.items()}
+
+    def visible(self, batch: Batch, targets: Batch) -> Batch:
+        """What the model sees of a batch: what is given, and what `targets` added.
+
+        Args:
+            batch: Before `targets`.
+            targets: After them.
+        """
+        return self.given(batch) | {k: v for k, v in targets.items() if k not in batch}
+
+    def term_names(self) -> tuple[str, ...]:
+        """What the loss terms are called in validation."""
+        return tuple(f"loss.{name}" for name in self.loss.names)
 
 
-def evaluation_key() -> Key[Array, ""]:
-    """The one key of every evaluation, so that scores are comparable between epochs."""
-    return jax.random.key(0)
+def evaluation_key(number: int | Int[Array, ""]) -> Key[Array, ""]:
+    """The frozen key of one batch of an evaluation, the same in every epoch.
+
+    Args:
+        number: Of the batch within the evaluation.
+    """
+    return jax.random.fold_in(jax.random.key(0), number)

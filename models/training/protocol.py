@@ -37,6 +37,7 @@ class Context:
 
     Attributes:
         data: A reference to the data (JSON-able: name, path, hashes), never arrays.
+        task: The task's name and settings; None where the family has only one.
         seed: The trial's seed; every random choice must come from it.
         epochs: The epoch budget, which is the horizon of any schedule.
         directory: The attempt's own folder; may be written to.
@@ -47,6 +48,7 @@ class Context:
     """
 
     data: Any = None
+    task: Mapping[str, Any] | None = None
     seed: int = 0
     epochs: int = 1
     directory: Path | None = None
@@ -94,8 +96,24 @@ class Evaluable(Learner, Protocol):
 class Predictive(Resumable, Protocol):
     """A learner whose model can be loaded again and used."""
 
-    def predict(self, u: Any) -> Any:
-        """Outputs ``[T, n_y]`` of the best epoch's parameters for inputs ``[T, n_u]``."""
+    def predict(self, given: Any) -> Any:
+        """Predictions with the best epoch's parameters, in physical units.
+
+        Args:
+            given: Arrays by role; one array where the task takes a single role.
+
+        Returns:
+            Arrays by role; one array where one was given.
+        """
+        ...
+
+
+@runtime_checkable
+class Describable(Learner, Protocol):
+    """A learner that tells more of a part than its scores."""
+
+    def describe(self, part: str) -> Mapping[str, Any]:
+        """Arrays ``[rows, …]`` by name of ``valid`` or ``test``."""
         ...
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array
 
 from models.training.engine import Direction, Engine
+from models.training.evaluation import batches
 from models.training.problem import Batch, Problem
 from models.training.programs import PROGRAMS, Program
 from models.training.state import HORIZON, Best, TrainState, initialize
@@ -71,7 +72,11 @@ def start(
         objective=objective[0],
         direction=objective[1],
     )
-    return Runner(engine=engine, signature=signature), state, best, seconds
+    runner = Runner(engine=engine, signature=signature)
+    if problem.start is None:
+        return runner, state, best, seconds
+    state, best, more = runner.begin(state, best)
+    return runner, state, best, seconds + more
 
 
 class Runner:
@@ -93,6 +98,27 @@ class Runner:
     def with_lanes(self, lanes: int) -> Runner:
         """The same engine for `lanes` stacked states."""
         return Runner(engine=self.engine, signature=self.signature, lanes=lanes)
+
+    def begin(self, state: TrainState, best: Best) -> tuple[TrainState, Best, float]:
+        """Let the problem start a new model from the first batch of its first epoch.
+
+        Returns:
+            The state and the best epoch's place with the started model, and the seconds of
+            compiling.
+        """
+        feed = self.engine.feed
+        order, seconds = self._call("order", self.engine.order, (state,), (0,))
+        if feed.arrays is not None:
+            gathered = self._call(
+                "first batch", feed.batch, (feed.arrays, order[0]), (None, 0)
+            )
+        else:
+            chunk = next(iter(feed.chunks(np.asarray(order)[:1])))
+            gathered = {name: array[0] for name, array in chunk.items()}, 0.0
+        batch, more = gathered
+        arguments = (state, best, batch)
+        started, compiled = self._call("begin", self.engine.begin, arguments, (0, 0, 0))
+        return *started, seconds + more + compiled
 
     def epoch(
         self, state: TrainState, best: Best, groups: tuple[Batch, ...]
@@ -132,23 +158,43 @@ class Runner:
         """Every metric of the best parameters over `groups`."""
 
         def function(best: Best, hyper: Any, groups: tuple[Batch, ...]) -> Any:
-            return self.engine.metrics(best.params, best.variables, hyper, groups)
+            evaluation = self.engine.evaluation
+            return evaluation.metrics(best.params, best.variables, hyper, groups)
 
         arguments = (best, state.hyper, groups)
         values, _ = self._call("metrics", function, arguments, (0, 0, None))
         return jax.device_get(values)
 
     def outputs(
-        self, state: TrainState, best: Best, batch: Batch
+        self, state: TrainState, best: Best, batch: Batch, carry: Any = None
+    ) -> tuple[Any, Any]:
+        """The outputs of the best parameters for one batch, and the carry after it."""
+
+        def function(best: Best, hyper: Any, batch: Batch, carry: Any) -> Any:
+            evaluation = self.engine.evaluation
+            return evaluation.outputs(best.params, best.variables, hyper, batch, carry)
+
+        arguments = (best, state.hyper, batch, carry)
+        (values, carry), _ = self._call("outputs", function, arguments, (0, 0, None, 0))
+        return jax.device_get(values), carry
+
+    def describe(
+        self, state: TrainState, best: Best, groups: tuple[Batch, ...]
     ) -> dict[str, np.ndarray]:
-        """The outputs of the best parameters for one batch."""
+        """What the problem describes of every row of `groups`, joined along the rows."""
 
-        def function(best: Best, hyper: Any, batch: Batch) -> Any:
-            return self.engine.outputs(best.params, best.variables, hyper, batch)[0]
+        def function(best: Best, hyper: Any, batch: Batch, number: Array) -> Any:
+            evaluation = self.engine.evaluation
+            return evaluation.described(
+                best.params, best.variables, hyper, batch, number
+            )
 
-        arguments = (best, state.hyper, batch)
-        values, _ = self._call("outputs", function, arguments, (0, 0, None))
-        return jax.device_get(values)
+        found = []
+        for number, batch in enumerate(b for group in groups for b in batches(group)):
+            arguments = (best, state.hyper, batch, np.asarray(number, np.int32))
+            values, _ = self._call("describe", function, arguments, (0, 0, None, None))
+            found.append(jax.device_get(values))
+        return {name: np.concatenate([f[name] for f in found]) for name in found[0]}
 
     def _streamed(self, state: TrainState) -> tuple[TrainState, Any, float]:
         order, seconds = self._call("order", self.engine.order, (state,), (0,))

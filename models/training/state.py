@@ -27,6 +27,7 @@ class TrainState(NamedTuple):
 
     Attributes:
         params: `nnx.Param` values by path.
+        average: Averaged parameters (`Problem.average`), or None.
         variables: All other variables by path: statistics, codebooks, traced values.
         carry: What the last batch handed to the next one, or None.
         optimizer: The optax state.
@@ -37,6 +38,7 @@ class TrainState(NamedTuple):
     """
 
     params: Any
+    average: Any
     variables: Any
     carry: Any
     optimizer: Any
@@ -52,7 +54,7 @@ class Best(NamedTuple):
     Attributes:
         value: The objective there; NaN before any finite value.
         epoch: Its number; 0 before any finite value.
-        params: The parameters after it.
+        params: The parameters after it, the averaged ones where there are any.
         variables: The other variables after it.
     """
 
@@ -88,6 +90,7 @@ def initialize(
     carry = problem.initial_carry(batch_size) if problem.initial_carry else None
     state = TrainState(
         params=params,
+        average=None if problem.average is None else jax.tree.map(jnp.copy, params),
         variables=variables,
         carry=carry,
         optimizer=problem.optimizer.init(hyper, params),

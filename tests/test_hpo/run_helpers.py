@@ -242,6 +242,7 @@ def real_study(resources):
         name="real",
         families=(Family(name="rnn", space=space),),
         data={"name": "mass_spring_damper", "samples": 1024},
+        task="simulation",
         budget=Budget(trials=4, epochs=3),
         sampler=Rule(name="random"),
         stopping=(Rule(name="divergence"),),

@@ -177,8 +177,9 @@ class SimulatedLoop:
     def epochs(self, start: Start):
         """The epochs an attempt reports: those its checkpoint carries, then new ones."""
         saved = 0
-        if start.from_attempt is not None:
-            saved = self.files[start.trial, start.from_attempt]
+        source = self.director.trials[start.trial].restore_from
+        if source is not None:
+            saved = self.files[start.trial, source]
         for number in range(min(start.known, saved) + 1, start.epochs + 1):
             if number <= saved and number <= start.known:
                 continue

@@ -304,17 +304,16 @@ def test_a_folder_is_no_study_file(command, place):
 
 
 def test_a_file_that_is_no_hdf5_is_told(place):
-    from models.data import predictions
     from models.errors import DataError
+    from models.tasks import task_of
 
     (place / "text.hdf5").write_text("no HDF5")
     reference = {"name": "x", "path": str(place), "inputs": ["u0"], "outputs": ["y0"]}
     (place / "train").mkdir()
     shutil.copy(place / "new.hdf5", place / "train/new.hdf5")
-    with pytest.raises(DataError, match="cannot be read as an HDF5 file"):
-        predictions.read_inputs(place / "text.hdf5", data=reference)
-    with pytest.raises(DataError, match="cannot be read as an HDF5 file"):
-        predictions.read_outputs(place / "text.hdf5", data=reference)
+    for task in ("simulation", "prediction"):
+        with pytest.raises(DataError, match="cannot be read as an HDF5 file"):
+            task_of(task).from_file(place / "text.hdf5", data=reference)
 
 
 def test_debug_shows_the_traceback_of_every_command(place):

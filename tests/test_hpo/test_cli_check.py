@@ -30,6 +30,7 @@ from hpo.study import Budget, Family, Objective, Resources, Rule, Study
 STUDY = Study(
     name="small",
     data={DATA!r},
+    task="simulation",
     families=(
         Family(name="rnn", space={{
             "model.layers": IntDistribution(1, 2),
@@ -252,3 +253,10 @@ def test_check_and_launch_have_the_same_options():
     commands = typer.main.get_command(app).commands
     check, launch = ({p.name for p in commands[c].params} for c in ("check", "launch"))
     assert check - launch == {"probe", "format"} and launch - check == {"results"}
+
+
+def test_data_that_is_no_reference_is_told_with_its_rule_and_its_remedy(study):
+    told = ("cannot be built", "unknown field `folder`", "hint: known: ", "path")
+    result = run("check", study, "--set", 'data={"folder": "./mydata"}')
+    refused(result, *told)
+    assert "error: hint" not in result.stderr and ": hint:" not in result.stderr

@@ -121,7 +121,9 @@ def test_a_window_longer_than_every_file_fails_the_trials_and_the_command(place)
         ),
     """
     (place / "long.py").write_text(
-        text.replace(space, mine).replace('name="walk"', 'name="rnn"')
+        text.replace(space, mine)
+        .replace('name="walk"', 'name="rnn"')
+        .replace('name="walks",', 'name="walks",\n    task="simulation",')
     )
     result = launch(place, "--trials", 2, "--epochs", 1, study="long.py")
     refused(result, "no trial could be ranked and 2 failed", "1000", "300", "hpo show")

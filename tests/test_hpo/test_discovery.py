@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from hpo import discovery
-from hpo.check import keys
+from hpo.check import child, keys
 from hpo.cli import overrides
 from hpo.errors import ForeignFailure, StudyError
 from hpo.study import Family, Study
 from search_spaces.space import Space
 from tests.test_hpo import sample_run
+from tests.test_hpo.command_line import run
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -127,7 +128,7 @@ def test_a_study_with_keys_nobody_knows_is_refused_before_it_starts(
     family = Family(name="rnn", space=Space(space))
     study = Study(name="typo", families=(family,), settings=settings)
     with pytest.raises(StudyError) as caught:
-        keys.check_spaces(study)
+        overrides.apply_settings(study, {})
     assert words in str(caught.value)
 
 
@@ -135,11 +136,17 @@ def test_a_foreign_family_takes_any_key():
     family = Family(
         name="own", space=Space({"x": 1}), create="tests.test_hpo.sample_run:create"
     )
-    keys.check_spaces(Study(name="own", families=(family,), settings={"y": 2}))
+    study = Study(name="own", families=(family,), settings={"y": 2})
+    assert overrides.apply_settings(study, {}) == study
 
 
 def knows(*names, error=""):
-    return lambda asked: tuple(keys.Checked(keys=names, error=error) for _ in asked)
+    """The families of the sample know what their spaces have, and these names."""
+    own = {f.reference: f.space.entries() for f in sample_run.STUDY.families}
+    return lambda asked: tuple(
+        keys.Checked(keys=(*names, *own[reference]), error=error)
+        for reference, _ in asked
+    )
 
 
 def test_settings_reach_study_and_configuration():
@@ -183,6 +190,32 @@ def test_settings_that_nobody_knows_or_that_are_refused():
     for key in ("families.rnn.shares", "stopping.ash.eta", "resources.worker"):
         with pytest.raises(StudyError, match="unknown key"):
             overrides.apply_settings(sample_run.STUDY, {key: 1}, check=knows())
+
+
+@pytest.mark.parametrize(
+    "settings", [(), ("--set", "optimizer.rate=0.5"), ("--seed", 1)]
+)
+def test_families_are_asked_once(settings, tmp_path, monkeypatch):
+    asked = []
+
+    def ask(module, question, **options):
+        asked.append(module)
+        return real(module, question, **options)
+
+    real = child.ask
+    monkeypatch.setattr(child, "ask", ask)
+    (tmp_path / "walk.py").write_text(sample_run.WALK)
+    given = ("--executor", "local", "--results", tmp_path, *settings)
+    result = run("launch", tmp_path / "walk.py", *given)
+    assert result.exit_code == 0, result.stderr
+    assert asked == ["hpo.check.keys"]
+
+
+def test_a_family_that_prints_while_it_is_imported_can_be_asked(tmp_path, monkeypatch):
+    (tmp_path / "talkative.py").write_text("print('hello')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (answer,) = keys.check_configurations([("talkative:create", {})])
+    assert answer.keys is None
 
 
 def test_points_to_try_first_lose_what_is_fixed():

@@ -181,6 +181,7 @@ def test_provenance_names_what_changes_numbers(tmp_path, monkeypatch):
     assert found["environment"]["NPROC"] == "1"
     assert "hidden" not in json.dumps(found)
     assert found["cpu"] and found["cores"] >= 1
+    assert len(found["instructions"]) == 8, "the set of instructions has a short name"
 
 
 def test_provenance_knows_the_commit_and_whether_it_is_what_ran(tmp_path):

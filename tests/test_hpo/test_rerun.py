@@ -187,15 +187,18 @@ def test_changed_versions_are_named():
     before = {
         "versions": {"jax": "1", "ray": "2"},
         "cpu": "A",
+        "instructions": "1",
         "git": {"commit": "a" * 40},
     }
     now = {
         "versions": {"jax": "1", "ray": "3"},
         "cpu": "A",
+        "instructions": "2",
         "git": {"commit": "b" * 40},
     }
     assert reproducibility.differences(before, now) == (
         "ray was 2, is 3",
+        "instructions was 1, is 2",
         "commit was aaaaaaaa, is bbbbbbbb",
     )
     assert reproducibility.differences({}, now) == ()

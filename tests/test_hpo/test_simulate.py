@@ -389,9 +389,7 @@ def test_the_ladder_of_budgets(budget, expected):
 @pytest.mark.parametrize("epochs", [1, 5, 9])
 def test_screening_pays_for_the_trials_it_says(total, epochs):
     rule = Rule(name="screening", options={"epochs": epochs, "keep": 2})
-    (method,) = compare.parse_methods(
-        "random", f"screening:epochs={epochs}:keep=2", None
-    )
+    (method,) = compare.parse_methods("random", f"screening:epochs={epochs}:keep=2")
     assert method.stopping == (Rule(name="divergence"), rule)
     count = method.pausing().affordable(total, 9)
     study = Study(
@@ -562,7 +560,7 @@ def test_processes_do_not_change_the_result(recorded):
     plan = compare.Plan(
         source=source,
         tasks=("made",),
-        methods=compare.parse_methods("tpe:startup=3,random", "asha", None),
+        methods=compare.parse_methods("tpe:startup=3,random", "asha"),
         budgets=(1, 3),
         studies=4,
     )
@@ -581,9 +579,9 @@ def test_processes_do_not_change_the_result(recorded):
         (["made", "--stopping", ","], ("names nothing",)),
         (["made", "--stopping", "asha@"], ("`--sampler` names nothing",)),
         (["made", "--stopping", "asha@rnadom"], ("unknown sampler `rnadom`",)),
-        (["made", "--sampler", "random,random"], ("named twice",)),
         (["made", "--baseline", "tpe ahsa"], ("none of the methods",)),
         (["made", "--tasks", "x"], ("tasks of a table",)),
+        (["some/hpo_nmt"], ("no run `some/hpo_nmt`", "or a table")),
         (["hpo_nmt"], ("no data folder", "--data DIR")),
         (["hpo_nmt", "--data", "."], ("there is no `hpo_nmt`", "HPO_DATA")),
     ],
@@ -623,20 +621,50 @@ def test_a_run_with_nothing_ranked_is_refused(tmp_path):
     )
 
 
-def test_options_may_be_joined_and_default_is_the_studys():
-    study = simulated.study()
-    found = compare.parse_methods("default,qmc:sequence=halton", "default,none", study)
-    assert [m.name for m in found] == [
-        "tpe asha+patience",
-        "qmc:sequence=halton asha+patience",
-        "tpe none",
-        "qmc:sequence=halton none",
-    ]
-    assert found[0].sampler == study.sampler and found[0].stopping == study.stopping
+def names_of(samplers, stopping, own=None):
+    return [m.name for m in compare.parse_methods(samplers, stopping, own)]
+
+
+def test_options_may_be_joined():
+    found = compare.parse_methods("tpe,qmc:sequence=halton", "asha,screening@random")
+    names = ["tpe asha", "qmc:sequence=halton asha", "random screening"]
+    assert [m.name for m in found] == names
     assert found[1].sampler.options == {"sequence": "halton"}
-    own = compare.parse_methods("tpe,qmc", "asha,screening@random", None)
-    assert [m.name for m in own] == ["tpe asha", "qmc asha", "random screening"]
-    (joined,) = compare.parse_methods("random", "asha:eta=4+patience:epochs=3", None)
+    (joined,) = compare.parse_methods("random", "asha:eta=4+patience:epochs=3")
     assert [r.name for r in joined.stopping] == ["divergence", "asha", "patience"]
-    with pytest.raises(StudyError):
-        compare.parse_methods("default", "none", None)
+
+
+def test_default_is_a_new_studys_and_own_the_runs():
+    study = simulated.study(stopping=(Rule(name="asha", options={"grace": 2}),))
+    new = Study(name="new", families=study.families)
+    found = compare.parse_methods("default,own", "default,own", study)
+    assert [(m.sampler, m.stopping) for m in found] == [
+        (sampler, stopping)
+        for stopping in (new.stopping, study.stopping)
+        for sampler in (new.sampler, study.sampler)
+    ]
+    samplers = ("random", "tpe:startup=3")
+    assert [m.name for m in found] == [
+        *(f"{name} asha" for name in samplers),
+        *(f"{name} asha:grace=2 without divergence" for name in samplers),
+    ]
+    assert compare.parse_methods("default", "default") == found[:1]
+    for given in (("own", "none"), ("random", "own"), ("random", "none@own")):
+        with pytest.raises(StudyError, match="a table is no run"):
+            compare.parse_methods(*given)
+
+
+def test_a_method_that_is_there_by_other_words_is_there_once():
+    assert names_of("random,random", "none") == ["random none"]
+    assert names_of("random", "default,asha,asha:eta=3") == ["random asha"]
+    names = ["random asha", "tpe asha", "random asha:eta=4"]
+    assert names_of("random,tpe", "default,asha@tpe,asha:eta=4@random") == names
+    diverging = simulated.study(stopping=(Rule(name="divergence"),))
+    assert names_of("random,tpe", "own,none,screening", diverging) == [
+        f"{s} {r}" for r in ("none", "screening") for s in ("random", "tpe")
+    ]
+    optuna = {"pruner": "MedianPruner", "n_startup_trials": 2}
+    other = simulated.study(
+        stopping=(Rule(name="divergence"), Rule(name="optuna", options=optuna))
+    )
+    assert len(names_of("random", "own,optuna,optuna:pruner=MedianPruner", other)) == 2

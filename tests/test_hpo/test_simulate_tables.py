@@ -94,7 +94,7 @@ def test_fcnet_trains_with_one_seed_and_is_judged_by_all(tmp_path):
     plan = compare.Plan(
         source=compare.Source(table="hpo_fcnet", root=tmp_path),
         tasks=("made",),
-        methods=compare.parse_methods("random", "none", None),
+        methods=compare.parse_methods("random", "none"),
         budgets=(1, 200),
         studies=3,
     )
@@ -120,12 +120,27 @@ def test_a_task_that_a_table_has_not_gets_near_matches(tmp_path):
     assert "the nearest one" in result.stderr
 
 
+def test_a_table_may_be_named_by_the_path_of_its_folder(tmp_path, monkeypatch):
+    write_nmt(tmp_path / "hpo_nmt")
+    monkeypatch.delenv("HPO_DATA", raising=False)
+    settings = ["--seeds", 3, "--budget", 5, "--tasks", "xx-yy"]
+    settings += ["--stopping", "default,none,screening", "--sampler", "random,tpe"]
+    by_name = run("simulate", "hpo_nmt", "--data", tmp_path, *settings)
+    assert by_name.exit_code == 0 and "tpe screening" in by_name.stdout, by_name.stderr
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for path in (tmp_path / "hpo_nmt", "../hpo_nmt", "../hpo_nmt/"):
+        by_path = run("simulate", path, *settings)
+        assert by_path.stdout == by_name.stdout, by_path.stderr
+    refused(run("simulate", "../hpo_nmt", "--stopping", "own"), "a table is no run")
+
+
 def test_studies_are_dealt_to_the_tasks_in_turn(tmp_path):
     write_nmt(tmp_path / "hpo_nmt")
     plan = compare.Plan(
         source=compare.Source(table="hpo_nmt", root=tmp_path),
         tasks=("finetune-zz-yy", "xx-yy"),
-        methods=compare.parse_methods("random", "none,screening:epochs=2:keep=1", None),
+        methods=compare.parse_methods("random", "none,screening:epochs=2:keep=1"),
         budgets=(1, 2),
         studies=5,
     )

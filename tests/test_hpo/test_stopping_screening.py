@@ -121,7 +121,8 @@ def test_the_best_goes_on_from_its_checkpoint_and_the_others_end():
     to_the_pause(table, 3.0, 1.0, 2.0)
     assert table.director.counts() == {"paused": 3}
     start = table.next()
-    assert (start.trial, start.attempt, start.known, start.from_attempt) == (2, 2, 2, 1)
+    assert (start.trial, start.attempt, start.known) == (2, 2, 2)
+    assert table.sources(2) == [None, 1]
     ended = [(e.event, e.trial, getattr(e, "reason", None)) for e in table.events[-3:]]
     assert ended == [
         ("stopped", 1, "rank 3 of 3 at epoch 2"),

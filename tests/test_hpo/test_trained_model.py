@@ -46,6 +46,7 @@ def tuned(tmp_path_factory):
     study = Study(
         name="tuned",
         data=str(place / "mydata"),
+        task="simulation",
         families=(
             Family(name="linear", space=LINEAR, trials=1, epochs=1),
             Family(name="rnn", space=RNN, trials=1),
@@ -91,7 +92,7 @@ def test_the_command_writes_the_datas_own_layout(tuned):
         assert set(made) == {"y0", "y1"} and made.attrs["fs"] == 10.0
         assert made["y0"].shape == given["y0"].shape
         np.testing.assert_allclose(made["y1"][20:], given["y1"][20:], atol=1e-6)
-    said = re.search(r"linear: 100 samples, rmse \S+ (\S+)", result.stderr)
+    said = re.search(r"linear: 100 samples of y, rmse \S+ (\S+)", result.stderr)
     assert said and said[1].endswith("V"), "the study's unit, where the files name none"
     refused(run("predict", "tuned", file, "--out", out, *where), "is there already")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import itertools
 import json
 import math
@@ -240,6 +242,28 @@ def test_names_that_lead_nowhere():
         assert not pickling.can_be_found(name)
     with pytest.raises(ForeignFailure, match="cannot be found"):
         pickling.unpack("hpo.study:no_such_function")
+
+
+def test_a_module_that_only_this_process_can_find_travels_by_value(
+    tmp_path, monkeypatch
+):
+    """A finder that was added here is of no use to a worker."""
+
+    class Finder:
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            if name != "found_here_only":
+                return None
+            return importlib.util.spec_from_file_location(name, tmp_path / "own.py")
+
+    (tmp_path / "own.py").write_text("def create(config, context):\n    return 7\n")
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder])
+    module = importlib.import_module("found_here_only")
+    assert not pickling.can_be_found("found_here_only:create")
+    blob = pickling.pack(module.create)
+    monkeypatch.undo()
+    del sys.modules["found_here_only"]
+    assert pickling.unpack(blob)({}, None) == 7
 
 
 def test_settings_that_a_family_does_not_know_are_left_out(tmp_path, monkeypatch):

@@ -1,51 +1,56 @@
-"""The shipped conformance suites over every family and space that is found."""
+"""The shipped conformance suites over every family, shipped or toy, and each of its tasks."""
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import pkgutil
 
+import h5py
 import jax
+import numpy as np
 import pytest
 
 import models
 import search_spaces
-from hpo.testing import families, learners
+from hpo.testing import families, hiding, learners
 from hpo.testing.spaces import check_known
+from models.data.catalog import prepare
+from tests import toy_families
 
-FAMILIES = {
-    name: module
-    for name in sorted(m.name for m in pkgutil.iter_modules(models.__path__))
-    if hasattr(module := importlib.import_module(f"models.{name}"), "create")
-}
+
+def found(package):
+    """Modules of a package that make learners, by name."""
+    names = sorted(m.name for m in pkgutil.iter_modules(package.__path__))
+    modules = {n: importlib.import_module(f"{package.__name__}.{n}") for n in names}
+    return {n: module for n, module in modules.items() if hasattr(module, "create")}
+
+
+SHIPPED, TOYS = found(models), found(toy_families)
+FAMILIES = {**SHIPPED, **TOYS}
 SPACES = {
-    name: importlib.import_module(f"search_spaces.{name}").SPACE
-    for name in sorted(m.name for m in pkgutil.iter_modules(search_spaces.__path__))
-    if name in FAMILIES
+    **{n: importlib.import_module(f"search_spaces.{n}").SPACE for n in SHIPPED},
+    **{n: toy.SPACE for n, toy in TOYS.items()},
 }
-GRADIENT = [name for name, family in FAMILIES.items() if not family.CLOSED_FORM]
-TRACED = [
-    (name, key)
-    for name, space in SPACES.items()
-    for key in space.distributions
-    if key in FAMILIES[name].Config.traced_keys()
-]
-STATIC = [
-    (name, key)
-    for name, space in SPACES.items()
-    for key in space.distributions
-    if key not in FAMILIES[name].Config.traced_keys()
-]
+PAIRS = [(name, task) for name, family in FAMILIES.items() for task in family.TASKS]
+GRADIENT = [(name, task) for name, task in PAIRS if not FAMILIES[name].CLOSED_FORM]
+# Every pair goes through every check; these are quick enough for every day.
+FAST = {("rnn", "prediction"), ("tcn", "simulation")}
+FAST |= {(n, task) for n, task in PAIRS if n in TOYS or FAMILIES[n].CLOSED_FORM}
 
 
-@pytest.fixture(params=FAMILIES)
-def name(request):
-    return request.param
+def marked(values, fast):
+    """Parameters of a test, slow but for those that are `fast`."""
+    return [
+        pytest.param(*v, id="-".join(v), marks=() if fast(v) else pytest.mark.slow)
+        for v in values
+    ]
 
 
-@pytest.fixture
-def family(name):
-    return FAMILIES[name]
+def over(pairs, *, only=None):
+    """A test of pairs; slow but for the fast ones, or for one representative."""
+    values = marked(pairs, lambda v: v == only if only else v in FAST)
+    return pytest.mark.parametrize("name,task", values)
 
 
 @pytest.fixture(scope="module")
@@ -54,71 +59,159 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def fitted(folder):
-    """A learner of each family's example, trained once."""
+def make(folder):
+    """Makes the learner of a family's example of a task."""
+
+    def make(name, task, **changes):
+        return families.make(FAMILIES[name], task, folder / task, **changes)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def fitted(make):
+    """A learner of every example, trained once."""
     known = {}
 
-    def get(name):
-        if name not in known:
-            known[name] = families.make(FAMILIES[name], folder / name)
-            known[name].fit()
-        return known[name]
+    def get(name, task):
+        if (name, task) not in known:
+            known[name, task] = make(name, task)
+            known[name, task].fit()
+        return known[name, task]
 
     return get
 
 
-def test_every_family_has_a_space():
-    assert set(FAMILIES) == set(SPACES)
-    assert {"rnn", "tcn", "crnn", "linear"} <= set(FAMILIES)
+@pytest.fixture
+def given(folder, name, task):
+    return FAMILIES[name].example(task).given(folder / task)
 
 
-def test_shapes(name, family, fitted):
-    example = family.example()
-    families.check_shapes(fitted(name), inputs=example.inputs, outputs=example.outputs)
+def test_every_family_and_every_space_is_found():
+    assert {"rnn", "tcn", "crnn", "linear"} <= set(SHIPPED)
+    assert len(TOYS) == 5
+    spaces = {m.name for m in pkgutil.iter_modules(search_spaces.__path__)}
+    assert spaces - {"space"} == set(SHIPPED)
+    assert {task for _, task in PAIRS} == {
+        *("simulation", "prediction", "reconstruction", "forecast", "posterior"),
+    }
 
 
-def test_causal(name, family, fitted):
-    if not family.CAUSAL:
-        pytest.skip(f"{name} does not claim to be causal")
-    families.check_causal(fitted(name), inputs=family.example().inputs)
+@over(PAIRS)
+def test_shapes(name, task, fitted, given):
+    families.check_shapes(fitted(name, task), given)
 
 
-@pytest.mark.parametrize("name", GRADIENT)
-def test_gradients(name, fitted):
-    families.check_gradients(fitted(name))
+@over(PAIRS)
+def test_metrics(name, task, fitted):
+    families.check_metrics(FAMILIES[name], task, fitted(name, task))
 
 
-def test_second_trial_compiles_nothing(name, family, fitted, folder):
-    fitted(name)
+@over([(name, task) for name, task in PAIRS if FAMILIES[name].CAUSAL])
+def test_causal(name, task, fitted, given):
+    families.check_causal(fitted(name, task), given)
+
+
+@over(GRADIENT)
+def test_gradients(name, task, fitted):
+    families.check_gradients(fitted(name, task))
+
+
+@over(PAIRS)
+def test_second_trial_compiles_nothing(name, task, fitted, folder):
+    fitted(name, task)
     traced = {}
-    if not family.CLOSED_FORM:
+    if not FAMILIES[name].CLOSED_FORM:
         traced = {"optimizer.learning_rate": 1e-3, "optimizer.decay_start": 0.1}
-    families.check_compiles_once(family, folder / name, traced=traced)
+    family = FAMILIES[name]
+    families.check_compiles_once(family, task, folder / task, traced=traced)
 
 
-def test_epochs(name, family, folder):
-    epochs = family.example().epochs
-    learners.check_epochs(lambda: families.make(family, folder / name), epochs=epochs)
+@over(PAIRS)
+def test_epochs(name, task, make):
+    epochs = FAMILIES[name].example(task).epochs
+    learners.check_epochs(lambda: make(name, task), epochs=epochs)
 
 
-def test_checkpoint(name, family, folder, tmp_path):
-    example = family.example()
+@over(PAIRS)
+def test_checkpoint(name, task, make, given, tmp_path):
     learners.check_checkpoint(
-        lambda: families.make(family, folder / name),
+        lambda: make(name, task),
         tmp_path,
-        epochs=example.epochs,
-        inputs=example.inputs,
+        epochs=FAMILIES[name].example(task).epochs,
+        given=given,
     )
 
 
-def test_units(name, family, folder, tmp_path):
-    plain = families.make(family, folder / name)
-    families.check_units(family, plain, tmp_path)
+@over(PAIRS, only=("flow_posterior", "posterior"))
+def test_units(name, task, tmp_path):
+    families.check_units(FAMILIES[name], task, tmp_path)
 
 
-def test_unknown_keys(family):
-    families.check_unknown_keys(family)
-    families.check_scored_window(family)
+@over(GRADIENT)
+def test_what_is_not_given_changes_nothing(name, task, fitted):
+    hiding.check_not_given(fitted(name, task))
+
+
+@over(GRADIENT, only=("masked_rows", "reconstruction"))
+def test_what_was_not_seen_changes_nothing(name, task, fitted, folder, tmp_path):
+    learner = fitted(name, task)
+    if not learner.interface.reference.gaps:
+        learner = with_gaps(name, task, tmp_path)
+        learner.fit()
+    hiding.check_not_seen(learner)
+
+
+@over([pair for pair in PAIRS if pair[0] in ("linear", "gaussian_start")])
+def test_predictions_of_what_has_gaps_are_finite(name, task, tmp_path):
+    learner = with_gaps(name, task, tmp_path)
+    learner.fit()
+    (first, *_) = sorted((tmp_path / "gaps").rglob("test*.hdf5"))
+    data = learner.interface.reference.to_json()
+    described = FAMILIES[name].example(task).described
+    given, measured = described.from_file(first, data=data)
+    assert all(np.isnan(values).any() for values in given.values())
+    found = learner.predict(given)["y"]
+    assert np.isfinite(found).all() and len(found) == len(given["u"])
+    assert all(np.isfinite(v) for v in learner.evaluate("test").values())
+    assert np.isfinite(described.errors({"y": found}, measured, data=data)["rmse"])
+
+
+def with_gaps(name, task, folder):
+    """The learner of an example whose records miss every tenth value."""
+    example = FAMILIES[name].example(task)
+    request = example.described.write_example(folder / "gaps")
+    random = np.random.default_rng(1)
+    for path in sorted((folder / "gaps").rglob("*.hdf5")):
+        with h5py.File(path, "r+") as file:
+            for array in file.values():
+                values = array[:]
+                values[random.random(values.shape) < 0.1] = np.nan
+                array[:] = values
+    data = prepare({**request, "gaps": True}).to_json()
+    context = dataclasses.replace(example.context(folder / "whole"), data=data)
+    return FAMILIES[name].create(example.config, context)
+
+
+@over(GRADIENT)
+def test_evaluation_changes_nothing(name, task, fitted, given):
+    hiding.check_evaluation_changes_nothing(fitted(name, task), given)
+
+
+@over(GRADIENT, only=("quantised_start", "prediction"))
+def test_a_refused_step_changes_nothing(name, task, fitted):
+    hiding.check_refused_step(fitted(name, task))
+
+
+@over(GRADIENT, only=("table_forecast", "forecast"))
+def test_lanes(name, task, folder):
+    families.check_lanes(FAMILIES[name], task, folder / task)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_unknown_keys(name):
+    families.check_unknown_keys(FAMILIES[name])
+    families.check_scored_window(FAMILIES[name])
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -127,9 +220,22 @@ def test_space_is_known_to_the_family(name):
     families.check_space(FAMILIES[name], SPACES[name])
 
 
-@pytest.mark.parametrize("name,key", TRACED)
-def test_traced_dimension_is_alive(name, key, folder):
-    families.check_alive(FAMILIES[name], SPACES[name], key, folder / name)
+def dimensions(pairs, *, traced):
+    """Triples of family, task and searched dimension."""
+    return [
+        (name, task, key)
+        for name, task in pairs
+        for key in SPACES[name].distributions
+        if (key in FAMILIES[name].Config.traced_keys()) == traced
+    ]
+
+
+@pytest.mark.parametrize(
+    "name,task,key",
+    marked(dimensions(PAIRS, traced=True), lambda v: v[:2] in FAST),
+)
+def test_traced_dimension_is_alive(name, task, key, folder):
+    families.check_alive(FAMILIES[name], task, SPACES[name], key, folder / task)
 
 
 @pytest.fixture
@@ -141,18 +247,22 @@ def compile_quickly():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name,key", STATIC)
-def test_static_dimension_is_alive(name, key, folder, compile_quickly):
-    families.check_alive(FAMILIES[name], SPACES[name], key, folder / name)
+@pytest.mark.parametrize(
+    "name,task,key",
+    dimensions([(n, f.TASKS[0]) for n, f in FAMILIES.items()], traced=False),
+)
+def test_static_dimension_is_alive(name, task, key, folder, compile_quickly):
+    families.check_alive(FAMILIES[name], task, SPACES[name], key, folder / task)
 
 
 @pytest.mark.slow
-def test_default_trains(family, folder, name):
+@pytest.mark.parametrize("name,task", PAIRS)
+def test_default_trains(name, task, folder):
     data = {
         k: v
-        for k, v in family.example().config.items()
+        for k, v in FAMILIES[name].example(task).config.items()
         if k.startswith(("data.", "loss."))
     }
-    if not family.CLOSED_FORM:
+    if not FAMILIES[name].CLOSED_FORM:
         data["data.batches"] = 20
-    families.check_trains(family, folder / name, data=data)
+    families.check_trains(FAMILIES[name], task, folder / task, data=data)

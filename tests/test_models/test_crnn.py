@@ -10,18 +10,20 @@ import pytest
 from models.crnn import CRNN, Config, Model
 from models.data.statistics import Statistics
 from models.errors import ConfigError
+from tests.test_models.task_data import sequences
 
 STATISTICS = Statistics(
     mean={"u": np.array([1.0]), "y": np.array([0.5, 0.0])},
     std={"u": np.array([2.0]), "y": np.array([3.0, 0.1])},
     count=100,
 )
+DATA = sequences(STATISTICS)
 
 
 def build(**config):
     return Model(
         config=CRNN(channels=4, depth=2, hidden_size=3, **config),
-        statistics=STATISTICS,
+        data=DATA,
         key=jax.random.key(0),
     )
 
@@ -32,7 +34,7 @@ def test_equals_torch():
     with jax.enable_x64(True):
         model = build(cell="lstm", activation="relu")
         u = np.random.default_rng(0).normal(size=(2, 30, 1)) * 2 + 1
-        got = jax.jit(model)(u)
+        got = jax.jit(model)({"u": u})
 
     def tensor(parameter):
         return torch.tensor(np.asarray(parameter[...]))
@@ -68,8 +70,8 @@ def test_dropout_acts_with_a_key_only():
     u = jnp.ones((2, 10, 1))
     for stack in (model.convolutions, model.recurrent):
         stack.rate[...] = jnp.float32(0.5)
-    noisy = jax.jit(lambda key: model(u, key=key))
-    still = jax.jit(model)(u)
+    noisy = jax.jit(lambda key: model({"u": u}, key=key))
+    still = jax.jit(model)({"u": u})
     first, second = noisy(jax.random.key(1)), noisy(jax.random.key(2))
     assert not np.array_equal(first, second)
     assert not np.array_equal(first, still)

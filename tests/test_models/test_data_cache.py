@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from models.data.cache import cache_folder, simulated
-from models.data.catalog import open_dataset, prepare
+from models.data.catalog import prepare
+from models.data.dataset import open_dataset
 from models.data.options import SIMULATED
 from models.errors import DataError
 
@@ -54,7 +55,7 @@ def test_every_simulator_makes_a_dataset(name, cache):
         (300,),
     ]
     assert all(r.mapped for r in dataset.part("train").records)
-    assert reference.score_from == 50 and len(reference.units) == 1
+    assert reference.settings["score_from"] == 50 and len(reference.units["y"]) == 1
     parts = [dataset.part(p).load(0) for p in ("train", "valid", "test")]
     train, valid, test = (part["u"][:, 0] for part in parts)
     for whole, piece in ((train, valid), (train, test[:150]), (test, valid)):

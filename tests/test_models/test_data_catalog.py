@@ -9,7 +9,8 @@ import h5py
 import numpy as np
 import pytest
 
-from models.data.catalog import describe, names, open_dataset, prepare
+from models.data.catalog import describe, names, prepare
+from models.data.dataset import open_dataset
 from models.data.options import Options
 from models.errors import DataError
 
@@ -45,9 +46,9 @@ def test_every_name_is_described():
 def test_a_folder_by_name_path_and_mapping(root):
     by_name = prepare("mine", root=root)
     assert by_name.name == "mine" and by_name.path == str(root / "mine")
-    assert by_name.inputs == ("u0",) and by_name.outputs == ("y0",)
-    assert by_name.units == ("mm", "mm") and by_name.sampling_rate == 4.0
-    assert by_name.score_from == 7
+    assert by_name.roles == {"u": ("u0",), "y": ("y0",)}
+    assert by_name.units == {"y": ("mm", "mm")} and by_name.sampling_rate == 4.0
+    assert by_name.settings == {"score_from": 7, "also_score_from": ()}
     assert prepare(str(root / "mine")) == by_name
     assert prepare({"path": str(root / "mine")}) == by_name
     assert prepare({"name": "mine"}, root=root) == by_name
@@ -72,17 +73,17 @@ def test_chosen_signals_and_protocol(root):
         "also_score_from": [0, 9],
     }
     reference = prepare(asked)
-    assert reference.inputs == ("force", "u0") and reference.outputs == ("y0",)
-    assert reference.units == ("mm", "deg")
-    assert (reference.score_from, reference.also_score_from) == (3, (0, 9))
+    assert reference.roles == {"u": ("force", "u0"), "y": ("y0",)}
+    assert reference.units == {"y": ("mm", "deg")}
+    assert reference.settings == {"score_from": 3, "also_score_from": (0, 9)}
     record = open_dataset(reference).part("train").load(0)
     assert record["u"].shape == (300, 3) and record["y"].shape == (300, 2)
 
 
 def test_a_known_name_brings_its_protocol(root):
     reference = prepare("bouc_wen", root=root)
-    assert reference.units == ("m", "m")
-    assert (reference.score_from, reference.also_score_from) == (100, (0,))
+    assert reference.units == {"y": ("m", "m")}
+    assert reference.settings == {"score_from": 100, "also_score_from": (0,)}
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,7 @@ def test_a_known_name_brings_its_protocol(root):
         ("bouc_when", "(?s)unknown dataset.*did you mean `bouc_wen`"),
         ("mines", "(?s)unknown dataset.*did you mean `mine`"),
         ("cascaded_tanks", "(?s)there is no `cascaded_tanks` under.*--data"),
-        ("/nowhere/at/all", "there is no folder /nowhere/at/all"),
+        ("/nowhere/at/all", "there is no folder or file /nowhere/at/all"),
         ({}, "either `name` or `path`"),
         ({"name": "mine", "path": "/x"}, "either `name` or `path`"),
         ({"name": 3}, "must be text"),
@@ -149,8 +150,10 @@ def test_simulator_options_are_checked(values, message):
 def test_real_data(name, lengths, units, starts, real_root):
     reference = prepare(name, root=real_root)
     dataset = open_dataset(reference)
-    assert dataset.part("train").lengths == lengths and reference.units == units
-    assert (reference.score_from, *reference.also_score_from) == starts
+    assert dataset.part("train").lengths == lengths
+    settings = reference.settings
+    assert (settings["score_from"], *settings["also_score_from"]) == starts
+    assert reference.units == {"y": units}
     file = sorted((real_root / name / "train").iterdir())[0]
     with h5py.File(file) as opened:
         whole = opened["y0"][:]

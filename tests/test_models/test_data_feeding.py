@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections
+import threading
+import time
 import tracemalloc
 
 import h5py
@@ -14,11 +16,12 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.data import feeding
-from models.data.dataset import Part
-from models.data.feeding import ResidentFeed, StreamingFeed, full_sequences, make_feed
+from models.data import device
+from models.data.feeding import full_sequences, make_feed
+from models.data.kinds.records import RecordsPart
 from models.data.order import SORTED_BELOW, permutation, shuffled
 from models.data.reference import Reference
+from models.data.window_feeds import ResidentFeed, StreamingFeed
 from models.data.windows import Windows
 from models.errors import ConfigError, DataError
 
@@ -26,8 +29,9 @@ from models.errors import ConfigError, DataError
 class Memory:
     """A part whose every sample tells where it comes from: ``u = 1000 record + time``."""
 
-    name, channels = "train", {"u": 1, "y": 2}
-    reference = Reference(name="memory", path="/", inputs=("u0",), outputs=("y0",))
+    name, before, fills = "train", 0, {}
+    channels, shapes = {"u": 1, "y": 2}, {"u": (1,), "y": (2,)}
+    reference = Reference(name="memory", path="/", roles={"u": ("u0",), "y": ("y0",)})
 
     def __init__(self, lengths):
         self.lengths = tuple(lengths)
@@ -35,9 +39,10 @@ class Memory:
     def load(self, index):
         return self.slice(index, 0, self.lengths[index])
 
-    def slice(self, index, start, stop):
+    def slice(self, index, start, stop, *, roles=("u", "y")):
         time = np.arange(start, stop, dtype=float)[:, None]
-        return {"u": 1000 * index + time, "y": np.hstack([time, -time]) / 3}
+        whole = {"u": 1000 * index + time, "y": np.hstack([time, -time]) / 3}
+        return {role: whole[role] for role in roles}
 
 
 @pytest.fixture
@@ -51,9 +56,9 @@ def part(tmp_path):
                 values = rng.normal(size=(length, width))
                 file.create_dataset(name, data=values, compression=packed)
     reference = Reference(
-        name="set", path=str(tmp_path), inputs=("u0",), outputs=("y0",)
+        name="set", path=str(tmp_path), roles={"u": ("u0",), "y": ("y0",)}
     )
-    return Part(reference=reference, name="train")
+    return RecordsPart(reference=reference, name="train")
 
 
 def both(part, **settings):
@@ -81,7 +86,7 @@ def streamed(feed, order):
 @pytest.mark.parametrize("batches", [None, 3, 40])
 @pytest.mark.parametrize("x64", [False, True])
 def test_both_modes_give_equal_bits(part, order, batches, x64, monkeypatch):
-    monkeypatch.setattr(feeding, "CHUNK_BYTES", 10_000)
+    monkeypatch.setattr("models.data.streaming.CHUNK_BYTES", 10_000)
     with jax.enable_x64(x64):
         resident, streaming = both(
             part, window=25, batch_size=4, batches=batches, order=order
@@ -236,9 +241,9 @@ def test_streaming_reads_windows_not_files(tmp_path):
         for name in ("u0", "y0"):
             file.create_dataset(name, data=np.zeros(4_000_000))
     reference = Reference(
-        name="set", path=str(tmp_path), inputs=("u0",), outputs=("y0",)
+        name="set", path=str(tmp_path), roles={"u": ("u0",), "y": ("y0",)}
     )
-    part = Part(reference=reference, name="train")
+    part = RecordsPart(reference=reference, name="train")
     feed = make_feed(part, Windows(batches=50, feeding="streaming"))
     order = np.asarray(feed.order(jax.random.key(0)))
     list(feed.chunks(order[:1]))  # imports are not counted
@@ -252,26 +257,44 @@ def test_streaming_reads_windows_not_files(tmp_path):
 
 
 def test_chunks_are_bounded_and_even(monkeypatch):
-    monkeypatch.setattr(feeding, "CHUNK_BYTES", 4 * 3 * 10 * 2 * 4)
+    monkeypatch.setattr("models.data.streaming.CHUNK_BYTES", 4 * 3 * 10 * 2 * 4)
     windows = Windows(window=10, batch_size=2, batches=10, feeding="streaming")
     feed = make_feed(Memory([100]), windows)
     order = np.asarray(feed.order(jax.random.key(0)))
     assert [len(c["y"]) for c in feed.chunks(order)] == [4, 4, 2]
 
 
-def test_a_closed_iterator_leaves_no_reader(part):
-    feed = make_feed(part, Windows(window=10, feeding="streaming", batches=300))
+def test_a_closed_iterator_leaves_no_reader(monkeypatch):
+    """Reading ahead ends with the epoch that nobody wants any more, and so do its threads."""
+    reads = []
+
+    class Counted(Memory):
+        def slice(self, index, start, stop):
+            reads.append(threading.current_thread())
+            return super().slice(index, start, stop)
+
+    # 4 batches of 2
+    monkeypatch.setattr("models.data.streaming.CHUNK_BYTES", 4 * 3 * 10 * 2 * 4)
+    windows = Windows(window=10, batch_size=2, batches=5000, feeding="streaming")
+    feed = make_feed(Counted([100]), windows)
     chunks = feed.chunks(np.asarray(feed.order(jax.random.key(0))))
-    next(chunks)
+    assert len(next(chunks)["u"]) == 4
     chunks.close()
+    readers = {t for t in reads if t is not threading.current_thread()}
+    assert readers, "batches are read in the background"
+    deadline = time.monotonic() + 10
+    while any(t.is_alive() for t in readers) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not any(t.is_alive() for t in readers)
+    assert len(reads) < 1000  # of 10,000 windows
 
 
 def test_auto_is_resident_when_it_fits(part, monkeypatch):
     windows = Windows(window=10)
     assert isinstance(make_feed(part, windows), ResidentFeed)
-    monkeypatch.setattr(feeding, "RESIDENT_BYTES", 829 * 3 * 4)
+    monkeypatch.setattr(device, "RESIDENT_BYTES", 829 * 3 * 4)
     assert isinstance(make_feed(part, windows), ResidentFeed)
-    monkeypatch.setattr(feeding, "RESIDENT_BYTES", 829 * 3 * 4 - 1)
+    monkeypatch.setattr(device, "RESIDENT_BYTES", 829 * 3 * 4 - 1)
     assert isinstance(make_feed(part, windows), StreamingFeed)
 
 

@@ -10,19 +10,16 @@ import h5py
 import numpy as np
 import pytest
 
-from models.data.catalog import open_dataset, prepare
-from models.data.dataset import Dataset, Part
+from models.data.catalog import prepare
+from models.data.dataset import open_dataset
 from models.data.files import hash_files, natural_key, part_files, write_atomically
-from models.data.records import (
-    OPEN_FILES,
-    Record,
-    attributes,
-    close_files,
-    signal_names,
-)
+from models.data.hdf5 import OPEN_FILES, attributes, close_files
+from models.data.kinds.records import RecordsPart, signal_file, signal_names
 from models.data.reference import Reference
 from models.data.statistics import accumulate
 from models.errors import DataError
+
+ROLES = {"u": ("u0",), "y": ("y0",)}
 
 
 def write(path, signals, *, compression=None, **attrs):
@@ -56,7 +53,10 @@ def test_natural_order():
 def test_signal_names_by_convention(tmp_path):
     names = [f"u{i}" for i in range(12)] + ["y0", "y1", "time", "units"]
     path = write(tmp_path / "a.h5", {n: np.zeros(3) for n in names})
-    assert signal_names(path) == (tuple(f"u{i}" for i in range(12)), ("y0", "y1"))
+    assert signal_names(path) == {
+        "u": tuple(f"u{i}" for i in range(12)),
+        "y": ("y0", "y1"),
+    }
 
 
 @pytest.mark.parametrize("compression", [None, "gzip"])
@@ -68,7 +68,7 @@ def test_columns_and_chosen_names(tmp_path, compression):
         {"in/force": force, "other": other, "out": out},
         compression=compression,
     )
-    record = Record(path, inputs=("in/force", "other"), outputs=("out",))
+    record = signal_file(path, {"u": ("in/force", "other"), "y": ("out",)})
     assert record.mapped == (compression is None)
     assert record.length == 10 and record.channels == {"u": 3, "y": 1}
     expected = np.column_stack([force, other])
@@ -82,7 +82,7 @@ def test_a_user_block_shifts_no_bytes(tmp_path):
     with h5py.File(path, "w", userblock_size=512) as file:
         for name, column in values.items():
             file[name] = column
-    record = Record(path, inputs=("u0",), outputs=("y0",))
+    record = signal_file(path, ROLES)
     np.testing.assert_array_equal(record.read("y", 0, 20)[:, 0], values["y0"])
 
 
@@ -91,7 +91,7 @@ def test_more_compressed_files_than_may_be_open(tmp_path):
         write(tmp_path / f"{i}.hdf5", signals(9, seed=i), compression="gzip")
         for i in range(OPEN_FILES + 5)
     ]
-    records = [Record(p, inputs=("u0",), outputs=("y0",)) for p in paths]
+    records = [signal_file(p, ROLES) for p in paths]
     for i, record in enumerate(records):
         np.testing.assert_array_equal(record.read("u", 0, 9)[:, 0], signals(9, i)["u0"])
     held = os.listdir("/proc/self/fd")
@@ -134,12 +134,12 @@ def test_statistics_of_train_only_equal_numpy(folder):
 def test_one_pass_statistics_are_stable(offset):
     values = np.random.default_rng(0).normal(size=(10_000, 3)) * [1, 1e-2, 0] + offset
     blocks = (values[i : i + 777].astype(np.float32) for i in range(0, 10_000, 777))
-    mean, std, count = accumulate(blocks)
+    mean, std = accumulate(blocks)
     exact = values.astype(np.float32).astype(np.float64)
     np.testing.assert_allclose(mean, exact.mean(axis=0), rtol=1e-12)
     expected = exact.std(axis=0)
     np.testing.assert_allclose(std, np.where(expected > 0, expected, 1), rtol=1e-7)
-    assert count == 10_000 and std[2] == 1.0
+    assert std[2] == 1.0
 
 
 def test_hash_sees_bytes_and_names(tmp_path):
@@ -153,6 +153,15 @@ def test_hash_sees_bytes_and_names(tmp_path):
     content[-1] ^= 1
     a.write_bytes(content)
     assert hash_files([a]) != before
+
+
+def test_a_file_written_again_is_read_again(tmp_path):
+    path = write(tmp_path / "a.hdf5", signals(9), compression="gzip")
+    assert signal_file(path, ROLES).length == 9
+    other = write(tmp_path / "b.hdf5", signals(12, seed=1), compression="gzip")
+    os.replace(other, path)
+    record = signal_file(path, ROLES)
+    np.testing.assert_array_equal(record.read("u", 0, 12)[:, 0], signals(12, 1)["u0"])
 
 
 def test_hash_per_part_and_reference_round_trip(folder):
@@ -206,7 +215,7 @@ def test_a_chunk_damaged_inside_is_named(folder):
 
 
 def test_missing_parts_and_empty_parts(folder, tmp_path):
-    Dataset(reference=reference(folder)).part("test")
+    open_dataset(reference(folder)).part("test")
     for file in (folder / "valid").iterdir():
         file.unlink()
     with pytest.raises(DataError, match="part `valid` is empty"):
@@ -271,14 +280,14 @@ def test_the_test_part_is_not_decoded(folder):
 def test_records_that_do_not_fit(folder, values, message):
     write(folder / "train" / "train_1.hdf5", values)
     with pytest.raises(DataError, match=message):
-        Part(reference=reference(folder), name="train")
+        RecordsPart(reference=reference(folder), name="train")
 
 
 def test_a_file_without_any_known_signal(tmp_path):
     path = write(tmp_path / "a.h5", {"force": np.ones(3), "y0": np.ones(3)})
     with pytest.raises(DataError, match="no input signal `u0`; it has: force, y0"):
         signal_names(path)
-    assert signal_names(path, needed=("outputs",)) == ((), ("y0",))
+    assert signal_names(path, needed=("y",)) == {"u": (), "y": ("y0",)}
     assert attributes(path) == {}
 
 
@@ -293,7 +302,8 @@ def test_atomic_writes_leave_nothing_half_done(tmp_path):
 
 
 def test_the_driver_s_half_loads_no_jax():
-    modules = "cache catalog check dataset files options real records reference windows"
+    modules = """arrays cache catalog check dataset files gaps hdf5 kinds.records
+    options real reference requests rows windows"""
     code = "; ".join(f"import models.data.{m}" for m in modules.split())
     check = f"{code}; import sys; print('jax' in sys.modules)"
     out = subprocess.run(

@@ -19,10 +19,12 @@ from models.linear import (
     Model,
     create,
     example,
-    scores,
 )
 from models.metrics import sequence_metrics
+from models.tasks.sequences import scores
 from models.training.protocol import Context
+
+SIMULATION = {"name": "simulation"}
 
 
 def write(folder, records):
@@ -40,7 +42,7 @@ def write(folder, records):
 
 def learn(reference, **config):
     keys = {f"model.{k}": v for k, v in config.items()}
-    learner = create(keys, Context(data=reference.to_json(), epochs=1))
+    learner = create(keys, Context(task=SIMULATION, data=reference.to_json(), epochs=1))
     return learner, learner.fit()
 
 
@@ -103,6 +105,30 @@ def test_free_run_of_one_output_is_scipys_filter():
     np.testing.assert_allclose(coupled(u), np.repeat(wanted, 2, axis=2), atol=1e-12)
 
 
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_prediction_goes_on_from_the_known_outputs(tmp_path, outputs):
+    """The true system started from its own past: noiseless, nothing is left to err."""
+    rng = np.random.default_rng(5)
+    b = rng.normal(size=(2, 1, outputs))
+    a = 0.4 * rng.normal(size=(3, outputs, outputs)) / outputs
+    u = rng.normal(size=(3, 400, 1))
+    pairs = [(x, arx(x, b, a, np.ones(outputs))) for x in u]
+    records = dict(zip(("train", "valid", "test"), ([p] for p in pairs), strict=True))
+    reference = write(tmp_path / "d", records)
+    task = {"name": "prediction", "known": 10, "horizon": 30}
+    context = Context(task=task, data=reference.to_json())
+    learner = create({"model.lags": 2, "model.output_lags": 3}, context)
+    (epoch,) = learner.fit()
+    assert epoch.valid["rmse"] < 1e-8
+    # From the middle of a record: only the known outputs tell the state it is in.
+    u, y = (a[200:260] for a in records["test"][0])
+    got = learner.predict({"u": u, "y": y[:10]})["y"]
+    np.testing.assert_allclose(got, y, atol=1e-8)
+    np.testing.assert_array_equal(got[:10], y[:10])
+    pair = learner.predict({"u": u[None], "y": y[None, :7]})["y"]
+    np.testing.assert_allclose(pair[0], y, atol=1e-8)
+
+
 @pytest.mark.parametrize("ridge", [0.0, 0.3])
 def test_equals_the_normal_equations(ridge):
     rng = np.random.default_rng(2)
@@ -155,15 +181,15 @@ def test_refusals(tmp_path):
     with pytest.raises(DataError, match="too short for 64 lags; the longest has 20"):
         learn(reference, lags=64)
     with pytest.raises(ConfigError, match="unknown configuration key `model.lag`"):
-        create({"model.lag": 3}, Context(data=reference.to_json()))
+        create({"model.lag": 3}, Context(task=SIMULATION, data=reference.to_json()))
     with pytest.raises(ConfigError, match="at least 1"):
         Config.from_flat({"model.lags": 0})
     with pytest.raises(ConfigError, match="not fitted"):
-        create({}, Context(data=reference.to_json())).predict(short)
+        create({}, Context(task=SIMULATION, data=reference.to_json())).predict(short)
 
 
 def test_refuses_another_models_checkpoint(tmp_path):
-    context = example().context(tmp_path / "data")
+    context = example("simulation").context(tmp_path / "data")
     learner = create({"model.lags": 3}, context)
     learner.fit()
     learner.save(tmp_path / "saved")

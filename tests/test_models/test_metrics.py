@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from models.errors import ConfigError, DataError
 from models.metrics import Average, SequenceMetric, sequence_metrics
+from models.tasks.sequences import scores
 
 
 def oracle(prediction, target):
@@ -42,6 +43,32 @@ def data(seed, *, count=12, length=30, channels=2, offset=0.0):
     target = random.normal(size=(count, length, channels)) * [1.0, 7.0][:channels]
     prediction = target + 0.2 * random.normal(size=target.shape)
     return ((x + offset).astype(np.float32) for x in (prediction, target))
+
+
+def test_what_was_not_seen_does_not_count():
+    """Per channel; a hidden target may hold anything, and a batch nothing at all."""
+    prediction, target = data(5)
+    seen = np.random.default_rng(6).random(target.shape) < 0.7
+    seen[4:8, :, 1] = False
+    hidden = np.where(seen, target, np.nan)
+    per_channel = [
+        oracle(prediction[..., [c]][m][:, None], target[..., [c]][m][:, None])
+        for c in range(2)
+        for m in [seen[..., [c]]]
+    ]
+    for metric in sequence_metrics():
+        state = None
+        for cut in (slice(0, 4), slice(4, 8), slice(8, 12)):
+            outputs = {"y": jnp.asarray(prediction[cut])}
+            batch = {"y": jnp.asarray(hidden[cut]), "seen.y": jnp.asarray(seen[cut])}
+            state = metric.init(outputs, batch) if state is None else state
+            state = metric.update(state, outputs, batch)
+        wanted = np.mean([found[metric.name] for found in per_channel])
+        np.testing.assert_allclose(float(metric.finish(state)), wanted, rtol=2e-5)
+        pairs = list(zip(prediction.astype(float), hidden.astype(float), strict=True))
+        np.testing.assert_allclose(
+            scores(pairs, start=0, also=())[metric.name], wanted, rtol=2e-5
+        )
 
 
 @settings(max_examples=15, deadline=None)

@@ -9,12 +9,14 @@ import pytest
 from models.data.statistics import Statistics
 from models.errors import ConfigError
 from models.rnn import RNN, Config, Model, create, example
+from tests.test_models.task_data import sequences
 
 STATISTICS = Statistics(
     mean={"u": np.array([1.0, -2.0]), "y": np.array([0.5])},
     std={"u": np.array([2.0, 0.5]), "y": np.array([3.0])},
     count=100,
 )
+DATA = sequences(STATISTICS)
 
 
 @pytest.mark.oracles
@@ -25,9 +27,9 @@ def test_equals_torch(cell, skip):
     kinds = {"gru": torch.nn.GRU, "lstm": torch.nn.LSTM, "plain": torch.nn.RNN}
     config = RNN(cell=cell, hidden_size=5, layers=2, skip=skip)
     with jax.enable_x64(True):
-        model = Model(config=config, statistics=STATISTICS, key=jax.random.key(0))
+        model = Model(config=config, data=DATA, key=jax.random.key(0))
         u = np.random.default_rng(0).normal(size=(3, 30, 2)) * 2 + 1
-        got = jax.jit(model)(u)
+        got = jax.jit(model)({"u": u})
 
     def tensor(parameter):
         return torch.tensor(np.asarray(parameter[...]))
@@ -56,7 +58,7 @@ def test_equals_torch(cell, skip):
 def test_initial_weights_are_spread_as_in_torch():
     model = Model(
         config=RNN(hidden_size=64, layers=1),
-        statistics=STATISTICS,
+        data=DATA,
         key=jax.random.key(0),
     )
     (layer,) = model.recurrent.layers
@@ -66,7 +68,7 @@ def test_initial_weights_are_spread_as_in_torch():
         assert values.std() == pytest.approx(1 / 8 / np.sqrt(3), rel=0.15)
     again = Model(
         config=RNN(hidden_size=64, layers=1),
-        statistics=STATISTICS,
+        data=DATA,
         key=jax.random.key(1),
     )
     other = again.recurrent.layers[0].hidden_weight[...]
@@ -99,8 +101,8 @@ def test_dropout_is_traced_and_the_shape_is_not():
 
 
 def test_batches_above_16_are_trained_in_parts(tmp_path):
-    context = example().context(tmp_path / "data")
-    small = create(example().config, context)
-    large = create({**example().config, "data.batch_size": 48}, context)
+    context = example("simulation").context(tmp_path / "data")
+    small = create(example("simulation").config, context)
+    large = create({**example("simulation").config, "data.batch_size": 48}, context)
     assert small.problem.micro_batch is None
     assert large.problem.micro_batch == 16

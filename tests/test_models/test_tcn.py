@@ -10,12 +10,14 @@ from models.data.statistics import Statistics
 from models.errors import ConfigError
 from models.layers.kernels import compiled
 from models.tcn import TCN, Config, Model, create, example
+from tests.test_models.task_data import sequences
 
 STATISTICS = Statistics(
     mean={"u": np.array([1.0, -2.0]), "y": np.array([0.5])},
     std={"u": np.array([2.0, 0.5]), "y": np.array([3.0])},
     count=100,
 )
+DATA = sequences(STATISTICS)
 
 
 @pytest.mark.oracles
@@ -34,9 +36,9 @@ def test_equals_torch(activation, weight_norm):
         "gelu": lambda x: functional.gelu(x, approximate="tanh"),
     }
     with jax.enable_x64(True):
-        model = Model(config=config, statistics=STATISTICS, key=jax.random.key(0))
+        model = Model(config=config, data=DATA, key=jax.random.key(0))
         u = np.random.default_rng(0).normal(size=(3, 40, 2)) * 2 + 1
-        got = jax.jit(model)(u)
+        got = jax.jit(model)({"u": u})
 
     def tensor(parameter):
         return torch.tensor(np.asarray(parameter[...]))
@@ -76,9 +78,11 @@ def test_bad_values_are_refused(key, value):
 
 
 def test_weight_norm_adds_one_length_per_channel(tmp_path):
-    context = example().context(tmp_path / "data")
-    plain = create(example().config, context)
-    normed = create({**example().config, "model.weight_norm": True}, context)
+    context = example("simulation").context(tmp_path / "data")
+    plain = create(example("simulation").config, context)
+    normed = create(
+        {**example("simulation").config, "model.weight_norm": True}, context
+    )
     assert normed.parameters - plain.parameters == 2 * 4  # depth times channels
 
 
@@ -94,14 +98,14 @@ def test_kernels_change_training_by_rounding_only(activation, tmp_path, monkeypa
     if compiled.choice() == "off":
         pytest.skip(compiled.reason())
     config = {
-        **example().config,
+        **example("simulation").config,
         "model.activation": activation,
         "model.channels": 12,
         "model.weight_norm": True,
         "model.dropout": 0.2,
         "data.batch_size": 9,
     }
-    context = example().context(tmp_path / "data")
+    context = example("simulation").context(tmp_path / "data")
 
     def trained(choice):
         learner = create(config, context)

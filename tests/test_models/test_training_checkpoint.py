@@ -100,7 +100,7 @@ def test_random_keys_inside_a_model_are_saved(tmp_path):
             self.layer = nnx.Linear(1, 1, rngs=nnx.Rngs(key))
             self.dropout = nnx.Dropout(0.5, rngs=nnx.Rngs(key))
 
-    def forward(model, batch, *, key, carry, hyper):
+    def forward(model, batch, *, key, training, carry, hyper):
         u = model.dropout(batch["u"], deterministic=key is None)
         return {"y": model.layer(u)}, carry
 

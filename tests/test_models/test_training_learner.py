@@ -179,7 +179,7 @@ def test_non_finite_steps_are_skipped_counted_and_left_out_of_the_mean():
             self.weight = nnx.Param(jnp.zeros(()))
             self.calls = nnx.BatchStat(jnp.zeros(()))
 
-    def forward(model, batch, *, key, carry, hyper):
+    def forward(model, batch, *, key, training, carry, hyper):
         mean = jnp.mean(batch["y"])
         model.calls.set_value(model.calls[...] + 1 + 0 * mean)
         return {"y": model.weight[...] + 0 * batch["y"]}, 0 * carry + mean
@@ -253,8 +253,8 @@ def test_a_non_finite_value_never_becomes_best():
             self.weight = nnx.Param(jnp.ones(()))
             self.steps = nnx.BatchStat(jnp.zeros(()))
 
-    def forward(model, batch, *, key, carry, hyper):
-        if key is not None:
+    def forward(model, batch, *, key, training, carry, hyper):
+        if training:
             model.steps.set_value(model.steps[...] + 1)
         steps = model.steps[...]
         value = jnp.where(steps < 5, jnp.nan, jnp.where(steps < 9, -jnp.inf, -steps))

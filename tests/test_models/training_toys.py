@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from models.errors import UserError
 from models.layers.traced import Traced
 from models.losses import Loss, Term, squared_error
 from models.metrics import Average, SequenceMetric, sequence_metrics
 from models.training.learner import GradientLearner
 from models.training.optimizer import Optimizer
-from models.training.problem import Problem
+from models.training.problem import Problem, Schedule
 
 
 class ToyFeed:
@@ -98,8 +99,8 @@ def mse(outputs, batch, hyper):
 
 
 def recurrent_problem(*, micro_batch=None, signature=(), **values):
-    def forward(model, batch, *, key, carry, hyper):
-        return {"y": model(batch["u"], key=key)[0]}, carry
+    def forward(model, batch, *, key, training, carry, hyper):
+        return {"y": model(batch["u"], key=key if training else None)[0]}, carry
 
     settings = {k: v for k, v in values.items() if not k.startswith("model.")}
     return Problem(
@@ -114,6 +115,21 @@ def recurrent_problem(*, micro_batch=None, signature=(), **values):
     )
 
 
+class FromInputs:
+    """The outside of a toy: u in, y out."""
+
+    takes, gives = ("u",), ("y",)
+
+    def batch(self, arrays):
+        u = arrays["u"]
+        if u.ndim not in (2, 3):
+            raise UserError(f"`u` must be [time, 1] or [batch, time, 1], got {u.shape}")
+        return {"u": u if u.ndim == 3 else u[None]}, u.ndim == 2
+
+    def arrays(self, outputs, batch):
+        return {"y": outputs["y"]}
+
+
 def learner_of(problem, *, seed=0, epochs=4, feed=None, valid=None, **options):
     return GradientLearner(
         problem=problem,
@@ -121,7 +137,7 @@ def learner_of(problem, *, seed=0, epochs=4, feed=None, valid=None, **options):
         valid=valid or (sequences(1, count=3, length=50), sequences(2, count=1)),
         seed=seed,
         epochs=epochs,
-        **options,
+        **{"interface": FromInputs(), **options},
     )
 
 
@@ -188,8 +204,8 @@ class Quantizer(nnx.Module):
 
 
 def quantizer_problem(learning_rate=1e-2, commitment=0.25):
-    def forward(model, batch, *, key, carry, hyper):
-        y, z, quantized = model(batch["y"], train=key is not None)
+    def forward(model, batch, *, key, training, carry, hyper):
+        y, z, quantized = model(batch["y"], train=training)
         return {"y": y, "z": z, "quantized": quantized}, carry
 
     def commit(outputs, batch, hyper):
@@ -216,7 +232,7 @@ def quantizer_problem(learning_rate=1e-2, commitment=0.25):
 
 
 def carried_problem(learning_rate=1e-2):
-    def forward(model, batch, *, key, carry, hyper):
+    def forward(model, batch, *, key, training, carry, hyper):
         state = jnp.where(batch["reset"][:, None], 0.0, carry)
         y, last = model(batch["u"], state=state)
         return {"y": y}, last
@@ -264,9 +280,9 @@ def vae_problem(learning_rate=1e-2, beta=0.5):
     def mask(key, batch, step):
         return batch | {"mask": jax.random.bernoulli(key, 0.7, batch["y"].shape)}
 
-    def forward(model, batch, *, key, carry, hyper):
+    def forward(model, batch, *, key, training, carry, hyper):
         shown = jnp.where(batch["mask"], batch["y"], 0.0)
-        y, mean, log_variance = model(shown, key=key)
+        y, mean, log_variance = model(shown, key=key if training else None)
         return {"y": y, "mean": mean, "log_variance": log_variance}, carry
 
     def masked(outputs, batch, hyper):
@@ -298,8 +314,11 @@ def vae_problem(learning_rate=1e-2, beta=0.5):
         metrics=sequence_metrics(),
         hyper={"loss.beta": beta, "loss.physics": 0.1},
         schedules={
-            "loss.annealed_beta": lambda hyper, fraction: (
-                hyper["loss.beta"] * jnp.minimum(2.0 * fraction, 1.0)
+            "loss.annealed_beta": Schedule(
+                function=lambda hyper, fraction: (
+                    hyper["loss.beta"] * jnp.minimum(2.0 * fraction, 1.0)
+                ),
+                evaluation=lambda hyper: hyper["loss.beta"],
             )
         },
         augmentations=(),
@@ -333,7 +352,7 @@ def flow_problem(learning_rate=1e-2):
         t = time[:, None, None]
         return {"x": (1 - t) * x0 + t * x1, "time": time, "v": x1 - x0}
 
-    def forward(model, batch, *, key, carry, hyper):
+    def forward(model, batch, *, key, training, carry, hyper):
         return {"v": model(batch["x"], batch["time"])}, carry
 
     def matching(outputs, batch, hyper):

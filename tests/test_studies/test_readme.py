@@ -13,6 +13,9 @@ import h5py
 import numpy as np
 import pytest
 
+from hpo.search import samplers
+from hpo.stopping import rules
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 BLOCK = re.compile(r"<!-- page: (\S+) -->\n```(?:python)?\n(.*?)```", re.DOTALL)
@@ -94,6 +97,25 @@ def test_every_command_is_in_the_readmes_table():
 
     named = set(re.findall(r"^\| `hpo (\w+)", README, re.MULTILINE))
     assert named == set(typer.main.get_command(app).commands)
+
+
+def test_the_first_command_installs_what_can_be_added_to():
+    """A copy in site-packages would not see what is put into `models/` (test_installations)."""
+    (command,) = re.findall(
+        r"^<!-- quickstart -->\n```\n(.*)\n```$", README, re.MULTILINE
+    )
+    assert " -e . && " in command and command.endswith("hpo launch quickstart")
+
+
+@pytest.mark.parametrize(
+    ("what", "searched"), [("a sampler", samplers), ("a stopping rule", rules)]
+)
+def test_contributing_names_the_folder_that_is_searched(what, searched):
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    (folder,) = re.findall(
+        rf"^\| {what} \| one module in `(\S+)/` \|", text, re.MULTILINE
+    )
+    assert [str(ROOT / folder)] == list(searched.__path__)
 
 
 def test_ci_runs_the_readmes_own_command():

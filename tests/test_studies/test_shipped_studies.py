@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
 from hpo import discovery
 from hpo.check import keys
 from hpo.study import Study
+from models.data.catalog import prepare
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(found.name for found in discovery.studies())
@@ -29,7 +34,13 @@ def hpo(*arguments, cwd):
 
 
 def test_the_promised_studies_are_there():
-    assert {"quickstart", "wiener_hammerstein", "cascaded_tanks"} <= set(NAMES)
+    promised = {
+        "quickstart",
+        "tanks_prediction",
+        "wiener_hammerstein",
+        "cascaded_tanks",
+    }
+    assert promised <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -67,6 +78,42 @@ def test_the_quickstart_ranks_every_family_under_ray(tmp_path):
     exact = hpo("rerun", "latest", "--exact", "--format", "json", cwd=tmp_path)
     assert exact.returncode == 0, exact.stderr
     assert json.loads(exact.stdout)["max_difference"] == 0
+
+
+@pytest.mark.slow
+def test_tanks_prediction_learns_and_goes_on_from_known_levels(tmp_path, monkeypatch):
+    shrunk = ("--trials", 4, "--epochs", 2, "--set", "data.batches=3")
+    done = hpo(
+        "launch", "tanks_prediction", "--executor", "local", *shrunk, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(hpo("results", "--format", "json", cwd=tmp_path).stdout)
+    assert {row["family"] for row in rows} == {"rnn", "tcn", "crnn", "linear"}
+    assert all(row["state"] == "completed" for row in rows), rows
+    exact = hpo("rerun", "latest", "--exact", "--format", "json", cwd=tmp_path)
+    assert exact.returncode == 0, exact.stderr
+    readme = (ROOT / "README.md").read_text()
+    (line,) = re.findall(r"<!-- prediction -->\n```python\n(.*?)```", readme, re.S)
+    monkeypatch.chdir(tmp_path)
+    study = discovery.load_study("tanks_prediction")
+    u, levels = measured(study.data)
+    found = {"hpo": importlib.import_module("hpo"), "u": u[:150], "y": levels[:150]}
+    exec(line, found)  # noqa: S102 - the README's own words
+    assert found["y"].shape == (150, 1) and np.isfinite(found["y"]).all()
+    np.testing.assert_allclose(found["y"][:50], levels[:50], rtol=1e-6)
+
+
+def measured(data):
+    """Inputs and outputs of the test part, ``[T, 1]`` each."""
+    with h5py.File(Path(prepare(data).path, "test", "test_0.hdf5")) as file:
+        return file["u0"][:][:, None], file["y0"][:][:, None]
+
+
+@pytest.mark.slow
+def test_the_noise_of_tanks_prediction_is_20_mv():
+    data = discovery.load_study("tanks_prediction").data
+    noise = measured(data)[1] - measured({**data, "noise": 0.0})[1]
+    assert noise.std() == pytest.approx(0.02, rel=0.03)
 
 
 @pytest.mark.slow

@@ -92,7 +92,10 @@ def _start(folder: Path, plan: Plan, variables: Mapping[str, str]) -> None:
             log_to_driver=False,
             logging_level=logging.CRITICAL,
             object_store_memory=_OBJECT_STORE,
-            runtime_env={"env_vars": dict(variables)},
+            runtime_env={
+                "env_vars": dict(variables),
+                "worker_process_setup_hook": "hpo.run.ray.worker.keep_search_path",
+            },
             _temp_dir=str(folder / "ray"),
         )
     except (OSError, RuntimeError, ValueError) as error:

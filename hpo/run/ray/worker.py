@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import sys
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +16,24 @@ from ray.tune import Trainable
 from hpo.worker.process import redirect, watch
 from hpo.worker.session import Session
 
+_search_path: list[str] = []
+
+
+def keep_search_path() -> None:
+    """Load this module and keep where modules are found, as the process has just started.
+
+    With its first task Ray puts the driver's current folder before everything else, where a
+    person's own folder ``models`` would take the place of ours.
+    """
+    _search_path[:] = sys.path
+
 
 class Worker(Trainable):
     """Trains one session after another; errors are returned, never raised."""
 
     def setup(self, config: dict[str, Any]) -> None:
         """Begin in a fresh process."""
+        sys.path[:] = _search_path
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver alone
         watch(os.getppid())
         self._session: Session | None = None

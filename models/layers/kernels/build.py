@@ -134,7 +134,7 @@ def begin() -> None:
             return
         found = os.pathsep.join(p or os.getcwd() for p in sys.path)
         _begun = subprocess.Popen(
-            [sys.executable, "-m", "models.layers.kernels.build"],
+            [sys.executable, "-P", "-m", "models.layers.kernels.build"],
             env={**os.environ, "PYTHONPATH": found},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -48,7 +48,9 @@ def learner(
 ) -> GradientLearner:
     """The learner of a shape."""
     reference = prepare({"path": data}).to_json()
-    context = Context(data=reference, seed=seed, epochs=HORIZON)
+    context = Context(
+        task={"name": "simulation"}, data=reference, seed=seed, epochs=HORIZON
+    )
     family = tcn if shape.cell == "tcn" else rnn
     config = configuration(shape) | {"optimizer.learning_rate": rate}
     return family.create(config, context)

@@ -26,6 +26,7 @@ class Worker:
         module: Run as ``python -m module``; it calls `serve`.
         core: The core it may use; None for all of them.
         environment: Variables on top of this process's own; None takes one away.
+        root: The checkout it runs; this one by default.
     """
 
     def __init__(
@@ -35,15 +36,16 @@ class Worker:
         module: str,
         core: int | None,
         environment: Mapping[str, str | None],
+        root: Path | None = None,
     ) -> None:
         merged: dict[str, str | None] = {**os.environ, **environment}
-        root = str(Path(__file__).parents[3])
+        place = str(root or Path(__file__).parents[3])
         self.module = module
         self._process = subprocess.Popen(
             [python, "-m", module],
             env={k: v for k, v in merged.items() if v is not None}
-            | {"PYTHONPATH": root},
-            cwd=root,
+            | {"PYTHONPATH": place},
+            cwd=place,
             preexec_fn=None
             if core is None
             else partial(os.sched_setaffinity, 0, {core}),

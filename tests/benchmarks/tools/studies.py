@@ -33,6 +33,7 @@ SPACE = rnn.SPACE.replace(
 STUDY = Study(
     name="benchmark",
     data={{"path": {data!r}}},
+    task="simulation",
     families=(Family(name="rnn", space=SPACE),),
     objectives=(Objective(metric="rmse"),),
     budget=Budget(trials={trials}, epochs={epochs}),

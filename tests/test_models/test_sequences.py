@@ -14,15 +14,13 @@ from models.data.dataset import open_dataset
 from models.data.windows import Windows
 from models.errors import ConfigError
 from models.example import Example
+from models.family import learner_of
 from models.layers.normalization import Standardize
 from models.layers.traced import Traced
+from models.sequences import SequenceLoss, sequence_loss, sequence_problem
+from models.tasks import task_of
+from models.tasks.base import describe
 from models.training.optimizer import Optimizer
-from models.training.simulation import (
-    SequenceLoss,
-    sequence_loss,
-    simulation_learner,
-    simulation_problem,
-)
 from tests.test_models.training_toys import numbers
 
 
@@ -43,13 +41,15 @@ class Family(Config):
 class Filter(nnx.Module):
     """A short filter of u in standard deviations."""
 
-    def __init__(self, *, config, statistics, key):
+    def __init__(self, *, config, data, key):
+        statistics = data.statistics
         self.u = Standardize(mean=statistics.mean["u"], std=statistics.std["u"])
         self.y = Standardize(mean=statistics.mean["y"], std=statistics.std["y"])
         self.weights = nnx.Param(jnp.zeros((config.taps,)))
         self.leak = Traced(0.0, name="model.leak")
 
-    def __call__(self, u, *, key=None):
+    def __call__(self, given, *, key=None):
+        u = given["u"]
         x, taps = self.u(u), self.weights[...].shape[0]
         padded = jnp.pad(x, ((0, 0), (taps - 1, 0), (0, 0)))
         shifted = [padded[:, i : i + x.shape[1]] for i in range(taps)]
@@ -59,30 +59,41 @@ class Filter(nnx.Module):
 
 @pytest.fixture(scope="module")
 def context(tmp_path_factory):
-    return Example(config={}).context(tmp_path_factory.mktemp("data"))
+    return Example(task="simulation", config={}).context(
+        tmp_path_factory.mktemp("data")
+    )
 
 
 def family(**flat):
     return Family.from_flat({"data.batches": 5, **flat})
 
 
+class Filters:
+    """The family's module, as the learner asks it."""
+
+    Config, TASKS, CLOSED_FORM, CAUSAL = Family, ("simulation",), False, True
+
+    @staticmethod
+    def problem(config, data):
+        return sequence_problem(Filter, config=config, data=data)
+
+
 def problem_of(config, context):
-    dataset = open_dataset(context.data)
-    return simulation_problem(
-        Filter, config=config, statistics=dataset.statistics, data="hash"
-    )
+    data = describe(task_of(context.task), open_dataset(context.data))
+    return sequence_problem(Filter, config=config, data=data)
 
 
 def test_trains_saves_and_evaluates(context, tmp_path):
     context = replace(context, epochs=6)
-    learner = simulation_learner(Filter, family(), context)
+    learner = learner_of(Filters, family(), context)
     epochs = learner.fit()
     assert epochs[-1].valid["rmse"] < epochs[0].valid["rmse"]
-    assert set(epochs[0].valid) == {"rmse", "mae", "nrmse", "fit", "r2"}
+    declared = {"rmse", "mae", "nrmse", "fit", "r2"}
+    assert set(epochs[0].valid) == {*declared, "loss.mse"}
     assert set(learner.evaluate("test")) == set(epochs[0].valid)
     assert learner.configuration == family().flat()
     learner.save(tmp_path)
-    again = simulation_learner(Filter, family(), context)
+    again = learner_of(Filters, family(), context)
     again.restore(tmp_path)
     assert numbers(again.fit()) == numbers(epochs)
     assert again.feed is learner.feed, "trials of one process share the data"
@@ -92,7 +103,7 @@ def test_trains_saves_and_evaluates(context, tmp_path):
 def test_the_contexts_objective_decides_which_epoch_is_kept(context):
     def kept(objective):
         given = replace(context, epochs=6, objective=objective)
-        learner = simulation_learner(Filter, family(), given)
+        learner = learner_of(Filters, family(), given)
         scores = [epoch.valid[objective[0]] for epoch in learner.fit()]
         return learner.evaluate("valid")[objective[0]], scores
 
@@ -104,8 +115,9 @@ def test_the_contexts_objective_decides_which_epoch_is_kept(context):
 
 
 def test_scores_physical_units_after_the_datasets_start(context):
-    reference = {**context.data, "score_from": 30, "also_score_from": [5]}
-    learner = simulation_learner(Filter, family(), replace(context, data=reference))
+    settings = {"score_from": 30, "also_score_from": [5]}
+    reference = {**context.data, "settings": settings}
+    learner = learner_of(Filters, family(), replace(context, data=reference))
     (epoch,) = learner.fit(1)
     record = open_dataset(context.data).part("valid").load(0)
     error = learner.predict(record["u"]) - record["y"]
@@ -120,7 +132,7 @@ def test_scores_physical_units_after_the_datasets_start(context):
 
 def test_both_feedings_train_the_same(context):
     resident, streaming = (
-        simulation_learner(Filter, family(**{"data.feeding": mode}), context).fit(2)
+        learner_of(Filters, family(**{"data.feeding": mode}), context).fit(2)
         for mode in ("resident", "streaming")
     )
     for a, b in zip(resident, streaming, strict=True):

@@ -1,0 +1,287 @@
+"""Records: files of signals that were sampled together.
+
+Layout: a folder with ``train/``, ``valid/`` and (where there is one) ``test/``, each with HDF5
+files. A file holds one signal per array at its root, ``[time]`` or ``[time, channel]``, all of
+one length: inputs ``u0``, ``u1``, …, outputs ``y0``, …, or other names if the request says so.
+Root attributes ``fs`` (sampling rate in Hz), ``init_sz`` (samples not scored) and ``y_unit``
+are read from the first train file. Files may differ in length.
+
+Request: ``inputs``, ``outputs``, ``truth`` (names of the signals of roles u, y and x),
+``units`` (of y, or by role), ``score_from``, ``also_score_from``, and ``gaps``: true where
+values of u and y may be missing (NaN); those of x always may.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+
+from models.data.arrays import ArrayFile
+from models.data.check import checked
+from models.data.files import hash_files, natural_key, new_file, part_files
+from models.data.gaps import filled
+from models.data.hdf5 import array_names, attributes
+from models.data.kinds.base import CHUNK, Dataset, Fills, Part, Request, spans
+from models.data.reference import PARTS, Reference
+from models.data.requests import flag, names_of, units_of
+from models.errors import DataError
+
+KEYS = ("inputs", "outputs", "truth", "units", "score_from", "also_score_from", "gaps")
+CUT: Literal["windows", "rows"] = "windows"
+HIDDEN: tuple[str, ...] = ("x",)
+LAYOUT = "a folder with train/, valid/ and test/ of HDF5 files"
+_ROLES = {"u": "inputs", "y": "outputs", "x": "truth"}
+
+
+class RecordsPart:
+    """The records of one part, in natural order of their file names.
+
+    Args:
+        reference: The dataset.
+        name: ``train``, ``valid`` or ``test``.
+        fills: Gives the train mean of roles with gaps.
+
+    Raises:
+        DataError: The part is empty, or one of its files is damaged or unlike the others.
+    """
+
+    before = 0
+
+    def __init__(self, *, reference: Reference, name: str, fills: Fills = dict) -> None:
+        self.name, self.reference, self._fills = name, reference, fills
+        self.records = tuple(
+            signal_file(path, reference.roles)
+            for path in part_files(Path(reference.path), name)
+        )
+        first = self.records[0]
+        self.channels: Mapping[str, int] = first.channels
+        self.shapes: Mapping[str, tuple[int, ...]] = first.shapes
+        for record in self.records:
+            if record.channels != self.channels:
+                raise DataError(
+                    f"files of one dataset must have equal channels: "
+                    f"{first.path} has {first.channels}, "
+                    f"{record.path} has {record.channels}",
+                    hint="leave the odd one out, or name signals that all of them have",
+                )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The files' names."""
+        return tuple(record.path.stem for record in self.records)
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Samples of every record."""
+        return tuple(record.length for record in self.records)
+
+    @property
+    def fills(self) -> Mapping[str, np.ndarray]:
+        """See `models.data.kinds.base.Part`."""
+        return self._fills()
+
+    def load(self, index: int) -> dict[str, np.ndarray]:
+        """One whole record: role to ``[T, channels]``, as stored."""
+        return self.slice(index, 0, self.records[index].length)
+
+    def slice(
+        self,
+        index: int,
+        start: int,
+        stop: int,
+        *,
+        roles: Collection[str] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Samples ``start`` to ``stop`` of one record, in the type they are stored in.
+
+        Raises:
+            DataError: The samples do not lie inside the record.
+        """
+        record = self.records[index]
+        if not 0 <= start < stop <= record.length:
+            raise DataError(
+                f"samples {start} to {stop} do not lie in {record.path}, which has "
+                f"{record.length}"
+            )
+        wanted = self.shapes if roles is None else roles
+        return {role: record.read(role, start, stop) for role in wanted}
+
+    def blocks(self, role: str, *, size: int = CHUNK) -> Iterator[np.ndarray]:
+        """Every sample of one role in blocks of at most ``[size, channels]``."""
+        for index, start, stop in spans(self, size=size):
+            yield self.records[index].read(role, start, stop)
+
+    def locate(self, role: str, index: int, entry: tuple[int, ...]) -> tuple[str, str]:
+        """The signal and its file, and the sample."""
+        return _located(self.records[index], role, entry)
+
+
+def signal_file(path: Path, roles: Mapping[str, tuple[str, ...]]) -> ArrayFile:
+    """One file of signals, opened but not read."""
+    return ArrayFile(path, roles=roles, word="signal", most_axes=2)
+
+
+def signal_names(path: Path, *, needed: Collection[str] = "uy") -> dict[str, Any]:
+    """The signals that follow the convention: ``u``, ``u0``, … and ``y``, ``y0``, ….
+
+    Args:
+        path: The file.
+        needed: Which of the two roles must be there.
+
+    Returns:
+        Role to names in natural order.
+
+    Raises:
+        DataError: The file is missing or damaged, or a role that is needed is not there.
+    """
+    names = sorted(array_names(path), key=natural_key)
+    found = {
+        role: tuple(n for n in names if re.fullmatch(rf"{role}\d*", n)) for role in "uy"
+    }
+    for role, word in (("u", "input"), ("y", "output")):
+        if role in needed and not found[role]:
+            raise DataError(
+                f"{path} has no {word} signal `{role}0`; it has: {', '.join(names)}",
+                hint=f'name them in the study: data={{"path": …, "{word}s": […]}}',
+            )
+    return found
+
+
+def find(path: Path) -> Path | None:
+    """A folder with a part ``train``."""
+    return path if (path / "train").is_dir() else None
+
+
+def prepare(request: Request, *, name: str, path: Path) -> Reference:
+    """Check and hash a folder of records; see `models.data.kinds.base.Kind`."""
+    # Train and valid must be there; a study can be run without a test part.
+    parts = [p for p in PARTS if p != "test" or (path / p).is_dir()]
+    found = {part: part_files(path, part) for part in parts}
+    notes = attributes(found["train"][0])
+    reference = Reference(
+        name=name,
+        path=str(path),
+        kind="records",
+        roles=_roles(request, found["train"][0]),
+        hashes={part: hash_files(files) for part, files in found.items()},
+        sampling_rate=float(notes["fs"]) if "fs" in notes else None,
+        units=units_of(request) or {"y": (str(notes.get("y_unit", "")),)},
+        settings=_scoring(request, notes),
+    )
+    allowed = reference.roles if flag(request, "gaps") else ("x",)
+    dataset = open(reference)
+    reference = checked(dataset, allowed=allowed)
+    _check_scored(dataset.part("valid"))
+    return reference
+
+
+def open(reference: Reference) -> Dataset:
+    """Open prepared records; their files are read when they are needed."""
+    return Dataset(reference=reference, opener=RecordsPart)
+
+
+def read(
+    path: Path,
+    *,
+    reference: Reference,
+    roles: Collection[str],
+    optional: Collection[str] = (),
+) -> dict[str, np.ndarray]:
+    """The signals of one file: role to ``[T, channels]``; see `Kind.read`."""
+    there = set(array_names(path))
+    wanted = {
+        role: reference.roles[role]
+        for role in roles
+        if role not in optional or there & set(reference.roles[role])
+    }
+    if not wanted:
+        return {}
+    file, train = signal_file(path, wanted), _first_train(reference, wanted)
+    for role, width in file.channels.items():
+        if width != train.channels[role]:
+            raise DataError(
+                f"{path} has {width} channels in {', '.join(wanted[role])}, but the "
+                f"model was trained on {train.channels[role]}",
+                hint="give a file with the signals of the training data",
+            )
+    return filled(
+        {role: np.array(file.read(role, 0, file.length), float) for role in wanted},
+        gaps=reference.gaps,
+        fills=open(reference).part("train").fills if reference.gaps else {},
+        locate=lambda role, entry: _located(file, role, entry),
+    )
+
+
+def write(
+    path: Path,
+    arrays: Mapping[str, np.ndarray],
+    *,
+    reference: Reference,
+    like: Path,
+) -> None:
+    """Write predicted signals ``[T, channels]`` by the names of their roles."""
+    known = {r: reference.roles[r] for r in arrays if r in reference.roles}
+    train = _first_train(reference, known or reference.roles)
+    with new_file(path) as made, h5py.File(made, "w") as file:
+        for name, value in attributes(like).items():
+            file.attrs[name] = value
+        for role, values in arrays.items():
+            for name, piece in train.split(role, values):
+                file[name] = piece
+
+
+def _first_train(
+    reference: Reference, roles: Mapping[str, tuple[str, ...]]
+) -> ArrayFile:
+    """The first file of the train part, which says how wide each signal is."""
+    return signal_file(part_files(Path(reference.path), "train")[0], roles)
+
+
+def _roles(request: Request, first: Path) -> dict[str, tuple[str, ...]]:
+    """Signal names as asked for, or by the convention of the first train file."""
+    asked = {role: names_of(request, key) for role, key in _ROLES.items()}
+    missing = [role for role in "uy" if not asked[role]]
+    if missing:
+        asked |= {
+            role: names
+            for role, names in signal_names(first, needed=missing).items()
+            if role in missing
+        }
+    return {role: names for role, names in asked.items() if names}
+
+
+def _scoring(request: Request, notes: Mapping[str, Any]) -> dict[str, Any]:
+    """Where scores count from: as asked for, or as the file's attributes tell."""
+    first = request.get("score_from", int(notes.get("init_sz", 0)))
+    starts = [first, *request.get("also_score_from", ())]
+    for value in starts:
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise DataError(
+                "`score_from` and `also_score_from` count samples from the start of a "
+                f"sequence, got {value!r}",
+                hint="give whole numbers from 0",
+            )
+    return {"score_from": starts[0], "also_score_from": tuple(starts[1:])}
+
+
+def _check_scored(part: Part) -> None:
+    """Something of every valid record must be scored."""
+    settings = part.reference.settings
+    for start in (settings["score_from"], *settings["also_score_from"]):
+        if start >= min(part.lengths):
+            raise DataError(
+                f"scores count from sample {start}, but the shortest file of part "
+                f"`{part.name}` of `{part.reference.name}` has {min(part.lengths)} samples",
+                hint="set `score_from` lower, or leave short files out",
+            )
+
+
+def _located(file: ArrayFile, role: str, entry: tuple[int, ...]) -> tuple[str, str]:
+    name, column = file.name_of(role, entry[-1])
+    where = f"sample {entry[0]}" + ("" if column is None else f", column {column}")
+    return f"signal `{name}` in {file.path}", where

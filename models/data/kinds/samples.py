@@ -1,0 +1,312 @@
+"""Samples: independent rows of named arrays.
+
+Layout: one HDF5 file with groups ``train``, ``valid`` and (where there is one) ``test``; or a
+folder with ``train.hdf5``, ``valid.hdf5`` and ``test.hdf5`` (or ``.h5``); or one file without
+parts, whose rows are split. An array has shape ``[rows]``, ``[rows, channels]`` or
+``[rows, …, channels]``, and equally many rows as the others. Rows of varying size are padded
+with NaN to one shape.
+
+Request: ``arrays`` (role to an array's name, or to several that lie beside one another on the
+last axis; by default every array of numbers is a role of its own name), ``split`` for a file
+without parts (``{"seed": 0, "shares": [0.7, 0.1, 0.2]}``, or row ranges
+``{"train": [0, 70], "valid": [70, 80], "test": [80, 100]}``) and ``units`` (of y, or by role).
+Any value may be missing (NaN).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+
+from models.data.arrays import ArrayFile
+from models.data.check import checked
+from models.data.files import SUFFIXES, hash_files, new_file
+from models.data.gaps import filled
+from models.data.hdf5 import array_names, attributes, group_names, numeric_names
+from models.data.kinds.base import CHUNK, Dataset, Fills, Request, spans
+from models.data.reference import PARTS, Reference
+from models.data.requests import different_names, units_of
+from models.data.split import checked_split, split_parts, split_rows
+from models.errors import DataError
+
+KEYS = ("arrays", "split", "units")
+CUT: Literal["windows", "rows"] = "rows"
+HIDDEN: tuple[str, ...] = ()
+LAYOUT = (
+    "an HDF5 file with groups train, valid and test, or a file for each, or `split`"
+)
+_NEEDED = ("train", "valid")
+
+
+class SamplesPart:
+    """The rows of one part, read when asked for.
+
+    Args:
+        reference: The dataset.
+        name: ``train``, ``valid`` or ``test``.
+        fills: Gives the train mean of roles with gaps.
+
+    Raises:
+        DataError: There is no such part, or its arrays do not go together.
+    """
+
+    before = 0
+
+    def __init__(self, *, reference: Reference, name: str, fills: Fills = dict) -> None:
+        self.name, self.reference, self._fills = name, reference, fills
+        path, group = _place(reference, name)
+        self._file = ArrayFile(path, roles=reference.roles, group=group)
+        split, total = reference.settings.get("split"), self._file.length
+        self._rows = split and split_rows(split, name, total, path=path)
+        self.lengths = (self._file.length if self._rows is None else len(self._rows),)
+        self.names = (name,)
+        self.shapes: Mapping[str, tuple[int, ...]] = self._file.shapes
+        self.channels: Mapping[str, int] = self._file.channels
+
+    @property
+    def fills(self) -> Mapping[str, np.ndarray]:
+        """See `models.data.kinds.base.Part`."""
+        return self._fills()
+
+    def load(self, index: int) -> dict[str, np.ndarray]:
+        """All rows: role to ``[N, …, channels]``, as stored."""
+        return self.slice(index, 0, self.lengths[index])
+
+    def slice(
+        self,
+        index: int,
+        start: int,
+        stop: int,
+        *,
+        roles: Collection[str] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Rows ``start`` to ``stop``, in the type they are stored in.
+
+        Raises:
+            DataError: The rows do not lie inside the part.
+        """
+        if not 0 <= start < stop <= self.lengths[index]:
+            raise DataError(
+                f"rows {start} to {stop} do not lie in part `{self.name}` of "
+                f"{self._file.path}, which has {self.lengths[index]}"
+            )
+        wanted = self.shapes if roles is None else roles
+        return {role: self._read(role, start, stop) for role in wanted}
+
+    def blocks(self, role: str, *, size: int = CHUNK) -> Iterator[np.ndarray]:
+        """Every row of one role, at most `size` vectors of channels at a time."""
+        for index, start, stop in spans(self, size=size):
+            yield self.slice(index, start, stop, roles=(role,))[role]
+
+    def locate(self, role: str, index: int, entry: tuple[int, ...]) -> tuple[str, str]:
+        """The array and its file, and the row in that file."""
+        row = entry[0] if self._rows is None else int(self._rows[entry[0]])
+        return _located(self._file, role, (row, *entry[1:]), self.name)
+
+    def _read(self, role: str, start: int, stop: int) -> np.ndarray:
+        """Rows of a split lie scattered over the file, in its order."""
+        if self._rows is None:
+            return self._file.read(role, start, stop)
+        rows = self._rows[start:stop]
+        first, last = int(rows[0]), int(rows[-1]) + 1
+        found = self._file.read(role, first, last)
+        return found if last - first == len(rows) else found[rows - first]
+
+
+def find(path: Path) -> Path | None:
+    """An HDF5 file, or the folder that holds a single one or one for each part."""
+    if path.is_file():
+        return path if path.suffix in SUFFIXES else None
+    if not path.is_dir() or (path / "train").is_dir():
+        return None
+    if _part_file(path, "train"):
+        return path
+    found = [p for p in path.iterdir() if p.is_file() and find(p)]
+    return found[0] if len(found) == 1 else None
+
+
+def prepare(request: Request, *, name: str, path: Path) -> Reference:
+    """Check and hash rows; see `models.data.kinds.base.Kind`."""
+    parts, settings = _parts(request, path)
+    reference = Reference(
+        name=name,
+        path=str(path),
+        kind="samples",
+        roles={},
+        units=units_of(request),
+        settings=settings,
+    )
+    reference = dataclasses.replace(
+        reference, roles=_roles(request, *_place(reference, "train"))
+    )
+    dataset = open(reference)
+    if path.is_dir():  # nothing is known of a test file but its bytes
+        hashes = {part: hash_files([_place(reference, part)[0]]) for part in parts}
+    else:
+        hashes = {part: _hash(dataset.part(part)) for part in parts}
+    return checked(
+        open(dataclasses.replace(reference, hashes=hashes)), allowed=reference.roles
+    )
+
+
+def open(reference: Reference) -> Dataset:
+    """Open prepared rows; they are read when they are needed."""
+    return Dataset(reference=reference, opener=SamplesPart)
+
+
+def read(
+    path: Path,
+    *,
+    reference: Reference,
+    roles: Collection[str],
+    optional: Collection[str] = (),
+) -> dict[str, np.ndarray]:
+    """The arrays at a file's root: role to ``[N, …, channels]``; see `Kind.read`."""
+    there = set(array_names(path))
+    wanted = {
+        role: reference.roles[role]
+        for role in roles
+        if role not in optional or there & set(reference.roles[role])
+    }
+    if not wanted:
+        return {}
+    file, train = ArrayFile(path, roles=wanted), open(reference).part("train")
+    for role, shape in file.shapes.items():
+        if shape != train.shapes[role]:
+            raise DataError(
+                f"a row of role `{role}` in {path} has shape {shape}, but the model was "
+                f"trained on {train.shapes[role]}",
+                hint="pad rows with NaN to the shape of the training data",
+            )
+    return filled(
+        {role: np.array(file.read(role, 0, file.length), float) for role in wanted},
+        gaps=reference.gaps,
+        fills=train.fills,
+        locate=lambda role, entry: _located(file, role, entry, ""),
+    )
+
+
+def write(
+    path: Path,
+    arrays: Mapping[str, np.ndarray],
+    *,
+    reference: Reference,
+    like: Path,
+) -> None:
+    """Write predicted arrays ``[N, …]`` by the names of their roles."""
+    place, group = _place(reference, "train")
+    stored = ArrayFile(place, roles=reference.roles, group=group)
+    with new_file(path) as made, h5py.File(made, "w") as file:
+        for name, value in attributes(like).items():
+            file.attrs[name] = value
+        for role, values in arrays.items():
+            for name, piece in stored.split(role, values):
+                file[name] = piece
+
+
+def _part_file(folder: Path, part: str) -> Path | None:
+    found = [folder / f"{part}{suffix}" for suffix in SUFFIXES]
+    return next((p for p in found if p.is_file()), None)
+
+
+def _place(reference: Reference, part: str) -> tuple[Path, str]:
+    """The file that holds a part, and the group inside it.
+
+    Raises:
+        DataError: There is no such part.
+    """
+    path = Path(reference.path)
+    if path.is_dir():
+        file, where = _part_file(path, part), f"no file {path / part}.hdf5"
+        if file:
+            return file, ""
+    elif "split" in reference.settings:
+        where = "its split has none"
+        if part in split_parts(reference.settings["split"]):
+            return path, ""
+    else:
+        where = f"no group `{part}` in {path}"
+        if part in group_names(path):
+            return path, part
+    raise DataError(
+        f"the dataset `{reference.name}` has no part `{part}`: {where}",
+        hint=f"samples are {LAYOUT}",
+    )
+
+
+def _parts(request: Request, path: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """The parts there are, and the split of a file that has none of its own."""
+    if path.is_dir():
+        found = tuple(part for part in PARTS if _part_file(path, part))
+    else:
+        found = tuple(part for part in PARTS if part in group_names(path))
+    if found and "split" in request:
+        raise DataError(
+            f"{path} has parts of its own ({', '.join(found)}), so that `split` has no "
+            f"meaning",
+            hint="leave `split` out",
+        )
+    if found:
+        missing = [part for part in _NEEDED if part not in found]
+        if missing:
+            raise DataError(
+                f"{path} has no part `{missing[0]}`, only {', '.join(found)}",
+                hint=f"samples are {LAYOUT}",
+            )
+        return found, {}
+    if "split" not in request:
+        raise DataError(
+            f"{path} has no parts train and valid, and no `split` is asked for",
+            hint='say how rows are split: data={"path": …, "split": {"seed": 0, '
+            '"shares": [0.7, 0.1, 0.2]}}',
+        )
+    split = checked_split(request["split"])
+    return tuple(split_parts(split)), {"split": split}
+
+
+def _roles(request: Request, path: Path, group: str) -> dict[str, tuple[str, ...]]:
+    """Arrays by role as asked for, or each under its own name."""
+    there = numeric_names(path, group or "/")
+    asked = request.get("arrays")
+    if asked is None:
+        asked = {name: name for name in sorted(there)}
+    if not isinstance(asked, Mapping) or not all(isinstance(r, str) for r in asked):
+        raise DataError(
+            f"`arrays` must be a mapping of roles to names of arrays, got {asked!r}",
+            hint=f"arrays of {path}: {', '.join(there)}",
+        )
+    if not asked:
+        where = f"group `{group}` of {path}" if group else str(path)
+        raise DataError(
+            f"{where} holds no array of numbers, and `arrays` names none",
+            hint='name them in the study: data={"path": …, "arrays": {"x": "NAME"}}',
+        )
+    return {role: different_names(names, role) for role, names in asked.items()}
+
+
+def _hash(part: SamplesPart) -> str:
+    """SHA-256 over names, types, shapes and values of a part's rows, as stored."""
+    digest = hashlib.sha256()
+    for role in sorted(part.shapes):
+        names = part.reference.roles[role]
+        digest.update(f"{role}\0{names}\0{part.lengths}\0{part.shapes[role]}".encode())
+        digest.update(part.slice(0, 0, 1, roles=(role,))[role].dtype.str.encode())
+        for block in part.blocks(role):
+            digest.update(np.ascontiguousarray(block).tobytes())
+    return digest.hexdigest()
+
+
+def _located(
+    file: ArrayFile, role: str, entry: tuple[int, ...], part: str
+) -> tuple[str, str]:
+    name, channel = file.name_of(role, entry[-1])
+    inner = [*entry[1:-1], *([] if channel is None else [channel])]
+    where = f"row {entry[0]}" + (f", entry {tuple(inner)}" if inner else "")
+    of = f" (part {part})" if part else ""
+    return f"array `{name}` in {file.path}{of}", where

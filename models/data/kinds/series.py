@@ -1,0 +1,335 @@
+"""Series: one table in time order, parted by row borders.
+
+Layout: a CSV file (``.csv`` or ``.csv.gz``, see `models.data.table`), or a folder that holds a
+single one. Train comes before valid, valid before test.
+
+Request: ``columns`` (role y; by default all columns of numbers that are no time and no
+input), ``inputs`` (role u, by default none), ``borders`` (rows from 0: train begins, valid
+begins, test begins, test ends; three have no test part) or ``shares`` (of train, valid and
+test, by default 0.7, 0.1, 0.2), ``time`` (a column that must be evenly spaced where it holds
+dates or seconds; by default the first if it looks like one, None for none) and ``units`` (of
+y, or by role). Any value may be missing.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from models.data import table
+from models.data.check import checked
+from models.data.files import new_file
+from models.data.gaps import filled
+from models.data.kinds.base import CHUNK, Dataset, Fills, Request, spans
+from models.data.reference import PARTS, Reference
+from models.data.requests import (
+    names_of,
+    share_borders,
+    shares_of,
+    units_of,
+    whole_numbers,
+)
+from models.errors import DataError
+
+KEYS = ("columns", "inputs", "borders", "shares", "time", "units")
+CUT: Literal["windows", "rows"] = "windows"
+HIDDEN: tuple[str, ...] = ("x",)
+LAYOUT = "a table in time order, .csv or .csv.gz"
+SHARES = (0.7, 0.1, 0.2)
+_TIMES = ("time", "date", "datetime", "timestamp", "t")
+
+
+class SeriesPart:
+    """The rows of one part: a single record, read when first asked for.
+
+    Args:
+        reference: The dataset.
+        name: ``train``, ``valid`` or ``test``.
+        fills: Gives the train mean of roles with gaps.
+
+    Raises:
+        DataError: There is no such part.
+    """
+
+    def __init__(self, *, reference: Reference, name: str, fills: Fills = dict) -> None:
+        self.name, self.reference, self._fills = name, reference, fills
+        bounds = _bounds(reference.settings["borders"])
+        if name not in bounds:
+            raise DataError(
+                f"the dataset `{reference.name}` has no part `{name}`: it was prepared "
+                f"with three borders",
+                hint="give four `borders` or three `shares`",
+            )
+        start, stop = bounds[name]
+        self.before = start
+        self.lengths = (stop - start,)
+        self.names = (name,)
+        self.channels = {role: len(names) for role, names in reference.roles.items()}
+        self.shapes = {role: (width,) for role, width in self.channels.items()}
+        self._read_from = start
+        self._values: dict[str, np.ndarray] = {}
+
+    @property
+    def fills(self) -> Mapping[str, np.ndarray]:
+        """See `models.data.kinds.base.Part`."""
+        return self._fills()
+
+    def load(self, index: int) -> dict[str, np.ndarray]:
+        """The whole part: role to ``[T, channels]``, float64."""
+        return self.slice(index, 0, self.lengths[index])
+
+    def slice(
+        self,
+        index: int,
+        start: int,
+        stop: int,
+        *,
+        roles: Collection[str] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Rows ``start`` to ``stop``, counted from the part's first one.
+
+        A negative `start` looks back into the rows of the part before.
+
+        Raises:
+            DataError: The rows do not lie inside the part, or the table is damaged.
+        """
+        if not -self.before <= start < stop <= self.lengths[index]:
+            raise DataError(
+                f"rows {start} to {stop} do not lie in part `{self.name}` of "
+                f"{self.reference.path}, which has {self.lengths[index]}"
+            )
+        first = self.before + start
+        if not self._values or first < self._read_from:
+            end = self.before + self.lengths[index]
+            path = Path(self.reference.path)
+            self._read_from = min(first, self._read_from)
+            self._values = _read_roles(path, self.reference.roles, self._read_from, end)
+        offset = self.before - self._read_from
+        wanted = self.shapes if roles is None else roles
+        return {r: self._values[r][offset + start : offset + stop] for r in wanted}
+
+    def blocks(self, role: str, *, size: int = CHUNK) -> Iterator[np.ndarray]:
+        """Every row of one role in blocks of at most ``[size, channels]``."""
+        for index, start, stop in spans(self, size=size):
+            yield self.slice(index, start, stop, roles=(role,))[role]
+
+    def locate(self, role: str, index: int, entry: tuple[int, ...]) -> tuple[str, str]:
+        """The column and its file, and the row."""
+        row = self.before + entry[0]
+        return _located(Path(self.reference.path), self.reference, role, row, entry[-1])
+
+
+def find(path: Path) -> Path | None:
+    """A CSV file, or the single one in a folder that holds no data of another kind."""
+    if path.is_file():
+        return path if path.name.lower().endswith(table.SUFFIXES) else None
+    if not path.is_dir() or (path / "train").is_dir():
+        return None
+    found = [p for p in path.iterdir() if p.is_file() and find(p)]
+    return found[0] if len(found) == 1 else None
+
+
+def prepare(request: Request, *, name: str, path: Path) -> Reference:
+    """Check and hash a table; see `models.data.kinds.base.Kind`."""
+    columns = table.header(path)
+    borders = _borders(request, path)
+    bounds = _bounds(borders)
+    rows = table.read_rows(path, borders[0], borders[2])
+    time, rate = _time(request, path, columns, rows, borders[0])
+    hashes = table.hash_rows(path, list(bounds.values()))
+    reference = Reference(
+        name=name,
+        path=str(path),
+        kind="series",
+        roles=_roles(request, path, columns, rows, time),
+        hashes=dict(zip(bounds, hashes, strict=True)),
+        sampling_rate=rate,
+        units=units_of(request),
+        settings={"borders": borders, "time": time},
+    )
+    return checked(open(reference), allowed=reference.roles)
+
+
+def open(reference: Reference) -> Dataset:
+    """Open a prepared table; its rows are read when they are needed."""
+    return Dataset(reference=reference, opener=SeriesPart)
+
+
+def read(
+    path: Path,
+    *,
+    reference: Reference,
+    roles: Collection[str],
+    optional: Collection[str] = (),
+) -> dict[str, np.ndarray]:
+    """The columns of a table: role to ``[T, channels]``; see `Kind.read`."""
+    columns = set(table.header(path))
+    wanted = {
+        role: reference.roles[role]
+        for role in roles
+        if role not in optional or columns & set(reference.roles[role])
+    }
+    arrays = _read_roles(path, wanted, 0, table.count_rows(path))
+    return filled(
+        arrays,
+        gaps=reference.gaps,
+        fills=open(reference).part("train").fills if reference.gaps else {},
+        locate=lambda role, entry: _located(path, reference, role, *entry),
+    )
+
+
+def write(
+    path: Path,
+    arrays: Mapping[str, np.ndarray],
+    *,
+    reference: Reference,
+    like: Path,
+) -> None:
+    """Write predicted columns ``[T, channels]``; a value that is not finite stays empty.
+
+    The time column of `like` is taken over where it has as many rows.
+    """
+    columns: dict[str, list[str]] = {}
+    (length, *others) = {len(values) for values in arrays.values()}
+    time = reference.settings.get("time")
+    if time in table.header(like) and table.count_rows(like) == length:
+        at = table.column_index(like, table.header(like), time)
+        columns[time] = [cells[at] for cells in table.read_rows(like, 0, length)]
+    for role, values in arrays.items():
+        names = reference.roles.get(role, (role,))
+        if others or values.ndim != 2 or values.shape[1] != len(names):
+            raise DataError(
+                f"a table holds {len(names)} columns of equal length for role `{role}`, "
+                f"got an array of shape {values.shape} to write",
+                hint="predict arrays [time, channel], or use `hpo.load_model` in Python",
+            )
+        for name, column in zip(names, values.T, strict=True):
+            columns[name] = [repr(float(v)) if np.isfinite(v) else "" for v in column]
+    with new_file(path) as made, made.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+
+
+def _bounds(borders: tuple[int, ...]) -> dict[str, tuple[int, int]]:
+    """Part to its first row and the first one after it."""
+    return dict(zip(PARTS, zip(borders, borders[1:], strict=False), strict=False))
+
+
+def _borders(request: Request, path: Path) -> tuple[int, ...]:
+    """Row borders as asked for, or by shares of the rows there are."""
+    if "borders" in request and "shares" in request:
+        raise DataError(
+            "a series is parted by either `borders` or `shares`, got both",
+            hint="leave one of them out",
+        )
+    rows = table.count_rows(path)
+    if "borders" not in request:
+        shares = shares_of(request.get("shares", SHARES), "shares")
+        return share_borders(rows, shares, path=path)
+    borders = whole_numbers(request["borders"], "borders", counts=(3, 4))
+    if borders[-1] > rows:
+        raise DataError(
+            f"`borders` must not go beyond the table: got {list(borders)}, and {path} has "
+            f"{rows} rows",
+            hint=f"let the last border be at most {rows}, or get the whole table",
+        )
+    return borders
+
+
+def _time(
+    request: Request,
+    path: Path,
+    columns: tuple[str, ...],
+    rows: list[list[str]],
+    start: int,
+) -> tuple[str | None, float | None]:
+    """The time column, and the sampling rate that it shows."""
+    if "time" in request:
+        name = request["time"]
+        if name is None:
+            return None, None
+        times = table.seconds(rows, table.column_index(path, columns, name))
+    else:
+        name, times = columns[0], table.seconds(rows, 0)
+        if times is None or (name.lower() not in _TIMES and _is_number(rows[0][0])):
+            return None, None
+    if times is None:
+        return name, None
+    return name, table.sampling_rate(times, name=name, path=path, start=start)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _roles(
+    request: Request,
+    path: Path,
+    columns: tuple[str, ...],
+    rows: list[list[str]],
+    time: str | None,
+) -> dict[str, tuple[str, ...]]:
+    """Columns as asked for; by default outputs are all numbers that nothing else is."""
+    inputs, outputs = names_of(request, "inputs"), names_of(request, "columns")
+    if not outputs:
+        free = [c for c in columns if c != time and c not in inputs]
+        outputs = tuple(c for c in free if _is_numeric(rows, columns.index(c)))
+    if not outputs:
+        raise DataError(
+            f"{path} has no column of numbers; it has: {', '.join(columns)}",
+            hint='name them in the study: data={"path": …, "columns": […]}',
+        )
+    both = set(inputs) & set(outputs)
+    if both:
+        raise DataError(
+            f"a column is either input or output, got `{sorted(both)[0]}` as both",
+            hint="leave it out of `inputs` or `columns`",
+        )
+    return {"u": inputs, "y": outputs} if inputs else {"y": outputs}
+
+
+def _is_numeric(rows: list[list[str]], column: int) -> bool:
+    try:
+        table.numbers(rows, column)
+    except ValueError:
+        return False
+    return True
+
+
+def _read_roles(
+    path: Path, roles: Mapping[str, tuple[str, ...]], start: int, stop: int
+) -> dict[str, np.ndarray]:
+    """Rows ``start`` to ``stop`` of some columns: role to ``[stop - start, channels]``."""
+    columns, rows = table.header(path), table.read_rows(path, start, stop)
+
+    def column(name: str) -> np.ndarray:
+        try:
+            return table.numbers(rows, table.column_index(path, columns, name))
+        except ValueError as error:
+            text, row = error.args
+            raise DataError(
+                f"column `{name}` of {path} must hold numbers, got {text!r} in line "
+                f"{start + row + 2}",
+                hint="leave the column out, or empty the cell",
+            ) from None
+
+    return {
+        role: np.stack([column(name) for name in names], axis=1)
+        for role, names in roles.items()
+    }
+
+
+def _located(
+    path: Path, reference: Reference, role: str, row: int, channel: int
+) -> tuple[str, str]:
+    name = reference.roles[role][channel]
+    return f"column `{name}` in {path}", f"row {row} (line {row + 2})"

@@ -1,0 +1,207 @@
+"""CSV tables in time order, read and hashed by rows.
+
+One line is one row: the first line names the columns, commas part cells, and a quoted cell
+holds no line break. A cell without a value is empty or says so (`MISSING`). Files whose name
+ends in ``.gz`` are unpacked while they are read.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from models.errors import DataError, near_matches
+
+SUFFIXES = (".csv", ".csv.gz")
+MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
+"""Texts of a cell without a value, in small letters."""
+_EVEN = 1e-3
+"""How far a time step may be from the first one, relative to it."""
+
+
+def header(path: Path) -> tuple[str, ...]:
+    """The names of the columns.
+
+    Raises:
+        DataError: The file is missing, damaged or empty, or names repeat.
+    """
+    first = next(_lines(path), b"")
+    names = tuple(cell.strip() for cell in _cells(first, path, 1))
+    if len(set(names)) < len(names) or not any(names):
+        raise DataError(
+            f"the first line of {path} must name its columns, each differently, got "
+            f"{list(names)}",
+            hint="put a line with names in front of the numbers",
+        )
+    return names
+
+
+def count_rows(path: Path) -> int:
+    """Rows of a table; empty lines at its end do not count.
+
+    Raises:
+        DataError: The file is missing or damaged.
+    """
+    last = 0
+    for number, line in enumerate(_lines(path)):
+        last = number if line else last
+    return last
+
+
+def hash_rows(path: Path, bounds: Sequence[tuple[int, int]]) -> list[str]:
+    """SHA-256 over the header and the bytes of the rows ``start`` to ``stop`` of each part.
+
+    Cells are not decoded. How a line ends does not count.
+
+    Raises:
+        DataError: The file is damaged.
+    """
+    digests = [hashlib.sha256() for _ in bounds]
+    for number, line in enumerate(_lines(path), start=-1):
+        for digest, (start, stop) in zip(digests, bounds, strict=True):
+            if number < 0 or start <= number < stop:
+                digest.update(line + b"\n")
+    return [digest.hexdigest() for digest in digests]
+
+
+def read_rows(path: Path, start: int, stop: int) -> list[list[str]]:
+    """The cells of the rows ``start`` to ``stop``, as text.
+
+    Raises:
+        DataError: The file is damaged, ends before, or a row has another number of cells
+            than there are columns.
+    """
+    width, rows = len(header(path)), []
+    for number, line in enumerate(islice(_lines(path), start + 1, stop + 1), start + 2):
+        cells = _cells(line, path, number)
+        if len(cells) != width:
+            raise DataError(
+                f"every row of {path} must have {width} cells, got {len(cells)} in line "
+                f"{number}",
+                hint="write missing values as empty cells between commas",
+            )
+        rows.append(cells)
+    if len(rows) < stop - start:
+        raise DataError(
+            f"{path} ends at row {start + len(rows)}, and row {stop - 1} is needed",
+            hint="copy it again from its source, or prepare the data again",
+        )
+    return rows
+
+
+def column_index(path: Path, names: Sequence[str], wanted: str) -> int:
+    """Where a column is.
+
+    Raises:
+        DataError: There is none of this name.
+    """
+    if wanted not in names:
+        raise DataError(
+            f"column `{wanted}` is not in {path}", hint=near_matches(str(wanted), names)
+        )
+    return names.index(wanted)
+
+
+def numbers(rows: Sequence[Sequence[str]], column: int) -> np.ndarray:
+    """One column as float64, NaN where a value is missing.
+
+    Raises:
+        ValueError: A cell is neither a number nor missing; the second argument is its row.
+    """
+    values = np.empty(len(rows))
+    for row, cells in enumerate(rows):
+        try:
+            values[row] = float(cells[column])
+        except ValueError:
+            if cells[column].strip().lower() not in MISSING:
+                raise ValueError(cells[column], row) from None
+            values[row] = np.nan
+    return values
+
+
+def seconds(rows: Sequence[Sequence[str]], column: int) -> np.ndarray | None:
+    """One column as times in seconds: numbers, or dates in ISO 8601; else None.
+
+    The first cell decides which; NaN stands for a later one that is none.
+    """
+    parse = next(
+        (p for p in (float, _since) if _parsed(p, rows[0][column]) is not None), None
+    )
+    if parse is None:
+        return None
+    found = (_parsed(parse, cells[column]) for cells in rows)
+    return np.array([np.nan if time is None else time for time in found])
+
+
+def sampling_rate(times: np.ndarray, *, name: str, path: Path, start: int) -> float:
+    """The rate in Hz of times that must be evenly spaced.
+
+    Args:
+        times: In seconds.
+        name: The column, for messages.
+        path: The file, for messages.
+        start: The row of the first time.
+
+    Raises:
+        DataError: Times are not evenly spaced, or do not grow.
+    """
+    steps = np.diff(times)
+    if not len(steps):
+        raise DataError(f"{path} has one row only", hint="give more rows")
+    step = float(np.nanmedian(steps)) if np.isfinite(steps).any() else np.nan
+    uneven = ~(np.abs(steps - step) <= _EVEN * abs(step)) | ~(steps > 0)
+    if uneven.any():
+        first = int(np.argmax(uneven))
+        raise DataError(
+            f"time column `{name}` of {path} must be evenly spaced and grow: row "
+            f"{start + first + 1} (line {start + first + 3}) comes {steps[first]:g} s "
+            f"after the one before, most come after {step:g} s",
+            hint="put in rows of empty cells where some are missing, or say "
+            '`"time": None` if the spacing does not matter',
+        )
+    # Of the whole stretch, because single steps are rounded.
+    return float(len(steps) / (times[-1] - times[0]))
+
+
+def _since(text: str) -> float:
+    moment = datetime.fromisoformat(text.strip())
+    return (moment - datetime(1970, 1, 1, tzinfo=moment.tzinfo)).total_seconds()
+
+
+def _parsed(parse: Callable[[str], float], text: str) -> float | None:
+    try:
+        return parse(text)
+    except ValueError:
+        return None
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """Lines without their ends; a byte order mark is dropped."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for number, line in enumerate(file):
+                line = line.rstrip(b"\r\n")
+                yield line if number else line.removeprefix(b"\xef\xbb\xbf")
+    except (OSError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(
+            f"cannot read {path}: {reason}",
+            hint="check the path, or copy it again from its source",
+        ) from error
+
+
+def _cells(line: bytes, path: Path, number: int) -> list[str]:
+    try:
+        return next(csv.reader([line.decode()]), []) or [""]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(
+            f"line {number} of {path} cannot be read: {error}",
+            hint="save the table as CSV in UTF-8",
+        ) from error

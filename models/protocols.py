@@ -1,0 +1,180 @@
+"""The modules that a harness asks by name, as protocols; only the standard library is needed.
+
+A harness that must not load JAX, or must not know a family's file, reaches these modules
+through `importlib` and holds them by the types written here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+
+class Described(Protocol):
+    """A dataset as lists show it; a frozen dataclass."""
+
+    @property
+    def name(self) -> str:
+        """The name that a study calls it by."""
+        ...
+
+
+class PreparedData(Protocol):
+    """A reference to data that was found, checked and hashed."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The reference as plain JSON values."""
+        ...
+
+
+class Catalog(Protocol):
+    """`models.data.catalog`."""
+
+    def names(self) -> tuple[str, ...]:
+        """Every dataset known by name."""
+        ...
+
+    def describe(self, name: str) -> Any:
+        """The facts of a named dataset, without opening it."""
+        ...
+
+    def prepare(
+        self, data: str | Mapping[str, Any], *, root: Path | None = None
+    ) -> PreparedData:
+        """Find, check and hash a dataset."""
+        ...
+
+    def recorded(self, values: Mapping[str, Any]) -> PreparedData:
+        """A reference from its JSON form, also one of an earlier version."""
+        ...
+
+    def kind_of(
+        self, data: str | Mapping[str, Any], *, root: Path | None = None
+    ) -> str:
+        """The kind of some data, without preparing it."""
+        ...
+
+
+class Task(Protocol):
+    """A task with its settings."""
+
+    KINDS: tuple[str, ...]
+    OBJECTIVE: tuple[str, Literal["minimize", "maximize"]]
+
+    @property
+    def name(self) -> str:
+        """The file it is written in."""
+        ...
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """Roles that a prediction is made from."""
+        ...
+
+    @property
+    def gives(self) -> tuple[str, ...]:
+        """Roles that a prediction gives."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """Name and settings."""
+        ...
+
+    def check_reference(self, data: Mapping[str, Any]) -> None:
+        """Refuse data that the task cannot be learned from or scored on."""
+        ...
+
+    def from_file(
+        self, path: Path, *, data: Mapping[str, Any]
+    ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """What a prediction takes of a file, and what it could be held against."""
+        ...
+
+    def to_file(
+        self,
+        path: Path,
+        predicted: Mapping[str, Any],
+        *,
+        data: Mapping[str, Any],
+        like: Path,
+    ) -> None:
+        """Write predicted arrays in the layout of the data's kind, all or nothing."""
+        ...
+
+    def errors(
+        self,
+        predicted: Mapping[str, Any],
+        measured: Mapping[str, Any],
+        *,
+        data: Mapping[str, Any],
+    ) -> Mapping[str, float]:
+        """Errors of predicted arrays in physical units, by metric."""
+        ...
+
+    def unit(self, metric: str, *, data: Mapping[str, Any]) -> str:
+        """The physical unit of a metric; empty for none."""
+        ...
+
+
+class Tasks(Protocol):
+    """`models.tasks`."""
+
+    def names(self) -> tuple[str, ...]:
+        """Every task's name."""
+        ...
+
+    def task_of(self, described: str | Mapping[str, Any]) -> Task:
+        """A task by its name, or by its name and settings."""
+        ...
+
+
+class Kernels(Protocol):
+    """`models.layers.kernels.build`."""
+
+    def wanted(self) -> str:
+        """The value of ``HPO_KERNELS``, checked."""
+        ...
+
+    def begin(self) -> None:
+        """Build what is missing in the background."""
+        ...
+
+
+class CompiledKernels(Protocol):
+    """`models.layers.kernels.compiled`."""
+
+    def choice(self) -> str:
+        """The kernels in force: ``off`` or ``LEVEL:HASH``."""
+        ...
+
+    def reason(self) -> str:
+        """Why they are off; empty where they are not."""
+        ...
+
+
+class Sizes(Protocol):
+    """`models.family`, as far as a check of a study needs it."""
+
+    def measure(
+        self,
+        family: Any,
+        config: Any,
+        *,
+        data: Any,
+        task: Mapping[str, Any] | None,
+    ) -> tuple[int, int]:
+        """Parameters, and numbers that the forward pass of a batch computes."""
+        ...
+
+
+class Configured(Protocol):
+    """A family's `Config` class."""
+
+    def keys(self) -> Sequence[str]:
+        """Every dotted key."""
+        ...
+
+    def from_flat(self, values: Mapping[str, Any]) -> Any:
+        """A configuration from dotted keys."""
+        ...

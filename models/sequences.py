@@ -1,0 +1,208 @@
+"""The problem that sequence networks share: their loss, and how they map u to y."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, Protocol
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Key
+
+from models.config import Config, static
+from models.data.windows import Windows
+from models.errors import ConfigError
+from models.losses import (
+    Loss,
+    Term,
+    absolute_error,
+    huber_error,
+    only,
+    require_same_shape,
+    squared_error,
+)
+from models.tasks.base import TaskData
+from models.tasks.sequences import SequenceTask
+from models.training.optimizer import Optimizer
+from models.training.problem import Batch, Hyper, Outputs, Problem
+
+_ERRORS = {"mse": squared_error, "mae": absolute_error, "huber": huber_error}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceLoss(Config):
+    """What training minimises over every window, in standard deviations of y.
+
+    Attributes:
+        kind: Mean squared, mean absolute, or Huber error (quadratic up to one standard
+            deviation).
+        n_skip: Samples that do not count at the start of what is scored of every window
+            (behind the known outputs, where there are any), while the model forgets that
+            it started from nothing.
+    """
+
+    kind: Literal["mse", "mae", "huber"] = static("mse")
+    n_skip: int = static(0, low=0)
+
+
+def check_windows(*, data: Windows, loss: SequenceLoss) -> None:
+    """Refuse windows that cannot be trained on; for a family's `Config.validate`.
+
+    Raises:
+        ConfigError: The loss leaves nothing of a window, or windows follow one another
+            though sequence networks carry no state from one to the next.
+    """
+    require_scored_window(data=data, loss=loss)
+    if data.order == "consecutive":
+        raise ConfigError(
+            "`data.order` is `consecutive`, but this family carries no state from one "
+            "window to the next",
+            hint="leave `data.order` out: windows are then shuffled",
+        )
+
+
+def require_scored_window(*, data: Windows, loss: SequenceLoss, known: int = 0) -> None:
+    """Refuse a loss that leaves nothing of a window.
+
+    Args:
+        data: How the train part is cut.
+        loss: What is minimised.
+        known: Outputs at the start of every window that are given, not scored.
+
+    Raises:
+        ConfigError: As many samples are given and skipped as a window has, or more.
+    """
+    if known + loss.n_skip < data.window:
+        return
+    behind = f" behind {known} known outputs" if known else ""
+    raise ConfigError(
+        f"`loss.n_skip` must be less than `data.window`{behind}, got {loss.n_skip} "
+        f"and {data.window}",
+        hint="skip fewer samples, or cut longer windows",
+    )
+
+
+class SequenceConfig(Protocol):
+    """What the configuration of a family of sequence networks must have."""
+
+    @property
+    def model(self) -> Config:
+        """The network's own configuration."""
+        ...
+
+    @property
+    def data(self) -> Windows:
+        """How the train part is cut."""
+        ...
+
+    @property
+    def loss(self) -> SequenceLoss:
+        """What is minimised."""
+        ...
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """How."""
+        ...
+
+    def traced(self) -> dict[str, float]:
+        """The traced values by dotted key."""
+        ...
+
+    def static_signature(self) -> tuple[tuple[str, Any], ...]:
+        """Equal for configurations that share a compilation."""
+        ...
+
+
+class ModelBuilder(Protocol):
+    """``builder(config=…, data=…, key=…)`` gives the model ``(batch, key=) -> y``."""
+
+    def __call__(
+        self, *, config: Any, data: TaskData, key: Key[Array, ""]
+    ) -> nnx.Module:
+        """Build; pure, run inside compiled code."""
+        ...
+
+
+def sequence_loss(*, config: SequenceLoss, std: np.ndarray, start: int = 0) -> Loss:
+    """One term, named after its kind.
+
+    Args:
+        config: Which error, after how many samples.
+        std: Standard deviation of every output channel, in physical units.
+        start: First sample of a window that is scored.
+    """
+    error = _ERRORS[config.kind]
+    skip = start + config.n_skip
+
+    def term(outputs: Outputs, batch: Batch, hyper: Hyper) -> Float[Array, ""]:
+        prediction, target = outputs["y"], batch["y"]
+        # Before the division, which would broadcast a missing channel.
+        require_same_shape(prediction, target)
+        unit = jnp.asarray(std, target.dtype)[None, None]
+        if "seen.y" not in batch:
+            return jnp.mean(error(prediction[:, skip:] / unit, target[:, skip:] / unit))
+        seen = batch["seen.y"]
+        prediction, target = only(seen, prediction, target)
+        errors = error(prediction[:, skip:] / unit, target[:, skip:] / unit)
+        count = jnp.sum(seen[:, skip:], dtype=jnp.int32)
+        return jnp.sum(errors) / jnp.maximum(count, 1).astype(errors.dtype)
+
+    return Loss(terms={config.kind: Term(function=term)})
+
+
+def sequence_problem(
+    builder: ModelBuilder,
+    *,
+    config: SequenceConfig,
+    data: TaskData,
+    micro_batch: int | None = None,
+) -> Problem:
+    """The problem of a family that maps u, and known outputs where there are any, to y.
+
+    Args:
+        builder: Makes the model, which takes and gives physical units.
+        config: The family's configuration.
+        data: What is known of data and task.
+        micro_batch: See `Problem`.
+
+    Raises:
+        ConfigError: The loss leaves nothing of a window behind the known outputs.
+    """
+    task = data.task
+    assert isinstance(task, SequenceTask), "families are only asked for their TASKS"
+    require_scored_window(data=config.data, loss=config.loss, known=task.known_outputs)
+
+    def forward(
+        model: Callable[..., Array],
+        batch: Batch,
+        *,
+        key: Key[Array, ""],
+        training: bool,
+        carry: Any,
+        hyper: Hyper,
+    ) -> tuple[Outputs, Any]:
+        del hyper
+        return {"y": model(batch, key=key if training else None)}, carry
+
+    def build(key: Key[Array, ""]) -> nnx.Module:
+        return builder(config=config.model, data=data, key=key)
+
+    return Problem(
+        signature=("sequence", config.static_signature(), data.identity, micro_batch),
+        build=build,
+        forward=forward,
+        loss=sequence_loss(
+            config=config.loss, std=data.statistics.std["y"], start=task.known_outputs
+        ),
+        metrics=task.metrics(data),
+        given=partial(task.given, data=data),
+        transforms=task.transforms(data),
+        hyper=config.traced(),
+        optimizer=config.optimizer,
+        # A mean over what was seen is no sum of means over parts of a batch.
+        micro_batch=None if "y" in data.reference.gaps else micro_batch,
+    )

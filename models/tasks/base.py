@@ -1,0 +1,455 @@
+"""What every task says of itself; one task a file beside this one, found by its name."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from models.config import Config
+from models.data.dataset import open_dataset
+from models.data.kinds import kind
+from models.data.kinds.base import Dataset, Part
+from models.data.reference import Reference
+from models.data.statistics import Statistics
+from models.errors import DataError, UserError, near_matches
+from models.training.interface import Arrays
+
+if TYPE_CHECKING:  # a driver reads tasks, and must not load JAX
+    import jax
+
+    from models.data.feeding import Feed
+    from models.metrics.accumulators import Metric
+    from models.training.problem import Batch, Transforms
+
+Groups = tuple[Mapping[str, Any], ...]
+Direction = Literal["minimize", "maximize"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Units:
+    """An affine change of physical units: ``value · scale + offset``.
+
+    Attributes:
+        scale: Factor by role; 1 where a role is not named.
+        offset: Added, by role; 0 where a role is not named.
+    """
+
+    scale: Mapping[str, float]
+    offset: Mapping[str, float]
+
+    def of(self, role: str, values: np.ndarray) -> np.ndarray:
+        """The values of a role in these units."""
+        return values * self.scale.get(role, 1.0) + self.offset.get(role, 0.0)
+
+
+SAME = Units(scale={}, offset={})
+_MASKS = ("", "seen.", "given.", "scored.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(Config):
+    """What is learned and how it is scored.
+
+    A task is a frozen configuration: its fields are settings that belong to the task and
+    never to a search (known samples, a horizon). Nothing is ranked across tasks.
+
+    Attributes:
+        KINDS: Kinds of data it can be learned from.
+        OBJECTIVE: The metric that ranks where a study names none, and its direction.
+        EXAMPLE: Settings that suit the tiny data of `write_example`.
+    """
+
+    KINDS: ClassVar[tuple[str, ...]]
+    OBJECTIVE: ClassVar[tuple[str, Direction]] = ("rmse", "minimize")
+    EXAMPLE: ClassVar[Mapping[str, Any]] = {}
+
+    @property
+    def name(self) -> str:
+        """The file it is written in; with its package where that is not this one."""
+        module = type(self).__module__
+        package, _, stem = module.rpartition(".")
+        return stem if package == __package__ else module
+
+    @property
+    @abstractmethod
+    def takes(self) -> tuple[str, ...]:
+        """Roles that a prediction is made from."""
+
+    @property
+    @abstractmethod
+    def gives(self) -> tuple[str, ...]:
+        """Roles that a prediction gives."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Name and settings, as a study writes them."""
+        return {"name": self.name, **self.flat()}
+
+    def check(self, dataset: Dataset) -> None:
+        """Refuse data that the task cannot be learned from or scored on.
+
+        Raises:
+            DataError: The kind is another, a role is missing, or a part is too short.
+        """
+        reference = dataset.reference
+        if reference.kind not in self.KINDS:
+            raise DataError(
+                f"the task `{self.name}` is learned from data of kind "
+                f"{' or '.join(self.KINDS)}; `{reference.name}` is of kind "
+                f"{reference.kind}",
+                hint="choose another task or other data",
+            )
+        for role in (*self.takes, *self.gives):
+            if not reference.roles.get(role):
+                raise DataError(
+                    f"the task `{self.name}` needs the role `{role}`, which "
+                    f"`{reference.name}` does not have",
+                    hint=near_matches(role, reference.roles),
+                )
+
+    def check_reference(self, data: Mapping[str, Any]) -> None:
+        """`check`, for a harness that only holds the reference in its JSON form."""
+        self.check(open_dataset(data))
+
+    # -- how a model is trained and scored ------------------------------------------------
+
+    def feed(self, dataset: Dataset, batching: Any) -> Feed:
+        """Where the training batches come from.
+
+        Args:
+            dataset: The data.
+            batching: The family's configuration of windows or rows.
+
+        Raises:
+            DataError: No batch can be made.
+        """
+        from models.data.feeding import make_feed
+
+        return make_feed(dataset.part("train"), batching)
+
+    def batch_shapes(
+        self, dataset: Dataset, batching: Any
+    ) -> dict[str, jax.ShapeDtypeStruct]:
+        """The shapes of a training batch by name; nothing is read.
+
+        Raises:
+            DataError: No batch can be made.
+        """
+        import jax
+
+        from models.data.feeding import batch_shapes
+
+        found = batch_shapes(dataset.part("train"), batching)
+        return {n: jax.ShapeDtypeStruct(*described) for n, described in found.items()}
+
+    def lead(self, batching: Any) -> int:
+        """Entries before the scored ones that a model looks back on by its configuration.
+
+        What is scored never depends on a configuration; how far back a model looks may.
+        """
+        return 0
+
+    @abstractmethod
+    def groups(self, part: Part, *, lead: int = 0, dtype: Any = None) -> Groups:
+        """A part as it is scored: groups of equal rows, ``[N, …]`` by name.
+
+        Args:
+            part: The part, or a single record of it.
+            lead: See `lead`.
+            dtype: Of the arrays; None for what the device computes with.
+
+        Raises:
+            DataError: Nothing of the part can be scored.
+        """
+
+    @abstractmethod
+    def given(self, batch: Batch, data: TaskData) -> Batch:
+        """The part of a batch that a model may look at.
+
+        An entry that is not given holds the mean of the train part, and a mask
+        ``given.ROLE`` says which are. Pure: compiled for what is trained, plain numpy for
+        closed forms.
+        """
+
+    @abstractmethod
+    def metrics(self, data: TaskData) -> tuple[Metric, ...]:
+        """The validation metrics."""
+
+    def transforms(self, data: TaskData) -> Transforms:
+        """Batch functions that belong to the task, such as hiding entries."""
+        return ()
+
+    def scores(
+        self,
+        found: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]],
+        *,
+        data: TaskData,
+    ) -> dict[str, float]:
+        """The metrics of outputs that were computed elsewhere (by a closed form).
+
+        Args:
+            found: Outputs and batches ``[B, …]`` of every group.
+            data: What is known of data and task.
+        """
+        values = {}
+        for metric in self.metrics(data):
+            state = metric.init(*_on_device(found[0]))
+            for pair in found:
+                state = metric.update(state, *_on_device(pair))
+            values[metric.name] = float(metric.finish(state))
+        return values
+
+    # -- how a model is used --------------------------------------------------------------
+
+    @abstractmethod
+    def batch(self, arrays: Arrays, data: TaskData) -> dict[str, np.ndarray]:
+        """The batch of prediction for arrays ``[B, …]`` by role.
+
+        Raises:
+            UserError: Their lengths do not fit together.
+        """
+
+    def arrays(
+        self, outputs: Mapping[str, Any], batch: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Arrays ``[B, …]`` by role of what a model gave for a batch."""
+        return {role: np.asarray(outputs[role]) for role in self.gives}
+
+    def from_file(
+        self, path: Path, *, data: Mapping[str, Any]
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """What a prediction takes of a file, and what the file holds of what it gives.
+
+        Args:
+            path: A file in the layout of the data's kind.
+            data: The data reference in its JSON form.
+
+        Raises:
+            DataError: The file is missing or damaged, or lacks a role that is needed.
+        """
+        reference = Reference.from_json(data)
+        read = kind(reference.kind).read
+        roles = tuple(dict.fromkeys((*self.takes, *self.gives)))
+        optional = tuple(role for role in self.gives if role not in self.takes)
+        found = read(path, reference=reference, roles=roles, optional=optional)
+        for role in set(roles) & set(found):
+            if f"seen.{role}" in found:  # a prediction takes NaN for what is missing
+                found[role] = np.where(found[f"seen.{role}"], found[role], np.nan)
+        measured = {role: found[role] for role in self.gives if role in found}
+        return self.given_of({r: found[r] for r in self.takes}), measured
+
+    def to_file(
+        self, path: Path, predicted: Arrays, *, data: Mapping[str, Any], like: Path
+    ) -> None:
+        """Write predicted arrays in the layout of the data's kind, all or nothing.
+
+        Args:
+            path: A new file.
+            predicted: Arrays by role.
+            data: The data reference in its JSON form.
+            like: The file they were predicted from.
+
+        Raises:
+            DataError: The file is there already or cannot be written.
+        """
+        reference = Reference.from_json(data)
+        write = kind(reference.kind).write
+        write(path, predicted, reference=reference, like=like)
+
+    def given_of(self, arrays: Arrays) -> dict[str, np.ndarray]:
+        """The part of whole arrays that a prediction is made from."""
+        return dict(arrays)
+
+    def errors(
+        self, predicted: Arrays, measured: Arrays, *, data: Mapping[str, Any]
+    ) -> dict[str, float]:
+        """Errors of predicted arrays in physical units; empty where nothing is comparable.
+
+        Args:
+            predicted: By role, as a prediction gave them.
+            measured: By role, as `from_file` found them.
+            data: The data reference in its JSON form.
+        """
+        return {}
+
+    def unit(self, metric: str, *, data: Mapping[str, Any]) -> str:
+        """The physical unit of a metric; empty for none, or where channels differ.
+
+        Args:
+            metric: Its name.
+            data: The data reference in its JSON form.
+        """
+        role = self.measured_in(metric)
+        units = set(data.get("units", {}).get(role, ())) if role else set()
+        return str(units.pop()) if len(units) == 1 else ""
+
+    def measured_in(self, metric: str) -> str | None:
+        """The role whose unit a metric has; None for a metric without unit."""
+        return None
+
+    # -- examples -------------------------------------------------------------------------
+
+    @abstractmethod
+    def write_example(self, folder: Path, *, units: Units = SAME) -> Mapping[str, Any]:
+        """Write tiny data that a model learns from in a second.
+
+        Args:
+            folder: Where it goes; equal at every call for equal units.
+            units: Physical units to write in.
+
+        Returns:
+            The request for it, as a study would make it.
+        """
+
+    def of_part(self, part: Part) -> dict[str, np.ndarray]:
+        """What a prediction of the part's first record or row takes: arrays by role."""
+        first = part.load(0)
+        rows = kind(part.reference.kind).CUT == "rows"
+        return self.given_of({r: first[r][0] if rows else first[r] for r in self.takes})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskData:
+    """What a family is told of the data and the task: everything but the numbers.
+
+    Attributes:
+        task: The task with its settings.
+        reference: Where the data lies and what it is.
+        statistics: Mean and standard deviation of the train part, by role.
+        shapes: Shape of one time step or one row, by role; the last axis is channels.
+    """
+
+    task: Task
+    reference: Reference
+    statistics: Statistics
+    shapes: Mapping[str, tuple[int, ...]]
+
+    @property
+    def channels(self) -> dict[str, int]:
+        """Channels by role."""
+        return {role: shape[-1] for role, shape in self.shapes.items()}
+
+    @property
+    def sampling_rate(self) -> float | None:
+        """In Hz; None where the data does not tell."""
+        return self.reference.sampling_rate
+
+    @property
+    def identity(self) -> Hashable:
+        """Equal for equal data and task, wherever the data lies."""
+        reference = self.reference
+        content = tuple(sorted(reference.hashes.items())) or reference.path
+        roles = tuple(sorted((r, tuple(names)) for r, names in reference.roles.items()))
+        scored = tuple(sorted((k, repr(v)) for k, v in reference.settings.items()))
+        return (self.task.name, self.task.static_signature(), content, roles, scored)
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """Roles that a prediction needs."""
+        return self.task.takes
+
+    @property
+    def gives(self) -> tuple[str, ...]:
+        """Roles that a prediction gives."""
+        return self.task.gives
+
+    def batch(self, arrays: Arrays) -> tuple[dict[str, np.ndarray], bool]:
+        """The batch of prediction for some arrays, and whether a batch axis was added.
+
+        Raises:
+            UserError: A role is missing or unknown, or an array has the wrong shape.
+        """
+        missing = [role for role in self.takes if role not in arrays]
+        strange = [role for role in arrays if role not in self.takes]
+        if missing or strange:
+            raise UserError(
+                f"the task `{self.task.name}` predicts from "
+                f"{' and '.join(f'`{r}`' for r in self.takes)}, got "
+                f"{', '.join(f'`{r}`' for r in arrays) or 'nothing'}",
+                hint=near_matches((strange or missing)[0], self.takes),
+            )
+        added = {role: self._lacks_batch(role, a) for role, a in arrays.items()}
+        if len(set(added.values())) > 1:
+            raise UserError(
+                "either all arrays have a batch axis or none, got shapes "
+                + ", ".join(f"`{r}` {np.shape(a)}" for r, a in arrays.items())
+            )
+        alone = any(added.values())
+        whole = {r: np.asarray(a)[None] if alone else a for r, a in arrays.items()}
+        return self.task.batch(whole, self), alone
+
+    def arrays(
+        self, outputs: Mapping[str, Any], batch: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Arrays ``[B, …]`` by role of what a model gave for a batch."""
+        return self.task.arrays(outputs, batch)
+
+    def _lacks_batch(self, role: str, array: np.ndarray) -> bool:
+        """Whether an array is one row; its trailing axes must be the role's."""
+        shape = self.shapes[role]
+        time = 0 if kind(self.reference.kind).CUT == "rows" else 1
+        rank = array.ndim - len(shape) - time
+        if rank not in (0, 1) or array.shape[array.ndim - len(shape) :] != shape:
+            axes = ("time", *map(str, shape)) if time else tuple(map(str, shape))
+            raise UserError(
+                f"`{role}` must be [{', '.join(axes)}] or [batch, {', '.join(axes)}], "
+                f"got {array.shape}"
+            )
+        return rank == 0
+
+
+def shown(values: Any, mask: Any, mean: np.ndarray) -> Any:
+    """Values where a mask is true, and the mean of their channel elsewhere.
+
+    Args:
+        values: ``[…, C]``, JAX or numpy.
+        mask: Of a shape that broadcasts to it.
+        mean: ``[C]``.
+    """
+    arrays = values.__array_namespace__()
+    fill = arrays.asarray(mean, dtype=values.dtype)
+    return arrays.where(mask, values, arrays.broadcast_to(fill, values.shape))
+
+
+def without(batch: Mapping[str, Any], *roles: str) -> dict[str, Any]:
+    """A batch less some roles and every mask of theirs."""
+    hidden = {f"{mask}{role}" for mask in _MASKS for role in roles}
+    return {name: array for name, array in batch.items() if name not in hidden}
+
+
+def describe(task: Task, dataset: Dataset) -> TaskData:
+    """What a family is told of data and task.
+
+    Args:
+        task: The task with its settings.
+        dataset: The data; its train part is read for the statistics.
+
+    Raises:
+        DataError: The task cannot be learned from the data.
+    """
+    task.check(dataset)
+    return TaskData(
+        task=task,
+        reference=dataset.reference,
+        statistics=dataset.statistics,
+        shapes=dict(dataset.part("train").shapes),
+    )
+
+
+def _on_device(pair: tuple[Mapping[str, Any], Mapping[str, Any]]) -> Any:
+    """Outputs and batch in the precision of the device."""
+    import jax
+
+    from models.data.device import default_dtype
+
+    def place(array: Any) -> Any:
+        array = np.asarray(array)
+        if np.issubdtype(array.dtype, np.floating):
+            array = array.astype(default_dtype(), copy=False)
+        return jax.numpy.asarray(array)
+
+    return jax.tree.map(place, tuple(dict(p) for p in pair))

@@ -1,0 +1,167 @@
+"""Forecast: of one long table in time order, the past is given and the next rows are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from models.config import static
+from models.data.kinds.base import Dataset, Part
+from models.errors import ConfigError, DataError
+from models.tasks.base import SAME, Groups, TaskData, Units, shown, without
+from models.tasks.base import Task as Base
+from models.training.interface import Arrays
+
+if TYPE_CHECKING:
+    from models.metrics.accumulators import Metric
+    from models.training.problem import Batch, Transforms
+
+KINDS = ("series",)
+GIVEN, SCORED = "given.y", "scored.y"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(Base):
+    """The next `horizon` rows of every column.
+
+    A family's ``data.window`` is its look-back and the horizon together. Scores are taken
+    at every row behind which a whole horizon lies in the part, whatever the look-back: a
+    model may look back into the rows before the part.
+
+    Attributes:
+        horizon: Rows that are predicted.
+
+    Source of the protocol: Zhou et al. 2021, "Informer"; errors are in standard deviations
+    of the train part.
+    """
+
+    KINDS: ClassVar[tuple[str, ...]] = KINDS
+    OBJECTIVE = ("mse", "minimize")
+    EXAMPLE: ClassVar[Mapping[str, Any]] = {"horizon": 8}
+
+    horizon: int = static(96, low=1)
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """The rows before the forecast."""
+        return ("y",)
+
+    @property
+    def gives(self) -> tuple[str, ...]:
+        """The rows of the forecast."""
+        return ("y",)
+
+    def check(self, dataset: Dataset) -> None:
+        """Refuse data whose valid part is shorter than the horizon.
+
+        Raises:
+            DataError: It is, or the data does not fit.
+        """
+        super().check(dataset)
+        rows = dataset.part("valid").lengths[0]
+        if rows < self.horizon:
+            raise DataError(
+                f"a forecast of {self.horizon} rows does not fit into the {rows} rows of "
+                f"part `valid` of `{dataset.reference.name}`",
+                hint='set `task={"name": "forecast", "horizon": …}` lower',
+            )
+
+    def lead(self, batching: Any) -> int:
+        """The look-back: a window less the horizon.
+
+        Raises:
+            ConfigError: Nothing is left of a window to look back on.
+        """
+        if batching.window <= self.horizon:
+            raise ConfigError(
+                f"`data.window` must be longer than the horizon of {self.horizon}, got "
+                f"{batching.window}",
+                hint="a window is the look-back and the horizon together",
+            )
+        look_back: int = batching.window - self.horizon
+        return look_back
+
+    def groups(self, part: Part, *, lead: int = 0, dtype: Any = None) -> Groups:
+        """A window for every row of the part behind which a whole horizon lies."""
+        from models.data.feeding import cut_windows
+
+        return cut_windows(
+            part,
+            lead + self.horizon,
+            1,
+            before=lead,
+            dtype=dtype,
+        )
+
+    def given(self, batch: Batch, data: TaskData) -> Batch:
+        """The look-back, with the mask ``given.y`` ``[B, T, C]``."""
+        y = batch["y"]
+        early = (np.arange(y.shape[1]) < y.shape[1] - self.horizon)[None, :, None]
+        mask = y.__array_namespace__().broadcast_to(early, y.shape)
+        if "seen.y" in batch:
+            mask = mask & batch["seen.y"]
+        return without(batch, "y") | {
+            "y": shown(y, mask, data.statistics.mean["y"]),
+            GIVEN: mask,
+        }
+
+    def transforms(self, data: TaskData) -> Transforms:
+        """Say what is scored: the horizon, as far as it was seen."""
+        return (self._score,)
+
+    def metrics(self, data: TaskData) -> tuple[Metric, ...]:
+        """Errors over the horizon, in standard deviations of each column."""
+        from models.metrics.masked import MaskedMetric
+
+        std = data.statistics.std["y"]
+        return tuple(
+            MaskedMetric(kind=kind, signal="y", mask=SCORED, unit=std)
+            for kind in ("mse", "mae")
+        )
+
+    def batch(self, arrays: Arrays, data: TaskData) -> dict[str, np.ndarray]:
+        """The look-back and an empty horizon; NaN was not seen."""
+        y = np.asarray(arrays["y"])
+        rest = np.full((len(y), self.horizon, y.shape[2]), np.nan, y.dtype)
+        whole = np.concatenate([y, rest], axis=1)
+        seen = np.isfinite(whole)
+        return {"y": np.where(seen, whole, 0.0), "seen.y": seen}
+
+    def arrays(self, outputs: Any, batch: Any) -> dict[str, np.ndarray]:
+        """The horizon."""
+        return {"y": np.asarray(outputs["y"])[:, -self.horizon :]}
+
+    def write_example(self, folder: Path, *, units: Units = SAME) -> Mapping[str, Any]:
+        """Two columns of daily cycles with noise, hour by hour, some values missing."""
+        path = folder / "table.csv"
+        if not path.is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            random = np.random.default_rng(0)
+            hours = np.arange(480)
+            daily = 2 * np.pi * hours / 24
+            clean = np.stack(
+                [np.sin(daily), np.cos(daily) + 0.3 * np.sin(2 * daily)], 1
+            )
+            values = units.of("y", clean + 0.1 * random.normal(size=clean.shape))
+            values[random.random(values.shape) < 0.02] = np.nan
+            start = np.datetime64("2020-01-01T00:00:00")
+            lines = ["date,first,second"]
+            for hour, row in zip(hours, values, strict=True):
+                when = str(start + np.timedelta64(int(hour), "h")).replace("T", " ")
+                cells = ["" if np.isnan(v) else repr(float(v)) for v in row]
+                lines.append(",".join([when, *cells]))
+            path.write_text("\n".join(lines) + "\n")
+        return {"path": str(path), "shares": [0.6, 0.2, 0.2]}
+
+    def _score(self, key: Any, batch: Batch, step: Any) -> Batch:
+        del key, step
+        y = batch["y"]
+        late = (np.arange(y.shape[1]) >= y.shape[1] - self.horizon)[None, :, None]
+        mask = y.__array_namespace__().broadcast_to(late, y.shape)
+        if "seen.y" in batch:
+            mask = mask & batch["seen.y"]
+        return batch | {SCORED: mask}

@@ -1,0 +1,86 @@
+"""How arrays by role become a batch of prediction, and a model's outputs arrays again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from models.errors import UserError
+
+Arrays: TypeAlias = Mapping[str, np.ndarray]
+"""Arrays by role, in physical units."""
+
+
+class Interface(Protocol):
+    """The outside of a model: a task on the data it was trained on.
+
+    Attributes:
+        takes: Roles that a prediction needs.
+        gives: Roles that it gives.
+    """
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """Roles that a prediction needs."""
+        ...
+
+    @property
+    def gives(self) -> tuple[str, ...]:
+        """Roles that it gives."""
+        ...
+
+    def batch(self, arrays: Arrays) -> tuple[dict[str, np.ndarray], bool]:
+        """The batch of prediction for some arrays, and whether a batch axis was added.
+
+        Raises:
+            UserError: A role is missing or unknown, or an array has the wrong shape.
+        """
+        ...
+
+    def arrays(
+        self, outputs: Mapping[str, Any], batch: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Arrays ``[B, …]`` by role of what the model gave for a batch."""
+        ...
+
+
+def predict(
+    interface: Interface,
+    given: Arrays | np.ndarray,
+    run: Callable[[dict[str, np.ndarray]], Mapping[str, Any]],
+) -> Any:
+    """Predict with a model.
+
+    Args:
+        interface: How arrays become a batch, and back.
+        given: Arrays by role, each with or without a leading batch axis; one array stands
+            for the only role.
+        run: The model: a batch to its outputs.
+
+    Returns:
+        Arrays by role, with a batch axis where the given ones have it; one array where one
+        was given and one role comes out.
+
+    Raises:
+        UserError: A role is missing or unknown, or an array has the wrong shape.
+    """
+    alone = not isinstance(given, Mapping)
+    if alone and len(interface.takes) != 1:
+        raise UserError(
+            f"a prediction needs {_listed(interface.takes)}, got one array",
+            hint=f"pass them by role: {{{', '.join(f'{r!r}: …' for r in interface.takes)}}}",
+        )
+    arrays: Any = {interface.takes[0]: given} if alone else given
+    batch, added = interface.batch(
+        {role: np.asarray(values) for role, values in arrays.items()}
+    )
+    found = interface.arrays(run(batch), batch)
+    if added:
+        found = {role: values[0] for role, values in found.items()}
+    return found[interface.gives[0]] if alone and len(found) == 1 else found
+
+
+def _listed(roles: tuple[str, ...]) -> str:
+    return " and ".join(f"`{role}`" for role in roles)
