@@ -48,7 +48,7 @@ def watch(
     with Progress(study) as progress:
         for event in tail.read():
             director.apply(event)
-            progress.recall(event)
+            progress.recall(event, director)
         try:
             _follow(folder, tail, director, progress)
         except KeyboardInterrupt:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hpo.director.state import RunState
 from hpo.errors import StudyError
-from hpo.ledger.events import Event
+from hpo.ledger.events import Proposed
 from hpo.study import Study
 from hpo.trials.record import Trial
 
@@ -40,7 +40,7 @@ class FixedProposer:
         """The epoch after which a trial is complete."""
         return self._trials[trial.number - 1].epochs or trial.budget
 
-    def next(self, state: RunState, elapsed: float) -> Event | None:
+    def next(self, state: RunState, elapsed: float) -> Proposed | None:
         """The next trial, or None when all were proposed.
 
         Args:
@@ -51,15 +51,12 @@ class FixedProposer:
         if count >= len(self._trials):
             return None
         wanted = self._trials[count]
-        return Event(
-            event="proposed",
+        return Proposed(
             trial=count + 1,
             elapsed=elapsed,
-            data={
-                "family": wanted.family,
-                "number": len(state.members(wanted.family)),
-                "params": dict(wanted.params),
-                "seed": wanted.seed,
-                "origin": "fixed",
-            },
+            family=wanted.family,
+            number=len(state.members(wanted.family)),
+            params=dict(wanted.params),
+            seed=wanted.seed,
+            origin="fixed",
         )

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hpo.ledger.events import Event
+from hpo.ledger.events import EpochEvent
 from hpo.report.summary import Row
 from hpo.study import Objective
 from models.training.protocol import Epoch
@@ -190,7 +190,7 @@ def across_seeds(
 
 def compare(
     trial: int,
-    recorded: Mapping[int, Event],
+    recorded: Mapping[int, EpochEvent],
     found: Iterable[Epoch],
     *,
     error: str = "",
@@ -214,7 +214,8 @@ def compare(
             continue
         compared += 1
         for part in ("train", "valid"):
-            old, new = event.data[part], getattr(again[number], part)
+            old, new = getattr(event, part), getattr(again[number], part)
+            # What a later version reports besides is no difference.
             for name in sorted(old):
                 gap = _gap(old.get(name), new.get(name))
                 if gap == 0:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from hpo.director import Director
 from hpo.director.decisions import Done
 from hpo.errors import RunError
-from hpo.ledger.events import Event
+from hpo.ledger.events import Event, Note, RunEvent
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import Ledger, events_of
 from hpo.run.driver import STOP_FILE, identity
@@ -116,7 +116,7 @@ class ActiveRun:
     def _replay(self, event: Event) -> None:
         self.director.apply(event)
         self.evaluations.apply(event)
-        self._observer.recall(event)
+        self._observer.recall(event, self.director)
 
     def _drive(
         self,
@@ -140,9 +140,9 @@ class ActiveRun:
                 kernels=self._kernels,
                 before_test=self._before_test,
             )
-            loop.record("run", action=action, **identity(), provenance=about)
+            loop.tell(RunEvent(action=action, **identity(), provenance=dict(about)))
             for text in notes:
-                loop.record("note", text=text)
+                loop.tell(Note(text=text))
             loop.interrupt("the driver was killed")
             try:
                 self._execute(loop)
@@ -169,7 +169,7 @@ class ActiveRun:
                 study=self.study,
                 reason=stop.reason,
             )
-        loop.record("run", action="finish", reason=done.reason)
+        loop.tell(RunEvent(action="finish", reason=done.reason))
         return ended(self.folder, self.study, done.reason)
 
 
@@ -181,10 +181,10 @@ def how_it_ended(folder: RunFolder) -> str | None:
     """
     if not folder.events_file.exists():
         return None
-    last = next(reversed(events_of(folder.events_file, "run")), None)
-    if last is None or last.data["action"] != "finish":
+    last = next(reversed(events_of(folder.events_file, RunEvent)), None)
+    if last is None or last.action != "finish":
         return None
-    return str(last.data.get("reason", "budget"))
+    return last.reason or "budget"
 
 
 def ended(folder: RunFolder, study: Study, reason: str) -> Outcome:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo.errors import RunError
+from hpo.ledger.events import RunEvent
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import events_of
 
@@ -137,8 +138,8 @@ def _latest(folder: RunFolder) -> dict[str, Any]:
     if not folder.events_file.exists():
         folder.read_study()  # says so where this is no run
         return {}
-    runs = (e.data for e in reversed(events_of(folder.events_file, "run")))
-    return next((dict(data) for data in runs if data["action"] != "finish"), {})
+    runs = reversed(events_of(folder.events_file, RunEvent))
+    return next((e.details() for e in runs if e.action != "finish"), {})
 
 
 def _holds(pid: int, lock: Path) -> bool:

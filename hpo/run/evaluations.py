@@ -8,14 +8,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
+
+from msgspec import UNSET
 
 from hpo.director import RETRIES
-from hpo.ledger.events import Event
+from hpo.ledger.events import Evaluated, Event, ReadTest
 from hpo.trials.record import Trial
+from hpo.trials.states import State
 from hpo.worker.assignment import Report, Scores
 
-_SCORED = ("completed", "converged", "diverged")  # endings of trials that were trained
+_SCORED = (
+    State.COMPLETED,
+    State.CONVERGED,
+    State.DIVERGED,
+)  # endings of trials that were trained
 
 
 class Evaluations:
@@ -38,13 +44,12 @@ class Evaluations:
 
     def apply(self, event: Event) -> None:
         """Take note of an event that is in the ledger."""
-        if event.event == "test_read":
+        if isinstance(event, ReadTest):
             self.announced = True
-        elif event.event == "evaluated" and event.data["part"] == self.part:
-            number, data = event.trial or 0, event.data
-            scores = Scores(metrics=data["metrics"], records=data["records"])
-            self._found[number] = scores, data.get("reason", "")
-            self._given.pop(number, None)
+        elif isinstance(event, Evaluated) and event.part == self.part:
+            scores = Scores(metrics=event.metrics, records=event.records)
+            self._found[event.trial] = scores, event.reason or ""
+            self._given.pop(event.trial, None)
 
     def of(self, trial: int) -> tuple[Scores, str] | None:
         """A trial's scores, and why there are none; None when it was not evaluated.
@@ -78,12 +83,12 @@ class Evaluations:
             self._given[found.number] = found.attempt
         return found
 
-    def returned(self, report: Report) -> dict[str, Any]:
-        """What an `evaluated` event says of a report."""
-        return self._told(report.scores or Scores(), report.reason)
+    def returned(self, report: Report) -> Evaluated:
+        """The event of an evaluation that came back."""
+        return self._told(report.trial, report.scores or Scores(), report.reason)
 
-    def lost(self, trial: int, reason: str, *, retry: bool) -> dict[str, Any] | None:
-        """What an `evaluated` event says of one that did not come back; None to try again.
+    def lost(self, trial: int, reason: str, *, retry: bool) -> Evaluated | None:
+        """The event of an evaluation that did not come back; None to try it again.
 
         Args:
             trial: The trial.
@@ -94,7 +99,7 @@ class Evaluations:
         if retry and self._deaths[trial] <= RETRIES:
             del self._given[trial]
             return None
-        return self._told(Scores(), reason)
+        return self._told(trial, Scores(), reason)
 
     def _waiting(self, trials: Mapping[int, Trial]) -> Iterable[Trial]:
         if not self.part:
@@ -108,10 +113,11 @@ class Evaluations:
             and t.number not in self._given
         )
 
-    def _told(self, scores: Scores, reason: str) -> dict[str, Any]:
-        told: dict[str, Any] = {
-            "part": self.part,
-            "metrics": dict(scores.metrics),
-            "records": {n: dict(m) for n, m in scores.records.items()},
-        }
-        return {**told, "reason": reason} if reason else told
+    def _told(self, trial: int, scores: Scores, reason: str) -> Evaluated:
+        return Evaluated(
+            trial=trial,
+            part=self.part,
+            metrics=dict(scores.metrics),
+            records={n: dict(m) for n, m in scores.records.items()},
+            reason=reason or UNSET,
+        )

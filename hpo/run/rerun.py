@@ -14,10 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from hpo import seeds
 from hpo.errors import RunError
 from hpo.fixed import FixedTrial
-from hpo.ledger.events import Event
+from hpo.ledger.events import EpochEvent, Event, ReadTest, RerunEvent
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.lines import read_event
 from hpo.ledger.log import Ledger, Reader
@@ -166,7 +168,7 @@ class Reruns:
         self,
         row: Row,
         seed: int,
-        recorded: Mapping[int, Mapping[int, Event]] | None = None,
+        recorded: Mapping[int, Mapping[int, EpochEvent]] | None = None,
     ) -> FixedTrial:
         last = None if recorded is None else max(recorded[row.trial])
         return FixedTrial(family=row.family, params=row.params, seed=seed, epochs=last)
@@ -254,45 +256,44 @@ class Reruns:
         """Say in the run's ledger that the test part is about to be read."""
         for number in wanted.trials:
             purpose = f"rerun of trial {number} with {wanted.seeds} fresh seeds"
-            self._once("test_read", number, purpose=purpose, folder=place.name)
+            self._once(ReadTest(trial=number, purpose=purpose, folder=place.name))
 
     def _store(
         self, place: RunFolder, wanted: Wanted, results: Sequence[Exact | Fresh]
     ) -> None:
         for result in results:
-            told: dict[str, Any]
+            event = RerunEvent(trial=result.trial, kind=wanted.kind, folder=place.name)
             if isinstance(result, Exact):
-                told = {"equal": result.equal}
+                event = structs.replace(event, equal=result.equal)
             else:
-                told = {
-                    "seeds": [r.seed for r in result.runs],
-                    "values": [r.objective for r in result.runs],
-                    "tests": [r.test for r in result.runs],
-                }
-            self._once(
-                "rerun", result.trial, kind=wanted.kind, **told, folder=place.name
-            )
+                event = structs.replace(
+                    event,
+                    seeds=[r.seed for r in result.runs],
+                    values=[r.objective for r in result.runs],
+                    tests=[r.test for r in result.runs],
+                )
+            self._once(event)
         finish(place, [dataclasses.asdict(result) for result in results])
 
-    def _once(self, kind: str, trial: int, /, **data: Any) -> None:
+    def _once(self, event: ReadTest | RerunEvent) -> None:
         """Write an event into the run's ledger, unless an earlier driver has done so."""
-        elapsed = self._ledger.elapsed
-        event = Event(event=kind, trial=trial, elapsed=elapsed, data=data)
         if _key(event) not in self._told:
-            self._told.add(_key(self._ledger.append(event)))
+            now = structs.replace(event, elapsed=self._ledger.elapsed)
+            self._told.add(_key(self._ledger.append(now)))
             self._ledger.sync()
 
-    def _recorded(self, trials: Sequence[int]) -> dict[int, dict[int, Event]]:
+    def _recorded(self, trials: Sequence[int]) -> dict[int, dict[int, EpochEvent]]:
         """The epoch events of each trial by epoch; the first of each epoch stands."""
-        out: dict[int, dict[int, Event]] = {number: {} for number in trials}
+        out: dict[int, dict[int, EpochEvent]] = {number: {} for number in trials}
         for event in Reader(self._ledger.path, read_event):
-            if event.event == "epoch" and event.trial in out:
-                out[event.trial].setdefault(event.data["epoch"], event)
+            if isinstance(event, EpochEvent) and event.trial in out:
+                out[event.trial].setdefault(event.epoch, event)
         return out
 
 
-def _key(event: Event) -> tuple[str, int | None, Any]:
-    return event.event, event.trial, event.data.get("folder")
+def _key(event: Event) -> tuple[str, int | None, str | None]:
+    named = isinstance(event, (ReadTest, RerunEvent)) and event.folder
+    return event.event, event.trial, named or None
 
 
 def _seeded(trial: Trial, run: ActiveRun) -> Seeded:

@@ -14,6 +14,7 @@ from hpo.stopping import rules
 from hpo.stopping.rung import Rung
 from hpo.study import Objective, Rule
 from hpo.trials.record import Trial
+from hpo.trials.states import State
 from models.training.protocol import Epoch
 
 
@@ -54,11 +55,11 @@ class Verdict:
     """End the trial, or pause it.
 
     Attributes:
-        state: ``stopped``, ``converged``, ``diverged`` or (by a `PausingRule`) ``paused``.
+        state: Stopped, converged, diverged or (by a `PausingRule`) paused.
         reason: Why, in words.
     """
 
-    state: str
+    state: State
     reason: str
 
 

@@ -6,15 +6,18 @@ turn. Every event goes through its line of JSON, so that a resume reads what a r
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from msgspec import structs
+
 from hpo.director import Director, replay
 from hpo.director.decisions import Continue, Start
-from hpo.ledger.events import ENDINGS, Event
+from hpo.ledger.events import Event
+from hpo.ledger.lines import from_line
 from hpo.study import Study
 from hpo.trials.record import Trial
+from hpo.trials.states import ENDINGS
 from models.training.protocol import Epoch
 
 Curve = Callable[[Trial, int], Epoch]
@@ -40,8 +43,8 @@ def run(
 
     def write(new: Iterable[Event]) -> None:
         for event in new:
-            line = dataclasses.replace(event, n=len(events) + 1).to_line()
-            events.append(Event.from_line(line))
+            line = structs.replace(event, n=len(events) + 1).to_line()
+            events.append(from_line(line.encode()))
             director.apply(events[-1])
 
     write(director.interrupt("the driver was killed", 0.0))
@@ -71,7 +74,7 @@ def story(events: Iterable[Event]) -> list[tuple[Any, ...]]:
         (
             e.event,
             e.trial,
-            repr(sorted((k, v) for k, v in e.data.items() if k != "reason")),
+            repr(sorted((k, v) for k, v in e.details().items() if k != "reason")),
         )
         for e in events
         if e.event in _TOLD

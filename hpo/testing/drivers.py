@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 from hpo.director import Director
-from hpo.ledger.events import ENDINGS, Event
+from hpo.ledger.events import Ending, EpochEvent, Evaluated, Event, Proposed
 from hpo.ledger.log import read_events
 from hpo.study import Study
 from hpo.worker.environment import search_path
@@ -155,16 +155,15 @@ def story(folder: Path) -> dict[int, dict[str, Any]]:
         if event.trial is None:
             continue
         trial = trials.setdefault(event.trial, {"epochs": {}, "state": None})
-        data = event.data
-        if event.event == "proposed":
-            trial |= {k: data[k] for k in ("family", "params", "seed")}
-        elif event.event == "epoch":
-            trial["epochs"].setdefault(data["epoch"], repr(data["valid"]))
-        elif event.event == "evaluated":
-            found = {k: data.get(k) for k in ("part", "metrics", "records")}
-            trial["scores"] = repr(found)
-        elif event.event in ENDINGS:
-            trial["state"] = (event.event, data.get("rule"), data["epoch"])
+        if isinstance(event, Proposed):
+            trial["family"], trial["params"] = event.family, event.params
+            trial["seed"] = event.seed
+        elif isinstance(event, EpochEvent):
+            trial["epochs"].setdefault(event.epoch, repr(event.valid))
+        elif isinstance(event, Evaluated):
+            trial["scores"] = repr((event.part, event.metrics, event.records))
+        elif isinstance(event, Ending):
+            trial["state"] = (event.event, event.rule or None, event.epoch)
     return trials
 
 
@@ -174,8 +173,8 @@ class _KillAt:
     def __init__(self, n: int) -> None:
         self._n = n
 
-    def recall(self, event: Event) -> None:
-        """What was is over."""
+    def recall(self, event: Event, director: Director) -> None:
+        """An event of before is over."""
 
     def event(self, event: Event, director: Director) -> None:
         """Die where told to."""

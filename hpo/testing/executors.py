@@ -17,7 +17,7 @@ from typing import Any
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from hpo.fixed import FixedTrial
-from hpo.ledger.events import ENDINGS
+from hpo.ledger.events import EpochEvent, Evaluated, Failed
 from hpo.run import executor as registry
 from hpo.run import executors
 from hpo.seeds import derive
@@ -25,6 +25,7 @@ from hpo.study import Budget, Family, Resources, Rule, Study
 from hpo.testing import drivers
 from hpo.testing.drivers import Driver
 from hpo.testing.steady import EVALUATED, PROCESSES, TROUBLES, trained
+from hpo.trials.states import ENDINGS
 
 PATIENCE = 10.0  # seconds in which processes of a driver that is gone must be gone, too
 _EPOCHS = 6
@@ -63,7 +64,7 @@ def check_outcomes(executor: str, folder: Path, *, workers: int = 2) -> None:
         states = _states(events)
         wanted = ["completed", "failed", "failed", "failed", "failed", "completed"]
         assert states == [*wanted, "diverged", "completed"], states
-        reasons = [e.data["reason"] for e in events if e.event == "failed"]
+        reasons = [e.reason for e in events if isinstance(e, Failed)]
         assert "ValueError: this configuration cannot work" in reasons
         assert "the code called sys.exit(7)" in reasons
         assert "stalled" in reasons
@@ -107,13 +108,13 @@ def check_evaluation(executor: str, folder: Path) -> None:
         ends = [n for n, e in enumerate(events) if e.event in ENDINGS]
         assert order.count("test_read") == 1, "the part is announced once"
         assert max(ends) < order.index("test_read") < order.index("evaluated")
-        found = {e.trial: e.data for e in events if e.event == "evaluated"}
-        assert sorted(n for n in found if n) == [1, 2, 3, 5]
-        assert "cannot be evaluated" in found[2]["reason"]
+        found = {e.trial: e for e in events if isinstance(e, Evaluated)}
+        assert sorted(found) == [1, 2, 3, 5]
+        assert "cannot be evaluated" in str(found[2].reason)
         for number in (1, 3, 5):
             best = min(_values(events, number))
-            assert found[number]["metrics"] == {"rmse": 2 * best}
-            assert found[number]["records"]["b"] == {"rmse": 3 * best}
+            assert found[number].metrics == {"rmse": 2 * best}
+            assert found[number].records["b"] == {"rmse": 3 * best}
         run = _run(driver)
         _nothing_twice(run)
         times = {n: len(lines) for n, lines in trained(run, EVALUATED).items()}
@@ -292,9 +293,9 @@ def _states(events: Sequence[Any]) -> list[str]:
 
 def _values(events: Sequence[Any], trial: int) -> list[float]:
     return [
-        e.data["valid"]["rmse"]
+        e.valid["rmse"]
         for e in events
-        if e.event == "epoch" and e.trial == trial
+        if isinstance(e, EpochEvent) and e.trial == trial
     ]
 
 

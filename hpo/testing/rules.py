@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
+from msgspec import structs
 from optuna.distributions import FloatDistribution
 
-from hpo.ledger.events import ENDINGS, Event
+from hpo.ledger.events import Event
 from hpo.seeds import derive
 from hpo.stopping import registry
 from hpo.stopping.registry import Evidence, PausingRule, Verdict
 from hpo.study import Budget, Family, Objective, Rule, Study
 from hpo.testing import directed
+from hpo.trials.curve import Curve
 from hpo.trials.record import Trial
+from hpo.trials.states import ENDINGS, State
 from models.training.protocol import Epoch
 from search_spaces.space import Space
 
@@ -57,7 +60,7 @@ def check_verdicts(rule: Rule) -> None:
             assert verdict.reason, "a verdict without a reason"
             assert verdict.state != "paused" or isinstance(made, PausingRule)
         if not made.rungs(evidence.budget, 0):
-            alone = replace(evidence, history=evidence.history[:1])
+            alone = dataclasses.replace(evidence, history=evidence.history[:1])
             assert made.judge(alone) == verdict, "it looked at other trials"
 
 
@@ -137,12 +140,14 @@ def _evidence() -> list[Evidence]:
             params={"level": 0.5 + 0.1 * index},
             seed=derive(0, index),
             budget=_EPOCHS,
-            state="running",
+            state=State.RUNNING,
         )
         epochs = {n: curve(blank, n) for n in range(1, _EPOCHS)}
         values = {n: e.valid["rmse"] for n, e in epochs.items()}
-        others.append(replace(blank, epochs=epochs, values=values, last=_EPOCHS - 1))
-    bad = replace(others[0], values={1: 1.0, 2: math.nan, 3: math.inf, 4: 0.5})
+        curve_of = Curve.of(values.items())
+        others.append(structs.replace(blank, epochs=epochs, curve=curve_of))
+    numbers = {1: 1.0, 2: math.nan, 3: math.inf, 4: 0.5}
+    bad = structs.replace(others[0], curve=Curve.of(numbers.items()))
     return [
         _epoch_of(trial, number, others)
         for trial in (*others[:2], bad)
@@ -169,7 +174,7 @@ def _epoch_of(trial: Trial, number: int, history: Sequence[Trial]) -> Evidence:
 def _without_numbers(event: Event) -> tuple[object, ...]:
     data = {
         k: v
-        for k, v in event.data.items()
+        for k, v in event.details().items()
         if k not in ("valid", "train", "reason", "value")
     }
     return event.event, event.trial, event.attempt, repr(sorted(data.items()))

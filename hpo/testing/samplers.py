@@ -19,13 +19,14 @@ from optuna.distributions import (
 )
 
 from hpo.errors import StudyError
-from hpo.ledger.events import ENDINGS
 from hpo.search import registry
 from hpo.search.registry import Request
 from hpo.seeds import derive
 from hpo.study import Budget, Family, Objective, Rule, Study
 from hpo.testing import directed
+from hpo.trials.curve import Curve
 from hpo.trials.record import Trial
+from hpo.trials.states import ENDINGS, State
 from models.training.protocol import Epoch
 from search_spaces.space import Space
 
@@ -293,14 +294,13 @@ def _trial(
         number=index + 1,
         family="conformance",
         index=index,
-        params=params,
+        params=dict(params),
         seed=0,
         budget=9,
-        state=state,
+        state=State(state),
         origin=origin,
         epochs=epochs,
-        values=known,
-        last=len(known),
+        curve=Curve.of(known.items()),
         value=finite,
         best_epoch=None if finite is None else 1,
     )

@@ -99,11 +99,11 @@ def story(folder):
     for event in events_of(folder):
         trial = trials.setdefault(event.trial, {"epochs": {}, "state": None})
         if event.event == "proposed":
-            trial |= {k: event.data[k] for k in ("family", "params", "seed")}
+            trial |= {k: getattr(event, k) for k in ("family", "params", "seed")}
         elif event.event == "epoch":
-            trial["epochs"].setdefault(event.data["epoch"], repr(event.data["valid"]))
+            trial["epochs"].setdefault(event.epoch, repr(event.valid))
         elif event.event in ("completed", "converged", "stopped", "diverged", "failed"):
-            trial["state"] = (event.event, event.data.get("rule"), event.data["epoch"])
+            trial["state"] = (event.event, event.rule or None, event.epoch)
     trials.pop(None, None)
     return trials
 
@@ -114,7 +114,7 @@ class KillAt:
     def __init__(self, n, signal=9):
         self.n, self.signal = n, signal
 
-    def recall(self, event):
+    def recall(self, event, director):
         pass
 
     def event(self, event, director):

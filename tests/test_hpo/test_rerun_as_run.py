@@ -16,7 +16,7 @@ from optuna.distributions import FloatDistribution
 from hpo.director import Director
 from hpo.errors import StudyError
 from hpo.fixed import FixedTrial
-from hpo.ledger.events import Event
+from hpo.ledger.events import EpochEvent
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.lines import read_event
 from hpo.ledger.log import read_events
@@ -100,7 +100,7 @@ def events_of(folder):
 
 def told(folder, place):
     """What the run's own ledger says of one of its re-runs."""
-    return [e.event for e in events_of(folder) if e.data.get("folder") == place.name]
+    return [e.event for e in events_of(folder) if getattr(e, "folder", None) == place.name]
 
 
 def started(*arguments):
@@ -294,9 +294,9 @@ def test_only_rules_that_compare_nothing_apply():
 
 
 def test_what_a_later_version_reports_beside_is_no_difference():
-    data = {"train": {"loss": 1.0}, "valid": {"rmse": 0.5}, "seconds": 0.0}
-    event = Event(
-        event="epoch", trial=1, data={**data, "epoch": 1, "compile_seconds": 0.0}
+    numbers = {"train": {"loss": 1.0}, "valid": {"rmse": 0.5}}
+    event = EpochEvent(
+        trial=1, attempt=1, epoch=1, **numbers, seconds=0.0, compile_seconds=0.0
     )
     more = Epoch(1, {"loss": 1.0, "penalty": 0.1}, {"rmse": 0.5, "fit": 90.0})
     assert compare(1, {1: event}, [more]).equal
@@ -326,14 +326,14 @@ def test_fixed_trials_come_in_their_order_with_their_seeds_and_epochs():
     study = Study.from_json(json.loads(json.dumps(fixed_study(*trials).to_json())))
     assert study.fixed == tuple(trials) and study.trials_of() == {"steady": 3}
     events = directed.check_resumed(study, curve, every=2)
-    proposed = [e.data for e in events if e.event == "proposed"]
-    assert [(p["seed"], p["params"]["rate"]) for p in proposed] == [
+    proposed = [e for e in events if e.event == "proposed"]
+    assert [(p.seed, p.params["rate"]) for p in proposed] == [
         (7, 0.5),
         (8, 0.1),
         (9, 0.5),
     ]
-    assert {p["origin"] for p in proposed} == {"fixed"}
-    ends = [(e.trial, e.data["epoch"]) for e in events if e.event == "completed"]
+    assert {p.origin for p in proposed} == {"fixed"}
+    ends = [(e.trial, e.epoch) for e in events if e.event == "completed"]
     assert ends == [(1, 5), (2, 2), (3, 5)]
     assert Director(study, workers=1).total == 3
     wide = directed.run(study, curve, workers=3)

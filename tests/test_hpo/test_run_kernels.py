@@ -89,8 +89,8 @@ def study():
 def told(folder):
     """The kernels of every attempt, and the notes."""
     events, _ = read_events(folder / "events.jsonl")
-    kernels = [e.data["kernels"] for e in events if "kernels" in e.data]
-    return kernels, [e.data["text"] for e in events if e.event == "note"]
+    kernels = [e.kernels for e in events if "kernels" in e.details()]
+    return kernels, [e.text for e in events if e.event == "note"]
 
 
 def test_every_attempt_says_what_computed_it(tmp_path):

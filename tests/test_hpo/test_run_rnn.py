@@ -64,5 +64,5 @@ def test_an_interrupted_trial_goes_on_bit_for_bit_in_a_fresh_process(tmp_path, l
     assert helpers.story(answer["folder"]) == local
     events = helpers.events_of(answer["folder"])
     assert "nondeterminism" not in [e.event for e in events]
-    resumed = [e.data.get("resumed_from") for e in events if e.event == "epoch"]
+    resumed = [e.details().get("resumed_from") for e in events if e.event == "epoch"]
     assert resumed[:2] == [0, 1]  # epoch 2 is the first of an attempt that was restored

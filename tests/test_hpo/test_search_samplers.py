@@ -24,7 +24,9 @@ from hpo.search.registry import Request
 from hpo.seeds import derive
 from hpo.study import Objective, Rule
 from hpo.testing import samplers as suite
+from hpo.trials.curve import Curve
 from hpo.trials.record import Trial
+from hpo.trials.states import State
 from search_spaces.space import Space
 from tests.test_hpo import simulated
 from tests.test_hpo.simulated import SPACE
@@ -55,9 +57,9 @@ def trial(
         params=params,
         seed=0,
         budget=9,
-        state=state,
+        state=State(state),
         value=value,
-        values=values or {},
+        curve=Curve.of((values or {}).items()),
         origin=origin,
     )
 

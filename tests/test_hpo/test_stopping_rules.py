@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hpo.director import Director
 from hpo.errors import StudyError
-from hpo.ledger.events import Event
+from hpo.ledger.lines import from_line
 from hpo.stopping import registry, rules
 from hpo.stopping.registry import Evidence, Verdict
 from hpo.stopping.rung import Rung
@@ -122,7 +122,7 @@ def test_halving_equals_recounting(curves, eta, direction):
         for number in range(start.epochs + 1):
             for event in events:
                 n += 1
-                director.apply(Event.from_line(event.to_line()))
+                director.apply(from_line(event.to_line().encode()))
             if director.trials[start.trial].ended:
                 break
             epoch = Epoch(number + 1, {"loss": 1.0}, {"rmse": curve[number]})
