@@ -7,7 +7,7 @@ is no validation metric but the number of trained parameters, as the learner rep
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -63,12 +63,13 @@ def values_at(
 
 def attained(trial: Trial, objectives: Sequence[Objective]) -> Values:
     """A trial's values at its best epoch; all None before it has one."""
-    if len(objectives) == 1:
+    first, *further = objectives
+    if not further:
         return (trial.value,)
-    best = trial.epochs.get(trial.best_epoch or 0)
-    if best is None:
+    if trial.value is None:
         return (None,) * len(objectives)
-    return values_at(objectives, best.valid, trial.parameters)
+    valid = {**trial.further, first.metric: trial.value}
+    return values_at(objectives, valid, trial.parameters)
 
 
 def excess(values: Values, objectives: Sequence[Objective]) -> dict[str, float]:
@@ -100,7 +101,7 @@ def keys(values: Values, objectives: Sequence[Objective]) -> tuple[float, ...]:
     return tuple(o.rank_key(value) for value, o in zip(values, objectives, strict=True))
 
 
-def standing(
+def merit(
     values: Values, objectives: Sequence[Objective]
 ) -> tuple[bool, tuple[float, ...]]:
     """A key of which the smallest is never dominated: within the limits, then by value."""
@@ -139,3 +140,16 @@ def places(
     front = dict(zip(within, fronts([key[n] for n in within]), strict=True))
     order = sorted(found, key=lambda n: (front.get(n, math.inf), key[n]))
     return {n: Place(rank=rank, front=front.get(n)) for rank, n in enumerate(order, 1)}
+
+
+def ranking(
+    trials: Iterable[Trial], objectives: Sequence[Objective]
+) -> dict[int, Place]:
+    """The place of each ranked trial by its number, best first.
+
+    Args:
+        trials: A run's, in the order of their numbers; unranked ones have no place.
+        objectives: The study's.
+    """
+    ranked = (t for t in trials if t.ranked)
+    return places({t.number: attained(t, objectives) for t in ranked}, objectives)

@@ -110,7 +110,7 @@ class HPOptimizer:
         settings: Mapping[str, Any] | None = None,
         seed: int | None = None,
         seconds: float | None = None,
-        executor: Literal["ray", "local"] | None = None,
+        executor: str | None = None,
         workers: int | None = None,
         gpus_per_trial: float | None = None,
         results: Path | str = "results",
@@ -136,7 +136,8 @@ class HPOptimizer:
             settings: Further configuration keys that every trial gets.
             seed: The seed of every random choice.
             seconds: Active seconds that the run may take.
-            executor: ``ray``, or ``local`` for child processes without Ray.
+            executor: One of `hpo.run.executors`: ``ray``, or ``local`` for child processes
+                without Ray.
             workers: Trials at a time; None means one per core, and one for ``local``.
             gpus_per_trial: Fraction of a GPU for a trial; 0 uses the CPU.
             results: Where the run's folder is made.

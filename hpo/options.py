@@ -1,12 +1,18 @@
-"""Turn a `Rule` of a study (a name with options) into the object it names."""
+"""Turn names, and `Rule`s of a study (a name with options), into the objects they name.
+
+A kind of thing that can be named is a package: each file in it is one, under the file's name.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
+import pkgutil
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
 from hpo.errors import StudyError
@@ -14,27 +20,45 @@ from hpo.study import Rule
 from models.errors import near_matches
 
 
-def build(
-    what: str, rule: Rule, names: Iterable[str], load: Callable[[str], type]
-) -> Any:
+def names_in(package: ModuleType) -> tuple[str, ...]:
+    """The names of a package's modules, in order; its `__path__` says where they lie."""
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(package.__path__)))
+
+
+def look_up(what: str, name: str, package: ModuleType, attribute: str) -> type:
+    """The class that a module of a package defines.
+
+    Args:
+        what: ``sampler``, ``stopping rule`` or the like, for the message.
+        name: The module's name.
+        package: Where the modules are.
+        attribute: The name of the class.
+
+    Raises:
+        StudyError: There is no such module (near matches are listed).
+    """
+    known = names_in(package)
+    if name not in known:
+        raise StudyError(f"unknown {what} `{name}`", hint=near_matches(name, known))
+    module = importlib.import_module(f"{package.__name__}.{name}")
+    found: type = getattr(module, attribute)
+    return found
+
+
+def build(what: str, rule: Rule, package: ModuleType, attribute: str) -> Any:
     """Look up a class by name and construct it with checked options.
 
     Args:
         what: ``sampler`` or ``stopping rule``, for messages.
         rule: Name and options.
-        names: Every name there is.
-        load: Gives the frozen dataclass of a name. A field whose metadata has `rest` takes
-            all options that no other field has.
+        package: Where the modules are.
+        attribute: The name of the class, a frozen dataclass. A field whose metadata has
+            `rest` takes all options that no other field has.
 
     Raises:
         StudyError: The name or an option is unknown, or an option's value breaks a rule.
     """
-    known = tuple(names)
-    if rule.name not in known:
-        raise StudyError(
-            f"unknown {what} `{rule.name}`", hint=near_matches(rule.name, known)
-        )
-    kind = load(rule.name)
+    kind = look_up(what, rule.name, package, attribute)
     fields = dataclasses.fields(kind)
     options = {f.name for f in fields if not f.metadata.get("rest")}
     rest = next((f.name for f in fields if f.metadata.get("rest")), None)

@@ -13,7 +13,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, Self
 
 from hpo.errors import StudyError
-from hpo.warm_start import WarmStart
+from hpo.fixed import FixedTrial
+from hpo.shares import divided
+from hpo.warm_start import WarmStart, warm_starts
 from models.errors import near_matches
 from search_spaces.space import Space, SpaceError
 
@@ -146,25 +148,20 @@ class Resources:
     """Where trials run.
 
     Attributes:
-        executor: ``ray``, or ``local`` for child processes of the driver, without Ray.
+        executor: ``ray``, ``local`` (child processes of the driver), or another one by name.
         workers: Trials at a time; None means one per core, or one per GPU share, and a
             single one for ``local``.
         gpus_per_trial: Fraction of a GPU a trial gets; 0 trains on the CPU.
         stall: Seconds without a report after which a trial is killed.
     """
 
-    executor: Literal["ray", "local"] = "ray"
+    executor: str = "ray"
     workers: int | None = None
     gpus_per_trial: float = 0.0
     stall: float = 600.0
 
     def __post_init__(self) -> None:
         """Refuse resources that no machine has."""
-        if self.executor not in ("ray", "local"):
-            raise StudyError(
-                f"unknown executor `{self.executor}`",
-                hint=near_matches(self.executor, ("ray", "local")),
-            )
         _positive("workers", self.workers)
         _positive("stall", self.stall)
         if self.gpus_per_trial < 0:
@@ -209,6 +206,8 @@ class Study:
         resources: Where trials run.
         settings: Configuration keys fixed for every family that knows them.
         warm_start: Earlier runs to begin with; a run's name stands for its best configurations.
+        fixed: Trials that are trained instead of a search, in this order.
+        evaluate: A part, such as ``test``, that every trial is scored on when all have ended.
         seed: The seed of every random choice.
         description: One line for `hpo list studies`.
     """
@@ -224,6 +223,8 @@ class Study:
     resources: Resources = Resources()
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     warm_start: tuple[WarmStart, ...] = ()
+    fixed: tuple[FixedTrial, ...] = ()
+    evaluate: str = ""
     seed: int = 0
     description: str = ""
 
@@ -243,10 +244,7 @@ class Study:
                 f"settings; got {self.task!r}",
                 hint='write `task="simulation"`, or `task={"name": "prediction", "known": 30}`',
             )
-        runs = self.warm_start
-        if isinstance(runs, (str, Mapping, WarmStart)):
-            runs = (runs,)  # type: ignore[assignment]
-        object.__setattr__(self, "warm_start", tuple(WarmStart.of(r) for r in runs))
+        object.__setattr__(self, "warm_start", warm_starts(self.warm_start))
         if not self.families:
             raise StudyError(
                 f"study `{self.name}` has no family", hint="add one `Family(...)`"
@@ -256,6 +254,8 @@ class Study:
             raise StudyError(
                 f"study `{self.name}` names a family twice: {', '.join(names)}"
             )
+        for trial in self.fixed:
+            trial.check(self.family(trial.family).space)
         if not self.objectives:
             raise StudyError(f"study `{self.name}` has no objective")
         if not isinstance(self.seed, int) or self.seed < 0:
@@ -296,22 +296,15 @@ class Study:
 
         Families with a fixed number get it; the rest of the run's total is divided by the
         shares (largest remainders, ties to the family declared first), at least 1 each.
+        Where the study names its trials, these are counted.
         """
-        fixed = {f.name: f.trials for f in self.families if f.trials is not None}
-        sharing = [f for f in self.families if f.trials is None]
-        left = max(self.budget.trials - sum(fixed.values()), len(sharing))
-        counts = {f.name: 1 for f in sharing}
-        spare = left - len(sharing)
-        total = sum(f.share for f in sharing)
-        ideal = {f.name: max(0.0, left * f.share / total - 1) for f in sharing}
-        scale = spare / sum(ideal.values()) if sum(ideal.values()) > 0 else 0.0
-        exact = {name: value * scale for name, value in ideal.items()}
-        for name, value in exact.items():
-            counts[name] += int(value + 1e-9)
-        order = sorted(exact, key=lambda name: -(exact[name] - int(exact[name] + 1e-9)))
-        for name in order[: left - sum(counts.values())]:
-            counts[name] += 1
-        return {f.name: fixed.get(f.name) or counts[f.name] for f in self.families}
+        if self.fixed:
+            named = [t.family for t in self.fixed]
+            return {f.name: named.count(f.name) for f in self.families}
+        own = {f.name: f.trials for f in self.families if f.trials is not None}
+        shares = {f.name: f.share for f in self.families if f.trials is None}
+        counts = own | divided(self.budget.trials - sum(own.values()), shares)
+        return {f.name: counts[f.name] for f in self.families}
 
     def to_json(self) -> dict[str, Any]:
         """The resolved study as JSON-able data."""
@@ -342,6 +335,8 @@ class Study:
             "sampler": _rule_to_json(self.sampler),
             "stopping": [_rule_to_json(r) for r in self.stopping],
             "resources": dataclasses.asdict(self.resources),
+            "fixed": [dataclasses.asdict(t) for t in self.fixed],
+            "evaluate": self.evaluate,
             "defaults": _DEFAULTS,
         }
 
@@ -366,6 +361,8 @@ class Study:
                 resources=Resources(**data["resources"]),
                 settings=data["settings"],
                 warm_start=tuple(data.get("warm_start", ())),
+                fixed=tuple(FixedTrial(**t) for t in data.get("fixed", ())),
+                evaluate=data.get("evaluate", ""),
                 seed=data["seed"],
                 description=data["description"],
             )

@@ -68,3 +68,13 @@ class WarmStart:
             f"a warm start names a run, got {value!r}",
             hint='such as `WarmStart(run="latest")`, with ' + ", ".join(names[1:]),
         )
+
+
+def warm_starts(value: Any) -> tuple[WarmStart, ...]:
+    """The warm starts of a study: one of what `WarmStart.of` takes, or several.
+
+    Raises:
+        StudyError: One of them is none.
+    """
+    alone = isinstance(value, (str, Mapping, WarmStart))
+    return tuple(WarmStart.of(v) for v in ((value,) if alone else value))

@@ -185,6 +185,8 @@ def _probe(study: Study, family: Family, data_root: Path | None) -> Probe:
         ),
         budget=Budget(trials=1, epochs=epochs),
         stopping=(),
+        fixed=(),
+        evaluate="",
         resources=dataclasses.replace(study.resources, executor="local", workers=1),
     )
     with tempfile.TemporaryDirectory(prefix="hpo-probe-") as place:

@@ -44,7 +44,7 @@ def note(
     load_summary(folder.path)  # nothing is written into a damaged run
     written = add_note(folder, text, trial=trial)
     about = f"trial {trial} of " if trial is not None else ""
-    terminal.say(f"noted on {about}{folder.path}: {written.data['text']}")
+    terminal.say(f"noted on {about}{folder.path}: {written.text}")
 
 
 def _parsed(words: list[str]) -> tuple[int | None, str]:

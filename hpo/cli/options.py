@@ -34,6 +34,7 @@ def complete_run(context: typer.Context, incomplete: str) -> list[str]:
 
 def complete_trial(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """Numbers of the chosen run's trials, with family and, in short runs, state."""
+    from hpo.ledger.events import Proposed
     from hpo.ledger.folder import RunFolder
     from hpo.ledger.log import events_of
     from hpo.report.summary import load_summary
@@ -44,8 +45,7 @@ def complete_trial(context: typer.Context, incomplete: str) -> list[tuple[str, s
         folder = RunFolder.find(results, context.params.get("run") or "latest")
         ledger = folder.events_file
         if ledger.is_file() and ledger.stat().st_size > _LONG:
-            events = events_of(ledger, "proposed")
-            found = [(str(e.trial), str(e.data["family"])) for e in events]
+            found = [(str(e.trial), e.family) for e in events_of(ledger, Proposed)]
         else:
             rows = load_summary(folder.path).rows
             found = [(str(r.trial), f"{r.family}, {r.state}") for r in rows]

@@ -70,7 +70,7 @@ def changed(
         seed: Of every random choice.
         workers: Trials at a time.
         gpus_per_trial: Fraction of a GPU.
-        executor: ``ray`` or ``local``.
+        executor: One of `hpo.run.executors`.
         time_budget: A duration, such as ``30m``.
         stall: A duration.
 
@@ -153,7 +153,10 @@ def keep_families(study: Study, names: str) -> Study:
     if not wanted:
         raise StudyError("`--families` names no family", hint="write `rnn,tcn`")
     kept = [study.family(n).name for n in wanted]
-    return study.replace(families=tuple(f for f in study.families if f.name in kept))
+    return study.replace(
+        families=tuple(f for f in study.families if f.name in kept),
+        fixed=tuple(t for t in study.fixed if t.family in kept),
+    )
 
 
 def apply_settings(
@@ -216,16 +219,20 @@ def _set_section(study: Study, section: str, name: str, value: Any) -> Study:
     if section == "objective":
         first = dataclasses.replace(study.objectives[0], **{name: value})
         return study.replace(objectives=(first, *study.objectives[1:]))
-    _expect_number(f"{section}.{name}", value, kind, name)
+    _expect_kind(f"{section}.{name}", value, kind, name)
     current = getattr(study, section)
     return study.replace(**{section: dataclasses.replace(current, **{name: value})})
 
 
-def _expect_number(key: str, value: Any, kind: type, name: str) -> None:
-    """Refuse text and fractions where a field counts or measures."""
+def _expect_kind(key: str, value: Any, kind: type, name: str) -> None:
+    """Refuse text and fractions where a field counts or measures, and else all but text."""
     hints = {item.name: str(item.type) for item in dataclasses.fields(kind)}
     wanted = hints[name]
     if "Literal" in wanted or (value is None and "None" in wanted):
+        return
+    if wanted == "str":
+        if not isinstance(value, str):
+            raise StudyError(f"`{key}` must be a name, got {value!r}")
         return
     integer = wanted.startswith("int")
     kinds = (int,) if integer else (int, float)
@@ -275,7 +282,7 @@ def _set_family(study: Study, rest: str, value: Any, key: str) -> Study:
         raise StudyError(
             f"unknown key `{key}`", hint=near_matches(key, study_keys(study))
         )
-    _expect_number(key, value, Family, option)
+    _expect_kind(key, value, Family, option)
     return study.replace(
         families=tuple(
             dataclasses.replace(f, **{option: value}) if f.name == name else f

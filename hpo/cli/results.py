@@ -112,6 +112,7 @@ def say_how_to_go_on(summary: Summary) -> None:
     """Tell a run at work from one that was interrupted, and from one whose driver died."""
     from hpo.errors import RunError
     from hpo.ledger.folder import RunFolder
+    from hpo.run.rerun_folder import command
 
     try:
         held = RunFolder(summary.folder).held()
@@ -123,4 +124,5 @@ def say_how_to_go_on(summary: Summary) -> None:
     if running := summary.counts().get("running", 0):  # a driver that ends leaves none
         trials = "a trial was" if running == 1 else f"{running} trials were"
         terminal.say(f"the run died: its driver is gone while {trials} running")
-    shell.hint(f"unfinished; `hpo resume {summary.folder}` goes on with it")
+    way = command(RunFolder(summary.folder))
+    shell.hint(f"unfinished; `{way}` goes on with it")

@@ -26,16 +26,18 @@ def stop(
 ) -> None:
     """Stop a run at work on this machine, as Ctrl-C in its terminal does.
 
-    Its epochs in progress are finished and saved; `hpo resume` goes on with it later.
+    Its epochs in progress are finished and saved; `hpo resume` goes on with it later, or
+    the same `hpo rerun` where it is a re-run of RUN's trials that is at work.
     """
     from hpo.cli.overrides import parse_duration
     from hpo.errors import RunError
     from hpo.ledger.folder import RunFolder
     from hpo.report.summary import load_summary
     from hpo.run.driver import find_driver
+    from hpo.run.rerun_folder import at_work, command
 
     patience = parse_duration(timeout, option="--timeout")
-    folder = RunFolder.find(results, run)
+    folder = at_work(RunFolder.find(results, run))
     driver = find_driver(folder)
     if driver is None:
         over = load_summary(folder.path).finished
@@ -43,7 +45,7 @@ def stop(
             f"nobody is at work on run `{folder.name}`",
             hint="it is finished; `hpo results` shows its table"
             if over
-            else f"`hpo resume {folder.path}` would go on with it",
+            else f"`{command(folder)}` would go on with it",
         )
     driver.stop(now=now, timeout=patience, tell=terminal.say)
     summary = load_summary(folder.path)
@@ -52,7 +54,7 @@ def stop(
     if summary.finished:
         shell.hint("the run had just finished; `hpo results` shows its table")
     else:
-        shell.hint(f"`hpo resume {folder.path}` goes on where it stopped")
+        shell.hint(f"`{command(folder)}` goes on where it stopped")
 
 
 _OPEN = ("pending", "paused")

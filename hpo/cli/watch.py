@@ -31,22 +31,24 @@ def watch(
 
     On a terminal, what `hpo launch` shows: states, each family's best and rungs, pace, what
     the workers do, curves and the time left. Elsewhere a line for each trial that ends. The
-    run is only read; Ctrl-C ends the watching, not the run.
+    run is only read; Ctrl-C ends the watching, not the run. Where one of its trials is
+    being re-run, that is what is shown.
     """
     from hpo.director import Director
     from hpo.ledger.folder import RunFolder
     from hpo.ledger.tail import Tail
     from hpo.live.progress import Progress
     from hpo.report.summary import load_study
+    from hpo.run.rerun_folder import at_work
 
-    folder = RunFolder.find(results, run)
+    folder = at_work(RunFolder.find(results, run))
     study = load_study(folder.path)
     director = Director(study, workers=study.resources.workers or 1)
     tail = Tail(folder.events_file)
     with Progress(study) as progress:
         for event in tail.read():
             director.apply(event)
-            progress.recall(event)
+            progress.recall(event, director)
         try:
             _follow(folder, tail, director, progress)
         except KeyboardInterrupt:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hpo.trials.states import State
+
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
@@ -70,9 +72,9 @@ class Stop:
     """The trial ends; the events returned with the decision say how.
 
     Attributes:
-        state: One of the ledger's endings.
+        state: The state of the trial from then on, an ending.
         rule: The rule's name where a rule ended it.
     """
 
-    state: str
+    state: State
     rule: str = ""

@@ -9,16 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from hpo.director import records
+from msgspec import UNSET, UnsetType
+
+from hpo.director import events as made
 from hpo.director.decisions import Continue, Done, Pause, Start, Stop, Wait
+from hpo.director.fixed import FixedProposer
 from hpo.director.judge import Judge
 from hpo.director.proposer import Proposer
 from hpo.director.state import RunState
-from hpo.ledger.events import Event
+from hpo.ledger.events import (
+    KINDS,
+    Cancelled,
+    Completed,
+    Ending,
+    Event,
+    Failed,
+    Paused,
+    Stopped,
+)
 from hpo.objectives import PARAMETERS
 from hpo.objectives import check as check_objectives
 from hpo.study import Study
 from hpo.trials.record import Trial
+from hpo.trials.states import State
 from models.training.protocol import Epoch
 
 RETRIES = 2
@@ -41,14 +54,9 @@ class Director:
         check_objectives(study.objectives)
         self.study = study
         self.workers = workers
-        self._proposer = Proposer(study)
+        self._proposer = FixedProposer(study) if study.fixed else Proposer(study)
         self._judge = Judge(study)
-        budgets = {f.name: study.epochs_of(f.name) for f in study.families}
-        self._state = RunState(
-            objectives=study.objectives,
-            budgets=budgets,
-            rung_tables=self._judge.rung_tables(),
-        )
+        self._state = RunState(study, rung_tables=self._judge.rung_tables())
 
     # -- what is known ------------------------------------------------------------------
 
@@ -162,7 +170,8 @@ class Director:
             trial: The trial's number.
             attempt: The attempt that reports.
             epoch: What it reports. An epoch the ledger already holds is not written again:
-                where its numbers differ, that is noted, and the first ones stand.
+                where its numbers differ, that is noted, and the first ones stand. One past
+                the budget is no part of the record: the trial has completed its budget.
             elapsed: Active seconds of the run.
 
         Returns:
@@ -170,13 +179,15 @@ class Director:
             report of a trial that is over, or of an older attempt, gets a `Stop` and none.
         """
         record = self.trials[trial]
-        if record.state != "running" or record.attempt != attempt:
+        if record.state is not State.RUNNING or record.attempt != attempt:
             return Stop(state=record.state, rule=record.rule), ()
+        if epoch.number > record.budget:
+            return _past_budget(record, epoch.number, elapsed)
         known = record.epochs.get(epoch.number)
         if known is None:
             decision, ending = self._decide(record, epoch, elapsed)
-            return decision, (records.reported(record, epoch, elapsed), *ending)
-        events = records.repeated(record, known, epoch, elapsed)
+            return decision, (made.reported(record, epoch, elapsed), *ending)
+        events = made.repeated(record, known, epoch, elapsed)
         if self._state.undecided != trial or epoch.number != record.last:
             return Continue(), events
         decision, ending = self._decide(record, known, elapsed)
@@ -195,9 +206,9 @@ class Director:
             return ()
         if record.last == 0:
             reason = "the learner ended without a single epoch"
-            return (records.ended(record, "failed", elapsed, reason=reason),)
+            return (made.ended(Failed, record, elapsed, reason=reason),)
         reason = f"the learner ended after {record.last} of {record.budget} epochs"
-        return (records.ended(record, "completed", elapsed, reason=reason),)
+        return (made.ended(Completed, record, elapsed, reason=reason),)
 
     def lost(
         self, trial: int, attempt: int, reason: str, elapsed: float, *, retry: bool
@@ -216,12 +227,8 @@ class Director:
         if record is None:
             return ()
         if retry and record.deaths < RETRIES:
-            return (
-                records.ended(
-                    record, "interrupted", elapsed, reason=reason, death=True
-                ),
-            )
-        return (records.ended(record, "failed", elapsed, reason=reason),)
+            return (made.interrupted(record, elapsed, reason=reason, death=True),)
+        return (made.ended(Failed, record, elapsed, reason=reason),)
 
     def interrupt(self, reason: str, elapsed: float) -> tuple[Event, ...]:
         """Every running trial will have to go on in a new attempt; no retry is spent.
@@ -240,9 +247,7 @@ class Director:
             if number == self._state.undecided:
                 _, ending = self._decide(record, record.epochs[record.last], elapsed)
             events += ending or (
-                records.ended(
-                    record, "interrupted", elapsed, reason=reason, death=False
-                ),
+                made.interrupted(record, elapsed, reason=reason, death=False),
             )
         return tuple(events)
 
@@ -261,15 +266,14 @@ class Director:
         left = sorted(self._state.running | self._state.waiting | self._state.paused)
         reason = f"the run's budget ({limit}) is used up"
         return tuple(
-            records.ended(self.trials[n], "cancelled", elapsed, reason=reason)
-            for n in left
+            made.ended(Cancelled, self.trials[n], elapsed, reason=reason) for n in left
         )
 
     # -- inside -------------------------------------------------------------------------
 
     def _active(self, trial: int, attempt: int) -> Trial | None:
         record = self.trials[trial]
-        live = record.state == "running" and record.attempt == attempt
+        live = record.state is State.RUNNING and record.attempt == attempt
         return record if live else None
 
     def _start(
@@ -285,14 +289,14 @@ class Director:
             known=trial.last,
             rungs=self._state.rung_table(trial.family).rungs(trial.index),
         )
-        return decision, (*before, records.started(trial, elapsed))
+        return decision, (*before, made.started(trial, elapsed))
 
     def _settle(self, elapsed: float) -> tuple[Start | Wait | Done, tuple[Event, ...]]:
         """Nothing is left to propose: paused trials go on or end, family by family."""
         stops: list[Event] = []
         for rule, fates in self._judge.settle(self._state):
             stops += (
-                records.ended(self.trials[n], "stopped", elapsed, rule=rule, reason=why)
+                made.ended(Stopped, self.trials[n], elapsed, rule=rule, reason=why)
                 for n, why in fates.stopped.items()
             )
             if fates.promoted:
@@ -310,23 +314,27 @@ class Director:
         if missing:
             reported = ", ".join(sorted(epoch.valid)) or "nothing"
             reason = f"the learner reports no `{min(missing)}` but {reported}"
-            return _stop(trial, "failed", elapsed, number, reason=reason)
+            return _stop(Failed, trial, elapsed, epoch=number, reason=reason)
         verdict = self._judge.verdict(trial, epoch, self._state)
-        if verdict is not None and verdict[1].state != "paused":
+        if verdict is not None and verdict[1].state != State.PAUSED:
             rule, found = verdict
+            kind = KINDS[found.state]
+            assert issubclass(kind, Ending), "a rule ends or pauses"
             return _stop(
-                trial, found.state, elapsed, number, rule=rule, reason=found.reason
+                kind, trial, elapsed, epoch=number, rule=rule, reason=found.reason
             )
-        if number >= trial.budget:
-            return _stop(trial, "completed", elapsed, number)
+        if number >= self._proposer.last_epoch(trial):
+            return _stop(Completed, trial, elapsed, epoch=number)
         limit = self.limit_reached(elapsed, ahead=int(number not in trial.epochs))
         if limit is not None:
             reason = f"the run's budget ({limit}) is used up"
-            return _stop(trial, "cancelled", elapsed, number, reason=reason)
+            return _stop(Cancelled, trial, elapsed, epoch=number, reason=reason)
         if verdict is not None:
             rule, reason = verdict[0], verdict[1].reason
-            data = {"epoch": number, "rule": rule, "reason": reason}
-            return Pause(rule), (records.ended(trial, "paused", elapsed, **data),)
+            event = made.ended(
+                Paused, trial, elapsed, epoch=number, rule=rule, reason=reason
+            )
+            return Pause(rule), (event,)
         return Continue(), ()
 
 
@@ -349,7 +357,25 @@ def replay(study: Study, events: Iterable[Event], *, workers: int) -> Director:
 
 
 def _stop(
-    trial: Trial, state: str, elapsed: float, epoch: int, **data: str
+    kind: type[Ending],
+    trial: Trial,
+    elapsed: float,
+    *,
+    epoch: int,
+    rule: str | UnsetType = UNSET,
+    reason: str | UnsetType = UNSET,
 ) -> tuple[Stop, tuple[Event, ...]]:
-    event = records.ended(trial, state, elapsed, **{**data, "epoch": epoch})
-    return Stop(state=state, rule=data.get("rule", "")), (event,)
+    event = made.ended(kind, trial, elapsed, epoch=epoch, rule=rule, reason=reason)
+    return Stop(state=State(event.event), rule=rule or ""), (event,)
+
+
+def _past_budget(
+    trial: Trial, epoch: int, elapsed: float
+) -> tuple[Stop, tuple[Event, ...]]:
+    """The learner went past its budget without an epoch at it: what is within it stands."""
+    reason = f"the learner reported epoch {epoch} of {trial.budget}, which is left out"
+    kind: type[Ending] = Completed
+    if trial.last == 0:
+        reason += "; it reported none before"
+        kind = Failed
+    return _stop(kind, trial, elapsed, epoch=trial.last, reason=reason)

@@ -11,6 +11,7 @@ from hpo.stopping.registry import Evidence, PausingRule, Settlement, Verdict
 from hpo.stopping.rung_table import RungTable
 from hpo.study import Study
 from hpo.trials.record import Trial, objective_value
+from hpo.trials.states import State
 from models.training.protocol import Epoch
 
 
@@ -50,14 +51,17 @@ class Judge:
             state: What the run amounts to so far.
         """
         objective, number = self._study.objectives[0], epoch.number
-        earlier = {e: v for e, v in trial.values.items() if e < number}
-        finite = [v for v in earlier.values() if math.isfinite(v)]
+        values = trial.values
+        if trial.last >= number:
+            values = {e: v for e, v in values.items() if e < number}
+        finite = [v for v in values.values() if math.isfinite(v)]
+        values[number] = objective_value(epoch, objective)
         rung_table = state.rung_table(trial.family)
         evidence = Evidence(
             trial=trial.number,
             budget=trial.budget,
             epoch=epoch,
-            values={**earlier, number: objective_value(epoch, objective)},
+            values=values,
             best=min(finite, key=objective.rank_key, default=None),
             rung=None,
             history=state.members(trial.family),
@@ -69,10 +73,10 @@ class Judge:
             found = rule.judge(replace(evidence, rung=rung) if rung else evidence)
             if found is not None:
                 verdicts.append((name, found))
-        verdicts.sort(key=lambda v: (v[1].state != "diverged", v[1].state == "paused"))
+        verdicts.sort(key=_urgency)
         if not verdicts:
             return None
-        final = number >= trial.budget and verdicts[0][1].state != "diverged"
+        final = number >= trial.budget and verdicts[0][1].state != State.DIVERGED
         return None if final else verdicts[0]
 
     def settle(self, state: RunState) -> list[tuple[str, Settlement]]:
@@ -89,11 +93,17 @@ class Judge:
         found = []
         for family in (f.name for f in self._study.families if f.name in paused):
             history = state.members(family)
-            first = next(t for t in history if t.state == "paused")
-            active = [t for t in history if t.state in ("pending", "running")]
+            first = next(t for t in history if t.state is State.PAUSED)
+            active = [t for t in history if t.state in (State.PENDING, State.RUNNING)]
             if any(t.last < first.last for t in active):
                 continue
             rule = next(r for n, r in self._rules if n == first.rule)
             assert isinstance(rule, PausingRule), "only such a rule pauses"
             found.append((first.rule, rule.settle(history, first.budget, objective)))
         return found
+
+
+def _urgency(verdict: tuple[str, Verdict]) -> tuple[bool, bool]:
+    """A divergence comes first, a pause last."""
+    state = verdict[1].state
+    return state != State.DIVERGED, state == State.PAUSED

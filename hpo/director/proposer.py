@@ -8,9 +8,10 @@ from itertools import takewhile
 from hpo import seeds
 from hpo.director.state import RunState
 from hpo.errors import StudyError
-from hpo.ledger.events import Event
+from hpo.ledger.events import Proposed
 from hpo.search import registry
 from hpo.study import Study
+from hpo.trials.record import Trial
 
 
 class Proposer:
@@ -53,7 +54,11 @@ class Proposer:
             for family, quota in self._quota.items()
         )
 
-    def next(self, state: RunState, elapsed: float) -> Event | None:
+    def last_epoch(self, trial: Trial) -> int:
+        """The epoch after which a trial is complete: all of its budget."""
+        return trial.budget
+
+    def next(self, state: RunState, elapsed: float) -> Proposed | None:
         """The next proposal, or None when every family has had its trials.
 
         A family whose sampler has no more points has had them.
@@ -78,7 +83,7 @@ class Proposer:
         }
         return min((f for f in done if done[f] < 1), key=done.__getitem__, default=None)
 
-    def _propose(self, family: str, state: RunState, elapsed: float) -> Event | None:
+    def _propose(self, family: str, state: RunState, elapsed: float) -> Proposed | None:
         study, history = self._study, state.members(family)
         index = len(history)
         declared = study.family(family)
@@ -102,15 +107,12 @@ class Proposer:
             if found is None:
                 return None
             params = found
-        return Event(
-            event="proposed",
+        return Proposed(
             trial=len(state.trials) + 1,
             elapsed=elapsed,
-            data={
-                "family": family,
-                "number": index,
-                "params": params,
-                "seed": seeds.derive(study.seed, family, "trial", index),
-                "origin": origin,
-            },
+            family=family,
+            number=index,
+            params=params,
+            seed=seeds.derive(study.seed, family, "trial", index),
+            origin=origin,
         )

@@ -5,28 +5,35 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
 
-from hpo.ledger.events import Event
-from hpo.objectives import attained, standing
+from hpo.ledger.events import (
+    CheckpointEvent,
+    EpochEvent,
+    Evaluated,
+    Event,
+    Nondeterminism,
+    Paused,
+    Proposed,
+    TrialEvent,
+)
+from hpo.objectives import attained, merit
 from hpo.stopping.rung_table import RungTable
-from hpo.study import Objective
+from hpo.study import Study
 from hpo.trials.record import History, Trial, finite_key
-from hpo.trials.reducer import advance, contradiction
+from hpo.trials.reducer import Reducer, contradiction
+from hpo.trials.states import State
 
-_BYSTANDERS = frozenset(("run", "note", "rerun", "test_read"))
+_BESIDE = (CheckpointEvent, Nondeterminism, Evaluated)  # change no decision
 
 
 class RunState:
     """All trials of a run and the indices that decisions need; `apply` alone changes it.
 
     Args:
-        objectives: What trials are ranked by; the first one chooses their best epochs.
-        budgets: Epoch budget by family.
+        study: The study of the run.
         rung_tables: The rungs of the stopping rules, by family.
 
     Attributes:
-        elapsed: Active seconds of the run at its latest event.
         epochs: Epochs of all trials together.
         waiting: Trials to be started (again).
         running: Trials that run.
@@ -35,27 +42,23 @@ class RunState:
             because nothing that could change that decision has happened since; or None.
     """
 
-    def __init__(
-        self,
-        *,
-        objectives: tuple[Objective, ...],
-        budgets: Mapping[str, int],
-        rung_tables: Mapping[str, RungTable],
-    ) -> None:
-        self.elapsed = 0.0
+    def __init__(self, study: Study, *, rung_tables: Mapping[str, RungTable]) -> None:
         self.epochs = 0
         self.waiting: set[int] = set()
         self.running: set[int] = set()
         self.paused: set[int] = set()
         self.undecided: int | None = None
-        self._objective = objectives[0]
-        self._objectives = objectives
-        self._budgets = dict(budgets)
-        self._trials: dict[int, Trial] = {}
-        self._members: dict[str, list[int]] = {family: [] for family in budgets}
+        self._objectives = study.objectives
+        self._reducer = Reducer.of(study, whole=True)
+        self._trials = self._reducer.record.trials
         self._rung_tables = dict(rung_tables)
         self._states: Counter[str] = Counter()
         self._best: dict[str, int] = {}
+
+    @property
+    def elapsed(self) -> float:
+        """Active seconds of the run at its latest event."""
+        return self._reducer.record.elapsed
 
     @property
     def trials(self) -> Mapping[int, Trial]:
@@ -64,7 +67,7 @@ class RunState:
 
     def members(self, family: str) -> History:
         """A family's trials in the order they were proposed."""
-        return History(numbers=self._members[family], trials=self._trials)
+        return History(numbers=self._reducer.members[family], trials=self._trials)
 
     def counts(self) -> dict[str, int]:
         """How many trials are in each state that has any."""
@@ -77,25 +80,15 @@ class RunState:
         """
         families = self._best if family is None else {family} & self._best.keys()
         found = (self._trials[self._best[f]] for f in families)
-        return min(found, key=self._standing, default=None)
+        return min(found, key=self._merit, default=None)
 
     def rung_table(self, family: str) -> RungTable:
         """Who of the family reached which rung of which rule."""
         return self._rung_tables[family]
 
-    def fresh(self, proposed: Event) -> Trial:
-        """The trial that a `proposed` event brings into being."""
-        data = proposed.data
-        assert proposed.trial is not None
-        return Trial(
-            number=proposed.trial,
-            family=data["family"],
-            index=data["number"],
-            params=data["params"],
-            seed=data["seed"],
-            budget=self._budgets[data["family"]],
-            origin=data.get("origin", ""),
-        )
+    def fresh(self, proposed: Proposed) -> Trial:
+        """The record that a proposal will bring into being; it is not taken in yet."""
+        return self._reducer.fresh(proposed)
 
     def apply(self, event: Event) -> None:
         """Take note of the next event of the ledger.
@@ -103,73 +96,56 @@ class RunState:
         Raises:
             RunError: It cannot follow the events before it.
         """
-        self.elapsed = max(self.elapsed, event.elapsed)
-        if event.event in _BYSTANDERS:
-            return
-        if event.event == "proposed":
-            self._propose(event)
-            return
         before = self._trials.get(event.trial or 0)
-        if before is None:
-            raise contradiction(event, "that trial was never proposed")
-        rule = event.data.get("rule")
-        if event.event == "paused" and not self._may_pause(before, rule):
-            raise contradiction(event, f"the rule `{rule}` pauses no trial there")
-        known = len(before.epochs)
-        after = advance(before, event, self._objective)
-        self._trials[after.number] = after
-        self._move(before.state, after)
-        if len(after.epochs) > known:
-            self.epochs += 1
-            self._compare(after, event.data["epoch"])
-            self.undecided = after.number
-        elif event.event not in ("checkpoint", "nondeterminism") and (
-            after.ended or after.state == "paused" or after.number != self.undecided
+        state = None if before is None else before.state
+        known = 0 if before is None else len(before.curve)
+        if isinstance(event, Paused) and before is not None:
+            self._refuse_pause(before, event)
+        after = self._reducer.apply(event)
+        if after is None or not isinstance(event, TrialEvent):
+            return
+        if after.state is not state:
+            self._move(state, after)
+        if isinstance(event, EpochEvent):
+            if len(after.curve) > known:
+                self.epochs += 1
+                self._compare(after, event.epoch)
+                self.undecided = after.number
+        elif not isinstance(event, _BESIDE) and (
+            after.ended or after.state is State.PAUSED or after.number != self.undecided
         ):
             self.undecided = None
 
-    def _propose(self, event: Event) -> None:
-        family = event.data["family"]
-        if event.trial != len(self._trials) + 1:
-            raise contradiction(event, f"trial {len(self._trials) + 1} would be next")
-        if family not in self._members:
-            raise contradiction(event, f"the study has no family `{family}`")
-        if event.data["number"] != len(self._members[family]):
-            raise contradiction(event, "trials of a family count up by one")
-        trial = self.fresh(event)
-        self._trials[trial.number] = trial
-        self._members[family].append(trial.number)
-        self._states[trial.state] += 1
-        self.waiting.add(trial.number)
-        self.undecided = None
-
-    def _move(self, before: str, after: Trial) -> None:
+    def _move(self, before: State | None, after: Trial) -> None:
         """Keep the indices by state."""
-        if before == after.state:
-            return
-        self._states[before] -= 1
+        if before is not None:
+            self._states[before] -= 1
         self._states[after.state] += 1
-        self.waiting.discard(after.number)
-        self.running.discard(after.number)
-        self.paused.discard(after.number)
-        if after.state == "pending":
-            self.waiting.add(after.number)
-        elif after.state == "running":
-            self.running.add(after.number)
-        elif after.state == "paused":
-            self.paused.add(after.number)
-        elif after.ranked:
+        for state, members in (
+            (State.PENDING, self.waiting),
+            (State.RUNNING, self.running),
+            (State.PAUSED, self.paused),
+        ):
+            if after.state is state:
+                members.add(after.number)
+            else:
+                members.discard(after.number)
+        if after.ranked:
             best = self.best(after.family)
-            if best is None or self._standing(after) < self._standing(best):
+            if best is None or self._merit(after) < self._merit(best):
                 self._best[after.family] = after.number
 
-    def _may_pause(self, trial: Trial, rule: Any) -> bool:
-        return self.rung_table(trial.family).may_pause(trial, rule)
+    def _refuse_pause(self, trial: Trial, event: Paused) -> None:
+        rung_table = self.rung_table(trial.family)
+        if not rung_table.may_pause(trial, event.epoch, event.rule or ""):
+            raise contradiction(event, f"the rule `{event.rule}` pauses no trial there")
 
     def _compare(self, trial: Trial, epoch: int) -> None:
-        key = finite_key(trial.values[epoch], self._objective)
+        value = trial.curve.value_at(epoch)
+        assert value is not None, "it was taken in just now"
+        key = finite_key(value, self._objectives[0])
         self.rung_table(trial.family).note(trial, epoch, key)
 
-    def _standing(self, trial: Trial) -> tuple[bool, tuple[float, ...], int]:
+    def _merit(self, trial: Trial) -> tuple[bool, tuple[float, ...], int]:
         values = attained(trial, self._objectives)
-        return (*standing(values, self._objectives), trial.number)
+        return (*merit(values, self._objectives), trial.number)

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.errors import RunError
 from hpo.export.source import Source
-from hpo.ledger.events import RANKED
 from hpo.objectives import excess
 from hpo.report.summary import Row
 from hpo.study import Objective
+from hpo.trials.states import RANKED, State
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -118,11 +118,12 @@ def _state(row: Row) -> TrialState:
 
     if row.state in RANKED:
         return TrialState.COMPLETE if _values(row) else TrialState.FAIL
-    if row.state in ("stopped", "cancelled"):
+    if row.state in (State.STOPPED, State.CANCELLED):
         return TrialState.PRUNED
-    if row.state == "running":
+    if row.state is State.RUNNING:
         return TrialState.RUNNING
-    return TrialState.WAITING if row.state in ("pending", "paused") else TrialState.FAIL
+    waits = row.state in (State.PENDING, State.PAUSED)
+    return TrialState.WAITING if waits else TrialState.FAIL
 
 
 def _values(row: Row) -> list[float] | None:

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hpo.ledger.events import ENDINGS
+from hpo.ledger.events import Ending, EpochEvent, Started
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.lines import read_event
 from hpo.ledger.log import Reader
-from hpo.report.summary import Summary, load_summary
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """One epoch of a trial.
-
-    Attributes:
-        time: Unix time at which it was reported.
-        train: Training terms by name.
-        valid: Validation metrics by name.
-    """
-
-    time: float
-    train: Mapping[str, float]
-    valid: Mapping[str, float]
+from hpo.report.summary import Summary, load_study, summary_of
+from hpo.trials.reducer import Reducer
+from models.training.protocol import Epoch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +21,15 @@ class Source:
 
     Attributes:
         summary: Its summary.
-        epochs: By trial and epoch; the first report of an epoch stands.
+        epochs: By trial and number, as the trials' records have them.
+        reported: Unix time at which each of them was reported, likewise.
         started: Unix time of each trial's first attempt.
         ended: Unix time of each trial's ending.
     """
 
     summary: Summary
-    epochs: Mapping[int, Mapping[int, Record]]
+    epochs: Mapping[int, Mapping[int, Epoch]]
+    reported: Mapping[int, Mapping[int, float]]
     started: Mapping[int, float]
     ended: Mapping[int, float]
 
@@ -54,20 +43,27 @@ def load_source(folder: Path) -> Source:
     Raises:
         RunError: It is no run, or is damaged.
     """
-    summary = load_summary(folder)
-    epochs: dict[int, dict[int, Record]] = {row.trial: {} for row in summary.rows}
+    study = load_study(folder)
+    reducer = Reducer.of(study, whole=True)
+    reported: dict[int, dict[int, float]] = {}
     started: dict[int, float] = {}
     ended: dict[int, float] = {}
-    for event in Reader(RunFolder(folder).events_file, read_event):
-        if event.trial not in epochs:
-            continue  # the run itself, or a trial proposed since the summary was read
-        if event.event == "epoch":
-            record = Record(
-                time=event.time, train=event.data["train"], valid=event.data["valid"]
-            )
-            epochs[event.trial].setdefault(event.data["epoch"], record)
-        elif event.event == "started":
+    reader = Reader(RunFolder(folder).events_file, read_event)
+    for event in reader:
+        reducer.apply(event)
+        if isinstance(event, EpochEvent):
+            reported.setdefault(event.trial, {}).setdefault(event.epoch, event.time)
+        elif isinstance(event, Started):
             started.setdefault(event.trial, event.time)
-        elif event.event in ENDINGS:
+        elif isinstance(event, Ending):
             ended[event.trial] = event.time
-    return Source(summary=summary, epochs=epochs, started=started, ended=ended)
+    summary = summary_of(study, reducer.record, folder=folder)
+    if reader.torn:
+        summary = replace(summary, notes=(*summary.notes, reader.torn))
+    return Source(
+        summary=summary,
+        epochs={n: trial.epochs for n, trial in reducer.record.trials.items()},
+        reported=reported,
+        started=started,
+        ended=ended,
+    )

@@ -32,11 +32,12 @@ def write(source: Source, path: Path) -> None:
                 writer.file_writer.add_summary(
                     summary, walltime=source.started.get(row.trial)
                 )
-            for number, record in sorted(source.epochs[row.trial].items()):
-                for part, values in (("train", record.train), ("valid", record.valid)):
+            for number, epoch in sorted(source.epochs[row.trial].items()):
+                time = source.reported[row.trial][number]
+                for part, values in (("train", epoch.train), ("valid", epoch.valid)):
                     for name, value in values.items():
                         writer.add_scalar(
-                            f"{part}/{name}", value, number, walltime=record.time
+                            f"{part}/{name}", value, number, walltime=time
                         )
             if row.objective is not None:
                 metric = source.summary.objective.metric

@@ -1,86 +1,67 @@
-"""The events a ledger may hold, and their form as lines of JSON.
+"""The events a ledger may hold, a class for each kind, and their form as lines of JSON.
 
-One line an event: ``schema, n, time, elapsed, event, trial, attempt`` and what the kind adds.
-Numbers that JSON cannot hold (NaN, infinities) are written as the strings ``"nan"``, ``"inf"``
-and ``"-inf"`` inside ``train``, ``valid`` and ``value``.
+One line an event: ``schema, n, time, elapsed, event, trial, attempt`` and the fields of the kind,
+in the order of the class; what is `UNSET` is left out. Numbers that JSON cannot hold (NaN,
+infinities) are written as the strings ``"nan"``, ``"inf"`` and ``"-inf"``. `hpo.ledger.lines`
+reads the lines back.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Annotated, Any, Literal
 
-SCHEMA = 1
+import msgspec
+from msgspec import UNSET, UnsetType
 
-KINDS: Mapping[str, tuple[str, ...]] = {
-    # kind: what it must add beside n, time, elapsed, trial, attempt
-    "run": ("action",),  # launch | resume (pid, host, provenance) | finish
-    "proposed": (
-        "family",
-        "number",
-        "params",
-        "seed",
-    ),  # number: index within the family
-    "started": (
-        "attempt_of",
-        "epoch",
-    ),  # attempt_of: why (first, retry, resume, promoted, carried); epoch: known
-    "epoch": ("epoch", "train", "valid", "seconds", "compile_seconds"),
-    "checkpoint": ("epoch",),
-    "stopped": ("rule", "epoch"),
-    "completed": ("epoch",),
-    "converged": ("rule", "epoch"),
-    "diverged": ("rule", "epoch"),
-    "failed": ("reason", "epoch"),
-    "cancelled": ("reason", "epoch"),
-    "interrupted": ("reason", "epoch"),  # the attempt ended, the trial will go on
-    "paused": ("epoch",),  # the attempt ended; the trial waits for others of its family
-    "exploited": ("donor", "epoch"),
-    "rerun": ("kind",),
-    "test_read": ("purpose",),
-    "nondeterminism": ("epoch", "metric", "first", "second"),
-    "note": ("text",),
-}
-ENDINGS = ("completed", "converged", "stopped", "diverged", "failed", "cancelled")
-RANKED = ("completed", "converged")
+SCHEMA = 1  # goes up when a line of before would be misread
+
+_Natural = Annotated[int, msgspec.Meta(ge=0)]
+_Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Event:
-    """One thing that happened.
+class Event(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    gc=False,
+    forbid_unknown_fields=True,
+    tag_field="event",
+):
+    """One thing that happened; each kind is a subclass.
 
     Attributes:
-        event: The kind, one of `KINDS`.
-        trial: The trial's number in the run, or None for the run itself.
-        attempt: Which go at the trial, counted from 1.
-        elapsed: Seconds the run had been active when it happened; downtime excluded.
-        data: What the kind adds.
+        schema: Of the line.
         n: Position in the ledger; stamped when written.
         time: Unix time; stamped when written. Nothing is ever decided by it.
+        elapsed: Seconds the run had been active when it happened; downtime excluded.
+        trial: The trial's number in the run, or None for the run itself.
+        attempt: Which go at the trial, counted from 1; None outside of any.
     """
 
-    event: str
-    trial: int | None = None
-    attempt: int | None = None
-    elapsed: float = 0.0
-    data: Mapping[str, Any] = field(default_factory=dict)
+    schema: Literal[1] = 1
     n: int = -1
     time: float = 0.0
+    elapsed: float = 0.0
+    trial: _Positive | None = None
+    attempt: _Positive | None = None
 
-    def __post_init__(self) -> None:
-        """Refuse kinds and shapes that the schema does not know."""
-        assert self.event in KINDS, f"unknown event {self.event!r}"
-        missing = [k for k in KINDS[self.event] if k not in self.data]
-        assert not missing, f"event {self.event!r} lacks {missing}"
+    @property
+    def event(self) -> str:
+        """The name of the kind, as the line has it."""
+        return str(self.__struct_config__.tag)
+
+    def details(self) -> dict[str, Any]:
+        """The fields that only this kind has, in order; without those that are unset."""
+        found = ((k, getattr(self, k)) for k in self.__struct_fields__[_HEAD:])
+        return {k: value for k, value in found if value is not UNSET}
 
     def to_line(self) -> str:
         """The event as one line of strict JSON, with its newline."""
         head = {
-            "schema": SCHEMA,
+            "schema": self.schema,
             "n": self.n,
             "time": round(self.time, 3),
             "elapsed": round(self.elapsed, 6),
@@ -88,70 +69,285 @@ class Event:
             "trial": self.trial,
             "attempt": self.attempt,
         }
-        return json.dumps({**head, **_encode(self.data)}, allow_nan=False) + "\n"
-
-    @classmethod
-    def from_line(cls, line: str) -> Event:
-        """Read what `to_line` wrote.
-
-        Raises:
-            ValueError: The line is not a whole event of this schema.
-        """
-        return cls.from_record(json.loads(line))
-
-    @classmethod
-    def from_record(cls, record: Any) -> Event:
-        """Read what a line of JSON holds; a dict is emptied on the way.
-
-        Raises:
-            ValueError: It is not a whole event of this schema.
-        """
-        if not isinstance(record, dict) or record.pop("schema", None) != SCHEMA:
-            raise ValueError(f"not an event of schema {SCHEMA}")
-        try:
-            head = {
-                k: record.pop(k)
-                for k in ("n", "time", "elapsed", "event", "trial", "attempt")
-            }
-        except KeyError as error:
-            raise ValueError(f"the event lacks {error}") from error
-        kind = head["event"]
-        if kind not in KINDS or any(k not in record for k in KINDS[kind]):
-            raise ValueError(f"event {kind!r} is unknown or incomplete")
-        return cls(**head, data=_decode(record))
-
-    @classmethod
-    def trusted(
-        cls,
-        event: str,
-        trial: int | None,
-        attempt: int | None,
-        elapsed: float,
-        data: Mapping[str, Any],
-        n: int,
-        time: float,
-    ) -> Event:
-        """An event whose parts were checked before; there are very many of them.
-
-        Args:
-            event: See `Event`, like the others.
-            trial: The trial.
-            attempt: The attempt.
-            elapsed: Active seconds.
-            data: What the kind adds.
-            n: Position in the ledger.
-            time: Unix time.
-        """
-        made = object.__new__(cls)
-        for put, value in zip(
-            _PUTS, (event, trial, attempt, elapsed, data, n, time), strict=True
-        ):
-            put(made, value)
-        return made
+        return json.dumps({**head, **_encode(self.details())}, allow_nan=False) + "\n"
 
 
-# How a frozen object's slots are filled, in the order of its fields.
-_PUTS = tuple(vars(Event)[f.name].__set__ for f in fields(Event))
+_HEAD = len(Event.__struct_fields__)
+
+
+# -- of the run ---------------------------------------------------------------------------
+
+
+class RunEvent(Event, frozen=True, kw_only=True, gc=False, tag="run"):
+    """A driver took up the run, or finished it.
+
+    Attributes:
+        action: ``launch``, ``resume`` or ``finish``.
+        pid: The driver's process id.
+        host: Its machine.
+        provenance: What code and machine it ran with.
+        reason: Why the run finished: ``budget``, ``time`` or ``epochs``.
+    """
+
+    action: str
+    pid: int | UnsetType = UNSET
+    host: str | UnsetType = UNSET
+    provenance: dict[str, Any] | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+
+
+class Note(Event, frozen=True, kw_only=True, gc=False, tag="note"):
+    """A remark on the run or a trial; decides nothing.
+
+    Attributes:
+        text: The remark.
+    """
+
+    text: str
+
+
+class RerunEvent(Event, frozen=True, kw_only=True, gc=False, tag="rerun"):
+    """A trial was trained again.
+
+    Attributes:
+        kind: ``exact`` or ``seeds``.
+        equal: Whether every number was the same again.
+        seeds: The fresh seeds.
+        values: The objective by seed.
+        tests: The scores on the test part by seed.
+        folder: The name of the folder below ``reruns/``.
+    """
+
+    kind: str
+    equal: bool | UnsetType = UNSET
+    seeds: list[int] | UnsetType = UNSET
+    values: list[Any] | UnsetType = UNSET
+    tests: list[Any] | UnsetType = UNSET
+    folder: str | UnsetType = UNSET
+
+
+class ReadTest(Event, frozen=True, kw_only=True, gc=False, tag="test_read"):
+    """The test part is about to be read.
+
+    Attributes:
+        purpose: What for, in words.
+        folder: The name of the re-run's folder below ``reruns/``, in the ledger of its run.
+    """
+
+    purpose: str
+    folder: str | UnsetType = UNSET
+
+
+# -- of a trial ---------------------------------------------------------------------------
+
+
+class TrialEvent(Event, frozen=True, kw_only=True, gc=False):
+    """Anything that happens to a trial; the subclasses are the kinds."""
+
+    trial: _Positive
+
+
+class Proposed(TrialEvent, frozen=True, kw_only=True, gc=False, tag="proposed"):
+    """A trial came into being.
+
+    Attributes:
+        family: Its family.
+        number: Its index within the family, from 0.
+        params: Searched values by name.
+        seed: Its seed.
+        origin: Who proposed it: a sampler's name, ``first`` for a point to try first, or
+            ``carried`` for a trial of an earlier run.
+        carried: Which trial of which run that was.
+    """
+
+    family: str
+    number: _Natural
+    params: dict[str, Any]
+    seed: _Natural
+    origin: str | UnsetType = UNSET
+    carried: str | UnsetType = UNSET
+
+
+class Started(TrialEvent, frozen=True, kw_only=True, gc=False, tag="started"):
+    """An attempt began.
+
+    Attributes:
+        attempt_of: Why: ``first``, ``retry``, ``resume``, ``promoted`` or ``carried``.
+        epoch: The last epoch known by then.
+        from_attempt: The newest attempt of which a checkpoint was known, or None.
+    """
+
+    attempt_of: str
+    epoch: _Natural
+    from_attempt: _Positive | None | UnsetType = UNSET
+
+
+class EpochEvent(TrialEvent, frozen=True, kw_only=True, gc=False, tag="epoch"):
+    """An epoch was trained.
+
+    Attributes:
+        epoch: Its number, counted from 1.
+        train: Training terms by name.
+        valid: Validation metrics by name.
+        seconds: Training and validation, without compiling.
+        compile_seconds: Tracing and compiling.
+        parameters: How many numbers the model trains; told once an attempt.
+        resumed_from: The epoch of the checkpoint the attempt went on from; told likewise.
+        kernels: The compiled kernels it computes with; told likewise.
+    """
+
+    epoch: _Natural
+    train: dict[str, float]
+    valid: dict[str, float]
+    seconds: float
+    compile_seconds: float
+    parameters: _Natural | None | UnsetType = UNSET
+    resumed_from: _Natural | None | UnsetType = UNSET
+    kernels: str | None | UnsetType = UNSET
+
+
+class CheckpointEvent(
+    TrialEvent, frozen=True, kw_only=True, gc=False, tag="checkpoint"
+):
+    """An attempt was saved.
+
+    Attributes:
+        epoch: After which epoch.
+    """
+
+    epoch: _Natural
+
+
+class Nondeterminism(
+    TrialEvent, frozen=True, kw_only=True, gc=False, tag="nondeterminism"
+):
+    """An epoch gave another number when it was trained again; the first one stands.
+
+    Attributes:
+        epoch: The epoch.
+        metric: Which number, such as ``valid.rmse``.
+        first: What it was; None where it was not reported.
+        second: What it is now.
+    """
+
+    epoch: _Natural
+    metric: str
+    first: float | None
+    second: float | None
+
+
+class Evaluated(TrialEvent, frozen=True, kw_only=True, gc=False, tag="evaluated"):
+    """The best epoch of a trial that has ended was scored over a part of the data.
+
+    Attributes:
+        part: The part.
+        metrics: Scores by name; empty where it could not be scored.
+        records: Scores of each record of the part alone, by its name.
+        reason: Why it could not be scored, in words.
+    """
+
+    part: str
+    metrics: dict[str, float]
+    records: dict[str, dict[str, float]]
+    reason: str | UnsetType = UNSET
+
+
+class Interrupted(TrialEvent, frozen=True, kw_only=True, gc=False, tag="interrupted"):
+    """An attempt ended; the trial will go on in another one.
+
+    Attributes:
+        epoch: The last epoch known.
+        reason: What happened, in words.
+        death: Whether the process died, which spends a retry.
+    """
+
+    epoch: _Natural
+    reason: str
+    death: bool | UnsetType = UNSET
+
+
+class Paused(TrialEvent, frozen=True, kw_only=True, gc=False, tag="paused"):
+    """An attempt ended; the trial waits for others of its family.
+
+    Attributes:
+        epoch: The last epoch known.
+        rule: The rule that lets it wait.
+        reason: What for, in words.
+    """
+
+    epoch: _Natural
+    rule: str | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+
+
+class Exploited(TrialEvent, frozen=True, kw_only=True, gc=False, tag="exploited"):
+    """A trial took over another one's state (reserved; no version writes it yet).
+
+    Attributes:
+        donor: The other trial.
+        epoch: The last epoch known.
+    """
+
+    donor: _Positive
+    epoch: _Natural
+
+
+class Ending(TrialEvent, frozen=True, kw_only=True, gc=False):
+    """A trial ended; the kinds bear the names of the states they lead to.
+
+    Attributes:
+        epoch: The last epoch known.
+        rule: The rule that ended it, where one did.
+        reason: Why, in words.
+    """
+
+    epoch: _Natural
+    rule: str | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+
+
+class Completed(Ending, frozen=True, kw_only=True, gc=False, tag="completed"):
+    """Its whole budget was spent, or its learner had no more to yield."""
+
+
+class Converged(Ending, frozen=True, kw_only=True, gc=False, tag="converged"):
+    """A rule saw no further improvement; its value stands."""
+
+    rule: str
+
+
+class Stopped(Ending, frozen=True, kw_only=True, gc=False, tag="stopped"):
+    """A rule that compares it with others cut it."""
+
+    rule: str
+
+
+class Diverged(Ending, frozen=True, kw_only=True, gc=False, tag="diverged"):
+    """A rule saw its numbers explode."""
+
+    rule: str
+
+
+class Failed(Ending, frozen=True, kw_only=True, gc=False, tag="failed"):
+    """An exception, a stall, or its process died too often."""
+
+    reason: str
+
+
+class Cancelled(Ending, frozen=True, kw_only=True, gc=False, tag="cancelled"):
+    """A budget of the run was used up."""
+
+    reason: str
+
+
+AnyEvent = (
+    RunEvent | Note | RerunEvent | ReadTest | Proposed | Started | EpochEvent
+    | CheckpointEvent | Nondeterminism | Evaluated | Interrupted | Paused | Exploited | Completed
+    | Converged | Stopped | Diverged | Failed | Cancelled
+)  # fmt: skip
+KINDS: Mapping[str, type[Event]] = {
+    str(kind.__struct_config__.tag): kind for kind in AnyEvent.__args__
+}
 
 
 def _encode(value: Any) -> Any:
@@ -162,16 +358,3 @@ def _encode(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
     return value
-
-
-def _decode(record: dict[str, Any]) -> dict[str, Any]:
-    def number(value: Any) -> Any:
-        return float(value) if value in ("nan", "inf", "-inf") else value
-
-    for key in ("train", "valid"):
-        if isinstance(record.get(key), dict):
-            record[key] = {sys.intern(k): number(v) for k, v in record[key].items()}
-    for key in ("value", "first", "second"):
-        if key in record:
-            record[key] = number(record[key])
-    return {sys.intern(k): v for k, v in record.items()}  # a run has very many events

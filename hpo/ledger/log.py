@@ -8,7 +8,6 @@ is opened for writing; any other damage is refused and nothing on disk is change
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import gc
 import hashlib
@@ -19,14 +18,25 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
-from hpo.errors import RunError
-from hpo.ledger.events import ENDINGS, Event
-from hpo.ledger.lines import UNREADABLE, read_event
+from msgspec import structs
 
-SYNCED = frozenset((*ENDINGS, "started", "interrupted", "paused", "run"))
+from hpo.errors import RunError
+from hpo.ledger.events import (
+    Ending,
+    Event,
+    Interrupted,
+    Note,
+    Paused,
+    RunEvent,
+    Started,
+)
+from hpo.ledger.lines import UNREADABLE, OtherSchema, read_event
+
+SYNCED = (Ending, Started, Interrupted, Paused, RunEvent)
 SYNC_SECONDS = 1.0
 _BATCH = 1 << 20  # bytes of a ledger that are read at a time
 Record = TypeVar("Record")
+Kind = TypeVar("Kind", bound=Event)
 
 
 class Ledger:
@@ -103,8 +113,7 @@ class Ledger:
                     _sync_folder(path.parent)
             ledger = cls(**about, torn=reader.torn, descriptor=descriptor)
             if reader.torn is not None:
-                text = {"text": reader.torn}
-                note = ledger.append(Event(event="note", elapsed=elapsed, data=text))
+                note = ledger.append(Note(elapsed=elapsed, text=reader.torn))
                 ledger.sync()
                 if told is not None:
                     told(note)
@@ -113,7 +122,7 @@ class Ledger:
             raise
         return ledger
 
-    def append(self, event: Event) -> Event:
+    def append(self, event: Kind) -> Kind:
         """Write one event; when this returns, it is on its way to the disk.
 
         Starts, stops and endings are synced before returning, everything else at least
@@ -130,16 +139,17 @@ class Ledger:
                 it was before.
         """
         assert self._descriptor is not None, "the ledger was not opened for writing"
-        stamped = dataclasses.replace(
-            event, n=self.count + 1, time=self._clock(), elapsed=event.elapsed
+        number = self.count + 1
+        stamped = structs.replace(event, n=number, time=self._clock())
+        payload = stamped.to_line().encode()
+        written = read_event(payload, number)
+        assert isinstance(written, type(event)), (
+            "a line of one kind is read as that kind"
         )
-        line = stamped.to_line()
-        written = Event.from_line(line)
-        payload = line.encode()
         try:
             _write(self._descriptor, payload)
             self._dirty = True
-            if event.event in SYNCED or self._due():
+            if isinstance(event, SYNCED) or self._due():
                 self._sync()
         except OSError as error:
             with contextlib.suppress(OSError):
@@ -265,12 +275,26 @@ class Reader(Generic[Record]):
                 text = f"the last line was torn after {len(line)} bytes"
                 self.torn = f"{text} and is left out"
                 return None
-            raise RunError(
-                f"{self.path}, line {number}: {error or type(error).__name__}",
-                hint="a ledger is never edited by hand; restore that line from a copy,"
-                f" or keep lines 1 to {number - 1} of it and resume from there",
-            ) from error
+            raise damaged(self.path, number, error) from error
         return records
+
+
+def damaged(path: Path, number: int, error: Exception) -> RunError:
+    """The message for a person on a line that cannot be read.
+
+    Args:
+        path: The ledger.
+        number: The line's number.
+        error: One of `UNREADABLE`.
+    """
+    hint = (
+        "a ledger is never edited by hand; restore that line from a copy,"
+        f" or keep lines 1 to {number - 1} of it and resume from there"
+    )
+    if isinstance(error, OtherSchema):
+        hint = "a newer version of this project wrote it; update this one"
+    text = str(error) or type(error).__name__
+    return RunError(f"{path}, line {number}: {text}", hint=hint)
 
 
 @contextlib.contextmanager
@@ -305,23 +329,22 @@ def read_events(path: Path) -> tuple[list[Event], str | None]:
         return list(reader), reader.torn
 
 
-def events_of(path: Path, kind: str) -> list[Event]:
+def events_of(path: Path, kind: type[Kind]) -> list[Kind]:
     """The events of one kind alone, for which no other line is decoded or checked.
 
     Args:
         path: The file; another process may be appending to it.
-        kind: One of the ledger's.
+        kind: Its class.
 
     Raises:
         RunError: The file is missing or unreadable, or one of those lines is damaged.
     """
-    mark = json.dumps(kind).encode()
+    mark = json.dumps(kind.__struct_config__.tag).encode()
 
     def read(line: bytes, number: int) -> Event | None:
         return read_event(line, number) if mark in line else None
 
-    found = (event for event in Reader(path, read) if event is not None)
-    return [event for event in found if event.event == kind]
+    return [event for event in Reader(path, read) if isinstance(event, kind)]
 
 
 def _write(descriptor: int, payload: bytes) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from hpo.errors import RunError, StudyError
-from hpo.ledger.events import Event
+from hpo.ledger.events import Event, Note, Proposed
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import Ledger
 
 
-def add_note(folder: RunFolder, text: str, *, trial: int | None = None) -> Event:
+def add_note(folder: RunFolder, text: str, *, trial: int | None = None) -> Note:
     """Append a `note` to the ledger of a run that no driver holds; decides nothing.
 
     Args:
@@ -34,7 +34,7 @@ def add_note(folder: RunFolder, text: str, *, trial: int | None = None) -> Event
         trials: set[int | None] = set()
 
         def told(event: Event) -> None:
-            if event.event == "proposed":
+            if isinstance(event, Proposed):
                 trials.add(event.trial)
 
         with Ledger.open(folder.events_file, write=True, told=told) as ledger:
@@ -43,7 +43,5 @@ def add_note(folder: RunFolder, text: str, *, trial: int | None = None) -> Event
                     f"the run has no trial {trial}",
                     hint=f"trials 1 … {len(trials)}; see `hpo results`",
                 )
-            note = Event(
-                event="note", trial=trial, elapsed=ledger.elapsed, data={"text": clean}
-            )
+            note = Note(trial=trial, elapsed=ledger.elapsed, text=clean)
             return ledger.append(note)

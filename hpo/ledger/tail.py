@@ -8,6 +8,7 @@ from pathlib import Path
 from hpo.errors import RunError
 from hpo.ledger.events import Event
 from hpo.ledger.lines import UNREADABLE, read_event
+from hpo.ledger.log import damaged
 
 _BATCH = 1 << 20  # bytes that are read at a time
 
@@ -49,10 +50,4 @@ class Tail:
         try:
             return read_event(line, self._lines)
         except UNREADABLE as error:
-            raise self._damaged(str(error)) from error
-
-    def _damaged(self, why: str) -> RunError:
-        return RunError(
-            f"{self.path}, line {self._lines}: {why}",
-            hint="a ledger is never edited by hand; restore it from a copy",
-        )
+            raise damaged(self.path, self._lines, error) from error

@@ -6,11 +6,11 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from hpo.ledger.events import ENDINGS
-from hpo.live.statistics import Left, LiveStatistics, Standing
+from hpo.live.statistics import FamilyStatistics, Left, LiveStatistics
 from hpo.report import numbers
 from hpo.study import Study
 from hpo.trials.record import Trial
+from hpo.trials.states import ENDINGS, State
 
 if TYPE_CHECKING:
     from hpo.director import Director
@@ -45,7 +45,7 @@ class Frame:
             now: Unix time.
         """
         best = [(t, t.value) for t in self._bests(director)]
-        running = [(t, t.values.get(t.last)) for t in self._running(director)]
+        running = [(t, t.curve.value_at(t.last)) for t in self._running(director)]
         lines = [
             *_wrapped(self.counts(director), ", ", width),
             *self._table(director),
@@ -66,7 +66,7 @@ class Frame:
     def counts(self, director: Director) -> str:
         """How many trials are in each state, and how many are still to come."""
         counts = director.counts()
-        order = ("running", "paused", "completed", "converged", *ENDINGS[2:])
+        order = (State.RUNNING, State.PAUSED, *ENDINGS)
         known = [f"{counts[s]} {s}" for s in order if counts.get(s)]
         waiting = director.total - sum(counts.values()) + counts.get("pending", 0)
         return ", ".join([*known, *([f"{waiting} to come"] if waiting > 0 else [])])
@@ -167,7 +167,7 @@ class Frame:
         longest = max(map(len, heads), default=0)
         lines = [title] if told else []
         for (trial, value), head in zip(told, heads, strict=True):
-            values = [trial.values[e] for e in sorted(trial.values)]
+            values = list(trial.values.values())
             room = min(max(width - longest - 16, 10), 60)
             line = numbers.sparkline(values, width=room) if values else "starting"
             last = f" {self.value(value)}" if values else ""
@@ -182,7 +182,7 @@ _LEFT: dict[str, Callable[[Left, str], str]] = {
 }
 
 
-def _rungs(family: Standing) -> str:
+def _rungs(family: FamilyStatistics) -> str:
     """How many trials reached which epoch; the later rungs where there are too many."""
     reached = sorted((e, n) for e, n in family.reached.items() if n)
     told = [f"epoch {e}: {n}" for e, n in reached[-_RUNGS:]]

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from hpo.ledger.events import ENDINGS, Event
+from hpo.ledger.events import Ending, Event, Interrupted, Nondeterminism, Note
 from hpo.live import terminal
 from hpo.live.frame import Frame
 from hpo.live.statistics import LiveStatistics
+from hpo.trials.states import State
 
 if TYPE_CHECKING:
     from hpo.director import Director
@@ -76,27 +77,25 @@ class Progress:
             self._live.stop()
             self._live = None
 
-    def recall(self, event: Event) -> None:
+    def recall(self, event: Event, director: Director) -> None:
         """Count an event of before; nothing is said of it."""
-        self._statistics.apply(event)
+        self._statistics.apply(event, director.trials.get(event.trial or 0))
 
     def event(self, event: Event, director: Director) -> None:
         """Say what a person wants to know of an event, and nothing else."""
-        self._statistics.apply(event)
-        if event.event in ENDINGS and event.trial is not None:
+        self.recall(event, director)
+        if isinstance(event, Ending):
             self._line(self._ended(director.trials[event.trial], director))
-        elif event.event == "interrupted" and event.data.get("death"):
+        elif isinstance(event, Interrupted) and event.death:
+            self._line(f"trial {event.trial}: {event.reason}; it will be tried again")
+        elif isinstance(event, Nondeterminism):
             self._line(
-                f"trial {event.trial}: {event.data['reason']}; it will be tried again"
-            )
-        elif event.event == "nondeterminism":
-            self._line(
-                f"trial {event.trial}: epoch {event.data['epoch']} gave other numbers "
+                f"trial {event.trial}: epoch {event.epoch} gave other numbers "
                 "when it was trained again"
             )
-        elif event.event == "note":
+        elif isinstance(event, Note):
             head = f"trial {event.trial}: " if event.trial else ""
-            self._line(f"{head}{event.data['text']}")
+            self._line(f"{head}{event.text}")
 
     def tick(self, director: Director) -> None:
         """Redraw the view, or say how far the run is after a long silence."""
@@ -126,7 +125,7 @@ class Progress:
         if trial.rule and trial.rule != "divergence":
             text += f" by {trial.rule}"
         text += f" after {trial.last}/{trial.budget} epochs"
-        if trial.state == "failed" and trial.reason:
+        if trial.state is State.FAILED and trial.reason:
             text += f": {trial.reason}"
         if trial.value is not None:
             text += f", {self._metric} {self._frame.value(trial.value)}"

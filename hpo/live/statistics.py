@@ -1,7 +1,8 @@
 """The statistics of a run at work: running sums over its ledger.
 
-Everything follows from the ledger's events alone, so that a view attached later, or from
-another terminal, shows the same; and every event costs the same, however long the run is.
+Everything follows from the ledger's events and the records of the trials they are about, so that
+a view attached later, or from another terminal, shows the same; and every event costs the same,
+however long the run is.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
 
-from hpo.ledger.events import ENDINGS, Event
+from hpo.ledger.events import EpochEvent, Event, Proposed, Started
 from hpo.stopping import registry
 from hpo.study import Study
+from hpo.trials.record import Trial
+from hpo.trials.states import State
 
 _SPAN = 120.0  # active seconds over which the pace of epochs is averaged
-_IDLE = frozenset(("paused", "interrupted", *ENDINGS))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,7 @@ class Shares:
 
 
 @dataclass
-class Standing:
+class FamilyStatistics:
     """One family.
 
     Attributes:
@@ -91,14 +93,18 @@ class Standing:
 
 @dataclass
 class _Open:
-    """A trial that has not ended."""
+    """A trial that has not ended, and how much of its record is in the sums."""
 
-    family: str
-    carried: bool
+    record: Trial
     rungs: frozenset[int]
+    reported: int = 0
     last: int = 0
     cost: float = 0.0
     paused: bool = False
+
+    @property
+    def carried(self) -> bool:
+        return self.record.origin == "carried"  # another run's time
 
 
 class LiveStatistics:
@@ -122,7 +128,7 @@ class LiveStatistics:
         self.compiling = 0.0
         self._study = study
         self.families = {
-            name: Standing(planned=planned, budget=study.epochs_of(name))
+            name: FamilyStatistics(planned=planned, budget=study.epochs_of(name))
             for name, planned in study.trials_of().items()
         }
         self._rules = [registry.make(rule) for rule in study.stopping]
@@ -141,75 +147,69 @@ class LiveStatistics:
         """Trials that ended."""
         return sum(f.ended for f in self.families.values())
 
-    def apply(self, event: Event) -> None:
-        """Take in the next event of the ledger."""
+    def apply(self, event: Event, record: Trial | None) -> None:
+        """Take in the next event of the ledger.
+
+        Args:
+            event: The event.
+            record: The record of its trial, the event applied; None for one of the run.
+        """
         self.elapsed = max(self.elapsed, event.elapsed)
         self.time = max(self.time, event.time)
-        if event.event == "proposed":
-            self._propose(event)
+        if isinstance(event, Proposed) and record is not None:
+            self._open[record.number] = self._begin(record)
         trial = self._open.get(event.trial or 0)
-        if trial is None or event.trial is None:
+        if trial is None:
             return
-        if event.event == "epoch":
+        record, family = trial.record, self.families[trial.record.family]
+        if isinstance(event, EpochEvent):
             self._epoch(trial, event)
-        elif event.event == "started":
-            self._heard[event.trial] = event.elapsed
-            self._wait(trial, paused=False)
-        elif event.event in _IDLE:
-            self._heard.pop(event.trial, None)
-            self._wait(trial, paused=event.event == "paused")
-            if event.event in ENDINGS:
-                self._end(trial, event.trial)
+        if record.state is not State.RUNNING:
+            self._heard.pop(record.number, None)
+        elif isinstance(event, (EpochEvent, Started)):
+            self._heard[record.number] = event.elapsed
+        paused = record.state is State.PAUSED
+        family.paused += paused - trial.paused
+        trial.paused = paused
+        if record.ended:
+            self._end(trial)
 
-    def _propose(self, event: Event) -> None:
-        family = self.families.get(event.data["family"])
-        if family is None or event.trial is None:
-            return
+    def _begin(self, record: Trial) -> _Open:
+        family = self.families[record.family]
         family.proposed += 1
-        index = event.data["number"]
         plan = frozenset(
-            e for rule in self._rules for e in rule.rungs(family.budget, index)
+            e for rule in self._rules for e in rule.rungs(family.budget, record.index)
         )
-        self._open[event.trial] = _Open(
-            family=event.data["family"],
-            carried=event.data.get("origin") == "carried",
-            rungs=self._plans.setdefault(plan, plan),
-        )
+        return _Open(record=record, rungs=self._plans.setdefault(plan, plan))
 
-    def _epoch(self, trial: _Open, event: Event) -> None:
-        number = event.data["epoch"]
-        if event.trial in self._heard:
-            self._heard[event.trial or 0] = event.elapsed
-        if number <= trial.last:
+    def _epoch(self, trial: _Open, event: EpochEvent) -> None:
+        record, family = trial.record, self.families[trial.record.family]
+        if len(record.curve) == trial.reported:
+            return  # it was known, or is no part of the record
+        trial.reported += 1
+        family.open_epochs += record.last - trial.last
+        trial.last = record.last
+        family.reached[event.epoch] += event.epoch in trial.rungs
+        if trial.carried:
             return
-        trial.last = number
-        family = self.families[trial.family]
-        family.open_epochs += 1
-        family.reached[number] += number in trial.rungs
-        if trial.carried:  # another run's time
-            return
-        seconds, compiling = event.data["seconds"], event.data["compile_seconds"]
-        self.training += seconds
-        self.compiling += compiling
-        trial.cost += seconds + compiling
+        cost = event.seconds + event.compile_seconds
+        self.training += event.seconds
+        self.compiling += event.compile_seconds
+        trial.cost += cost
         family.epochs += 1
-        family.open_cost += seconds + compiling
+        family.open_cost += cost
         self._pace = self._pace * self._faded(event.elapsed) + 1.0
         self._paced = event.elapsed
 
-    def _wait(self, trial: _Open, *, paused: bool) -> None:
-        self.families[trial.family].paused += paused - trial.paused
-        trial.paused = paused
-
-    def _end(self, trial: _Open, number: int) -> None:
-        family = self.families[trial.family]
+    def _end(self, trial: _Open) -> None:
+        family = self.families[trial.record.family]
         family.ended += 1
         family.open_epochs -= trial.last
         if not trial.carried and trial.last:
             family.trained += 1
             family.cost += trial.cost
             family.open_cost -= trial.cost
-        del self._open[number]
+        del self._open[trial.record.number]
 
     # -- what the view says -------------------------------------------------------------
 
@@ -267,7 +267,7 @@ class LiveStatistics:
         open_ = [f for f in self.families.values() if f.outstanding > 0]
         if all(f.trained and not f.paused for f in open_):
             running = [self._remaining(self._open[n]) for n in self._heard]
-            alive = Counter(self._open[n].family for n in self._heard)
+            alive = Counter(self._open[n].record.family for n in self._heard)
             work = sum(running) + sum(
                 (f.outstanding - alive[name]) * f.cost / f.trained
                 for name, f in self.families.items()
@@ -290,7 +290,7 @@ class LiveStatistics:
         As long as it took less than the ended ones on average, it becomes one of those; one
         that took longer has survived what ended them, and goes on to its last epoch.
         """
-        family = self.families[trial.family]
+        family = self.families[trial.record.family]
         average = family.cost / family.trained
         if trial.cost < average:
             return average - trial.cost

@@ -19,11 +19,11 @@ from statistics import NormalDist, fmean
 from typing import Protocol
 
 from hpo.errors import StudyError
-from hpo.ledger.events import RANKED
-from hpo.report.rows import Point
 from hpo.stopping import registry
 from hpo.study import Objective, Study
+from hpo.trials.curve import Point
 from hpo.trials.record import finite_key
+from hpo.trials.states import RANKED, State
 
 LEAST = 5
 """Fewest trials with an end for which anything is said. With four, even a perfect order comes
@@ -140,7 +140,7 @@ def _fidelity(
     ]
     looked_at = ended[:: -(-len(ended) // MOST) or 1]
     pairs = list(_pairs(looked_at, epoch, objective))
-    cut = sum(t.state == "stopped" and t.epochs >= epoch for t in trials)
+    cut = sum(t.state == State.STOPPED and t.epochs >= epoch for t in trials)
     plain = Fidelity(
         family=family,
         epoch=epoch,

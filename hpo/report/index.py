@@ -1,4 +1,4 @@
-"""The contents of a long ledger, kept beside it so that it need not be read again.
+"""The record of a long ledger, kept beside it so that it need not be read again.
 
 The ledger is the one truth. The index is made from its first bytes and carries their hash; it
 is only believed while the ledger still begins with exactly these, and what was appended since
@@ -17,52 +17,57 @@ from typing import Any
 
 import msgspec
 
+from hpo.ledger.events import Event
 from hpo.ledger.folder import RunFolder, write_atomically
-from hpo.ledger.lines import read_record
+from hpo.ledger.lines import read_event
 from hpo.ledger.log import Reader
-from hpo.report.fold import Contents, Fold
 from hpo.study import Study
+from hpo.trials.curve import Curve
+from hpo.trials.record import RunRecord
+from hpo.trials.reducer import Reducer
 
-SCHEMA = 1  # another number where `Contents` or its meaning changes
+SCHEMA = 2  # another number where `RunRecord` or its meaning changes
 WORTH = 4 << 20  # bytes of a ledger that take longer to read than an index to write
 _BLOCK = 1 << 20
 
 
-def read_fold(run: RunFolder, study: Study) -> tuple[Fold, str | None]:
-    """A run's ledger as it is now, folded up.
+def read_run(run: RunFolder, study: Study) -> tuple[RunRecord, str | None]:
+    """All that a run's ledger tells now.
 
     Args:
         run: The run.
         study: Its resolved study.
 
     Returns:
-        The fold, and a sentence about a torn last line (None when there is none).
+        The record, and a sentence about a torn last line (None when there is none).
 
     Raises:
         RunError: The ledger is missing, unreadable, or a line is damaged.
     """
     name = _name(study)
-    digest, start, lines, contents = _taken_up(run, name)
-    fold = Fold(study, contents)
+    digest, start, lines, known = _taken_up(run, name)
+    reducer = Reducer.of(study, record=known)
     size = start
     reader = Reader(
-        run.events_file, read_record, start=start, lines=lines, digest=digest
+        run.events_file, read_event, start=start, lines=lines, digest=digest
     )
-    last: list[Any] = []
+    last: list[Event] = []
     for batch in reader.batches():
         if reader.ended:
             size, lines = reader.size, reader.lines
-            fold.take(batch)
+            for event in batch:
+                reducer.apply(event)
         else:
             last = batch
     if size - start >= WORTH:
-        _keep(run, fold.contents, name=name, size=size, lines=lines, digest=digest)
-    fold.take(last)  # a line without its end may still grow, so no index has it
-    return fold, reader.torn
+        _keep(run, reducer.record, name=name, size=size, lines=lines, digest=digest)
+    for event in last:  # a line without its end may still grow, so no index has it
+        reducer.apply(event)
+    return reducer.record, reader.torn
 
 
-def _taken_up(run: RunFolder, name: str) -> tuple[Any, int, int, Contents | None]:
-    """Hash of the ledger's first bytes, how many, how many lines, and their contents."""
+def _taken_up(run: RunFolder, name: str) -> tuple[Any, int, int, RunRecord | None]:
+    """Hash of the ledger's first bytes, how many, how many lines, and what they tell."""
     fresh = hashlib.sha256()
     try:
         head, body = run.index_file.read_bytes().split(b"\n", 1)
@@ -82,10 +87,10 @@ def _taken_up(run: RunFolder, name: str) -> tuple[Any, int, int, Contents | None
         return fresh, 0, 0, None  # msgspec's errors are ValueErrors
 
 
-def _keep(run: RunFolder, contents: Contents, *, digest: Any, **about: Any) -> None:
+def _keep(run: RunFolder, record: RunRecord, *, digest: Any, **about: Any) -> None:
     """Write the index anew; where that cannot be done, there is none."""
     with suppress(OSError, OverflowError, ValueError, TypeError):
-        body = _encoder.encode(contents)
+        body = _encoder.encode(record)
         about["ledger"] = digest.hexdigest()
         about["body"] = hashlib.sha256(body).hexdigest()
         write_atomically(run.index_file, json.dumps(about).encode() + b"\n" + body)
@@ -98,18 +103,18 @@ def _name(study: Study) -> str:
 
 
 def _pack(value: Any) -> bytes:
-    if isinstance(value, array):
-        return value.tobytes()
-    raise TypeError(f"no part of a fold: {type(value)}")
+    if isinstance(value, Curve):
+        return value.points.tobytes()
+    raise TypeError(f"no part of a record: {type(value)}")
 
 
-def _unpack(kind: Any, value: Any) -> array[float]:
+def _unpack(kind: Any, value: Any) -> Curve:
     found = array("d")
     found.frombytes(value)
     if len(found) % 3:
         raise ValueError("points come in threes")
-    return found
+    return Curve(found)
 
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=_pack)
-_decoder = msgspec.msgpack.Decoder(Contents, dec_hook=_unpack)
+_decoder = msgspec.msgpack.Decoder(RunRecord, dec_hook=_unpack)

@@ -9,13 +9,8 @@ from hpo.report import numbers
 from hpo.report.verdicts import Exact, Fresh, Interval
 
 
-def exact_record(result: Exact) -> dict[str, Any]:
-    """A JSON-able object with at least ``equal, epochs, max_difference``."""
-    return dataclasses.asdict(result)
-
-
-def fresh_record(result: Fresh) -> dict[str, Any]:
-    """A JSON-able object: the seeds' values, means, 95 % intervals, optimism."""
+def record(result: Exact | Fresh) -> dict[str, Any]:
+    """A JSON-able object: all that is known of a re-run of one trial."""
     return dataclasses.asdict(result)
 
 
@@ -35,8 +30,13 @@ def exact_text(result: Exact) -> str:
     return "\n".join([*lines, f"  stored in {result.folder}"])
 
 
-def fresh_text(result: Fresh) -> str:
-    """Fresh seeds of one trial: a line each, then means, intervals and the optimism."""
+def fresh_text(result: Fresh, *, by_record: bool = False) -> str:
+    """Fresh seeds of one trial: a line each, then means, intervals and the optimism.
+
+    Args:
+        result: The re-run.
+        by_record: Whether each record of the test part gets a line.
+    """
     values = [r.objective for r in result.runs]
     tests = [(r.test or {}).get(result.metric) for r in result.runs]
     scale = numbers.scale_for([*values, *tests, result.search], result.unit)
@@ -57,6 +57,8 @@ def fresh_text(result: Fresh) -> str:
             + (f"  {end}" if end else "")
         )
     lines += ["", *_means(result, scale)]
+    if by_record:
+        lines += ["", *_records(result, scale), ""]
     lines += [f"changed since the launch: {text}" for text in result.changed]
     return "\n".join([*lines, f"stored in {result.folder}"])
 
@@ -79,6 +81,20 @@ def _means(result: Fresh, scale: numbers.Scale) -> list[str]:
                 else "fresh seeds keep what the search promised"
             )
         )
+    return lines
+
+
+def _records(result: Fresh, scale: numbers.Scale) -> list[str]:
+    """A line a record of the test part, and the whole below them."""
+    if not result.records:
+        return ["by record: the learner scores the test part only as a whole"]
+    found = {**result.records, "the whole": result.test}
+    width = max(map(len, found))
+    lines = [f"test part by record, {result.metric}"]
+    lines += [
+        f"  {name.ljust(width)}  {_interval(value, scale)}"
+        for name, value in found.items()
+    ]
     return lines
 
 

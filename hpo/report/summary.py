@@ -12,18 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from hpo.errors import RunError, StudyError
-from hpo.ledger.events import ENDINGS, RANKED, Event
+from hpo.ledger.events import Event
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import uncollected
-from hpo.objectives import Place, Values, places
+from hpo.objectives import Place, Values, attained, ranking
 from hpo.report.fidelity import Fidelity, fidelities
-from hpo.report.fold import Entry, Fold
-from hpo.report.index import read_fold
-from hpo.report.rows import Attempt, Curve, Point
+from hpo.report.index import read_run
 from hpo.study import Objective, Study
+from hpo.trials.curve import Point
+from hpo.trials.record import Attempt, RunRecord, Trial
+from hpo.trials.reducer import Reducer
+from hpo.trials.states import RANKED, TOLD, State
 from models.errors import near_matches
 
-STATES = ("completed", "converged", "running", "paused", "pending", *ENDINGS[2:])
 COLUMNS = (
     "rank",
     "trial",
@@ -43,7 +44,7 @@ class Row:
     Attributes:
         trial: Its number in the run.
         family: Its family.
-        state: One of the states of a trial.
+        state: Where it stands.
         params: Searched values by dotted key.
         seed: Its seed.
         epoch_budget: How many epochs it may have.
@@ -54,7 +55,7 @@ class Row:
         front: 1 for trials that none dominates, and so on; None beyond a limit and for
             trials without a rank.
         best_epoch: The epoch of that value.
-        epochs: How many epochs the ledger holds.
+        epochs: The last epoch known, 0 for none.
         seconds: Training and validation of all epochs, without compiling.
         compile_seconds: Tracing and compiling.
         parameters: How many numbers the model trains; None where the learner cannot tell.
@@ -69,7 +70,7 @@ class Row:
 
     trial: int
     family: str
-    state: str
+    state: State
     params: Mapping[str, Any]
     seed: int
     epoch_budget: int
@@ -97,9 +98,9 @@ class Row:
             return ""
         if self.state in RANKED:
             return "no finite value"
-        if self.state == "running" or not self.attempts:
+        if self.state is State.RUNNING or not self.attempts:
             return self.state
-        state = "interrupted" if self.state == "pending" else self.state
+        state = "interrupted" if self.state is State.PENDING else self.state
         by = f" ({self.ended_by})" if self.ended_by else ""
         return f"{state} at epoch {self.epochs}{by}"
 
@@ -139,8 +140,8 @@ class Summary:
         return self.rows[0] if self.rows and self.rows[0].rank else None
 
     def counts(self) -> dict[str, int]:
-        """How many trials are in each state, in the order of `STATES`; zeros left out."""
-        numbers = {s: sum(r.state == s for r in self.rows) for s in STATES}
+        """How many trials are in each state, as people are told; zeros left out."""
+        numbers = {s: sum(r.state == s for r in self.rows) for s in TOLD}
         return {state: n for state, n in numbers.items() if n}
 
     def row(self, trial: int) -> Row:
@@ -235,72 +236,70 @@ def summarize(study: Study, events: Iterable[Event], *, folder: Path) -> Summary
         events: The ledger's events, in order.
         folder: The run's folder.
     """
-    fold = Fold(study)
-    fold.take(events)
-    return _summary(study, fold, folder=folder)
+    reducer = Reducer.of(study)
+    for event in events:
+        reducer.apply(event)
+    return summary_of(study, reducer.record, folder=folder)
 
 
-def _summary(study: Study, fold: Fold, *, folder: Path) -> Summary:
-    known = fold.contents
-    entries = sorted(
-        (e for e in known.trials.values() if e.family), key=lambda e: e.number
-    )
+def summary_of(study: Study, record: RunRecord, *, folder: Path) -> Summary:
+    """The summary of what a ledger tells.
+
+    Args:
+        study: The resolved study of the launch.
+        record: What its ledger tells.
+        folder: The run's folder.
+    """
+    rows = _rows(record.trials.values(), study)
     planned = sum(study.trials_of().values())
-    rows = _ranked(entries, study)
     return Summary(
         study=study,
         folder=folder,
         rows=rows,
-        planned=len(entries) if known.ending == "budget" else planned,
-        elapsed=known.elapsed,
-        finished=known.ending is not None,
-        notes=tuple(known.notes),
+        planned=len(rows) if record.ending == "budget" else planned,
+        elapsed=record.elapsed,
+        finished=record.ending is not None,
+        notes=tuple(record.notes),
         fidelity=fidelities(study, rows),
     )
 
 
-def _ranked(entries: list[Entry], study: Study) -> tuple[Row, ...]:
+def _rows(trials: Iterable[Trial], study: Study) -> tuple[Row, ...]:
     """The ranked ones by rank, the others by state and value."""
-    budgets = {name: study.epochs_of(name) for name in {e.family for e in entries}}
-    values = {e.number: e.values(study) for e in entries}
-    standing = {
-        e.number: e for e in entries if e.state in RANKED and e.best_value is not None
-    }
-    found = places({n: values[n] for n in standing}, study.objectives)
-    ranked = [_row(standing[n], budgets, values[n], p) for n, p in found.items()]
+    objectives, known = study.objectives, {t.number: t for t in trials}
+    found = ranking(known.values(), objectives)
     others = sorted(
-        (e for e in entries if e.number not in standing),
-        key=lambda e: (STATES.index(e.state), e.best_key),
+        (t for n, t in known.items() if n not in found),
+        key=lambda t: (TOLD.index(t.state), objectives[0].rank_key(t.value)),
     )
-    return (*ranked, *(_row(e, budgets, values[e.number], None) for e in others))
+    ranked = [_row(known[n], objectives, place) for n, place in found.items()]
+    return (*ranked, *(_row(t, objectives, None) for t in others))
 
 
-def _row(
-    entry: Entry, budgets: Mapping[str, int], values: Values, place: Place | None
-) -> Row:
+def _row(trial: Trial, objectives: Sequence[Objective], place: Place | None) -> Row:
     return Row(
-        trial=entry.number,
-        family=entry.family,
-        state=entry.state,
-        params=entry.params,
-        seed=entry.seed,
-        epoch_budget=budgets[entry.family],
+        trial=trial.number,
+        family=trial.family,
+        state=trial.state,
+        params=trial.params,
+        seed=trial.seed,
+        epoch_budget=trial.budget,
         rank=place.rank if place else None,
-        objective=entry.best_value,
-        values=values,
+        objective=trial.value,
+        values=attained(trial, objectives),
         front=place.front if place else None,
-        best_epoch=entry.best_epoch,
-        epochs=entry.last,
-        seconds=entry.seconds,
-        compile_seconds=entry.compile_seconds,
-        parameters=entry.parameters,
-        kernels=entry.kernels,
-        ended_by=entry.ended_by,
-        reason=entry.reason,
-        curve=Curve(entry.points),
-        attempts=tuple(entry.attempts[k] for k in sorted(entry.attempts)),
-        nondeterminism=tuple(entry.repeated),
-        notes=tuple(entry.notes),
+        best_epoch=trial.best_epoch,
+        epochs=trial.last,
+        seconds=trial.seconds,
+        compile_seconds=trial.compile_seconds,
+        parameters=trial.parameters,
+        kernels=trial.kernels,
+        ended_by=trial.ended_by,
+        reason=trial.reason.strip(),
+        curve=trial.curve,
+        attempts=tuple(trial.attempts),
+        nondeterminism=tuple(trial.unequal),
+        notes=tuple(trial.notes),
     )
 
 
@@ -329,8 +328,8 @@ def load_summary(folder: Path) -> Summary:
     """
     study = load_study(folder)
     with uncollected():
-        fold, torn = read_fold(RunFolder(folder), study)
-        summary = _summary(study, fold, folder=folder)
+        record, torn = read_run(RunFolder(folder), study)
+        summary = summary_of(study, record, folder=folder)
     if torn:
         summary = replace(summary, notes=(*summary.notes, torn))
     return summary

@@ -14,11 +14,11 @@ from functools import cached_property
 
 from rich.text import Text
 
-from hpo.ledger.events import RANKED
 from hpo.objectives import PARAMETERS, excess
 from hpo.report import numbers, rungs
 from hpo.report.summary import Row, Summary
 from hpo.study import Objective
+from hpo.trials.states import RANKED, State
 
 _STYLES = {
     "completed": "green",
@@ -198,7 +198,7 @@ def _total(columns: Sequence[_Column]) -> int:
 
 
 def _is_short(row: Row) -> bool:
-    return 0 < len(row.ended_by) <= 12 and row.state not in (*RANKED, "running")
+    return 0 < len(row.ended_by) <= 12 and row.state not in (*RANKED, State.RUNNING)
 
 
 def _state(row: Row, *, reasons: bool) -> str:

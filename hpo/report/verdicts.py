@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from hpo.ledger.events import Event
+from hpo.ledger.events import EpochEvent
+from hpo.report.summary import Row
+from hpo.study import Objective
 from models.training.protocol import Epoch
 
 CONFIDENCE = 0.95
@@ -68,6 +70,8 @@ class Seeded:
         epochs: How many were trained.
         seconds: Training and validation, without compiling.
         test: Metrics over the test part; None where they could not be had.
+        records: The same for each record of the test part, by its name, where it has several
+            and the learner tells.
         ended_by: The rule that ended it early.
         error: Why it failed; empty when it did not.
     """
@@ -78,6 +82,7 @@ class Seeded:
     epochs: int
     seconds: float
     test: Mapping[str, float] | None
+    records: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     ended_by: str = ""
     error: str = ""
 
@@ -96,6 +101,8 @@ class Fresh:
         runs: One training for each seed.
         valid: Mean over the validation part; None when nothing succeeded.
         test: Mean over the test part; None where it was not evaluated.
+        records: Mean over each record of the test part, by its name; empty where only the
+            whole is known.
         optimism: Validation mean less search value, turned so that a positive number means
             the search promised too much.
         changed: What of code and machine is not as it was at the launch.
@@ -111,6 +118,7 @@ class Fresh:
     runs: tuple[Seeded, ...]
     valid: Interval | None
     test: Interval | None
+    records: Mapping[str, Interval] = field(default_factory=dict)
     optimism: float | None
     changed: tuple[str, ...] = ()
     folder: str = ""
@@ -133,14 +141,63 @@ def interval(values: Sequence[float]) -> Interval | None:
     )
 
 
+def across_seeds(
+    row: Row,
+    runs: Sequence[Seeded],
+    objective: Objective,
+    *,
+    changed: tuple[str, ...] = (),
+    folder: str = "",
+) -> Fresh:
+    """The values of a trial's configuration under fresh seeds.
+
+    Args:
+        row: The trial.
+        runs: One training for each seed; those that failed count for nothing.
+        objective: What it is ranked by.
+        changed: What of code and machine is not as it was at the launch.
+        folder: Where it is stored.
+    """
+    good = [r for r in runs if not r.error]
+    valid = interval([r.objective for r in good if r.objective is not None])
+    optimism = None
+    if valid is not None and row.objective is not None:
+        sign = 1 if objective.direction == "minimize" else -1
+        optimism = sign * (valid.mean - row.objective)
+
+    def over(parts: Iterable[Mapping[str, float] | None]) -> Interval | None:
+        metric = objective.metric
+        return interval([p[metric] for p in parts if p and metric in p])
+
+    names = dict.fromkeys(name for r in good for name in r.records)
+    records = {name: over(r.records.get(name) for r in good) for name in names}
+    return Fresh(
+        trial=row.trial,
+        rank=row.rank,
+        family=row.family,
+        metric=objective.metric,
+        unit=objective.unit,
+        search=row.objective,
+        runs=tuple(runs),
+        valid=valid,
+        test=over(r.test for r in good),
+        records={name: found for name, found in records.items() if found is not None},
+        optimism=optimism,
+        changed=changed,
+        folder=folder,
+    )
+
+
 def compare(
     trial: int,
-    recorded: Mapping[int, Event],
+    recorded: Mapping[int, EpochEvent],
     found: Iterable[Epoch],
     *,
     error: str = "",
 ) -> Exact:
     """Hold a repetition against the ledger, number by number.
+
+    What the ledger has no number for is no difference: a later version may report more.
 
     Args:
         trial: The trial.
@@ -157,10 +214,9 @@ def compare(
             continue
         compared += 1
         for part in ("train", "valid"):
-            old, new = event.data[part], getattr(again[number], part)
-            for name in sorted(
-                old
-            ):  # what a later version reports besides is no difference
+            old, new = getattr(event, part), getattr(again[number], part)
+            # What a later version reports besides is no difference.
+            for name in sorted(old):
                 gap = _gap(old.get(name), new.get(name))
                 if gap == 0:
                     continue

@@ -15,8 +15,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from hpo.errors import RunError, StudyError
-from hpo.ledger.events import ENDINGS, Event
+from hpo.ledger.events import (
+    Completed,
+    Converged,
+    Diverged,
+    Ending,
+    EpochEvent,
+    Event,
+    Nondeterminism,
+    Proposed,
+    Started,
+    Stopped,
+    TrialEvent,
+)
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import Ledger, read_events
 from hpo.ledger.provenance import provenance
@@ -24,11 +38,12 @@ from hpo.report.summary import Row, summarize
 from hpo.run.reproducibility import differences
 from hpo.run.sources import identity
 from hpo.study import Family, Study
+from hpo.trials.reducer import contradiction
 from hpo.warm_start import BEST, WarmStart
 from search_spaces.space import SpaceError
 
-CARRIED = frozenset(("completed", "converged", "stopped", "diverged"))
-_TOLD = frozenset(("epoch", "nondeterminism", *ENDINGS))
+CARRIED = (Completed, Converged, Stopped, Diverged)
+_TOLD = (EpochEvent, Nondeterminism, Ending)
 
 
 @dataclass
@@ -254,18 +269,20 @@ def _carry(found: CarriedTrials, run: _Run) -> None:
     """
     study = found.study
     families = {family.name for family, _ in _common(study, run)}
-    stories: dict[int, list[Event]] = {}
+    stories: dict[int, list[TrialEvent]] = {}
     for event in run.events:
-        if event.trial is not None and event.event in ("proposed", *_TOLD):
+        if isinstance(event, (Proposed, *_TOLD)):
             stories.setdefault(event.trial, []).append(event)
     before = found.counts.total()
     for number, story in stories.items():
         head, end = story[0], story[-1]
-        family = head.data["family"]
-        if family not in families or end.event not in CARRIED:
+        if not isinstance(head, Proposed):
+            raise contradiction(head, "that trial was never proposed")
+        family = head.family
+        if family not in families or not isinstance(end, CARRIED):
             continue
-        new = found.counts.total() + 1
-        found.events += _renumbered(story, new, found.counts[family], run.name)
+        new, index = found.counts.total() + 1, found.counts[family]
+        found.events += _renumbered(head, story[1:], new, index, run.name)
         found.counts[family] += 1
         config = run.folder.config_file(number)
         if config.exists():
@@ -291,23 +308,20 @@ def _carry(found: CarriedTrials, run: _Run) -> None:
 
 
 def _renumbered(
-    story: list[Event], number: int, index: int, source: str
+    head: Proposed, told: list[TrialEvent], number: int, index: int, source: str
 ) -> list[Event]:
     """A trial's events as those of another run, all in one attempt."""
-    head = story[0]
-    origin = {"origin": "carried", "carried": f"{source}#{head.trial}"}
-    proposed = Event(
-        event="proposed",
-        trial=number,
-        data={**head.data, "number": index, **origin},
-    )
-    begin = {"attempt_of": "carried", "epoch": 0, "from_attempt": None}
-    told = [
-        Event(event=e.event, trial=number, attempt=1, data=dict(e.data))
-        for e in story[1:]
-    ]
+    beside = {"trial": number, "n": -1, "time": 0.0, "elapsed": 0.0}
     return [
-        proposed,
-        Event(event="started", trial=number, attempt=1, data=begin),
-        *told,
+        structs.replace(
+            head,
+            **beside,
+            number=index,
+            origin="carried",
+            carried=f"{source}#{head.trial}",
+        ),
+        Started(
+            trial=number, attempt=1, attempt_of="carried", epoch=0, from_attempt=None
+        ),
+        *(structs.replace(event, **beside, attempt=1) for event in told),
     ]

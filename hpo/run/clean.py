@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpo.errors import RunError
-from hpo.ledger.events import ENDINGS
 from hpo.ledger.folder import RunFolder
 from hpo.report.summary import Row, Summary, load_summary
+from hpo.trials.states import ENDINGS
 from hpo.worker import session
 
 _ATTEMPT = re.compile(r"attempt-([1-9]\d*)")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo.errors import RunError
+from hpo.ledger.events import RunEvent
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import events_of
 
@@ -110,8 +111,8 @@ def find_driver(folder: RunFolder) -> Driver | None:
     """The driver at work on a run on this machine; None when nobody holds the run.
 
     Raises:
-        RunError: Somebody holds the run who cannot be told: another machine, a re-run, or
-            a driver that is only starting.
+        RunError: Somebody holds the run who cannot be told: another machine, or a driver
+            that is only starting.
     """
     run = _latest(folder)
     here = run.get("host") == platform.node()
@@ -127,8 +128,8 @@ def find_driver(folder: RunFolder) -> Driver | None:
         )
     raise RunError(
         f"run `{folder.name}` is held by a process that is not its driver",
-        hint="a launch or a resume is only starting, or a re-run is at work: wait a "
-        "moment, or press Ctrl-C in its terminal",
+        hint="a launch, a resume or a re-run is only starting or ending: wait a moment, or "
+        "press Ctrl-C in its terminal",
     )
 
 
@@ -137,8 +138,8 @@ def _latest(folder: RunFolder) -> dict[str, Any]:
     if not folder.events_file.exists():
         folder.read_study()  # says so where this is no run
         return {}
-    runs = (e.data for e in reversed(events_of(folder.events_file, "run")))
-    return next((dict(data) for data in runs if data["action"] != "finish"), {})
+    runs = reversed(events_of(folder.events_file, RunEvent))
+    return next((e.details() for e in runs if e.action != "finish"), {})
 
 
 def _holds(pid: int, lock: Path) -> bool:

@@ -2,52 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
-from importlib import import_module
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
 
 from hpo import discovery
 from hpo.director import Director
-from hpo.director.decisions import Done
 from hpo.errors import RunError
-from hpo.ledger.events import Event
 from hpo.ledger.folder import RunFolder
-from hpo.ledger.log import Ledger, events_of
 from hpo.ledger.provenance import provenance
+from hpo.run.active import ActiveRun, Outcome, ended, how_it_ended
 from hpo.run.carried import carried_trials
-from hpo.run.driver import STOP_FILE, identity
-from hpo.run.loop import TrialLoop
 from hpo.run.observer import Guarded, Observer, Silent
-from hpo.run.plan import Plan, plan
-from hpo.run.signals import Stop
+from hpo.run.plan import plan
+from hpo.run.rerun_folder import command
 from hpo.run.sources import Prepare, Sources, as_run, creates_of, refuse_changes
 from hpo.study import Study
 from hpo.tasks import with_task
 from hpo.worker.environment import worker_environment
 from hpo.worker.pickling import Create
 
-EXECUTORS = {"local": "hpo.run.local", "ray": "hpo.run.ray.executor"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """How a launch or a resume ended.
-
-    Attributes:
-        state: ``finished``, ``time`` (a limit of the budget was reached; also final), or
-            ``interrupted`` (can be resumed).
-        folder: The run's folder.
-        study: The study that ran, resolved.
-        reason: In words; empty when finished.
-    """
-
-    state: Literal["finished", "time", "interrupted"]
-    folder: Path
-    study: Study
-    reason: str = ""
+__all__ = ["Outcome", "launch", "resume"]
 
 
 def launch(
@@ -105,12 +79,16 @@ def launch(
         carried.write(folder)
         about = provenance()
         folder.write_study(study, provenance=about, extra=sources.to_json())
-        director = Director(study, workers=machine.workers)
-        told = _telling(director, watching)
-        with Ledger.open(folder.events_file, write=True, told=told) as ledger:
-            run = _Run(study, sources.data, creates, folder, ledger, director, machine)
-            notes = (*director.remarks, *carried.notes)
-            return run.until_it_ends("launch", about, watching, notes=notes)
+        run = ActiveRun(
+            study=study,
+            data=sources.data,
+            creates=creates,
+            folder=folder,
+            machine=machine,
+            observer=watching,
+        )
+        notes = (*run.director.remarks, *carried.notes)
+        return run.until_it_ends("launch", about, notes=notes)
 
 
 def resume(
@@ -147,11 +125,16 @@ def resume(
     """
     place = RunFolder(folder)
     record = place.read_study()
+    if "rerun" in record:
+        raise RunError(
+            f"{place.path} is a re-run of another run's trials",
+            hint=f"`{command(place)}` goes on with it",
+        )
     study = Study.from_json(record["study"])
     with place.acquire():
-        ended = _how_it_ended(place)
-        if ended is not None:
-            return _outcome(place, study, ended)
+        reason = how_it_ended(place)
+        if reason is not None:
+            return ended(place, study, reason)
         watching = Guarded(observer or Silent())
         machine = plan(study.resources, gpus=gpus)
         then = Sources.from_json(record)
@@ -159,111 +142,19 @@ def resume(
         now = then.today(study.data, root=data_root, prepare=prepare)
         changed = refuse_changes(study, current, then, now, allowed=allow_different)
         creates = creates_of(study, create, current or then.study_today())
-        director = Director(study, workers=machine.workers)
-        told = _telling(director, watching)
-        with Ledger.open(place.events_file, write=True, told=told) as ledger:
-            run = _Run(study, now.data, creates, place, ledger, director, machine)
-            for text in filter(None, (ledger.torn, *changed)):
-                watching.message(text)
-            return run.until_it_ends("resume", provenance(), watching, notes=changed)
-
-
-@dataclass(frozen=True)
-class _Run:
-    """Everything that is open while a run is active."""
-
-    study: Study
-    data: Any
-    creates: Mapping[str, str | bytes]
-    folder: RunFolder
-    ledger: Ledger
-    director: Director
-    machine: Plan
-
-    def until_it_ends(
-        self,
-        action: str,
-        about: Mapping[str, Any],
-        watching: Observer,
-        notes: tuple[str, ...] = (),
-    ) -> Outcome:
-        """Run the executor; whatever happens, the ledger ends with something true."""
-        stop_file = self.folder.path.absolute() / STOP_FILE
-        with Stop(stop_file, watching.message) as stop:
-            loop = TrialLoop(
-                study=self.study,
-                data=self.data,
-                creates=self.creates,
-                folder=self.folder,
-                ledger=self.ledger,
-                director=self.director,
-                stop=stop,
-                observer=watching,
-            )
-            loop.record("run", action=action, **identity(), provenance=about)
-            for text in notes:
-                loop.record("note", text=text)
-            loop.interrupt("the driver was killed")
-            try:
-                self._execute(loop)
-            except KeyboardInterrupt:
-                stop.request("stopped by a second Ctrl-C")
-            except BaseException as error:
-                with suppress(RunError):  # the disk may be what failed
-                    loop.interrupt(f"the driver failed: {type(error).__name__}")
-                raise
-            loop.interrupt(stop.reason or "the run was stopped")
-            return self._conclude(loop, stop)
-
-    def _execute(self, loop: TrialLoop) -> None:
-        if not isinstance(loop.peek(), Done):
-            executor = EXECUTORS[self.study.resources.executor]
-            import_module(executor).execute(loop, self.machine)
-
-    def _conclude(self, loop: TrialLoop, stop: Stop) -> Outcome:
-        done = loop.finish()
-        if done is None:
-            return Outcome(
-                state="interrupted",
-                folder=self.folder.path,
-                study=self.study,
-                reason=stop.reason,
-            )
-        loop.record("run", action="finish", reason=done.reason)
-        return _outcome(self.folder, self.study, done.reason)
+        run = ActiveRun(
+            study=study,
+            data=now.data,
+            creates=creates,
+            folder=place,
+            machine=machine,
+            observer=watching,
+        )
+        for text in changed:
+            watching.message(text)
+        return run.until_it_ends("resume", provenance(), notes=changed)
 
 
 def _of_models(create: str | bytes) -> bool:
     """Whether a family is one of `models`, whose layers have compiled kernels."""
     return isinstance(create, str) and create.startswith("models.")
-
-
-def _telling(director: Director, watching: Observer) -> Callable[[Event], None]:
-    """The function called with each event that the ledger holds already."""
-
-    def told(event: Event) -> None:
-        director.apply(event)
-        watching.recall(event)
-
-    return told
-
-
-def _how_it_ended(folder: RunFolder) -> str | None:
-    """Why a finished run finished; None for a run that can go on."""
-    if not folder.events_file.exists():
-        return None
-    last = next(reversed(events_of(folder.events_file, "run")), None)
-    if last is None or last.data["action"] != "finish":
-        return None
-    return str(last.data.get("reason", "budget"))
-
-
-def _outcome(folder: RunFolder, study: Study, reason: str) -> Outcome:
-    if reason == "budget":
-        return Outcome(state="finished", folder=folder.path, study=study)
-    return Outcome(
-        state="time",
-        folder=folder.path,
-        study=study,
-        reason=f"the run's budget ({reason}) is used up",
-    )

@@ -5,23 +5,36 @@ Every executor works through one `TrialLoop`; none of them writes an event by it
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
+
+from msgspec import UNSET, structs
 
 from hpo.director import Director
 from hpo.director.decisions import Continue, Done, Pause, Start, Stop, Wait
 from hpo.errors import RunError
-from hpo.ledger.events import ENDINGS, Event
+from hpo.ledger.events import (
+    CheckpointEvent,
+    Ending,
+    EpochEvent,
+    Evaluated,
+    Event,
+    Nondeterminism,
+    Note,
+    ReadTest,
+)
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import Ledger
 from hpo.run import signals
+from hpo.run.evaluations import Evaluations
 from hpo.run.observer import Observer
-from hpo.run.retention import Retention
+from hpo.run.retention import KEPT, Retention
 from hpo.study import Study
 from hpo.trials.record import Trial
+from hpo.trials.states import State
 from hpo.worker import session
 from hpo.worker.assignment import Assignment, Report
 
@@ -40,6 +53,9 @@ class TrialLoop:
         director: The brain.
         stop: Says whether the run is to end.
         observer: Is told of every event.
+        evaluations: What is evaluated once all trials have ended, likewise replayed.
+        kernels: The compiled kernels to compute with as long as no trial has told its own.
+        before_test: Called before the ledger says that the test part is read.
         clock: Seconds that go on while the run is active.
     """
 
@@ -54,6 +70,9 @@ class TrialLoop:
         director: Director,
         stop: signals.Stop,
         observer: Observer,
+        evaluations: Evaluations,
+        kernels: str | None = None,
+        before_test: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.study = study
@@ -66,9 +85,15 @@ class TrialLoop:
         self._ledger = ledger
         self._clock = clock
         self._origin = clock() - director.elapsed
-        self._retention = Retention(study.objectives, director.trials.values())
+        self._evaluations = evaluations
+        self._before_test = before_test
+        self._retention = Retention(
+            study.objectives,
+            director.trials.values(),
+            kept=max(KEPT, len(study.fixed)),  # whoever named a trial wants it
+        )
         self._sized: set[tuple[int, int]] = set()
-        self._kernels = _last_kernels(director)
+        self._kernels = _last_kernels(director) or kernels
         self._ahead: Assignment | Wait | Done | None = None
 
     @property
@@ -83,14 +108,16 @@ class TrialLoop:
 
     @property
     def running(self) -> tuple[int, ...]:
-        """Numbers of the trials that run."""
-        return self.director.running
+        """Numbers of the trials that are at work, trained or evaluated."""
+        return tuple(sorted({*self.director.running, *self._evaluations.given}))
 
     def is_running(self, number: int, attempt: int) -> bool:
         """Whether this very attempt is still the one that counts."""
         known = self.director.trials.get(number)
         return (
-            known is not None and known.state == "running" and known.attempt == attempt
+            known is not None
+            and known.state is State.RUNNING
+            and known.attempt == attempt
         )
 
     def peek(self) -> Assignment | Wait | Done:
@@ -111,9 +138,12 @@ class TrialLoop:
             RunError: No trial can be trained any more: the disk is full, for one.
         """
         number, attempt, now = report.trial, report.attempt, self.elapsed
+        if self._evaluations.awaits(number, attempt):
+            return self._evaluated(self._evaluations.returned(report))
         if not self.is_running(number, attempt):
             return Stop(self.director.trials[number].state)
-        self._write(_event(report, now, "note", text=note) for note in report.notes)
+        who: dict[str, Any] = {"trial": number, "attempt": attempt, "elapsed": now}
+        self._write(Note(**who, text=text) for text in report.notes)
         if report.obstacle:
             raise RunError(
                 f"trial {number} cannot be saved: {report.obstacle}",
@@ -122,7 +152,7 @@ class TrialLoop:
         saved = (
             []
             if report.checkpoint is None
-            else [_event(report, now, "checkpoint", epoch=report.checkpoint)]
+            else [CheckpointEvent(**who, epoch=report.checkpoint)]
         )
         if report.epoch is not None:
             decision, events = self.director.judge(number, attempt, report.epoch, now)
@@ -142,7 +172,11 @@ class TrialLoop:
 
     def lost(self, number: int, attempt: int, reason: str) -> None:
         """The worker's process died: the trial is tried again, or has failed."""
-        if self.is_running(number, attempt):
+        if self._evaluations.awaits(number, attempt):
+            found = self._evaluations.lost(number, reason, retry=True)
+            if found is not None:
+                self._evaluated(found)
+        elif self.is_running(number, attempt):
             self._write(
                 self.director.lost(number, attempt, reason, self.elapsed, retry=True)
             )
@@ -150,7 +184,11 @@ class TrialLoop:
 
     def stalled(self, number: int, attempt: int, seconds: float) -> None:
         """The worker has not reported for too long; it is about to be killed."""
-        if self.is_running(number, attempt):
+        if self._evaluations.awaits(number, attempt):
+            found = self._evaluations.lost(number, STALLED, retry=False)
+            assert found is not None, "a stall is not tried again"
+            self._evaluated(found)
+        elif self.is_running(number, attempt):
             self._write(
                 self.director.lost(number, attempt, STALLED, self.elapsed, retry=False)
             )
@@ -172,12 +210,14 @@ class TrialLoop:
         decision, events = self.director.next(self.elapsed)
         if not isinstance(decision, Done):
             return None  # asked, not acted on
+        if decision.reason == "budget" and self._evaluations.left(self.director.trials):
+            return None
         self._write(events)
         return decision
 
-    def record(self, event: str, **data: Any) -> None:
-        """Write an event of the run itself."""
-        self._write([Event(event=event, elapsed=self.elapsed, data=data)])
+    def tell(self, event: Event) -> None:
+        """Write an event that nobody decided, as of now."""
+        self._write([structs.replace(event, elapsed=self.elapsed)])
 
     def tick(self) -> None:
         """A moment passes: sync what is due and let the display redraw."""
@@ -187,7 +227,42 @@ class TrialLoop:
     def _ask(self) -> Assignment | Wait | Done:
         decision, events = self.director.next(self.elapsed)
         self._write(events)
-        return self._assignment(decision) if isinstance(decision, Start) else decision
+        if isinstance(decision, Start):
+            return self._assignment(decision)
+        if isinstance(decision, Done) and decision.reason == "budget":
+            return self._evaluation() or decision
+        return decision
+
+    def _evaluation(self) -> Assignment | Wait | None:
+        """The next trial to evaluate; None when all have been."""
+        if not self._evaluations.left(self.director.trials):
+            return None
+        if not self._evaluations.announced:
+            self._before_test()
+            part = self._evaluations.part
+            self.tell(ReadTest(purpose=f"evaluates trials over the part {part}"))
+        trial = self._evaluations.next(self.director.trials)
+        if trial is None:
+            return Wait()
+        again = Start(
+            trial=trial.number,
+            attempt=trial.attempt,
+            family=trial.family,
+            params=trial.params,
+            seed=trial.seed,
+            epochs=trial.budget,
+            known=trial.last,
+        )
+        return dataclasses.replace(
+            self._assignment(again),
+            evaluate=self._evaluations.part,
+            restore=self._newest_checkpoint(trial.number, trial.attempt + 1),
+        )
+
+    def _evaluated(self, event: Evaluated) -> Stop:
+        """Write down what an evaluation came to."""
+        self.tell(event)
+        return Stop(self.director.trials[event.trial].state)
 
     def _assignment(self, start: Start) -> Assignment:
         family = self.study.family(start.family)
@@ -225,23 +300,23 @@ class TrialLoop:
             with self.stop.shielded():
                 written = self._ledger.append(event)
                 self.director.apply(written)
+                self._evaluations.apply(written)
             self.observer.event(written, self.director)
-            if written.event in ENDINGS:
-                self._prune(self.director.trials[written.trial or 0])
+            if isinstance(written, Ending):
+                self._prune(self.director.trials[written.trial])
 
     def _with_size(self, event: Event, report: Report) -> Event:
         """Let the first epoch of each attempt say how large the model is."""
         attempt = (report.trial, report.attempt)
-        if event.event != "epoch" or attempt in self._sized:
+        if not isinstance(event, EpochEvent) or attempt in self._sized:
             return event
         self._sized.add(attempt)
-        size: dict[str, Any] = {
-            "parameters": report.parameters,
-            "resumed_from": report.resumed_from,
-        }
-        if report.kernels is not None:
-            size["kernels"] = report.kernels
-        return replace(event, data={**event.data, **size})
+        return structs.replace(
+            event,
+            parameters=report.parameters,
+            resumed_from=report.resumed_from,
+            kernels=UNSET if report.kernels is None else report.kernels,
+        )
 
     def _compare_kernels(self, report: Report) -> None:
         """Say it when a trial computes with other kernels than those before it."""
@@ -252,10 +327,16 @@ class TrialLoop:
         if before is not None:
             text = f"computes with kernels {now}, earlier trials with {before}: "
             text += "numbers differ in the last bits"
-            self._write([_event(report, self.elapsed, "note", text=text)])
+            note = Note(
+                trial=report.trial,
+                attempt=report.attempt,
+                elapsed=self.elapsed,
+                text=text,
+            )
+            self._write([note])
 
     def _keep_error(self, number: int, text: str) -> None:
-        if self.director.trials[number].state != "failed":
+        if self.director.trials[number].state is not State.FAILED:
             return  # it is tried again
         path = self._folder.error_file(number)
         with suppress(OSError):  # the ledger has the reason; the run goes on
@@ -286,15 +367,6 @@ def _last_kernels(director: Director) -> str | None:
 
 def _split(events: tuple[Event, ...]) -> tuple[list[Event], list[Event]]:
     """The events of a report, and of the decision on it."""
-    told = [e for e in events if e.event in ("epoch", "nondeterminism")]
-    return told, [e for e in events if e not in told]
-
-
-def _event(report: Report, elapsed: float, kind: str, **data: Any) -> Event:
-    return Event(
-        event=kind,
-        trial=report.trial,
-        attempt=report.attempt,
-        elapsed=elapsed,
-        data=data,
-    )
+    kinds = (EpochEvent, Nondeterminism)
+    told = [event for event in events if isinstance(event, kinds)]
+    return [*told], [event for event in events if not isinstance(event, kinds)]

@@ -15,8 +15,8 @@ _log = logging.getLogger(__name__)
 class Observer(Protocol):
     """Is told what happens in a run, in the driver's main thread."""
 
-    def recall(self, event: Event) -> None:
-        """An event that the ledger held before this driver began; all come first."""
+    def recall(self, event: Event, director: Director) -> None:
+        """An event that the ledger held before this driver began, applied; all come first."""
         ...
 
     def event(self, event: Event, director: Director) -> None:
@@ -35,7 +35,7 @@ class Observer(Protocol):
 class Silent:
     """An observer that does nothing."""
 
-    def recall(self, event: Event) -> None:
+    def recall(self, event: Event, director: Director) -> None:
         """Ignore what was."""
 
     def event(self, event: Event, director: Director) -> None:
@@ -58,10 +58,10 @@ class Guarded:
     def __init__(self, observer: Observer) -> None:
         self._observer: Observer = observer
 
-    def recall(self, event: Event) -> None:
+    def recall(self, event: Event, director: Director) -> None:
         """Pass an event of before on."""
         try:
-            self._observer.recall(event)
+            self._observer.recall(event, director)
         except Exception:
             self._silence()
 

@@ -1,40 +1,60 @@
-"""A finished trial trained again: with its own seed (must reproduce) or with fresh ones.
+"""Finished trials trained again: with their own seed (must reproduce) or with fresh ones.
 
-Both happen in fresh child processes and are stored under the run's ``reruns/``. The test part
-is read here and nowhere else, after the ledger says so.
+A re-run is a run of fixed trials under the Director, in a folder of its own below the run's
+``reruns/``, and goes on there when it was interrupted. The run's own ledger says what came of
+it, and before that, when the test part is read.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from hpo import seeds
 from hpo.errors import RunError
-from hpo.ledger.events import Event
-from hpo.ledger.folder import RunFolder, write_atomically
+from hpo.fixed import FixedTrial
+from hpo.ledger.events import EpochEvent, Event, ReadTest, RerunEvent
+from hpo.ledger.folder import RunFolder
 from hpo.ledger.lines import read_event
 from hpo.ledger.log import Ledger, Reader
 from hpo.ledger.provenance import provenance
-from hpo.report.formats import json_text
 from hpo.report.summary import Row, Summary, load_summary
-from hpo.report.verdicts import Exact, Fresh, Seeded, compare, interval
+from hpo.report.verdicts import Exact, Fresh, Seeded, across_seeds, compare
 from hpo.run import reproducibility
+from hpo.run.active import ActiveRun, Outcome, ended, how_it_ended
+from hpo.run.observer import Guarded, Observer, Silent
 from hpo.run.plan import plan
-from hpo.run.repeat import Job, Repeated, repeat
+from hpo.run.rerun_folder import Wanted, continued, finish, prepared
+from hpo.run.rerun_study import rerun_study
 from hpo.run.sources import Sources, creates_of
-from hpo.worker.assignment import Assignment
-from hpo.worker.environment import cores, worker_environment
+from hpo.study import Study
+from hpo.trials.record import Trial
 from hpo.worker.pickling import Create
-from models.training.protocol import Epoch
 
-Tell = Callable[[str, Epoch], None]
+Observe = Callable[[Study], AbstractContextManager[Observer]]
+
+
+def _nobody(study: Study) -> AbstractContextManager[Observer]:
+    return nullcontext(Silent())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rerun:
+    """What came of re-running some trials.
+
+    Attributes:
+        outcome: How it ended.
+        results: One for each trial, in the order asked for; empty when interrupted.
+    """
+
+    outcome: Outcome
+    results: tuple[Exact | Fresh, ...] = ()
 
 
 class Reruns:
@@ -46,125 +66,112 @@ class Reruns:
     """
 
     def __init__(
-        self, *, summary: Summary, ledger: Ledger, data: Any, creates: Mapping[str, str | bytes],
+        self, *, summary: Summary, ledger: Ledger, told: Sequence[Event], sources: Sources,
+        data: Any, creates: Mapping[str, str | bytes], about: Mapping[str, Any],
         changed: tuple[str, ...],
     ) -> None:  # fmt: skip
         self.summary = summary
         self.changed = changed
         self._folder = RunFolder(summary.folder)
         self._ledger = ledger
+        self._told = {_key(event) for event in told}
+        self._sources = sources
         self._data = data
         self._creates = creates
+        self._about = about
 
-    def exact(self, row: Row, *, tell: Tell = lambda name, epoch: None) -> Exact:
-        """Repeat a trial with its recorded seed and compare every epoch's numbers.
+    def exact(
+        self,
+        rows: Sequence[Row],
+        *,
+        executor: str | None = None,
+        workers: int | None = None,
+        observe: Observe = _nobody,
+    ) -> Rerun:
+        """Repeat trials with their recorded seeds and compare every epoch's numbers.
 
         Args:
-            row: The trial.
-            tell: Is called with a name and each epoch.
+            rows: The trials.
+            executor: What trains them; ``local`` unless said otherwise.
+            workers: Trials at a time; None for as many as have room.
+            observe: Gives an observer of the study of the re-run.
 
         Raises:
-            RunError: The trial has no epoch to compare with.
+            RunError: A trial has no epoch to compare with.
         """
-        recorded = self._recorded(row.trial)
-        if not recorded:
-            raise RunError(
-                f"trial {row.trial} has no epoch to repeat ({row.why or row.state})"
+        recorded = self._recorded([row.trial for row in rows])
+        for row in rows:
+            if not recorded[row.trial]:
+                raise RunError(
+                    f"trial {row.trial} has no epoch to repeat ({row.why or row.state})"
+                )
+        trials = [(row, [self._fixed(row, row.seed, recorded)]) for row in rows]
+        wanted = Wanted(kind="exact", trials=tuple(row.trial for row in rows))
+
+        def judged(row: Row, run: ActiveRun, numbers: Sequence[int]) -> Exact:
+            again = run.director.trials[numbers[0]]
+            short = again.last < max(recorded[row.trial])
+            return replace(
+                compare(
+                    row.trial,
+                    recorded[row.trial],
+                    again.epochs.values(),
+                    error=again.reason if short else "",
+                ),
+                changed=(*self.changed, *_other_kernels(row, [again])),
+                folder=str(run.folder.path),
             )
-        place = self._place(f"exact-{row.trial:04d}")
-        job = self._job(row, seed=row.seed, folder=place)
-        job = replace(job, epochs=max(recorded), rules=())
-        name = f"trial {row.trial}"
-        found = self._repeat([job], [name], tell, row)[0]
-        result = replace(
-            compare(row.trial, recorded, found.epochs, error=found.error),
-            changed=(*self.changed, *_other_kernels(row, [found])),
-            folder=str(place),
-        )
-        self._store(place, result, kind="exact", trial=row.trial, equal=result.equal)
-        return result
+
+        return self._all(wanted, trials, judged, executor, workers, observe)
 
     def fresh(
         self,
-        row: Row,
+        rows: Sequence[Row],
         *,
         count: int,
-        tell: Tell = lambda name, epoch: None,
-    ) -> Fresh:
-        """Train a configuration with fresh seeds and evaluate the test part.
+        executor: str | None = None,
+        workers: int | None = None,
+        observe: Observe = _nobody,
+    ) -> Rerun:
+        """Train configurations with fresh seeds and evaluate the test part.
 
         Args:
-            row: The trial.
-            count: How many seeds.
-            tell: Is called with a name and each epoch.
+            rows: The trials.
+            count: How many seeds each.
+            executor: What trains them; ``local`` unless said otherwise.
+            workers: Trials at a time; None for as many as have room.
+            observe: Gives an observer of the study of the re-run.
         """
-        place = self._place(f"seeds-{row.trial:04d}")
-        chosen = self._seeds(row.family, count)
-        jobs = [
-            replace(self._job(row, seed=s, folder=place / f"seed-{i}"), test=True)
-            for i, s in enumerate(chosen, 1)
+        trials = [
+            (row, [self._fixed(row, s) for s in self._seeds(row.family, count)])
+            for row in rows
         ]
-        purpose = f"rerun of trial {row.trial} with {count} fresh seeds"
-        self._append("test_read", row.trial, purpose=purpose)
-        names = [f"trial {row.trial}, seed {i} of {count}" for i in range(1, count + 1)]
-        found = self._repeat(jobs, names, tell, row)
-        runs = tuple(self._seeded(s, f) for s, f in zip(chosen, found, strict=True))
-        changed = (*self.changed, *_other_kernels(row, found))
-        result = replace(self._fresh(row, runs), changed=changed, folder=str(place))
-        self._store(
-            place,
-            result,
-            kind="seeds",
-            trial=row.trial,
-            seeds=chosen,
-            values=[r.objective for r in runs],
-            tests=[r.test for r in runs],
-        )
-        return result
-
-    def _fresh(self, row: Row, runs: tuple[Seeded, ...]) -> Fresh:
-        objective = self.summary.objective
-        good = [r for r in runs if not r.error]
-        valid = interval([r.objective for r in good if r.objective is not None])
-        tests = [
-            r.test[objective.metric]
-            for r in good
-            if r.test and objective.metric in r.test
-        ]
-        optimism = None
-        if valid is not None and row.objective is not None:
-            sign = 1 if objective.direction == "minimize" else -1
-            optimism = sign * (valid.mean - row.objective)
-        return Fresh(
-            trial=row.trial,
-            rank=row.rank,
-            family=row.family,
-            metric=objective.metric,
-            unit=objective.unit,
-            search=row.objective,
-            runs=runs,
-            valid=valid,
-            test=interval(tests),
-            optimism=optimism,
+        wanted = Wanted(
+            kind="seeds", trials=tuple(row.trial for row in rows), seeds=count
         )
 
-    def _seeded(self, seed: int, found: Repeated) -> Seeded:
-        objective = self.summary.objective
-        values = {
-            e.number: e.valid.get(objective.metric, math.nan) for e in found.epochs
-        }
-        finite = {n: v for n, v in values.items() if math.isfinite(v)}
-        best = min(finite, key=lambda n: objective.rank_key(finite[n]), default=None)
-        return Seeded(
-            seed=seed,
-            objective=None if best is None else finite[best],
-            best_epoch=best,
-            epochs=len(found.epochs),
-            seconds=sum(e.seconds for e in found.epochs),
-            test=found.test,
-            ended_by=found.ended_by,
-            error=found.error,
-        )
+        def judged(row: Row, run: ActiveRun, numbers: Sequence[int]) -> Fresh:
+            again = [run.director.trials[n] for n in numbers]
+            return across_seeds(
+                row,
+                [_seeded(t, run) for t in again],
+                self.summary.objective,
+                changed=(*self.changed, *_other_kernels(row, again)),
+                folder=str(run.folder.path),
+            )
+
+        return self._all(wanted, trials, judged, executor, workers, observe)
+
+    # -- what is trained ------------------------------------------------------------------
+
+    def _fixed(
+        self,
+        row: Row,
+        seed: int,
+        recorded: Mapping[int, Mapping[int, EpochEvent]] | None = None,
+    ) -> FixedTrial:
+        last = None if recorded is None else max(recorded[row.trial])
+        return FixedTrial(family=row.family, params=row.params, seed=seed, epochs=last)
 
     def _seeds(self, family: str, count: int) -> list[int]:
         """Seeds that no trial of the search had; the same ones each time."""
@@ -173,86 +180,141 @@ class Reruns:
             seeds.derive(self.summary.study.seed, family, "rerun", i)
             for i in range(count + len(taken))
         )
-        fresh = list(dict.fromkeys(s for s in stream if s not in taken))
-        return fresh[:count]
+        found = list(dict.fromkeys(s for s in stream if s not in taken))
+        return found[:count]
 
-    def _recorded(self, trial: int) -> dict[int, Event]:
-        out: dict[int, Event] = {}
+    # -- carried out ----------------------------------------------------------------------
+
+    def _all(
+        self,
+        wanted: Wanted,
+        trials: Sequence[tuple[Row, list[FixedTrial]]],
+        judged: Callable[[Row, ActiveRun, Sequence[int]], Exact | Fresh],
+        executor: str | None,
+        workers: int | None,
+        observe: Observe,
+    ) -> Rerun:
+        """One re-run for all trials that computed with the same compiled kernels."""
+        found: dict[int, Exact | Fresh] = {}
+        known = [row.kernels for row, _ in trials if row.kernels]
+        groups: dict[str, list[tuple[Row, list[FixedTrial]]]] = {}
+        for row, fixed in trials:  # whoever uses none is at home with any
+            kernels = row.kernels or next(iter(known), "")
+            groups.setdefault(kernels.partition(":")[0], []).append((row, fixed))
+        for members in groups.values():
+            numbers = tuple(row.trial for row, _ in members)
+            part = replace(wanted, trials=numbers)
+            study = rerun_study(
+                self.summary.study,
+                [trial for _, fixed in members for trial in fixed],
+                exact=wanted.kind == "exact",
+                executor=executor,
+                workers=workers,
+            )
+            pinned = next((row.kernels for row, _ in members if row.kernels), None)
+            run, outcome = self._train(part, study, pinned, observe)
+            if outcome.state == "interrupted":
+                return Rerun(outcome=outcome)
+            first = 1
+            for row, fixed in members:
+                found[row.trial] = judged(row, run, range(first, first + len(fixed)))
+                first += len(fixed)
+            self._store(run.folder, part, [found[n] for n in numbers])
+        results = tuple(found[row.trial] for row, _ in trials)
+        return Rerun(outcome=outcome, results=results)
+
+    def _train(
+        self, wanted: Wanted, study: Study, kernels: str | None, observe: Observe
+    ) -> tuple[ActiveRun, Outcome]:
+        begun = continued(self._folder, wanted, study)
+        machine = plan(study.resources)
+        place = begun or prepared(
+            self._folder, wanted, study, self._sources, self._about
+        )
+        with observe(study) as observer, place.acquire():
+            watching = Guarded(observer)
+            run = ActiveRun(
+                study=study,
+                data=self._data,
+                creates=self._creates,
+                folder=place,
+                machine=machine,
+                observer=watching,
+                kernels=kernels,
+                before_test=lambda: self._announce(wanted, place),
+            )
+            if begun is not None:
+                watching.message(f"going on with the re-run in {place.path}")
+            reason = how_it_ended(place)
+            if reason is not None:
+                run.replay()
+                return run, ended(place, study, reason)
+            outcome = run.until_it_ends("resume" if begun else "launch", self._about)
+            return run, outcome
+
+    def _announce(self, wanted: Wanted, place: RunFolder) -> None:
+        """Say in the run's ledger that the test part is about to be read."""
+        for number in wanted.trials:
+            purpose = f"rerun of trial {number} with {wanted.seeds} fresh seeds"
+            self._once(ReadTest(trial=number, purpose=purpose, folder=place.name))
+
+    def _store(
+        self, place: RunFolder, wanted: Wanted, results: Sequence[Exact | Fresh]
+    ) -> None:
+        for result in results:
+            event = RerunEvent(trial=result.trial, kind=wanted.kind, folder=place.name)
+            if isinstance(result, Exact):
+                event = structs.replace(event, equal=result.equal)
+            else:
+                event = structs.replace(
+                    event,
+                    seeds=[r.seed for r in result.runs],
+                    values=[r.objective for r in result.runs],
+                    tests=[r.test for r in result.runs],
+                )
+            self._once(event)
+        finish(place, [dataclasses.asdict(result) for result in results])
+
+    def _once(self, event: ReadTest | RerunEvent) -> None:
+        """Write an event into the run's ledger, unless an earlier driver has done so."""
+        if _key(event) not in self._told:
+            now = structs.replace(event, elapsed=self._ledger.elapsed)
+            self._told.add(_key(self._ledger.append(now)))
+            self._ledger.sync()
+
+    def _recorded(self, trials: Sequence[int]) -> dict[int, dict[int, EpochEvent]]:
+        """The epoch events of each trial by epoch; the first of each epoch stands."""
+        out: dict[int, dict[int, EpochEvent]] = {number: {} for number in trials}
         for event in Reader(self._ledger.path, read_event):
-            if event.event == "epoch" and event.trial == trial:
-                out.setdefault(event.data["epoch"], event)
+            if isinstance(event, EpochEvent) and event.trial in out:
+                out[event.trial].setdefault(event.epoch, event)
         return out
 
-    def _job(self, row: Row, *, seed: int, folder: Path) -> Job:
-        study = self.summary.study
-        gpu = study.resources.gpus_per_trial > 0
-        objective = study.objectives[0]
-        assignment = Assignment(
-            trial=row.trial,
-            attempt=1,
-            family=row.family,
-            create=self._creates[row.family],
-            config=study.family(row.family).space.complete(row.params),
-            settings=dict(study.settings),
-            data=self._data,
-            task=study.described_task or None,
-            seed=seed,
-            epochs=row.epoch_budget,
-            folder=folder.absolute(),
-            objective=(objective.metric, objective.direction),
-            checkpoint_seconds=math.inf,  # nothing here is ever resumed
-            device="gpu" if gpu else "cpu",
-        )
-        return Job(
-            assignment=assignment,
-            epochs=row.epoch_budget,
-            rules=study.stopping,
-            objective=objective,
-        )
 
-    def _repeat(
-        self, jobs: list[Job], names: list[str], tell: Tell, row: Row
-    ) -> list[Repeated]:
-        resources = self.summary.study.resources
-        share = resources.gpus_per_trial
-        everything = replace(resources, executor="ray", workers=None)
-        places = plan(everything).workers if share else cores()
-        return repeat(
-            jobs,
-            environments=[
-                worker_environment(
-                    gpus_per_trial=share, kernels=row.kernels, place=place
-                )
-                for place in range(max(1, min(places, len(jobs))))
-            ],
-            stall=resources.stall,
-            tell=lambda index, epoch: tell(names[index], epoch),
-        )
-
-    def _place(self, name: str) -> Path:
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        place, copy = self._folder.reruns / f"{stamp}-{name}", 1
-        while place.exists():
-            copy += 1
-            place = self._folder.reruns / f"{stamp}-{name}-{copy}"
-        place.mkdir(parents=True)
-        return place
-
-    def _store(self, place: Path, result: Exact | Fresh, **data: Any) -> None:
-        text = json_text(dataclasses.asdict(result))
-        write_atomically(place / "result.json", text.encode())
-        trial = data.pop("trial")
-        self._append("rerun", trial, **data, folder=place.name)
-
-    def _append(self, event: str, trial: int, /, **data: Any) -> None:
-        elapsed = self._ledger.elapsed
-        self._ledger.append(Event(event=event, trial=trial, elapsed=elapsed, data=data))
-        self._ledger.sync()
+def _key(event: Event) -> tuple[str, int | None, str | None]:
+    named = isinstance(event, (ReadTest, RerunEvent)) and event.folder
+    return event.event, event.trial, named or None
 
 
-def _other_kernels(row: Row, found: list[Repeated]) -> tuple[str, ...]:
+def _seeded(trial: Trial, run: ActiveRun) -> Seeded:
+    scores, why = run.evaluations.of(trial.number) or (None, "")
+    failed = trial.state in ("failed", "cancelled")
+    return Seeded(
+        seed=trial.seed,
+        objective=trial.value,
+        best_epoch=trial.best_epoch,
+        epochs=trial.last,
+        seconds=trial.seconds,
+        test=(scores.metrics or None) if scores else None,
+        records=scores.records if scores else {},
+        ended_by=trial.rule,
+        error=trial.reason if failed else why,
+    )
+
+
+def _other_kernels(row: Row, again: Sequence[Trial]) -> tuple[str, ...]:
     """In words, when a repetition computed with other kernels than the trial did."""
-    today = sorted({r.kernels for r in found if r.kernels} - {row.kernels})
+    today = sorted({t.kernels for t in again if t.kernels} - {row.kernels})
     if row.kernels is None or not today:
         return ()
     return (f"kernels were {row.kernels}, are {', '.join(today)}",)
@@ -283,14 +345,22 @@ def opened(
         sources = Sources.from_json(record)
         data = reproducibility.reload_data(sources, summary.study, data_root)
         creates = creates_of(summary.study, create, sources.study_today())
-        changed = reproducibility.differences(
-            record.get("provenance", {}), provenance()
-        )
-        with Ledger.open(run.events_file, write=True) as ledger:
+        about = provenance()
+        changed = reproducibility.differences(record.get("provenance", {}), about)
+        told: list[Event] = []
+
+        def remember(event: Event) -> None:
+            if event.event in ("rerun", "test_read"):
+                told.append(event)
+
+        with Ledger.open(run.events_file, write=True, told=remember) as ledger:
             yield Reruns(
                 summary=summary,
                 ledger=ledger,
+                told=told,
+                sources=sources,
                 data=data,
                 creates=creates,
+                about=about,
                 changed=changed,
             )

@@ -21,19 +21,25 @@ class Retention:
     Args:
         objectives: What trials are ranked by.
         trials: The trials so far, in the order of their numbers.
+        kept: How many of each family are kept.
     """
 
     def __init__(
-        self, objectives: Sequence[Objective], trials: Iterable[Trial] = ()
+        self,
+        objectives: Sequence[Objective],
+        trials: Iterable[Trial] = (),
+        *,
+        kept: int = KEPT,
     ) -> None:
         self._objectives = objectives
+        self._kept = kept
         self._best: dict[str, list[Trial]] = {}
         families: dict[str, list[Trial]] = {}
         for trial in trials:
             if trial.ended:
                 families.setdefault(trial.family, []).append(trial)
         for family, ended in families.items():
-            self._best[family] = self._order(ended)[:KEPT]
+            self._best[family] = self._order(ended)[: self._kept]
 
     def of(self, family: str) -> tuple[Trial, ...]:
         """The family's kept trials, best first.
@@ -54,7 +60,7 @@ class Retention:
         """
         rivals = [*self.of(ended.family), ended]
         order = self._order(sorted(rivals, key=lambda t: t.number))
-        self._best[ended.family] = best = order[:KEPT]
+        self._best[ended.family] = best = order[: self._kept]
         return [t for t in rivals if t not in best]
 
     def _order(self, ended: Sequence[Trial]) -> list[Trial]:

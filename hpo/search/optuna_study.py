@@ -27,6 +27,7 @@ from hpo.objectives import attained, excess
 from hpo.search.registry import Request
 from hpo.study import Objective
 from hpo.trials.record import Trial
+from hpo.trials.states import RANKED, State
 from search_spaces.space import Space
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from optuna.trial import Trial as OptunaTrial
 
 _EPOCH = datetime.datetime(1970, 1, 1)  # samplers must not see the clock
+_NO_VALUE = (*RANKED, State.DIVERGED)
 
 
 def ask(
@@ -118,7 +120,7 @@ def _frozen(space: Space, trial: Trial, objectives: Sequence[Objective]) -> Froz
     if trial.ranked and len(known) == len(found):
         state, values = TrialState.COMPLETE, known
         limits = excess(found, objectives) or None
-    elif trial.ranked or trial.state == "diverged":
+    elif trial.state in _NO_VALUE:
         state = TrialState.PRUNED
     elif trial.state in ("stopped", "paused"):
         state = TrialState.PRUNED

@@ -6,14 +6,12 @@ A sampler is rebuilt for every proposal and is a pure function of its options an
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, Protocol
 
-from hpo.options import Described, build, describe
+from hpo.options import Described, build, describe, look_up, names_in
 from hpo.search import samplers
 from hpo.study import Objective, Rule
 from hpo.trials.record import Trial
@@ -75,12 +73,15 @@ class Sampler(Protocol):
 
 def names() -> tuple[str, ...]:
     """Every sampler's name."""
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(samplers.__path__)))
+    return names_in(samplers)
 
 
 def described() -> tuple[Described, ...]:
     """Every sampler with its options."""
-    return tuple(describe(name, _load(name)) for name in names())
+    return tuple(
+        describe(name, look_up("sampler", name, samplers, "Sampler"))
+        for name in names()
+    )
 
 
 def make(rule: Rule) -> Sampler:
@@ -89,10 +90,5 @@ def make(rule: Rule) -> Sampler:
     Raises:
         StudyError: The name or an option is unknown, or an option's value breaks a rule.
     """
-    sampler: Sampler = build("sampler", rule, names(), _load)
+    sampler: Sampler = build("sampler", rule, samplers, "Sampler")
     return sampler
-
-
-def _load(name: str) -> type:
-    found: type = importlib.import_module(f"{samplers.__name__}.{name}").Sampler
-    return found

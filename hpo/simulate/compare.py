@@ -13,7 +13,6 @@ from typing import Any
 
 from hpo import seeds
 from hpo.errors import StudyError
-from hpo.ledger.events import RANKED
 from hpo.ledger.folder import RunFolder
 from hpo.report.regret import Comparison, Outcome
 from hpo.search import registry as samplers
@@ -22,6 +21,7 @@ from hpo.simulate.task import Task
 from hpo.simulate.virtual import simulate
 from hpo.stopping import registry as rules
 from hpo.study import Budget, Family, Rule, Study
+from hpo.trials.states import RANKED
 from search_spaces.space import Space
 
 _SHARES = 6  # pieces of work for each process, so that they end at about the same time

@@ -13,19 +13,32 @@ from typing import Any
 
 from hpo.director import Director, replay
 from hpo.errors import RunError
-from hpo.ledger.events import ENDINGS, Event
+from hpo.ledger.events import (
+    Cancelled,
+    Completed,
+    Ending,
+    EpochEvent,
+    Event,
+    Failed,
+    Interrupted,
+    Paused,
+    Proposed,
+    Started,
+    TrialEvent,
+)
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import read_events
 from hpo.simulate.pool import Pool
 from hpo.simulate.task import Curve, Curves, Task
 from hpo.study import Study
 from hpo.trials.record import Trial
+from hpo.trials.states import State
 from models.training.protocol import Epoch
 from search_spaces.space import Space
 
-WHOLE = frozenset(("completed", "converged", "diverged", "failed"))  # ended by itself
-_FACTS = frozenset(("interrupted", "failed", "completed"))  # may be what a worker said
-_ENDS = frozenset((*ENDINGS, "paused", "interrupted"))
+# Ended by themselves.
+WHOLE = (State.COMPLETED, State.CONVERGED, State.DIVERGED, State.FAILED)
+_FACTS = (Interrupted, Failed, Completed)  # may be what a worker said
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +157,7 @@ def _remarks(record: Record, curves: Mapping[str, Curves]) -> Iterable[str]:
     gone = [f.name for f in record.study.families if f.name not in curves]
     if gone:
         yield f"left out, without a ranked trial: {', '.join(gone)}"
-    if any(t.state == "converged" for t in record.trials.values()):
+    if any(t.state is State.CONVERGED for t in record.trials.values()):
         yield "converged curves end where the run ended them, whatever the rules here"
     if len(record.study.objectives) > 1:
         yield "regret is of the first objective alone"
@@ -203,7 +216,7 @@ class _Recorded:
 
 def _curve(trial: Trial) -> Curve:
     epochs = tuple(trial.epochs[n] for n in sorted(trial.epochs))
-    failure = trial.reason if trial.state == "failed" else ""
+    failure = trial.reason if trial.state is State.FAILED else ""
     return Curve(epochs=epochs, failure=failure, cut=trial.state not in WHOLE)
 
 
@@ -250,11 +263,11 @@ class _Retracer:
 
     def run(self) -> Agreement:
         for event in self._events:
-            if event.event == "epoch":
+            if isinstance(event, EpochEvent):
                 self._epoch(event)
-            elif event.event in ("proposed", "started"):
+            elif isinstance(event, (Proposed, Started)):
                 self._next(event)
-            elif event.event in _ENDS:
+            elif isinstance(event, (Ending, Paused, Interrupted)):
                 self._end(event)
             self._director.apply(event)
         return Agreement(
@@ -263,45 +276,44 @@ class _Retracer:
             differing=tuple(self._differing.values()),
         )
 
-    def _epoch(self, event: Event) -> None:
-        trial = self._director.trials[event.trial or 0]
+    def _epoch(self, event: EpochEvent) -> None:
+        trial = self._director.trials[event.trial]
         if trial.origin == "carried":
             return
         due = self._due.pop(trial.number, None)
         self._decisions += 1  # that it went on, or was begun
         if due is not None:
             self._differ(event, due)
-        data = event.data
         epoch = Epoch(
-            number=data["epoch"],
-            train=data["train"],
-            valid=data["valid"],
-            seconds=data["seconds"],
-            compile_seconds=data["compile_seconds"],
+            number=event.epoch,
+            train=event.train,
+            valid=event.valid,
+            seconds=event.seconds,
+            compile_seconds=event.compile_seconds,
         )
         attempt = event.attempt or 0
         _, found = self._director.judge(trial.number, attempt, epoch, event.elapsed)
         self._due[trial.number] = found[1] if len(found) > 1 else None
 
-    def _next(self, event: Event) -> None:
-        if event.data.get("origin") == "carried":
+    def _next(self, event: Proposed | Started) -> None:
+        if isinstance(event, Proposed) and event.origin == "carried":
             return
         self._decisions += 1
         _, found = self._director.next(event.elapsed)
         self._compare(event, found[0] if found else None)
 
-    def _end(self, event: Event) -> None:
-        trial = self._director.trials[event.trial or 0]
+    def _end(self, event: TrialEvent) -> None:
+        trial = self._director.trials[event.trial]
         if trial.origin == "carried":
             return
         due = self._due.pop(trial.number, None)
-        if due is None and event.event == "cancelled":
+        if due is None and isinstance(event, Cancelled):
             expired = self._director.expire(event.elapsed)
             due = next((e for e in expired if e.trial == trial.number), None)
-        elif due is None and trial.state == "paused":
+        elif due is None and trial.state is State.PAUSED:
             _, found = self._director.next(event.elapsed)
             due = found[0] if found else None
-        elif due is None and event.event in _FACTS:
+        elif due is None and isinstance(event, _FACTS):
             self._facts += 1
             return
         self._decisions += 1
@@ -323,5 +335,6 @@ class _Retracer:
 
 def _plain(event: Event) -> str:
     """The decided part of an event; a reason is its wording."""
-    data = {k: v for k, v in event.data.items() if k not in ("reason", "from_attempt")}
+    left_out = ("reason", "from_attempt")
+    data = {k: v for k, v in event.details().items() if k not in left_out}
     return json.dumps((event.event, event.trial, event.attempt, data), sort_keys=True)

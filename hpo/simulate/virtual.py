@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import structs
 
 from hpo import seeds
 from hpo.director import Director
 from hpo.director.decisions import Continue, Done, Start
 from hpo.errors import RunError
-from hpo.ledger.events import Event
+from hpo.ledger.events import (
+    Completed,
+    Converged,
+    Ending,
+    EpochEvent,
+    Event,
+    Interrupted,
+    Paused,
+    Proposed,
+    Started,
+)
 from hpo.simulate.task import Curve, Curves, Task
 from hpo.study import Study
 from hpo.trials.record import Trial
@@ -25,7 +37,7 @@ class Moment:
         epochs: Epochs of all trials together by then.
         elapsed: Virtual seconds.
         ranked: Whether the trial is ranked; until one is, the best value of any counts.
-        trial: The trial as it was.
+        trial: The trial, with the value it had then.
     """
 
     epochs: int
@@ -112,17 +124,17 @@ class _VirtualHands:
     def _placed(self, events: Iterable[Event]) -> Iterable[Event]:
         """A proposal names the point that is trained: in a finite pool, one of it."""
         for event in events:
-            if event.event != "proposed" or event.data["origin"] == "first":
+            if not isinstance(event, Proposed) or event.origin == "first":
                 yield event
                 continue
-            family, index = event.data["family"], event.data["number"]
+            family = event.family
             params = self._of(family).place(
-                event.data["params"],
-                seed=seeds.derive(self._study.seed, family, "place", index),
+                event.params,
+                seed=seeds.derive(self._study.seed, family, "place", event.number),
                 uniform=self._study.sampler.name == "random",
                 taken=self._taken[family],
             )
-            yield replace(event, data={**event.data, "params": params})
+            yield structs.replace(event, params=params)
 
     def _await(self, number: int, known: int) -> None:
         """Put the moment of a trial's next report into the queue."""
@@ -145,7 +157,7 @@ class _VirtualHands:
         )
         self._write(events)
         if isinstance(decision, Continue):
-            self._await(number, trial.last + 1)
+            self._await(number, trial.last)
         else:
             del self._order[number]
 
@@ -184,18 +196,21 @@ class _VirtualHands:
         moments = self._story.moments
         last = moments[-1] if moments else None
         found: Trial | None = None
-        ranked = event.event in ("completed", "converged")
+        ranked = isinstance(event, (Completed, Converged))
         if ranked:
             found = self._director.best()
-        elif event.event == "epoch" and (last is None or not last.ranked):
-            trial = self._director.trials[event.trial or 0]
+        elif isinstance(event, EpochEvent) and (last is None or not last.ranked):
+            trial = self._director.trials[event.trial]
             key = self._study.objectives[0].rank_key
             if last is None or key(trial.value) < key(last.trial.value):
                 found = trial if trial.value is not None else None
-        if found is None or (ranked and last and last.ranked and last.trial is found):
+        if found is None:
+            return
+        if ranked and last and last.ranked and last.trial.number == found.number:
             return
         spent, elapsed = self._director.epochs, self._director.elapsed
-        moments.append(Moment(spent, elapsed, ranked, found))
+        then = structs.replace(found)  # the record goes on with the trial
+        moments.append(Moment(spent, elapsed, ranked, then))
 
 
 def decisions(events: Iterable[Event]) -> list[tuple[Any, ...]]:
@@ -210,19 +225,17 @@ def decisions(events: Iterable[Event]) -> list[tuple[Any, ...]]:
     """
     told: list[tuple[Any, ...]] = []
     for event in events:
-        data = event.data
-        if event.event == "proposed":
-            params = repr(sorted(data["params"].items()))
-            about = (data["family"], data["number"], params, data["seed"])
-            told.append((event.event, event.trial, *about))
-        elif event.event == "started":
-            told.append((event.event, event.trial, data["attempt_of"], data["epoch"]))
-        elif event.event not in _BESIDE:
-            told.append((event.event, event.trial, data.get("rule"), data["epoch"]))
+        about: tuple[Any, ...]
+        if isinstance(event, Proposed):
+            params = repr(sorted(event.params.items()))
+            about = (event.family, event.number, params, event.seed)
+        elif isinstance(event, Started):
+            about = (event.attempt_of, event.epoch)
+        elif isinstance(event, (Ending, Paused)):
+            about = (event.rule or None, event.epoch)
+        elif isinstance(event, Interrupted):
+            about = (None, event.epoch)
+        else:
+            continue
+        told.append((event.event, event.trial, *about))
     return told
-
-
-_BESIDE = (
-    *("run", "note", "rerun", "test_read", "checkpoint"),
-    *("nondeterminism", "epoch"),
-)

@@ -6,6 +6,7 @@ import math
 
 from hpo.stopping.registry import Evidence, Verdict
 from hpo.trials.record import finite_key
+from hpo.trials.states import State
 
 
 def geometric(first: int, *, eta: int, budget: int) -> tuple[int, ...]:
@@ -37,9 +38,9 @@ def halve(evidence: Evidence, *, eta: int) -> Verdict | None:
     if evidence.rung is None:
         return None
     if not math.isfinite(value):
-        return Verdict("stopped", f"{evidence.objective.metric} is {value}")
+        return Verdict(State.STOPPED, f"{evidence.objective.metric} is {value}")
     key = finite_key(value, evidence.objective)
     reached, better = evidence.rung.standing(evidence.trial, key)
     if better < max(1, reached // eta):
         return None
-    return Verdict("stopped", f"rank {better + 1} of {reached} at epoch {number}")
+    return Verdict(State.STOPPED, f"rank {better + 1} of {reached} at epoch {number}")

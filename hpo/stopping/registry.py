@@ -5,17 +5,16 @@ A rule is a pure function of its options and the `Evidence`; it keeps no state o
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from hpo.options import Described, build, describe
+from hpo.options import Described, build, describe, look_up, names_in
 from hpo.stopping import rules
 from hpo.stopping.rung import Rung
 from hpo.study import Objective, Rule
 from hpo.trials.record import Trial
+from hpo.trials.states import State
 from models.training.protocol import Epoch
 
 
@@ -56,11 +55,11 @@ class Verdict:
     """End the trial, or pause it.
 
     Attributes:
-        state: ``stopped``, ``converged``, ``diverged`` or (by a `PausingRule`) ``paused``.
+        state: Stopped, converged, diverged or (by a `PausingRule`) paused.
         reason: Why, in words.
     """
 
-    state: str
+    state: State
     reason: str
 
 
@@ -129,12 +128,15 @@ class PausingRule(StoppingRule, Protocol):
 
 def names() -> tuple[str, ...]:
     """Every stopping rule's name."""
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(rules.__path__)))
+    return names_in(rules)
 
 
 def described() -> tuple[Described, ...]:
     """Every stopping rule with its options."""
-    return tuple(describe(name, _load(name)) for name in names())
+    return tuple(
+        describe(name, look_up("stopping rule", name, rules, "StoppingRule"))
+        for name in names()
+    )
 
 
 def make(rule: Rule) -> StoppingRule:
@@ -143,11 +145,5 @@ def make(rule: Rule) -> StoppingRule:
     Raises:
         StudyError: The name or an option is unknown, or an option's value breaks a rule.
     """
-    made: StoppingRule = build("stopping rule", rule, names(), _load)
+    made: StoppingRule = build("stopping rule", rule, rules, "StoppingRule")
     return made
-
-
-def _load(name: str) -> type:
-    module = importlib.import_module(f"{rules.__name__}.{name}")
-    found: type = module.StoppingRule
-    return found

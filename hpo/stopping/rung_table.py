@@ -33,11 +33,11 @@ class RungTable:
         """Epochs at which any rule compares the family's trial of this index."""
         return tuple(sorted({epoch for plan in self._plan(index) for epoch in plan}))
 
-    def may_pause(self, trial: Trial, name: str) -> bool:
-        """Whether the rule of that name may pause a trial after its last epoch."""
+    def may_pause(self, trial: Trial, epoch: int, name: str) -> bool:
+        """Whether the rule of that name may pause a trial after an epoch that it reached."""
         plans = zip(self._names, self._rules, self._plan(trial.index), strict=True)
-        return any(
-            name == known and isinstance(rule, PausingRule) and trial.last in plan
+        return trial.curve.value_at(epoch) is not None and any(
+            name == known and isinstance(rule, PausingRule) and epoch in plan
             for known, rule, plan in plans
         )
 

@@ -1,1 +1,6 @@
-"""The trials of a run: `record` describes one, `reducer` applies the ledger's events to it."""
+"""One record of each trial: everything that is known of it, and the one way to get there.
+
+`states` names the states; `record` describes a trial, with its `curve`; `reducer` applies the
+ledger's events to the records; `best` says which epoch is the best. Director, live view, tables,
+exports and re-runs all read these records.
+"""

@@ -1,22 +1,43 @@
-"""A trial as the ledger describes it, and the trials of one family in order."""
+"""The record of a trial: all that the ledger tells of it, and the trials of one family in order."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, overload
 
-from hpo.ledger.events import ENDINGS, RANKED
+import msgspec
+
 from hpo.study import Objective
+from hpo.trials.curve import Curve
+from hpo.trials.states import ENDINGS, RANKED, State
 from models.training.protocol import Epoch
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Trial:
+class Attempt(msgspec.Struct, array_like=True, kw_only=True):
+    """One go at a trial.
+
+    Attributes:
+        number: Counted from 1.
+        why: ``first``, ``retry``, ``resume``, ``promoted`` or ``carried``.
+        epoch: The last epoch that was known when it started.
+        end: How it ended, in words; empty while it runs.
+        died: Whether its process died.
+        checkpoint: The last epoch it saved; None before the first.
+    """
+
+    number: int
+    why: str
+    epoch: int
+    end: str = ""
+    died: bool = False
+    checkpoint: int | None = None
+
+
+class Trial(msgspec.Struct, array_like=True, kw_only=True):
     """One configuration of one family, as far as the ledger tells.
 
-    The record is replaced at every event; its mappings only ever grow.
+    There is one record a trial; the reducer alone changes it, event by event.
 
     Attributes:
         number: Its number in the run, from 1.
@@ -27,50 +48,45 @@ class Trial:
         budget: Its epoch budget.
         origin: Who proposed it: a sampler's name, ``first`` for a point to try first, or
             ``carried`` for a trial of an earlier run.
-        state: ``pending`` (proposed, or interrupted and waiting), ``running``, ``paused``
-            (waiting for other trials), or an ending.
-        attempt: The latest attempt, 0 before the first.
-        deaths: Attempts that ended because their process died.
-        died: Whether the latest attempt was one of them.
-        epochs: Every epoch known, by number.
-        values: The first objective's value by epoch (NaN where it was not reported).
-        last: The last epoch known, 0 for none.
+        state: Where it stands.
+        attempts: Its goes, in order.
+        curve: Its epochs within budget.
         best_epoch: The epoch of `value`, or None.
-        value: The objective at the best epoch, or None when no value is finite.
-        checkpoints: Attempt → last epoch it saved.
-        rule: The rule that ended it, if one did.
+        value: The first objective at the best epoch, or None when no value is finite.
+        further: What was reported for the further objectives at the best epoch, by metric.
+        rule: The rule that ended or paused it, if one did.
         reason: Why it ended or was interrupted, in words.
         unequal: Epochs that came out differently when trained again.
+        notes: Remarks on it.
         parameters: How many numbers its model trains, where the learner says so.
         kernels: The compiled kernels it computes with, where the learner says so.
         seconds: Training and validation, without compiling, over all epochs.
         compile_seconds: Compiling, over all epochs.
+        epochs: Its epochs with every number, by number, where the reducer keeps them.
     """
 
     number: int
     family: str
     index: int
-    params: Mapping[str, Any]
+    params: dict[str, Any]
     seed: int
     budget: int
     origin: str = ""
-    state: str = "pending"
-    attempt: int = 0
-    deaths: int = 0
-    died: bool = False
-    epochs: Mapping[int, Epoch] = field(default_factory=dict)
-    values: Mapping[int, float] = field(default_factory=dict)
-    last: int = 0
+    state: State = State.PENDING
+    attempts: list[Attempt] = []
+    curve: Curve = msgspec.field(default_factory=Curve)
     best_epoch: int | None = None
     value: float | None = None
-    checkpoints: Mapping[int, int] = field(default_factory=dict)
+    further: dict[str, float] = {}
     rule: str = ""
     reason: str = ""
-    unequal: tuple[int, ...] = ()
+    unequal: list[int] = []
+    notes: list[str] = []
     parameters: int | None = None
     kernels: str | None = None
     seconds: float = 0.0
     compile_seconds: float = 0.0
+    epochs: dict[int, Epoch] = {}
 
     @property
     def ended(self) -> bool:
@@ -79,13 +95,62 @@ class Trial:
 
     @property
     def ranked(self) -> bool:
-        """Whether it stands in the ranked table."""
-        return self.state in RANKED
+        """Whether it is in the ranked table: completed or converged, with a value."""
+        return self.value is not None and self.state in RANKED
+
+    @property
+    def last(self) -> int:
+        """The last epoch known, 0 for none."""
+        return self.curve.last
+
+    @property
+    def values(self) -> dict[int, float]:
+        """The first objective by epoch (NaN where it was not reported); made for the asker."""
+        return self.curve.values()
+
+    @property
+    def attempt(self) -> int:
+        """The latest attempt, 0 before the first."""
+        return len(self.attempts)
+
+    @property
+    def died(self) -> bool:
+        """Whether the process of the latest attempt died."""
+        return bool(self.attempts) and self.attempts[-1].died
+
+    @property
+    def deaths(self) -> int:
+        """Attempts that ended because their process died."""
+        return sum(attempt.died for attempt in self.attempts)
 
     @property
     def restore_from(self) -> int | None:
         """The latest attempt that saved a checkpoint, or None."""
-        return max(self.checkpoints, default=None)
+        saved = (a.number for a in self.attempts if a.checkpoint is not None)
+        return max(saved, default=None)
+
+    @property
+    def ended_by(self) -> str:
+        """The rule that ended it, or the reason; empty where the state says it already."""
+        if self.rule == "divergence":
+            return ""
+        return self.rule or self.reason.strip()
+
+
+class RunRecord(msgspec.Struct, array_like=True, kw_only=True):
+    """All that a ledger tells of a run.
+
+    Attributes:
+        trials: By number, in the order they were proposed.
+        elapsed: Active seconds of the run at its latest event.
+        notes: Remarks on the run.
+        ending: Why the run finished; None while it can go on.
+    """
+
+    trials: dict[int, Trial] = {}
+    elapsed: float = 0.0
+    notes: list[str] = []
+    ending: str | None = None
 
 
 class History(Sequence[Trial]):

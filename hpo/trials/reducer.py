@@ -1,82 +1,223 @@
-"""How each event of the ledger changes what is known of its trial."""
+"""How each event of the ledger changes the record of its trial: the one place that says so."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import fields, replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Self
 
 from hpo.errors import RunError
-from hpo.ledger.events import ENDINGS, Event
-from hpo.study import Objective
-from hpo.trials.record import Trial, objective_value
+from hpo.ledger.events import (
+    CheckpointEvent,
+    Ending,
+    EpochEvent,
+    Evaluated,
+    Event,
+    Interrupted,
+    Nondeterminism,
+    Note,
+    Paused,
+    Proposed,
+    ReadTest,
+    RerunEvent,
+    RunEvent,
+    Started,
+    TrialEvent,
+)
+from hpo.study import Objective, Study
+from hpo.trials.best import comes_before
+from hpo.trials.record import Attempt, RunRecord, Trial
+from hpo.trials.states import State
 from models.training.protocol import Epoch
 
-# How each slot of a frozen trial is read and filled.
-_SLOTS = tuple(
-    (f.name, vars(Trial)[f.name].__get__, vars(Trial)[f.name].__set__)
-    for f in fields(Trial)
-)
 
-
-def _changed(trial: Trial, **changes: Any) -> Trial:
-    """The result of `dataclasses.replace`, for the one event there are very many of."""
-    made = object.__new__(Trial)
-    for name, read, fill in _SLOTS:
-        fill(made, changes[name] if name in changes else read(trial))
-    return made
-
-
-def advance(trial: Trial, event: Event, objective: Objective) -> Trial:
-    """The trial after one of its events.
+class Reducer:
+    """Turns the events of a run into what is known of it.
 
     Args:
-        trial: As it was; the mappings in it are extended in place.
-        event: Any event of that trial but `proposed`.
-        objective: What trials are ranked by.
+        objectives: What trials are ranked by; the first one chooses their best epochs.
+        budgets: Epoch budget by family.
+        whole: Whether records keep every number of every epoch, not their curves alone.
+        record: Where an earlier reducer of the same ledger was left.
 
-    Raises:
-        RunError: The event cannot follow what the ledger said before.
+    Attributes:
+        record: What is known.
+        members: The numbers of each family's trials, in order.
     """
-    kind = event.event
-    if kind == "started":
-        waits = trial.state in ("pending", "paused")
-        _expect(waits, event, f"trial is {trial.state}, not pending")
-        _expect(event.attempt == trial.attempt + 1, event, "attempts count up by one")
-        number = trial.attempt + 1
-        return replace(trial, state="running", attempt=number, rule="", reason="")
-    _expect(
-        event.attempt is None or event.attempt <= trial.attempt,
-        event,
-        f"attempt {event.attempt} was never started",
-    )
-    if kind == "epoch":
-        _expect(trial.state == "running", event, f"trial is {trial.state}, not running")
-        return _with_epoch(trial, event, objective)
-    if kind == "checkpoint":
-        assert isinstance(trial.checkpoints, dict)
-        trial.checkpoints[event.attempt or trial.attempt] = event.data["epoch"]
+
+    def __init__(
+        self,
+        *,
+        objectives: Sequence[Objective],
+        budgets: Mapping[str, int],
+        whole: bool = False,
+        record: RunRecord | None = None,
+    ) -> None:
+        self.record = RunRecord() if record is None else record
+        self.members: dict[str, list[int]] = {family: [] for family in budgets}
+        self._objective = objectives[0]
+        self._further = tuple(o.metric for o in objectives[1:])
+        self._budgets = dict(budgets)
+        self._whole = whole
+        for trial in self.record.trials.values():
+            self.members[trial.family].append(trial.number)
+
+    @classmethod
+    def of(
+        cls, study: Study, *, whole: bool = False, record: RunRecord | None = None
+    ) -> Self:
+        """The reducer for the ledger of a study.
+
+        Args:
+            study: The resolved study of the run.
+            whole: See `Reducer`.
+            record: See `Reducer`.
+        """
+        budgets = {f.name: study.epochs_of(f.name) for f in study.families}
+        return cls(
+            objectives=study.objectives, budgets=budgets, whole=whole, record=record
+        )
+
+    def apply(self, event: Event) -> Trial | None:
+        """Take note of the next event of the ledger.
+
+        Returns:
+            The trial it is about, as it is now; None for an event of the run.
+
+        Raises:
+            RunError: The event cannot follow what the ledger said before.
+        """
+        record = self.record
+        if event.elapsed > record.elapsed:
+            record.elapsed = float(event.elapsed)
+        if isinstance(event, Proposed):
+            trial = self._proposed(event)
+            record.trials[trial.number] = trial
+            self.members[trial.family].append(trial.number)
+        elif isinstance(event, TrialEvent):
+            found = record.trials.get(event.trial)
+            if found is None:
+                raise contradiction(event, "that trial was never proposed")
+            trial = found
+            if isinstance(event, EpochEvent):
+                self._epoch(trial, event)
+            else:
+                _change(trial, event)
+        else:
+            return self._of_run(event)
         return trial
-    if kind == "nondeterminism":
-        return replace(trial, unequal=(*trial.unequal, event.data["epoch"]))
-    if kind in ("paused", "interrupted"):
-        _expect(trial.state == "running", event, f"trial is {trial.state}, not running")
-        return _without_worker(trial, event)
-    _expect(kind in ENDINGS, event, "this version cannot replay such an event")
-    _expect(not trial.ended, event, f"trial has ended before ({trial.state})")
-    rule, reason = event.data.get("rule", ""), event.data.get("reason", "")
-    return replace(trial, state=kind, rule=rule, reason=reason)
+
+    def fresh(self, event: Proposed) -> Trial:
+        """The record that a proposal brings into being; it is not taken in yet."""
+        return Trial(
+            number=event.trial,
+            family=event.family,
+            index=event.number,
+            params=event.params,
+            seed=event.seed,
+            budget=self._budgets[event.family],
+            origin=event.origin or "",
+        )
+
+    def _proposed(self, event: Proposed) -> Trial:
+        if event.trial != len(self.record.trials) + 1:
+            why = f"trial {len(self.record.trials) + 1} would be next"
+            raise contradiction(event, why)
+        if event.family not in self.members:
+            raise contradiction(event, f"the study has no family `{event.family}`")
+        if event.number != len(self.members[event.family]):
+            raise contradiction(event, "trials of a family count up by one")
+        return self.fresh(event)
+
+    def _of_run(self, event: Event) -> Trial | None:
+        if isinstance(event, RunEvent):
+            finish = event.action == "finish"
+            self.record.ending = (event.reason or "") if finish else None
+        elif isinstance(event, Note):
+            trial = self.record.trials.get(event.trial or 0)
+            notes = self.record.notes if trial is None else trial.notes
+            notes.append(event.text)
+            return trial
+        elif not isinstance(event, (RerunEvent, ReadTest)):
+            raise contradiction(event, _UNKNOWN)
+        return None
+
+    def _epoch(self, trial: Trial, event: EpochEvent) -> None:
+        """An epoch within budget; of two reports the first stands."""
+        if trial.state is not State.RUNNING:
+            raise contradiction(event, f"trial is {trial.state}, not running")
+        if (event.attempt or 0) > len(trial.attempts):
+            raise contradiction(event, f"attempt {event.attempt} was never started")
+        trial.parameters = event.parameters or trial.parameters
+        trial.kernels = event.kernels or trial.kernels
+        number, valid = event.epoch, event.valid
+        if number > trial.budget:
+            return
+        value = valid.get(self._objective.metric, math.nan)
+        if not trial.curve.add(number, value, event.train.get("loss", math.nan)):
+            return
+        trial.seconds += event.seconds
+        trial.compile_seconds += event.compile_seconds
+        if self._whole:
+            trial.epochs[number] = Epoch(
+                number, event.train, valid, event.seconds, event.compile_seconds
+            )
+        best = None
+        if trial.best_epoch is not None:
+            best = self._objective.rank_key(trial.value), trial.best_epoch
+        if comes_before(number, value, best, self._objective):
+            trial.value, trial.best_epoch = value, number
+            if self._further:
+                trial.further = {m: valid[m] for m in self._further if m in valid}
 
 
-def _without_worker(trial: Trial, event: Event) -> Trial:
-    """The attempt is over, the trial may go on in another one."""
-    data = event.data
-    if event.event == "paused":
-        rule, reason = data.get("rule", ""), data.get("reason", "")
-        return replace(trial, state="paused", rule=rule, reason=reason)
-    died = bool(data.get("death", False))
-    deaths, reason = trial.deaths + died, data["reason"]
-    return replace(trial, state="pending", died=died, deaths=deaths, reason=reason)
+_UNKNOWN = "this version cannot replay such an event"
+
+
+def _change(trial: Trial, event: TrialEvent) -> None:
+    """Apply an event of a trial that is no epoch."""
+    if isinstance(event, Started):
+        waits = trial.state in (State.PENDING, State.PAUSED)
+        _expect(waits, event, f"trial is {trial.state}, not pending")
+        number = trial.attempt + 1
+        _expect(event.attempt == number, event, "attempts count up by one")
+        trial.attempts.append(
+            Attempt(number=number, why=event.attempt_of, epoch=event.epoch)
+        )
+        trial.state, trial.rule, trial.reason = State.RUNNING, "", ""
+        return
+    started = event.attempt is None or event.attempt <= trial.attempt
+    _expect(started, event, f"attempt {event.attempt} was never started")
+    if isinstance(event, CheckpointEvent):
+        _expect(trial.attempt > 0, event, "no attempt was started")
+        trial.attempts[(event.attempt or 0) - 1].checkpoint = event.epoch
+    elif isinstance(event, Nondeterminism):
+        trial.unequal.append(event.epoch)
+    elif isinstance(event, Evaluated):
+        _expect(trial.ended, event, f"trial is {trial.state}, and has not ended")
+    elif isinstance(event, (Interrupted, Paused)):
+        running = trial.state is State.RUNNING
+        _expect(running, event, f"trial is {trial.state}, not running")
+        _end(trial, event)
+        if isinstance(event, Interrupted):
+            trial.attempts[-1].died = bool(event.death)
+    elif isinstance(event, Ending):
+        _expect(not trial.ended, event, f"trial has ended before ({trial.state})")
+        _end(trial, event)
+    else:
+        raise contradiction(event, _UNKNOWN)
+
+
+def _end(trial: Trial, event: Interrupted | Paused | Ending) -> None:
+    """The end of an attempt, of the trial too where the event is an `Ending`."""
+    interrupted = isinstance(event, Interrupted)
+    trial.rule = "" if isinstance(event, Interrupted) else event.rule or ""
+    trial.reason = event.reason or ""
+    trial.state = State.PENDING if interrupted else State(event.event)
+    if trial.attempts:
+        attempt = trial.attempts[(event.attempt or 0) - 1]
+        by = trial.ended_by
+        attempt.end = f"{event.event} ({by})" if by else event.event
 
 
 def contradiction(event: Event, why: str) -> RunError:
@@ -91,34 +232,3 @@ def contradiction(event: Event, why: str) -> RunError:
 def _expect(holds: bool, event: Event, why: str) -> None:
     if not holds:
         raise contradiction(event, why)
-
-
-def _with_epoch(trial: Trial, event: Event, objective: Objective) -> Trial:
-    data = event.data
-    number = data["epoch"]
-    if number in trial.epochs:
-        return trial
-    epoch = Epoch(
-        number=number,
-        train=data["train"],
-        valid=data["valid"],
-        seconds=data["seconds"],
-        compile_seconds=data["compile_seconds"],
-    )
-    assert isinstance(trial.epochs, dict) and isinstance(trial.values, dict)
-    value = objective_value(epoch, objective)
-    trial.epochs[number] = epoch
-    trial.values[number] = value
-    best, best_epoch = trial.value, trial.best_epoch
-    if math.isfinite(value) and (best is None or objective.better(value, best)):
-        best, best_epoch = value, number
-    return _changed(
-        trial,
-        last=max(trial.last, number),
-        value=best,
-        best_epoch=best_epoch,
-        parameters=data.get("parameters") or trial.parameters,
-        kernels=data.get("kernels") or trial.kernels,
-        seconds=trial.seconds + epoch.seconds,
-        compile_seconds=trial.compile_seconds + epoch.compile_seconds,
-    )

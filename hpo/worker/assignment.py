@@ -33,6 +33,8 @@ class Assignment:
         checkpoint_seconds: Most seconds of training that may be lost.
         device: ``"cpu"`` or ``"gpu"``.
         stopping: A file whose presence asks for a checkpoint after the epoch in progress.
+        evaluate: A part of the data over which the trial, which has ended, is evaluated
+            instead of being trained; empty to train.
     """
 
     trial: int
@@ -53,6 +55,7 @@ class Assignment:
     checkpoint_seconds: float = 5.0
     device: str = "cpu"
     stopping: Path | None = None
+    evaluate: str = ""
 
     @property
     def directory(self) -> Path:
@@ -61,14 +64,28 @@ class Assignment:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Scores:
+    """What the best epoch of a trial makes of a part of the data.
+
+    Attributes:
+        metrics: Over the whole part; empty where the learner has no `evaluate`.
+        records: The same for each record of the part, by its name, where the learner tells.
+    """
+
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    records: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
-    """The result of one step of a `Session`: an epoch, the end, or an error as data.
+    """The result of one step: an epoch, the end, scores, or an error as data.
 
     Attributes:
         trial: The trial's number.
         attempt: The attempt's number.
         epoch: The epoch's record; None when the learner ended or failed.
         checkpoint: The epoch of a checkpoint saved just before this report, or None.
+        scores: What an evaluation found; None for everything else.
         error: The traceback (a message for mistakes a person can mend), or None.
         reason: The error in one line; empty without one.
         obstacle: What no trial can train around, such as a full disk; empty without one.
@@ -84,6 +101,7 @@ class Report:
     attempt: int
     epoch: Epoch | None = None
     checkpoint: int | None = None
+    scores: Scores | None = None
     error: str | None = None
     reason: str = ""
     obstacle: str = ""

@@ -1,4 +1,4 @@
-"""One child process that trains sessions, and dies with its parent.
+"""One child process that trains and evaluates, and dies with its parent.
 
 It is started as ``python -m hpo.worker.process``, not by `multiprocessing`: the driver may be a
 script without a main guard, a notebook or pytest, and must not be imported again.
@@ -22,6 +22,7 @@ from typing import Any
 
 from hpo.worker.assignment import Assignment, Report
 from hpo.worker.environment import compose
+from hpo.worker.evaluation import Evaluation, begin
 from hpo.worker.session import Session
 
 _PR_SET_PDEATHSIG = 1
@@ -179,7 +180,7 @@ def serve(connection: Connection) -> None:
     Args:
         connection: The other end of the driver's `Child`.
     """
-    session: Session | None = None
+    session: Session | Evaluation | None = None
     while True:
         try:
             verb, assignment = connection.recv()
@@ -196,7 +197,7 @@ def serve(connection: Connection) -> None:
             return
         with suppress(OSError):  # a full disk must not cost the log its trial
             redirect(assignment.folder / "log.txt")
-        session = Session(assignment)
+        session = begin(assignment)
 
 
 def main() -> None:

@@ -81,11 +81,7 @@ class Session:
             return self._next()
         except (Exception, SystemExit) as error:
             self._failed = True
-            return self._report(
-                error=_told(error),
-                reason=_in_one_line(error),
-                obstacle=_obstacle(error),
-            )
+            return self._report(**failure(error))
 
     def close(self) -> None:
         """End the attempt: save what is not saved yet, and end the generator."""
@@ -274,6 +270,15 @@ def make_learner(assignment: Assignment) -> Learner:
             hint="return an object whose fit_iter(epochs) yields after each epoch",
         )
     return learner
+
+
+def failure(error: BaseException) -> dict[str, Any]:
+    """What a report says of something that was raised: `error`, `reason` and `obstacle`."""
+    return {
+        "error": _told(error),
+        "reason": _in_one_line(error),
+        "obstacle": _obstacle(error),
+    }
 
 
 def has_checkpoint(directory: os.PathLike[str]) -> bool:

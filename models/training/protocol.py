@@ -93,6 +93,18 @@ class Evaluable(Learner, Protocol):
 
 
 @runtime_checkable
+class EvaluableByRecord(Evaluable, Protocol):
+    """A learner that can also score each record of a part by itself."""
+
+    def evaluate_records(self, part: str) -> Mapping[str, Mapping[str, float]]:
+        """The metrics of `evaluate` for each record (a file, usually), by its name.
+
+        Empty where the part has no records, or the learner does not know them.
+        """
+        ...
+
+
+@runtime_checkable
 class Predictive(Resumable, Protocol):
     """A learner whose model can be loaded again and used."""
 

@@ -63,7 +63,7 @@ def _trial(place: Path) -> dict[str, float]:
     ends = [e.time for e in done.all("completed")]
     trained: dict[int | None, float] = {}
     for epoch in done.all("epoch"):
-        spent = epoch.data["seconds"] + epoch.data["compile_seconds"]
+        spent = epoch.seconds + epoch.compile_seconds
         trained[epoch.trial] = trained.get(epoch.trial, 0.0) + spent
     order = [e.trial for e in done.all("completed")]
     beyond = [

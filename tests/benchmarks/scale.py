@@ -29,7 +29,7 @@ from optuna.distributions import (
 from hpo import seeds
 from hpo.director import Director
 from hpo.director.decisions import Continue, Done, Start
-from hpo.ledger.events import Event
+from hpo.ledger.events import RunEvent
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import Ledger
 from hpo.run.retention import Retention
@@ -122,7 +122,7 @@ class Drive:
         windows = {int(0.9 * m): None for m in marks}
         found, clock = [], 0.0
         with Ledger.open(self.run.events_file, write=True) as ledger:
-            self.write(ledger, [Event(event="run", data={"action": "launch"})])
+            self.write(ledger, [RunEvent(action="launch")])
             while True:
                 decision, events = self.ask(self.director.next, clock)
                 self.write(ledger, events)
@@ -144,7 +144,7 @@ class Drive:
                     clock += 0.03
                     self.step(ledger, number, clock)
             data = {"action": "finish", "reason": "budget"}
-            self.write(ledger, [Event(event="run", elapsed=clock, data=data)])
+            self.write(ledger, [RunEvent(elapsed=clock, **data)])
         return found
 
     def step(self, ledger: Ledger, number: int, clock: float) -> None:

@@ -97,8 +97,8 @@ def _once(place: Path, executor: str, cache: Path) -> dict[str, Any]:
         "until run": phases[0],
         "until started": phases[1],
         "until epoch": phases[2],
-        "compiling": float(epoch.data["compile_seconds"]),
-        "training": float(epoch.data["seconds"]),
+        "compiling": float(epoch.compile_seconds),
+        "training": float(epoch.seconds),
         "whole process": done.seconds,
     }
 

@@ -1,14 +1,8 @@
-"""A learner in pure Python for the tests of `hpo.run`, and a driver to kill.
-
-Nothing here loads JAX. The learner is deterministic by (config, seed), can be saved and
-restored, writes down every epoch that it trains, and misbehaves on request.
-"""
+"""Learners in pure Python for the tests of `hpo.run`, and a driver to kill."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
 import os
 import sys
 import time
@@ -17,85 +11,28 @@ from pathlib import Path
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from hpo.study import Budget, Family, Resources, Rule, Study
-from models.training.protocol import Epoch
+from hpo.testing.steady import Steady
 
 
-def noise(*parts):
-    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") / 2**64
-
-
-class Steady:
-    """Resumable: its state is one float, changed a little by every epoch."""
-
-    def __init__(self, config, context):
-        self.config, self.context = dict(config), context
-        self.done, self.state, self.epochs = 0, float(config["start"]), []
-
-    @property
-    def parameters(self):
-        return int(self.config.get("size", 1))
-
-    @property
-    def configuration(self):
-        return {**self.config, "default": "kept"}
+class Hog(Steady):
+    """Takes much memory at epoch 3, once."""
 
     def fit_iter(self, epochs):
-        yield from self.epochs[:]  # what the checkpoint carries, first
-        while self.done < epochs:
-            number = self.done + 1
-            misbehave(self.config.get("trouble"), number, self.context)
-            time.sleep(self.config.get("pause", 0.0))
-            rate = self.config["rate"]
-            change = noise(self.context.seed, number) - 0.4
-            self.state = self.state * (1 - rate) + rate * change
-            value = abs(self.state) + 0.01 * self.config.get("size", 1)
-            if self.config.get("trouble") == "nan" and number >= 2:
-                value = math.nan
-            self.done = number
-            with (self.context.directory.parent / "trained.txt").open("a") as file:
-                file.write(f"{number} {time.time()}\n")
-            epoch = Epoch(number, {"loss": value / 2}, {"rmse": value}, 0.001, 0.0)
-            self.epochs.append(epoch)
-            yield epoch
-
-    def save(self, directory):
-        rows = [[e.number, dict(e.train), dict(e.valid)] for e in self.epochs]
-        path = directory / "state.json"
-        temporary = path.with_suffix(f".{os.getpid()}")
-        temporary.write_text(json.dumps([self.done, self.state, rows]))
-        temporary.replace(path)
-
-    def restore(self, directory):
-        self.done, self.state, rows = json.loads((directory / "state.json").read_text())
-        self.epochs = [Epoch(n, t, v, 0.001, 0.0) for n, t, v in rows]
-
-
-def misbehave(trouble, number, context):
-    """Do once (per trial) or always, at epoch 3, what the configuration asks for."""
-    if trouble is None or number != 3:
-        return
-    if trouble == "raise":
-        raise ValueError("this configuration cannot work")
-    if trouble == "exit":
-        sys.exit(7)
-    if trouble == "hang":
-        time.sleep(3600)
-    if trouble == "die":
-        os.kill(os.getpid(), 9)
-    marker = context.directory.parent / "died"
-    if trouble == "hog once" and not marker.exists():
-        marker.touch()
-        hoard = bytearray(3 * 2**30)
-        hoard[::4096] = b"x" * len(hoard[::4096])  # touched, so that it counts
-        time.sleep(20)
-    if trouble == "die once" and not marker.exists():
-        marker.touch()
-        os.kill(os.getpid(), 9)
+        for epoch in super().fit_iter(epochs):
+            marker = self.place / "hogged"
+            if epoch.number == 2 and not marker.exists():
+                yield epoch
+                marker.touch()
+                hoard = bytearray(3 * 2**30)
+                hoard[::4096] = b"x" * len(hoard[::4096])  # touched, so that it counts
+                time.sleep(20)
+            else:
+                yield epoch
 
 
 def create(config, context):
-    return Steady(config, context)
+    kind = Hog if config.get("trouble") == "hog once" else Steady
+    return kind(config, context)
 
 
 class Foreign:
@@ -162,11 +99,11 @@ def story(folder):
     for event in events_of(folder):
         trial = trials.setdefault(event.trial, {"epochs": {}, "state": None})
         if event.event == "proposed":
-            trial |= {k: event.data[k] for k in ("family", "params", "seed")}
+            trial |= {k: getattr(event, k) for k in ("family", "params", "seed")}
         elif event.event == "epoch":
-            trial["epochs"].setdefault(event.data["epoch"], repr(event.data["valid"]))
+            trial["epochs"].setdefault(event.epoch, repr(event.valid))
         elif event.event in ("completed", "converged", "stopped", "diverged", "failed"):
-            trial["state"] = (event.event, event.data.get("rule"), event.data["epoch"])
+            trial["state"] = (event.event, event.rule or None, event.epoch)
     trials.pop(None, None)
     return trials
 
@@ -177,7 +114,7 @@ class KillAt:
     def __init__(self, n, signal=9):
         self.n, self.signal = n, signal
 
-    def recall(self, event):
+    def recall(self, event, director):
         pass
 
     def event(self, event, director):

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from pathlib import Path
 
+from msgspec import structs
 from optuna.distributions import (
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
 )
 
-from hpo.ledger.events import Event
+from hpo.ledger.events import KINDS, Event, RunEvent
 from hpo.study import Budget, Family, Objective, Study
 from search_spaces.space import Space
 
@@ -49,24 +49,27 @@ STUDY = Study(
 
 def events() -> list[Event]:
     """Eleven trials: two families, every ending, a retry and a repeated epoch."""
-    out = [Event(event="run", data={"action": "launch"})]
+    out = [RunEvent(action="launch")]
 
     def add(kind, trial, elapsed, attempt=1, **data):
-        out.append(
-            Event(event=kind, trial=trial, attempt=attempt, elapsed=elapsed, data=data)
-        )
+        out.append(KINDS[kind](trial=trial, attempt=attempt, elapsed=elapsed, **data))
 
-    def start(trial, family, params, *, elapsed):
+    def propose(trial, family, params, *, elapsed):
+        index = sum(e.event == "proposed" and e.family == family for e in out)
+        seed = 1000 + trial
         add(
             "proposed",
             trial,
             elapsed,
             None,
             family=family,
-            number=trial,
+            number=index,
             params=params,
-            seed=1000 + trial,
+            seed=seed,
         )
+
+    def start(trial, family, params, *, elapsed):
+        propose(trial, family, params, elapsed=elapsed)
         add("started", trial, elapsed, attempt_of="first", epoch=0)
 
     def epochs(trial, values, *, elapsed, first=1, attempt=1, parameters=6689):
@@ -145,21 +148,7 @@ def events() -> list[Event]:
     start(10, "rnn", {**rnn, "model.hidden_size": 12}, elapsed=44)
     epochs(10, [0.08], elapsed=45)
     add("interrupted", 10, 46, reason="stopped by SIGINT", epoch=1)
-    add("proposed", 11, 47, None, family="rnn", number=10, params=rnn, seed=1011)
-    return out
-
-
-def replayable() -> list[Event]:
-    """The same events as a Director takes them: a family's trials counted from 0."""
-    counts: dict[str, int] = {}
-    out = []
-    for event in events():
-        if event.event == "proposed":
-            family = event.data["family"]
-            index = counts[family] = counts.get(family, -1) + 1
-            data = {**event.data, "number": index}
-            event = dataclasses.replace(event, data=data)
-        out.append(event)
+    propose(11, "rnn", rnn, elapsed=47)
     return out
 
 
@@ -171,8 +160,7 @@ def write(folder: Path, study: Study = STUDY) -> Path:
         json.dumps({"schema": 1, "study": study.to_json(), "provenance": {}})
     )
     lines = [
-        dataclasses.replace(e, n=i, time=1.0).to_line()
-        for i, e in enumerate(events(), 1)
+        structs.replace(e, n=i, time=1.0).to_line() for i, e in enumerate(events(), 1)
     ]
     (run / "events.jsonl").write_text("".join(lines))
     return run

@@ -7,11 +7,11 @@ through its line of JSON, and `kill` ends everything after (or just before) a gi
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from pathlib import Path
 
+from msgspec import structs
 from optuna.distributions import (
     CategoricalDistribution,
     FloatDistribution,
@@ -20,7 +20,8 @@ from optuna.distributions import (
 
 from hpo.director import Director, replay
 from hpo.director.decisions import Continue, Done, Pause, Start, Stop
-from hpo.ledger.events import Event
+from hpo.ledger.events import CheckpointEvent, Event
+from hpo.ledger.lines import from_line
 from hpo.seeds import derive
 from hpo.study import Budget, Family, Rule, Study
 from models.training.protocol import Epoch
@@ -135,16 +136,16 @@ class MemoryLedger:
 
     @property
     def events(self) -> list[Event]:
-        return [Event.from_line(line) for line in self.lines]
+        return [from_line(line.encode()) for line in self.lines]
 
     def append(self, event: Event) -> Event:
         if self.last is not None and len(self.lines) >= self.last:
             raise Killed
-        stamped = dataclasses.replace(event, n=len(self.lines) + 1, time=0.0)
+        stamped = structs.replace(event, n=len(self.lines) + 1, time=0.0)
         self.lines.append(stamped.to_line())
         if self.last == len(self.lines) and not self.mercy:
             raise Killed
-        return Event.from_line(self.lines[-1])
+        return from_line(self.lines[-1].encode())
 
 
 class SimulatedLoop:
@@ -214,8 +215,7 @@ class SimulatedLoop:
         if after != before:
             data = {"epoch": after}
             self.write(
-                [Event(event="checkpoint", trial=trial, attempt=start.attempt,
-                       elapsed=self.time, data=data)]
+                [CheckpointEvent(trial=trial, attempt=start.attempt, elapsed=self.time, **data)]
             )  # fmt: skip
         self.write(events[len(told) :])
         if isinstance(decision, (Pause, Stop)):
@@ -241,7 +241,7 @@ def story(events) -> list[tuple]:
     for event in events:
         if event.event in ("started", "interrupted", "checkpoint", "run", "note"):
             continue
-        data = {k: v for k, v in event.data.items() if k != "reason"}
+        data = {k: v for k, v in event.details().items() if k != "reason"}
         told.append((event.event, event.trial, repr(sorted(data.items()))))
     return told
 

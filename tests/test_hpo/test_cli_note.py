@@ -31,7 +31,7 @@ def test_notes_are_appended_and_shown(sample):
     assert after.startswith(before)
     *_, first, second = read_events(sample / "events.jsonl")[0]
     assert (first.event, first.trial) == ("note", None)
-    assert first.data["text"] == "rerun with less noise"
+    assert first.text == "rerun with less noise"
     assert (second.trial, second.attempt, second.elapsed) == (6, None, 47)
     table = run("results", "sample", *where).stdout
     assert "note: rerun with less noise" in table and "µ looks odd: 100 %" in table

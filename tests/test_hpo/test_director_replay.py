@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import json
 import random
 from importlib.util import find_spec
@@ -11,6 +10,7 @@ from importlib.util import find_spec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from hpo.director import replay
 from hpo.director.decisions import Start
@@ -215,7 +215,7 @@ def test_samplers_resume_after_every_event(sampler):
             continue
         decision, (proposed, _) = replay(a_study, events[:n], workers=1).next(0.0)
         assert isinstance(decision, Start)
-        assert repr(dict(proposed.data)) == repr(dict(event.data))
+        assert repr(proposed.details()) == repr(event.details())
         asked_for += 1
     grid_ends = sampler.name == "grid"  # three values of a rate, not four
     assert asked_for == sum(a_study.trials_of().values()) - grid_ends
@@ -232,7 +232,7 @@ def test_parallel_workers_killed_lose_nothing():
         ended = {t.number for t in replayed(loop).trials.values() if t.ended}
         loop.resume()
         loop.run(choose=chance.choice)
-        epochs = [(e.trial, e.data["epoch"]) for e in events(loop, "epoch")]
+        epochs = [(e.trial, e.epoch) for e in events(loop, "epoch")]
         assert len(epochs) == len(set(epochs))
         assert not {e.trial for e in events(loop, "started") if e.n > last} & ended
         assert all(t.ended for t in loop.director.trials.values())
@@ -251,7 +251,7 @@ def test_the_ledger_may_not_contradict_itself():
     for drop in range(len(lines) - 1):
         if lines[drop].event in ("checkpoint", "epoch"):
             continue  # an epoch less is a shorter curve, no contradiction
-        kept = [dataclasses.replace(e, n=i) for i, e in enumerate(lines) if i != drop]
+        kept = [structs.replace(e, n=i) for i, e in enumerate(lines) if i != drop]
         if lines[drop].event in ("stopped", "diverged", "completed", "converged"):
             continue  # then the trial is merely still running
         with pytest.raises(RunError, match="contradicts"):

@@ -14,9 +14,10 @@ import pytest
 import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from optuna.distributions import FloatDistribution
 
-from hpo.ledger.events import Event
+from hpo.ledger.events import KINDS, Proposed, RunEvent
 from hpo.report import details, fidelity, files, rungs, table
 from hpo.report.fidelity import THRESHOLD, interval, restricted, spearman
 from hpo.report.summary import summarize
@@ -40,13 +41,13 @@ STUDY = Study(
 
 def told(curves, *, family="rnn"):
     """A ledger of trials with these values: whole ones completed, short ones stopped."""
-    out = [Event(event="run", data={"action": "launch"})]
+    out = [RunEvent(action="launch")]
     for index, (number, curve) in enumerate(enumerate(curves, 1)):
         head = {"family": family, "number": index, "params": {"rate": 0.5}, "seed": 1}
-        out.append(Event(event="proposed", trial=number, data=head))
+        out.append(Proposed(trial=number, **head))
 
         def add(kind, number=number, **data):
-            out.append(Event(event=kind, trial=number, attempt=1, data=data))
+            out.append(KINDS[kind](trial=number, attempt=1, **data))
 
         add("started", attempt_of="first", epoch=0)
         for epoch, value in enumerate(curve, 1):
@@ -257,7 +258,7 @@ def write(folder, curves, study=STUDY):
         json.dumps({"schema": 1, "study": study.to_json(), "provenance": {}})
     )
     lines = (
-        dataclasses.replace(e, n=i, time=1.0).to_line()
+        structs.replace(e, n=i, time=1.0).to_line()
         for i, e in enumerate(told(curves), 1)
     )
     (path / "events.jsonl").write_text("".join(lines))

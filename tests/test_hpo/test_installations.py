@@ -39,7 +39,7 @@ def completed(folder):
     """The families of the run below a folder, each trial of which completed; and its logs."""
     (ledger,) = folder.glob("results/*/*/events.jsonl")
     events, _ = read_events(ledger)
-    proposed = {e.trial: e.data["family"] for e in events if e.event == "proposed"}
+    proposed = {e.trial: e.family for e in events if e.event == "proposed"}
     ended = {e.trial for e in events if e.event == "completed"}
     assert set(proposed) == ended and len(ended) == 2
     logs = [log.read_text() for log in sorted(ledger.parent.glob("trials/*/log.txt"))]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from hpo.errors import RunError
 from hpo.ledger import log
-from hpo.ledger.events import Event
+from hpo.ledger.events import KINDS, EpochEvent, Event, Note, RunEvent
 from hpo.ledger.log import Ledger, read_events
 from tests.test_hpo.simulated import SimulatedLoop, study
 
@@ -27,11 +27,11 @@ NAN = float("nan")
 def epoch(number: int, value: float = 0.5) -> Event:
     data = {"epoch": number, "train": {"loss": value}, "valid": {"rmse": value}}
     data |= {"seconds": 0.25, "compile_seconds": 0.0}
-    return Event(event="epoch", trial=1, attempt=1, elapsed=number / 3, data=data)
+    return EpochEvent(trial=1, attempt=1, elapsed=number / 3, **data)
 
 
 def note(text: str) -> Event:
-    return Event(event="note", data={"text": text})
+    return Note(text=text)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_a_torn_last_line_is_cut_and_reported(tmp_path, cut):
     keep = whole.rindex(b"\n", 0, -1) + 1
     path.write_bytes(whole[: keep + cut])
     events, torn = read_events(path)
-    assert [e.data["epoch"] for e in events] == [1, 2]
+    assert [e.epoch for e in events] == [1, 2]
     assert torn is not None and str(cut) in torn
     assert path.read_bytes() == whole[: keep + cut], "reading must not write"
     with Ledger.open(path, write=True) as ledger:
@@ -102,7 +102,7 @@ def test_a_last_line_that_lacks_only_its_newline_is_kept(tmp_path):
     with Ledger.open(path, write=True) as ledger:
         assert ledger.torn is None
         ledger.append(epoch(3))
-    assert [e.data["epoch"] for e in read_events(path)[0]] == [1, 2, 3]
+    assert [e.epoch for e in read_events(path)[0]] == [1, 2, 3]
 
 
 def edited(**changes):
@@ -208,23 +208,23 @@ FULL_DISK = """
     import resource, signal, sys
     from pathlib import Path
     from hpo.errors import RunError
-    from hpo.ledger.events import Event
+    from hpo.ledger.events import Note
     from hpo.ledger.log import Ledger, read_events
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     path = Path(sys.argv[1])
     ledger = Ledger.open(path, write=True)
     for i in range(5):
-        ledger.append(Event(event="note", data={"text": f"note {i}"}))
+        ledger.append(Note(text=f"note {i}"))
     size = path.stat().st_size
     resource.setrlimit(resource.RLIMIT_FSIZE, (size + 40, resource.RLIM_INFINITY))
     try:
-        ledger.append(Event(event="note", data={"text": "does not fit"}))
+        ledger.append(Note(text="does not fit"))
     except RunError as error:
         print(error)
     assert path.stat().st_size == size, "half a line stayed"
     assert len(read_events(path)[0]) == 5
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
-    ledger.append(Event(event="note", data={"text": "room again"}))
+    ledger.append(Note(text="room again"))
     assert [e.n for e in read_events(path)[0]] == [1, 2, 3, 4, 5, 6]
 """
 
@@ -254,7 +254,7 @@ def test_a_full_disk_is_a_message(tmp_path, monkeypatch, call):
     with monkeypatch.context() as patch:
         patch.setattr(log.os, call, full)
         with pytest.raises(RunError, match="No space left") as caught:
-            ledger.append(Event(event="run", data={"action": "launch"}))
+            ledger.append(RunEvent(action="launch"))
     assert "free some disk space" in caught.value.hint
     assert path.read_bytes() == before
     assert ledger.append(note("fits again")).n == 2
@@ -301,18 +301,18 @@ def test_what_is_synced_when(tmp_path, monkeypatch):
         "interrupted": {"reason": "x", "epoch": 3},
     }.items():
         before = len(synced)
-        ledger.append(Event(event=kind, trial=1, attempt=1, data=data))
+        ledger.append(KINDS[kind](trial=1, attempt=1, **data))
         assert len(synced) == before + 1, kind
 
 
 WRITER = """
     import sys
     from pathlib import Path
-    from hpo.ledger.events import Event
+    from hpo.ledger.events import Note
     from hpo.ledger.log import Ledger
     ledger = Ledger.open(Path(sys.argv[1]), write=True)
     for i in range(10**6):
-        ledger.append(Event(event="note", data={"text": "x" * 300}))
+        ledger.append(Note(text="x" * 300))
         print(i + 1, flush=True)
 """
 

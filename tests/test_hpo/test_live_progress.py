@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from hpo.director import Director
-from hpo.ledger.events import ENDINGS
 from hpo.live.progress import Progress
+from hpo.trials.states import ENDINGS
 from tests.test_hpo import sample_run
 
 ROOT = Path(__file__).parent.parent.parent
@@ -29,7 +29,7 @@ SLOW = sample_run.WALK.replace(
 def play(progress, last=None):
     """The sample run as its driver tells it, up to the ending of a trial."""
     director = Director(sample_run.STUDY, workers=1)
-    for event in sample_run.replayable():
+    for event in sample_run.events():
         director.apply(event)
         progress.event(event, director)
         if event.trial == last and event.event in ENDINGS:

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
 import random
 from collections import Counter
 
 import pytest
+from msgspec import structs
 
 from hpo.director import Director
-from hpo.ledger.events import Event
+from hpo.ledger.events import (
+    Completed,
+    EpochEvent,
+    Failed,
+    Paused,
+    Proposed,
+    RunEvent,
+    Started,
+    Stopped,
+)
 from hpo.live import terminal
 from hpo.live.frame import Frame
 from hpo.live.progress import Progress
 from hpo.live.statistics import LiveStatistics
 from hpo.study import Budget, Family, Resources, Rule, Study
+from hpo.trials.reducer import Reducer
 from tests.test_hpo import sample_run, simulated
 
 
@@ -25,11 +35,21 @@ def simulated_run(study=None, *, workers=2, seed=1):
     return loop
 
 
+class Counted:
+    """Statistics beside the records they are told of."""
+
+    def __init__(self, study):
+        self.statistics, self.reducer = LiveStatistics(study), Reducer.of(study)
+
+    def apply(self, event):
+        self.statistics.apply(event, self.reducer.apply(event))
+
+
 def statistics_of(study, events):
-    statistics = LiveStatistics(study)
+    counted = Counted(study)
     for event in events:
-        statistics.apply(event)
-    return statistics
+        counted.apply(event)
+    return counted.statistics
 
 
 def scanned(events, director):
@@ -79,7 +99,7 @@ def test_the_sums_are_those_of_a_scan_after_every_event(study):
     statistics = LiveStatistics(study)
     for i, event in enumerate(events):
         director.apply(event)
-        statistics.apply(event)
+        statistics.apply(event, director.trials.get(event.trial))
         if i % 5 == 0 or i == len(events) - 1:
             assert scanned(events[: i + 1], director) == summed(statistics)
     assert statistics.fraction == 1.0 and statistics.left().seconds == 0.0
@@ -112,7 +132,7 @@ def test_a_view_attached_later_shows_the_same(kept):
         director.apply(event)
         early.event(event, director)
         if i < kept:
-            late.recall(event)
+            late.recall(event, director)
         else:
             late.event(event, director)
     assert drawn(early, director) == drawn(late, director)
@@ -141,14 +161,13 @@ def test_a_refresh_looks_at_no_more_trials_than_it_shows(monkeypatch):
     progress = Progress(loop.study, live=False)
     for event in events:
         director.apply(event)
-        progress.recall(event)
+        progress.recall(event, director)
     trials = Unscannable(director.trials)
     monkeypatch.setattr(Director, "trials", property(lambda self: trials))
     progress._view(director)
     progress._frame.status(director)
-    ended = dataclasses.replace(events[-1], event="completed", data={"epoch": 9})
     progress._ended(dict.__getitem__(trials, 1), director)
-    assert trials.asked <= len(director.running) and ended.trial
+    assert trials.asked <= len(director.running)
 
 
 # -- pace, shares, time left --------------------------------------------------------------
@@ -172,11 +191,9 @@ def rounds(count, *, epochs=4, workers=2, seconds=1.5, compiling=0.5, gap=1.0):
         number += workers
         for n in numbers:
             head = {"family": "rnn", "number": n - 1, "params": {}, "seed": 1}
-            out.append(Event(event="proposed", trial=n, elapsed=now, data=head))
+            out.append(Proposed(trial=n, elapsed=now, **head))
             begin = {"attempt_of": "first", "epoch": 0}
-            out.append(
-                Event(event="started", trial=n, attempt=1, elapsed=now, data=begin)
-            )
+            out.append(Started(trial=n, attempt=1, elapsed=now, **begin))
         now += gap
         for epoch in range(1, epochs + 1):
             first = compiling if epoch == 1 else 0.0
@@ -189,14 +206,10 @@ def rounds(count, *, epochs=4, workers=2, seconds=1.5, compiling=0.5, gap=1.0):
                     "seconds": seconds,
                     "compile_seconds": first,
                 }
-                out.append(
-                    Event(event="epoch", trial=n, attempt=1, elapsed=now, data=data)
-                )
+                out.append(EpochEvent(trial=n, attempt=1, elapsed=now, **data))
         for n in numbers:
             end = {"epoch": epochs}
-            out.append(
-                Event(event="completed", trial=n, attempt=1, elapsed=now, data=end)
-            )
+            out.append(Completed(trial=n, attempt=1, elapsed=now, **end))
     return out
 
 
@@ -223,18 +236,14 @@ def test_pace_is_that_of_the_last_minutes():
     statistics = statistics_of(steady(budget=Budget(trials=400, epochs=4)), rounds(100))
     assert statistics.epochs_per_minute == pytest.approx(8 / 7.5 * 60, rel=0.05)
     assert statistics.trials_per_hour == pytest.approx(2 / 7.5 * 3600)
-    slow = statistics_of(steady(budget=Budget(trials=400, epochs=4)), rounds(100))
-    end = slow.elapsed
+    events = rounds(100)
+    end = events[-1].elapsed
     for event in rounds(30, seconds=15.0, gap=0.0, compiling=0.0):
-        number = (event.trial or 0) + 200
-        data = dict(event.data)
+        changes = {"trial": event.trial + 200, "elapsed": event.elapsed + end}
         if event.event == "proposed":
-            data["number"] += 200
-        slow.apply(
-            dataclasses.replace(
-                event, trial=number, elapsed=event.elapsed + end, data=data
-            )
-        )
+            changes["number"] = event.number + 200
+        events.append(structs.replace(event, **changes))
+    slow = statistics_of(steady(budget=Budget(trials=400, epochs=4)), events)
     assert slow.epochs_per_minute == pytest.approx(2 / 15 * 60, rel=0.1)
     assert slow.trials_per_hour > 3600 * 260 / slow.elapsed * 0.99
 
@@ -251,12 +260,12 @@ def test_time_left_is_what_the_run_then_takes():
 def test_who_outlived_the_average_goes_on_to_the_end():
     long = rounds(1, epochs=8)
     short = [
-        dataclasses.replace(e, event="stopped", data={"epoch": 2, "rule": "asha"})
-        if e.event == "epoch" and e.data["epoch"] == 3
+        Stopped(trial=1, attempt=1, elapsed=e.elapsed, epoch=2, rule="asha")
+        if e.event == "epoch" and e.epoch == 3
         else e
         for e in long
         if e.trial == 1
-        and (e.event in ("proposed", "started") or e.data["epoch"] <= 3)
+        and (e.event in ("proposed", "started") or e.epoch <= 3)
         and e.event != "completed"
     ]
     study = steady(budget=Budget(trials=2, epochs=8))
@@ -275,9 +284,7 @@ def test_who_outlived_the_average_goes_on_to_the_end():
 
 def test_a_trial_that_fails_at_once_says_nothing_of_the_others():
     events = rounds(1)[:4]
-    failed = Event(
-        event="failed", trial=1, attempt=1, data={"reason": "ValueError", "epoch": 0}
-    )
+    failed = Failed(trial=1, attempt=1, reason="ValueError", epoch=0)
     assert statistics_of(steady(), [*events, failed]).left().seconds is None
 
 
@@ -296,13 +303,7 @@ def test_time_left_is_unknown_then_bounded_then_known():
 def test_paused_trials_leave_only_a_bound():
     study = steady(stopping=(Rule(name="screening", options={"epochs": 4, "keep": 1}),))
     paused = [
-        Event(
-            event="paused",
-            trial=e.trial,
-            attempt=1,
-            elapsed=e.elapsed,
-            data={"epoch": 4, "rule": "screening"},
-        )
+        Paused(trial=e.trial, attempt=1, elapsed=e.elapsed, epoch=4, rule="screening")
         if e.event == "completed" and e.trial == 1
         else e
         for e in rounds(2)
@@ -323,10 +324,10 @@ def test_limits_of_the_run_end_it_earlier():
 
 def test_trials_carried_over_took_no_time_of_this_run():
     carried = [
-        dataclasses.replace(
+        structs.replace(
             e,
             elapsed=0.0,
-            data={**e.data, "origin": "carried"} if e.event == "proposed" else e.data,
+            **({"origin": "carried"} if e.event == "proposed" else {}),
         )
         for e in rounds(1)
     ]
@@ -348,7 +349,7 @@ def frame(study, events, *, width, now=47.0, workers=2):
     statistics = LiveStatistics(study)
     for event in events:
         director.apply(event)
-        statistics.apply(event)
+        statistics.apply(event, director.trials.get(event.trial))
     drawing = Frame(study, statistics)
     return [*drawing.lines(director, width=width, now=now), drawing.status(director)]
 
@@ -356,7 +357,7 @@ def frame(study, events, *, width, now=47.0, workers=2):
 @pytest.mark.parametrize("width", [80, 120, 200])
 def test_frames_look_as_they_should(width):
     study = sample_run.STUDY.replace(resources=Resources(workers=1))
-    events = [dataclasses.replace(e, time=e.elapsed) for e in sample_run.replayable()]
+    events = [structs.replace(e, time=e.elapsed) for e in sample_run.events()]
     one = frame(study, events, width=width, now=150.0)
     loop = simulated_run(simulated.study(resources=Resources(workers=2)), seed=3)
     events = loop.ledger.events[: len(loop.ledger.events) * 2 // 3]
@@ -368,7 +369,7 @@ def test_frames_look_as_they_should(width):
 
 def test_a_run_that_has_only_begun_has_a_frame():
     study = simulated.study()
-    lines = frame(study, [Event(event="run", data={"action": "launch"})], width=80)
+    lines = frame(study, [RunEvent(action="launch")], width=80)
     assert lines[0] == "12 to come" and lines[-1].endswith("time left unknown")
 
 

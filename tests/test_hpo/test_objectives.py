@@ -19,11 +19,11 @@ from optuna.distributions import FloatDistribution
 sys.path.insert(0, str(Path(__file__).parent))
 import run_helpers as helpers
 import run_processes as processes
+from msgspec import structs
 
 from hpo.director import Director, replay
 from hpo.errors import StudyError
 from hpo.fronts import crowding, dominates, fronts
-from hpo.ledger.events import Event
 from hpo.ledger.log import read_events
 from hpo.objectives import attained, feasible, places
 from hpo.report import formats, table
@@ -33,7 +33,9 @@ from hpo.search import registry
 from hpo.search.registry import Request
 from hpo.seeds import derive
 from hpo.study import Budget, Objective, Rule
+from hpo.trials.curve import Curve
 from hpo.trials.record import Trial
+from hpo.trials.states import State
 from models.training.protocol import Epoch
 from search_spaces.space import Space
 from tests.test_hpo.test_director import Table, simple
@@ -140,12 +142,9 @@ def sized(table, start, values, size):
         epoch = Epoch(number, {"loss": 1.0}, {"rmse": value, "mae": -value})
         _, events = table.director.judge(start.trial, 1, epoch, 0.0)
         table.write(
-            Event(
-                event=e.event,
-                trial=e.trial,
-                attempt=e.attempt,
-                data={**e.data, **({"parameters": size} if number == 1 else {})},
-            )
+            structs.replace(e, parameters=size)
+            if number == 1 and e.event == "epoch"
+            else e
             for e in events
         )
 
@@ -224,8 +223,8 @@ def search(name, count, *, seed=0, objectives=BOTH, function=zdt1, **options):
         history.append(
             Trial(
                 number=index + 1, family="rnn", index=index, params=params, seed=0,
-                budget=1, state="completed", value=valid["f"], best_epoch=1, last=1,
-                epochs={1: Epoch(1, {}, valid)}, values={1: valid["f"]},
+                budget=1, state=State.COMPLETED, value=valid["f"], best_epoch=1,
+                further=valid, curve=Curve.of([(1, valid["f"])]),
             )
         )  # fmt: skip
     return history

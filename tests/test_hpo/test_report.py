@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from hpo.errors import RunError, StudyError
 from hpo.report import details, files, formats, numbers, table
@@ -59,12 +60,12 @@ def test_nan_is_no_value_and_stays_in_the_curve(summary):
 
 def test_a_repeated_epoch_keeps_its_first_value_and_is_counted_once():
     events = sample_run.events()
-    again = [e for e in events if e.event == "epoch" and e.trial == 7][0]
-    import dataclasses
-
-    other = dataclasses.replace(again, data={**again.data, "valid": {"rmse": 0.0}})
+    mine = [e.event == "epoch" and e.trial == 7 for e in events]
+    place = mine.index(True) + 1
+    other = structs.replace(events[place - 1], valid={"rmse": 0.0})
     one = summarize(sample_run.STUDY, events, folder=FOLDER)
-    two = summarize(sample_run.STUDY, [*events, other], folder=FOLDER)
+    edited = [*events[:place], other, *events[place:]]
+    two = summarize(sample_run.STUDY, edited, folder=FOLDER)
     assert one.row(7) == two.row(7)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import random
@@ -11,9 +10,10 @@ import shutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from hpo.errors import RunError
-from hpo.ledger.events import Event
+from hpo.ledger.events import Nondeterminism, Note
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import read_events
 from hpo.report import formats, index, table
@@ -68,9 +68,9 @@ def ledgers():
         loop.run(choose=random.Random(seed).choice)
         for _ in range(2):  # a late remark, and an epoch that came out differently
             data = {"epoch": 1, "metric": "rmse", "first": 1.0, "second": float("nan")}
-            loop.ledger.append(Event(event="nondeterminism", trial=1, data=data))
-            loop.ledger.append(Event(event="note", trial=2, data={"text": "hm"}))
-            loop.ledger.append(Event(event="note", data={"text": "ä"}))
+            loop.ledger.append(Nondeterminism(trial=1, **data))
+            loop.ledger.append(Note(trial=2, text="hm"))
+            loop.ledger.append(Note(text="ä"))
         found.append((a_study, "".join(loop.ledger.lines).encode()))
     return found
 
@@ -123,14 +123,14 @@ def test_only_the_tail_is_decoded(tmp_path, ledgers, monkeypatch):
     folder = make(tmp_path / "run", a_study, whole)
     first = told(folder)
     read = []
-    real = index.read_record
+    real = index.read_event
     monkeypatch.setattr(
-        index, "read_record", lambda line, n: (read.append(n), real(line, n))[1]
+        index, "read_event", lambda line, n: (read.append(n), real(line, n))[1]
     )
     assert told(folder) == first
     assert read == []
     count = whole.count(b"\n")
-    note = dataclasses.replace(Event(event="note", data={"text": "x"}), n=count + 1)
+    note = structs.replace(Note(text="x"), n=count + 1)
     (folder / "events.jsonl").write_bytes(whole + note.to_line().encode())
     assert told(folder) != first
     assert read == [count + 1]

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from hpo import seeds
 from hpo.cli.main import app
 from hpo.errors import RunError
-from hpo.ledger.events import Event
+from hpo.ledger.events import EpochEvent
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import read_events
 from hpo.report.summary import load_summary
@@ -84,9 +84,9 @@ def test_fresh_seeds_are_disjoint_reproducible_and_read_the_test_part_on_record(
     assert not set(got) & {row.seed for row in summary.rows}
     new = read_events(folder.events_file)[0][before:]
     assert [e.event for e in new] == ["test_read", "rerun"]
-    assert new[1].data["kind"] == "seeds" and new[1].data["seeds"] == got
-    stored = folder.reruns / new[1].data["folder"] / "result.json"
-    assert json.loads(stored.read_text())["runs"] == answer["runs"]
+    assert new[1].kind == "seeds" and new[1].seeds == got
+    stored = folder.reruns / new[1].folder / "result.json"
+    assert json.loads(stored.read_text())[0]["runs"] == answer["runs"]
     again = json.loads(rerun(place, "--seeds", 2, "--format", "json").stdout)
     assert [r["test"] for r in again["runs"]] == [r["test"] for r in answer["runs"][:2]]
 
@@ -153,14 +153,12 @@ def test_a_trial_that_never_trained_cannot_be_repeated(tmp_path):
     sources["study"]["data"] = None
     (path / "study.json").write_text(json.dumps(sources))
     with opened(path) as workshop, pytest.raises(RunError, match="no epoch to repeat"):
-        workshop.exact(workshop.summary.row(5))
+        workshop.exact([workshop.summary.row(5)])
 
 
 def epoch(number, loss, rmse):
     data = {"epoch": number, "train": {"loss": loss}, "valid": {"rmse": rmse}}
-    return Event(
-        event="epoch", trial=1, data={**data, "seconds": 0.0, "compile_seconds": 0.0}
-    )
+    return EpochEvent(trial=1, **data, seconds=0.0, compile_seconds=0.0)
 
 
 def test_comparing_finds_the_first_and_the_largest_difference():

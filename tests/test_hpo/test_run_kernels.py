@@ -5,6 +5,7 @@ The learner needs no JAX: its numbers depend on ``HPO_KERNELS`` as a real one's 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -88,8 +89,8 @@ def study():
 def told(folder):
     """The kernels of every attempt, and the notes."""
     events, _ = read_events(folder / "events.jsonl")
-    kernels = [e.data["kernels"] for e in events if "kernels" in e.data]
-    return kernels, [e.data["text"] for e in events if e.event == "note"]
+    kernels = [e.kernels for e in events if "kernels" in e.details()]
+    return kernels, [e.text for e in events if e.event == "note"]
 
 
 def test_every_attempt_says_what_computed_it(tmp_path):
@@ -111,15 +112,28 @@ def test_a_repetition_computes_as_the_trial_did(tmp_path, monkeypatch):
     assert told(folder)[0] == ["off", "off"]
     with opened(folder, create=create) as workshop:
         row = workshop.summary.row(1)
-        again = workshop.exact(row)
+        (again,) = workshop.exact([row]).results
         assert again.equal and not again.changed
-        fresh = workshop.fresh(row, count=2)
+        (fresh,) = workshop.fresh([row], count=2).results
         assert not fresh.changed
         # Whoever sets the variable wins, and is told why the numbers differ.
         monkeypatch.setenv("HPO_KERNELS", "x86-64-v3")
-        other = workshop.exact(row)
+        (other,) = workshop.exact([row]).results
     assert not other.equal
     assert other.changed == ("kernels were off, are x86-64-v3:0123456789ab",)
+
+
+def test_trials_of_other_kernels_are_reruns_of_their_own(tmp_path, monkeypatch):
+    """What was computed with none is at home with any; what differs needs its own workers."""
+    folder = launch(study(), results=tmp_path).folder
+    with opened(folder, create=create) as workshop:
+        one, two = (workshop.summary.row(n) for n in (1, 2))
+        told = [dataclasses.replace(two, kernels=k) for k in (None, "off")]
+        alike = workshop.exact([one, told[0]]).results
+        unlike = workshop.exact([one, told[1]]).results
+    assert len({r.folder for r in alike}) == 1 and all(r.equal for r in alike)
+    assert len({r.folder for r in unlike}) == 2
+    assert [r.equal for r in unlike] == [True, False], "pinned to what it is said to be"
 
 
 def test_a_resumed_run_goes_on_as_it_began(tmp_path, monkeypatch):

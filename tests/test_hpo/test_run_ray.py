@@ -117,7 +117,7 @@ def test_two_workers_and_misbehaving_trials(tmp_path):
         "also": "completed",
     }
     events = events_of(ray["folder"])
-    reasons = {e.data["reason"] for e in events if e.event == "failed"}
+    reasons = {e.reason for e in events if e.event == "failed"}
     assert reasons == {
         "ValueError: this configuration cannot work",
         "the code called sys.exit(7)",
@@ -178,8 +178,8 @@ def test_ctrl_c_once_then_resume_then_twice(tmp_path):
     options = {"executor": "ray", "workers": 2, "constants": {"pause": 0.5}}
     answer = processes.interrupted(tmp_path, 8, **options)
     events = events_of(answer["folder"])
-    interrupted = {e.trial: e.data["epoch"] for e in events if e.event == "interrupted"}
-    saved = {e.trial: e.data["epoch"] for e in events if e.event == "checkpoint"}
+    interrupted = {e.trial: e.epoch for e in events if e.event == "interrupted"}
+    saved = {e.trial: e.epoch for e in events if e.event == "checkpoint"}
     assert interrupted and all(saved[n] == epoch for n, epoch in interrupted.items())
     for epochs in processes.trained(answer["folder"]).values():
         assert len(epochs) == len(set(epochs))
@@ -196,9 +196,7 @@ def test_ctrl_c_once_then_resume_then_twice(tmp_path):
     assert answer["state"] == "interrupted"
     assert not processes.descendants(again.mark)
     epochs = [
-        (e.trial, e.data["epoch"])
-        for e in events_of(answer["folder"])
-        if e.event == "epoch"
+        (e.trial, e.epoch) for e in events_of(answer["folder"]) if e.event == "epoch"
     ]
     assert len(epochs) == len(set(epochs))
 
@@ -221,7 +219,7 @@ def test_memory_that_runs_out_costs_an_attempt_and_not_the_study(tmp_path, monke
     }
     assert states == {"hogs": "completed", "works": "completed"}
     lost = [e for e in events_of(answer["folder"]) if e.event == "interrupted"]
-    assert len(lost) == 1 and lost[0].data["death"]
+    assert len(lost) == 1 and lost[0].death
 
 
 def test_fractions_of_pretended_gpus(tmp_path):
@@ -259,7 +257,7 @@ def test_fractions_of_pretended_gpus(tmp_path):
 
 _WAITING_CLUSTER = """
 import psutil, time
-from hpo.run.plan import Plan
+from hpo.run.executor import Plan
 from hpo.run.ray.cluster import cluster
 with cluster(Plan(workers=2, gpus=0, gpus_per_trial=0.0, stall=60.0)):
     time.sleep(5)

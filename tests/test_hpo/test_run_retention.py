@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hpo.run.retention import KEPT, Retention
 from hpo.study import Objective
 from hpo.trials.record import Trial
-from models.training.protocol import Epoch
+from hpo.trials.states import State
 
 ENDS = st.sampled_from(["completed", "converged", "stopped", "failed", "running"])
 
@@ -18,8 +18,8 @@ def trials(found):
         valid = {"rmse": value, "fit": further}
         yield Trial(
             number=number, family=family, index=number, params={}, seed=1, budget=1,
-            state=state, value=None if value > 90 else float(value), best_epoch=1,
-            epochs={1: Epoch(1, {}, valid)},
+            state=State(state), value=None if value > 90 else float(value),
+            best_epoch=1, further=valid,
         )  # fmt: skip
 
 

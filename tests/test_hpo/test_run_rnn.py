@@ -53,7 +53,7 @@ def test_every_executor_equals_one_child(tmp_path, local, executor, workers):
 def test_a_fresh_worker_equals_a_used_one(folder):
     """Trial 4 came last in its worker; an exact re-run starts a process of its own."""
     with opened(folder) as workshop:
-        again = workshop.exact(workshop.summary.row(4))
+        (again,) = workshop.exact([workshop.summary.row(4)]).results
     assert again.equal and again.max_difference == 0, again
 
 
@@ -64,5 +64,5 @@ def test_an_interrupted_trial_goes_on_bit_for_bit_in_a_fresh_process(tmp_path, l
     assert helpers.story(answer["folder"]) == local
     events = helpers.events_of(answer["folder"])
     assert "nondeterminism" not in [e.event for e in events]
-    resumed = [e.data.get("resumed_from") for e in events if e.event == "epoch"]
+    resumed = [e.details().get("resumed_from") for e in events if e.event == "epoch"]
     assert resumed[:2] == [0, 1]  # epoch 2 is the first of an attempt that was restored

@@ -21,7 +21,9 @@ from hpo.search.standing import best_first
 from hpo.search.unit import value_at
 from hpo.seeds import derive
 from hpo.study import Objective, Rule
+from hpo.trials.curve import Curve
 from hpo.trials.record import Trial
+from hpo.trials.states import State
 from search_spaces.space import Space
 from tests.test_hpo.simulated import SPACE
 
@@ -46,7 +48,8 @@ def needed(package):
 def trial(index, params, value, *, origin, state="completed", last=9) -> Trial:
     return Trial(
         number=index + 1, family="rnn", index=index, params=params, seed=0, budget=9,
-        state=state, value=value, origin=origin, last=last,
+        state=State(state), value=value, origin=origin,
+        curve=Curve.of([(last, math.nan if value is None else value)]),
     )  # fmt: skip
 
 

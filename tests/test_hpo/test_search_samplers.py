@@ -18,12 +18,15 @@ from optuna.distributions import (
 from optuna.trial import TrialState
 
 from hpo.errors import StudyError
-from hpo.search import optuna_study, registry
+from hpo.search import optuna_study, registry, samplers
 from hpo.search.optuna_study import frozen_trials
 from hpo.search.registry import Request
 from hpo.seeds import derive
 from hpo.study import Objective, Rule
+from hpo.testing import samplers as suite
+from hpo.trials.curve import Curve
 from hpo.trials.record import Trial
+from hpo.trials.states import State
 from search_spaces.space import Space
 from tests.test_hpo import simulated
 from tests.test_hpo.simulated import SPACE
@@ -54,9 +57,9 @@ def trial(
         params=params,
         seed=0,
         budget=9,
-        state=state,
+        state=State(state),
         value=value,
-        values=values or {},
+        curve=Curve.of((values or {}).items()),
         origin=origin,
     )
 
@@ -98,50 +101,50 @@ def search(name, function, count, *, space=LINE, seed=0, objective=None, **optio
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_proposals_are_points_of_the_space(name):
-    options = OPTIONS.get(name, {})
-    for found in search(name, lambda p: p["rate"], 30, space=SPACE, **options):
-        assert SPACE.validate(found.params) == found.params
-        assert ("dropout" in found.params) == (found.params["layers"] >= 2)
-        assert {type(v) for v in found.params.values()} <= {str, float, int, type(None)}
+@pytest.mark.parametrize("check", suite.CHECKS)
+def test_samplers_conform(name, check):
+    check(Rule(name=name, options=OPTIONS.get(name, {})))
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_a_proposal_depends_on_nothing_but_the_request(name):
-    """Asked again, in another order, beside a user's own Optuna and random numbers."""
-    options = OPTIONS.get(name, {})
-    history = search(name, lambda p: p["rate"], 15, space=SPACE, **options)
-    import random
+ONE_FILE = '''"""Steps through every range in turn."""
 
-    import numpy as np
+from dataclasses import dataclass
 
-    for index in (14, 3, 8):
-        random.seed(index)
-        np.random.seed(index)
-        asked = request(index, history=history[:index])
-        assert sampler(name, **options).propose(asked) == history[index].params
-    other = sampler(name, **options).propose(request(3, seed=1))
-    assert other != history[3].params
+from hpo.search.samplers.random import Sampler as Random
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_an_empty_space_has_one_point(name):
-    assert sampler(name).propose(request(0, space=Space({"order": 5}))) == {}
+@dataclass(frozen=True, kw_only=True)
+class Sampler:
+    """Random points, drawn for every other index only.
+
+    Attributes:
+        stride: Which seeds are left out.
+    """
+
+    stride: int = 2
+
+    def examine(self, space, objectives):
+        return (f"takes every {self.stride}. seed",)
+
+    def propose(self, request):
+        from dataclasses import replace
+
+        seed = request.seed - request.seed % self.stride
+        return Random().propose(replace(request, seed=seed))
+'''
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_ends_of_a_range_and_single_values(name):
-    space = Space(
-        {
-            "one": IntDistribution(3, 3),
-            "only": CategoricalDistribution(["gru"]),
-            "even": IntDistribution(2, 4, step=2),
-        }
-    )
-    history = search(name, lambda p: p["even"], 40, space=space)
-    found = [t.params for t in history]
-    assert {(p["one"], p["only"]) for p in found} == {(3, "gru")}
-    assert {p["even"] for p in found} == {2, 4}
+def test_a_sampler_is_one_file_wherever_it_lies(tmp_path, monkeypatch):
+    (tmp_path / "striding.py").write_text(ONE_FILE)
+    monkeypatch.setattr(samplers, "__path__", [*samplers.__path__, str(tmp_path)])
+    described = {d.name: d for d in registry.described()}["striding"]
+    assert described.summary == "Steps through every range in turn"
+    assert described.options == {"stride": 2}
+    for check in suite.CHECKS:
+        check(Rule(name="striding", options={"stride": 3}))
+    with pytest.raises(StudyError) as caught:
+        registry.make(Rule(name="strding"))
+    assert "`striding`" in caught.value.hint
 
 
 def test_optuna_stays_silent_and_its_settings_stay(caplog, capfd):

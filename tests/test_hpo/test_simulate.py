@@ -18,9 +18,9 @@ from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).parent))
 import run_processes as processes
+from msgspec import structs
 
 from hpo.errors import RunError, StudyError
-from hpo.ledger.events import Event
 from hpo.ledger.folder import RunFolder
 from hpo.report import regret
 from hpo.seeds import derive
@@ -156,7 +156,7 @@ def test_several_workers_report_in_the_order_of_virtual_time(workers):
             begun[event.trial] = event.elapsed
         elif event.event == "epoch":
             passed = event.elapsed - begun[event.trial]
-            assert passed == pytest.approx(event.data["seconds"], abs=1e-9)
+            assert passed == pytest.approx(event.seconds, abs=1e-9)
             begun[event.trial] = event.elapsed
         elif event.trial in running:
             running.remove(event.trial)
@@ -490,16 +490,12 @@ def test_a_changed_decision_is_found(tmp_path):
     assert "line " in text and "today it would be" in text
     for index, event in enumerate(events):  # one value tampered with
         if event.event == "proposed" and event.trial == 5:
-            data = {**event.data, "params": {**event.data["params"], "rate": 0.5}}
-            events[index] = Event(**{**_fields(event), "data": data})
+            params = {**event.params, "rate": 0.5}
+            events[index] = structs.replace(event, params=params)
     changed = own.retrace(
         own.Record(name="made", study=study, events=events, trials=record.trials)
     )
     assert any("`proposed` of trial 5" in text for text in changed.differing)
-
-
-def _fields(event):
-    return {name: getattr(event, name) for name in event.__dataclass_fields__}
 
 
 def test_only_whole_curves_of_a_run_are_searched_again():

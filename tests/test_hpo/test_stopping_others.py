@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hpo.director import Director
 from hpo.errors import StudyError
-from hpo.ledger.events import Event
+from hpo.ledger.lines import from_line
 from hpo.search.optuna_study import silent
 from hpo.stopping import registry
 from hpo.study import Budget, Family, Objective, Rule, Study
@@ -49,7 +49,7 @@ def ends(rule, curves, direction="minimize"):
         for number in range(start.epochs + 1):
             for event in events:
                 n += 1
-                director.apply(Event.from_line(event.to_line()))
+                director.apply(from_line(event.to_line().encode()))
             if director.trials[start.trial].ended:
                 break
             epoch = Epoch(number + 1, {"loss": 1.0}, {"rmse": curve[number]})

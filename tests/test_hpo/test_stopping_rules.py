@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from hpo.director import Director
 from hpo.errors import StudyError
-from hpo.ledger.events import Event
-from hpo.stopping import registry
+from hpo.ledger.lines import from_line
+from hpo.stopping import registry, rules
 from hpo.stopping.registry import Evidence, Verdict
 from hpo.stopping.rung import Rung
 from hpo.study import Budget, Family, Objective, Rule, Study
+from hpo.testing import rules as suite
 from models.training.protocol import Epoch
 from search_spaces.space import Space
 from tests.test_hpo.simulated import study
@@ -121,7 +122,7 @@ def test_halving_equals_recounting(curves, eta, direction):
         for number in range(start.epochs + 1):
             for event in events:
                 n += 1
-                director.apply(Event.from_line(event.to_line()))
+                director.apply(from_line(event.to_line().encode()))
             if director.trials[start.trial].ended:
                 break
             epoch = Epoch(number + 1, {"loss": 1.0}, {"rmse": curve[number]})
@@ -227,12 +228,49 @@ def test_patience_equals_looking_back(values, epochs, min_delta, objective):
 # -- names and options --------------------------------------------------------------------
 
 
-def test_every_rule_is_found_by_its_file():
-    assert {"asha", "divergence", "patience"} <= set(registry.names())
-    for name in registry.names():
-        for index in range(9):
-            rungs = rule(name).rungs(30, index)
-            assert rungs == tuple(sorted(set(rungs))) and all(0 < e < 30 for e in rungs)
+@pytest.mark.parametrize("name", registry.names())
+@pytest.mark.parametrize("check", suite.CHECKS)
+def test_rules_conform(name, check):
+    check(Rule(name=name))
+
+
+ONE_FILE = '''"""End trials after some epochs of their own."""
+
+from dataclasses import dataclass
+
+from hpo.stopping.registry import Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoppingRule:
+    """Converged: enough epochs.
+
+    Attributes:
+        epochs: How many are enough.
+    """
+
+    epochs: int = 8
+
+    def rungs(self, budget, index):
+        return ()
+
+    def judge(self, evidence):
+        if evidence.epoch.number < self.epochs:
+            return None
+        return Verdict("converged", f"{self.epochs} epochs are enough")
+'''
+
+
+def test_a_rule_is_one_file_wherever_it_lies(tmp_path, monkeypatch):
+    (tmp_path / "enough.py").write_text(ONE_FILE)
+    monkeypatch.setattr(rules, "__path__", [*rules.__path__, str(tmp_path)])
+    described = {d.name: d for d in registry.described()}["enough"]
+    assert described.options == {"epochs": 8}
+    for check in suite.CHECKS:
+        check(Rule(name="enough", options={"epochs": 3}))
+    with pytest.raises(StudyError) as caught:
+        registry.make(Rule(name="enouhg"))
+    assert "`enough`" in caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ import run_processes as processes
 
 from hpo.director.decisions import Done, Pause, Start, Wait
 from hpo.errors import RunError
-from hpo.ledger.events import Event
+from hpo.ledger.events import Completed, EpochEvent, Paused, Proposed, Started
 from hpo.ledger.log import read_events
 from hpo.report.summary import load_summary
 from hpo.run.launch import launch
@@ -91,13 +91,13 @@ def test_a_pause_frees_the_worker_and_nothing_is_trained_twice():
         t.last == 3 and t.rule == "screening" and "nan" in t.reason
         for t in loop.director.trials.values()
     )
-    why = Counter(e.data["attempt_of"] for e in order if e.event == "started")
+    why = Counter(e.attempt_of for e in order if e.event == "started")
     assert why == {"first": 12, "promoted": 4}, "two of each family that searches"
-    last_first = max(e.n for e in order if e.data.get("attempt_of") == "first")
-    promoted = [e for e in order if e.data.get("attempt_of") == "promoted"]
+    last_first = max(e.n for e in order if getattr(e, "attempt_of", "") == "first")
+    promoted = [e for e in order if getattr(e, "attempt_of", "") == "promoted"]
     assert all(e.n > last_first for e in promoted), "first everybody, then the best"
-    assert {e.data["epoch"] for e in promoted} == {3}
-    assert {e.data["from_attempt"] for e in promoted} == {1}
+    assert {e.epoch for e in promoted} == {3}
+    assert {e.from_attempt for e in promoted} == {1}
 
 
 def pausing(workers=1, **changes) -> Table:
@@ -123,7 +123,7 @@ def test_the_best_goes_on_from_its_checkpoint_and_the_others_end():
     start = table.next()
     assert (start.trial, start.attempt, start.known) == (2, 2, 2)
     assert table.sources(2) == [None, 1]
-    ended = [(e.event, e.trial, e.data.get("reason")) for e in table.events[-3:]]
+    ended = [(e.event, e.trial, getattr(e, "reason", None)) for e in table.events[-3:]]
     assert ended == [
         ("stopped", 1, "rank 3 of 3 at epoch 2"),
         ("stopped", 3, "rank 2 of 3 at epoch 2"),
@@ -182,7 +182,7 @@ def test_a_pause_cut_off_by_death_is_taken_then():
     fresh = pausing()
     fresh.write(table.events[:-1])
     (event,) = fresh.director.interrupt("the driver died", 0.0)
-    assert (event.event, event.data["rule"]) == ("paused", "screening")
+    assert (event.event, event.rule) == ("paused", "screening")
 
 
 def test_a_promoted_trial_that_dies_is_tried_again():
@@ -192,7 +192,7 @@ def test_a_promoted_trial_that_dies_is_tried_again():
     table.write(table.director.lost(2, 2, "killed", 0.0, retry=True))
     start = table.next()
     assert (start.trial, start.attempt, start.known) == (2, 3, 2)
-    assert table.events[-1].data["attempt_of"] == "retry"
+    assert table.events[-1].attempt_of == "retry"
 
 
 def test_paused_trials_of_which_none_goes_on_end_with_the_run():
@@ -202,22 +202,15 @@ def test_paused_trials_of_which_none_goes_on_end_with_the_run():
     params = {"kind": "gru", "rate": 0.1, "layers": 1}
     table.write(
         [
-            Event(event="proposed", trial=1, data={**origin, "params": params}),
-            Event(
-                event="started",
-                trial=1,
-                attempt=1,
-                data={"attempt_of": "carried", "epoch": 0},
-            ),
+            Proposed(trial=1, **origin, params=params),
+            Started(trial=1, attempt=1, attempt_of="carried", epoch=0),
         ]
     )
     for number in range(1, 5):
         epoch = {"epoch": number, "train": {}, "valid": {"rmse": 1.0}}
         seconds = {"seconds": 1.0, "compile_seconds": 0.0}
-        table.write(
-            [Event(event="epoch", trial=1, attempt=1, data={**epoch, **seconds})]
-        )
-    table.write([Event(event="completed", trial=1, attempt=1, data={"epoch": 4})])
+        table.write([EpochEvent(trial=1, attempt=1, **epoch, **seconds)])
+    table.write([Completed(trial=1, attempt=1, epoch=4)])
     to_the_pause(table, 3.0, 2.0)
     assert table.next() == Done("budget")
     assert [e.event for e in table.events[-2:]] == ["stopped", "stopped"]
@@ -260,7 +253,7 @@ def test_pauses_that_no_rule_of_the_study_makes_are_refused():
     table.next()
     table.report(1, 1)
     for data in ({"epoch": 1, "rule": "screening"}, {"epoch": 1, "rule": "asha"}):
-        event = Event(event="paused", trial=1, attempt=1, data=data)
+        event = Paused(trial=1, attempt=1, **data)
         with pytest.raises(RunError, match="pauses no trial there"):
             table.director.apply(event)
 

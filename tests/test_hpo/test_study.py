@@ -12,7 +12,7 @@ from optuna.distributions import FloatDistribution
 from hpo import seeds
 from hpo.errors import StudyError
 from hpo.stopping import registry
-from hpo.study import Budget, Family, Objective, Resources, Rule, Study
+from hpo.study import Budget, Family, Objective, Rule, Study
 from search_spaces.space import Space
 
 SPACE = Space({"rate": FloatDistribution(1e-4, 1e-1, log=True), "width": 8})
@@ -107,7 +107,6 @@ def test_a_record_without_defaults_keeps_the_rungs_of_its_time():
         (lambda: study(seed=-1), "from 0 up"),
         (lambda: Study(name="a/b", families=(Family(name="a", space=SPACE),)), "a/b"),
         (lambda: Budget(trials=0), "must be positive, got 0"),
-        (lambda: Resources(executor="rai"), "did you mean `ray`"),
         (lambda: Objective(direction="down"), "minimize"),
         (lambda: Family(name="a", space=SPACE, share=0), "share"),
         (

@@ -36,7 +36,7 @@ def events_of(outcome):
 
 
 def notes_of(outcome):
-    return [e.data["text"] for e in events_of(outcome) if e.event == "note"]
+    return [e.text for e in events_of(outcome) if e.event == "note"]
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +83,10 @@ def test_the_best_configurations_are_trained_again_first(earlier, results):
         "later", families=(family,), warm_start=(WarmStart(run="earlier", top=2),)
     )
     outcome = run(results, study)
-    proposed = [e.data for e in events_of(outcome) if e.event == "proposed"]
+    proposed = [e for e in events_of(outcome) if e.event == "proposed"]
     expected = [first, *best_of(earlier[1], 2)]
-    assert [p["params"] for p in proposed[:3]] == expected
-    assert [p["origin"] for p in proposed] == ["first"] * 3 + ["tpe"] * 3
+    assert [p.params for p in proposed[:3]] == expected
+    assert [p.origin for p in proposed] == ["first"] * 3 + ["tpe"] * 3
     assert len([e for e in events_of(outcome) if e.event == "epoch"]) > 6
     name = f"earlier/{earlier[1].folder.name}"
     assert notes_of(outcome) == [
@@ -183,9 +183,9 @@ def test_results_are_taken_over_and_the_search_goes_on(earlier, results):
     configs = {p.parent.name for p in outcome.folder.glob("trials/*/config.json")}
     assert configs == {f"{n:04d}" for n in range(1, 11)}
     proposed = [e for e in events_of(outcome) if e.event == "proposed"]
-    assert [e.data["number"] for e in proposed] == list(range(10))
+    assert [e.number for e in proposed] == list(range(10))
     source = f"earlier/{earlier[1].folder.name}"
-    assert proposed[0].data["carried"] == f"{source}#1"
+    assert proposed[0].carried == f"{source}#1"
     assert notes_of(outcome)[0] == f"warm start: 6 trials of `{source}` are taken over"
 
 
@@ -210,9 +210,9 @@ def test_the_sampler_learns_from_what_is_taken_over(earlier, results):
         objective=Objective(),
     )
     assert len(asked.carried) == 6
-    assert make(study.sampler).propose(asked) == proposed.data["params"]
+    assert make(study.sampler).propose(asked) == proposed.params
     untaught = Request(**{**vars(asked), "history": ()})
-    assert make(study.sampler).propose(untaught) != proposed.data["params"]
+    assert make(study.sampler).propose(untaught) != proposed.params
 
 
 @pytest.mark.parametrize("name", ["grid", "qmc"])
@@ -227,8 +227,7 @@ def test_points_by_index_go_on_where_they_were(tmp_path, name):
     more = run(tmp_path, carried(study.replace(name="later"), budget=twelve))
     whole = run(tmp_path, study.replace(name="whole", budget=twelve))
     found = [
-        [e.data["params"] for e in events_of(o) if e.event == "proposed"]
-        for o in (more, whole)
+        [e.params for e in events_of(o) if e.event == "proposed"] for o in (more, whole)
     ]
     assert found[0] == found[1]
 
@@ -262,7 +261,7 @@ def test_a_resume_needs_nothing_but_the_runs_own_folder(earlier, results):
     """Interrupted in the first new trial; the earlier run is gone by then."""
 
     class Interrupt:
-        def recall(self, event):
+        def recall(self, event, director):
             pass
 
         def event(self, event, director):
@@ -333,7 +332,8 @@ def test_a_trial_taken_over_can_be_trained_again_exactly(results, monkeypatch):
     outcome = run(results, study)
     with opened(outcome.folder, create=helpers.create) as reruns:
         best = reruns.summary.best
-        assert reruns.exact(best).equal
+        (again,) = reruns.exact([best]).results
+        assert again.equal
 
 
 # -- how it is said -----------------------------------------------------------------------

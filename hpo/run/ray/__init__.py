@@ -1,1 +1,1 @@
-"""The executor `ray`: Ray Tune places the attempts; the only place that imports ray."""
+"""What the executor `ray` is made of; the only place that imports ray."""

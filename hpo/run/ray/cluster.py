@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from hpo.errors import RunError
-from hpo.run.plan import Plan
+from hpo.run.executor import Plan
 from hpo.worker.environment import compose, worker_environment
 
 _PREFIX = "hpo-ray-"

@@ -13,6 +13,7 @@ from typing import Any
 
 from ray.tune import Trainable
 
+from hpo.worker.evaluation import Evaluation, begin
 from hpo.worker.process import redirect, watch
 from hpo.worker.session import Session
 
@@ -36,7 +37,7 @@ class Worker(Trainable):
         sys.path[:] = _search_path
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver alone
         watch(os.getppid())
-        self._session: Session | None = None
+        self._session: Session | Evaluation | None = None
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -45,7 +46,7 @@ class Worker(Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """One epoch; never `done`, since only the Director ends trials."""
+        """An epoch, or scores; never `done`, since only the Director ends trials."""
         assert self._session is not None
         return {"report": self._session.step()}
 
@@ -61,4 +62,4 @@ class Worker(Trainable):
         creates = pickle.loads(Path(config["creates"]).read_bytes())
         with suppress(OSError):  # a full disk must not cost the log its trial
             redirect(assignment.folder / "log.txt")
-        self._session = Session(replace(assignment, create=creates[assignment.family]))
+        self._session = begin(replace(assignment, create=creates[assignment.family]))

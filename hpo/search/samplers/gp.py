@@ -6,6 +6,8 @@ import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
+from msgspec import structs
+
 from hpo.options import at_least, needs
 from hpo.search.optuna_study import ask
 from hpo.search.registry import Request
@@ -68,4 +70,4 @@ class Sampler:
 def _within(space: Space, trial: Trial) -> Trial:
     """The trial with those of its values that the model knows."""
     kept = {n: v for n, v in trial.params.items() if n in space.distributions}
-    return replace(trial, params=kept)
+    return structs.replace(trial, params=kept)

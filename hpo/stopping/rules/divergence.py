@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from hpo.options import at_least
 from hpo.stopping.registry import Evidence, Verdict
+from hpo.trials.states import State
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +36,13 @@ class StoppingRule:
         number, value = evidence.epoch.number, evidence.value
         metric = evidence.objective.metric
         if not math.isfinite(value):
-            return Verdict("diverged", f"{metric} is {value} at epoch {number}")
+            return Verdict(State.DIVERGED, f"{metric} is {value} at epoch {number}")
         loss = evidence.epoch.train.get("loss", 0.0)
         if not math.isfinite(loss):
-            return Verdict("diverged", f"training loss is {loss} at epoch {number}")
+            return Verdict(State.DIVERGED, f"training loss is {loss} at epoch {number}")
         best = evidence.best
         errors = evidence.objective.direction == "minimize"
         if errors and best is not None and 0 < best * self.factor < value:
             text = f"{metric} {value:.4g} is over {self.factor:g} times its best {best:.4g}"
-            return Verdict("diverged", text)
+            return Verdict(State.DIVERGED, text)
         return None

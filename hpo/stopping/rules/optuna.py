@@ -14,6 +14,7 @@ from hpo.search.optuna_study import silent
 from hpo.stopping.registry import Evidence, Verdict
 from hpo.study import Objective
 from hpo.trials.record import Trial
+from hpo.trials.states import State
 from models.errors import near_matches
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class StoppingRule:
         if not pruned:
             return None
         text = f"{self.pruner} at {evidence.objective.metric} {evidence.value:.4g}"
-        return Verdict("stopped", f"{text}, epoch {evidence.epoch.number}")
+        return Verdict(State.STOPPED, f"{text}, epoch {evidence.epoch.number}")
 
     def _notes(
         self, trial: Trial, values: _Values, evidence: Evidence
@@ -120,7 +121,7 @@ def _frozen(trial: Trial, values: _Values, notes: Mapping[str, Any]) -> FrozenTr
     value = None
     if trial.ranked and trial.value is not None:
         state, value = TrialState.COMPLETE, trial.value
-    elif trial.state in ("failed", "cancelled"):
+    elif trial.state in (State.FAILED, State.CANCELLED):
         state = TrialState.FAIL
     else:
         state = TrialState.PRUNED if trial.ended else TrialState.RUNNING

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hpo.options import at_least
 from hpo.stopping.registry import Evidence, Verdict
 from hpo.trials.record import finite_key
+from hpo.trials.states import State
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,4 +44,4 @@ class StoppingRule:
         if waited < self.epochs:
             return None
         text = f"no improvement by {self.min_delta:g} of the best in {waited} epochs"
-        return Verdict("converged", text)
+        return Verdict(State.CONVERGED, text)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from hpo.options import at_least, at_most
 from hpo.stopping.registry import Evidence, Verdict
 from hpo.trials.record import finite_key
+from hpo.trials.states import State
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ class StoppingRule:
         number, value = evidence.epoch.number, evidence.value
         objective = evidence.objective
         if not math.isfinite(value):
-            return Verdict("stopped", f"{objective.metric} is {value}")
+            return Verdict(State.STOPPED, f"{objective.metric} is {value}")
         others = evidence.rung.others(evidence.trial)
         if len(others) < self.startup:
             return None
@@ -66,7 +67,7 @@ class StoppingRule:
         if best <= quantile(others, self.keep / 100):
             return None
         text = f"behind {self.keep:g} % of {len(others)} others at epoch {number}"
-        return Verdict("stopped", text)
+        return Verdict(State.STOPPED, text)
 
 
 def quantile(ascending: Sequence[float], fraction: float) -> float:

@@ -10,6 +10,7 @@ from hpo.options import at_least
 from hpo.stopping.registry import Evidence, Settlement, Verdict
 from hpo.study import Objective
 from hpo.trials.record import Trial, finite_key
+from hpo.trials.states import State
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +45,8 @@ class StoppingRule:
             return None
         if not math.isfinite(evidence.value):
             metric = evidence.objective.metric
-            return Verdict("stopped", f"{metric} is {evidence.value}")
-        return Verdict("paused", "waits until every trial of the family is as far")
+            return Verdict(State.STOPPED, f"{metric} is {evidence.value}")
+        return Verdict(State.PAUSED, "waits until every trial of the family is as far")
 
     def settle(
         self, history: Sequence[Trial], budget: int, objective: Objective
@@ -56,7 +57,7 @@ class StoppingRule:
         ]
         screened.sort(key=lambda t: finite_key(t.values[self.epochs], objective))
         ranks = {t.number: rank for rank, t in enumerate(screened, 1)}
-        paused = [t for t in screened if t.state == "paused"]
+        paused = [t for t in screened if t.state is State.PAUSED]
         return Settlement(
             promoted=tuple(t.number for t in paused if ranks[t.number] <= self.keep),
             stopped={

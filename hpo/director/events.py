@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from msgspec import UNSET, UnsetType
 
-from hpo.ledger.events import Event
+from hpo.ledger.events import (
+    Ending,
+    EpochEvent,
+    Interrupted,
+    Nondeterminism,
+    Paused,
+    Started,
+)
 from hpo.trials.record import Trial
+from hpo.trials.states import State
 from models.training.protocol import Epoch
 
 
-def started(trial: Trial, elapsed: float) -> Event:
+def started(trial: Trial, elapsed: float) -> Started:
     """The next attempt at a trial: why, what is known, and whose checkpoint it goes on from.
 
     Args:
@@ -18,42 +26,71 @@ def started(trial: Trial, elapsed: float) -> Event:
     """
     attempt = trial.attempt + 1
     why = "retry" if trial.died else "resume"
-    if trial.state == "paused":
+    if trial.state is State.PAUSED:
         why = "promoted"
     elif attempt == 1:
         why = "first"
-    return Event(
-        event="started",
+    return Started(
         trial=trial.number,
         attempt=attempt,
         elapsed=elapsed,
-        data={
-            "attempt_of": why,
-            "epoch": trial.last,
-            "from_attempt": trial.restore_from,
-        },
+        attempt_of=why,
+        epoch=trial.last,
+        from_attempt=trial.restore_from,
     )
 
 
-def ended(trial: Trial, kind: str, elapsed: float, **data: Any) -> Event:
-    """The end of a trial, or of an attempt (`interrupted`).
+def interrupted(
+    trial: Trial, elapsed: float, *, reason: str, death: bool
+) -> Interrupted:
+    """The end of an attempt at a trial that will go on in another one.
 
     Args:
-        trial: The trial.
-        kind: One of the ledger's endings, ``interrupted`` or ``paused``.
+        trial: The trial, running.
         elapsed: Active seconds of the run.
-        data: What the kind adds; `epoch` is the last one known unless it is given.
+        reason: What happened, in words.
+        death: Whether the process died.
     """
-    return Event(
-        event=kind,
+    return Interrupted(
         trial=trial.number,
         attempt=trial.attempt or None,
         elapsed=elapsed,
-        data={"epoch": trial.last, **data},
+        epoch=trial.last,
+        reason=reason,
+        death=death,
     )
 
 
-def reported(trial: Trial, epoch: Epoch, elapsed: float) -> Event:
+def ended(
+    kind: type[Ending] | type[Paused],
+    trial: Trial,
+    elapsed: float,
+    *,
+    epoch: int | None = None,
+    rule: str | UnsetType = UNSET,
+    reason: str | UnsetType = UNSET,
+) -> Ending | Paused:
+    """The end of a trial, or its pause.
+
+    Args:
+        kind: Which.
+        trial: The trial.
+        elapsed: Active seconds of the run.
+        epoch: The last one; None for the last one known.
+        rule: The rule, where one says so.
+        reason: Why, in words.
+    """
+    return kind(
+        trial=trial.number,
+        attempt=trial.attempt or None,
+        elapsed=elapsed,
+        epoch=trial.last if epoch is None else epoch,
+        rule=rule,
+        reason=reason,
+    )
+
+
+def reported(trial: Trial, epoch: Epoch, elapsed: float) -> EpochEvent:
     """An epoch, with every number as a plain float.
 
     Args:
@@ -61,24 +98,21 @@ def reported(trial: Trial, epoch: Epoch, elapsed: float) -> Event:
         epoch: What its learner yielded.
         elapsed: Active seconds of the run.
     """
-    return Event(
-        event="epoch",
+    return EpochEvent(
         trial=trial.number,
         attempt=trial.attempt,
         elapsed=elapsed,
-        data={
-            "epoch": epoch.number,
-            "train": {k: float(v) for k, v in epoch.train.items()},
-            "valid": {k: float(v) for k, v in epoch.valid.items()},
-            "seconds": float(epoch.seconds),
-            "compile_seconds": float(epoch.compile_seconds),
-        },
+        epoch=epoch.number,
+        train={k: float(v) for k, v in epoch.train.items()},
+        valid={k: float(v) for k, v in epoch.valid.items()},
+        seconds=float(epoch.seconds),
+        compile_seconds=float(epoch.compile_seconds),
     )
 
 
 def repeated(
     trial: Trial, known: Epoch, again: Epoch, elapsed: float
-) -> tuple[Event, ...]:
+) -> tuple[Nondeterminism, ...]:
     """A note of the first number that differs, once for each epoch of a trial.
 
     Args:
@@ -94,19 +128,15 @@ def repeated(
         for metric in sorted({*first, *second}):
             a, b = first.get(metric), second.get(metric)
             if _differ(a, b):
-                data = {
-                    "epoch": again.number,
-                    "metric": f"{part}.{metric}",
-                    "first": a,
-                    "second": None if b is None else float(b),
-                }
                 return (
-                    Event(
-                        event="nondeterminism",
+                    Nondeterminism(
                         trial=trial.number,
                         attempt=trial.attempt,
                         elapsed=elapsed,
-                        data=data,
+                        epoch=again.number,
+                        metric=f"{part}.{metric}",
+                        first=a,
+                        second=None if b is None else float(b),
                     ),
                 )
     return ()

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 
 from hpo.director.decisions import Continue
+from hpo.run.executor import Plan
 from hpo.run.loop import TrialLoop
-from hpo.run.plan import Plan
 from hpo.worker.assignment import Assignment
 from hpo.worker.environment import worker_environment
 from hpo.worker.process import Child, ChildDied
@@ -17,25 +17,32 @@ from hpo.worker.process import Child, ChildDied
 _TICK = 0.1  # seconds between two looks at the clock while steps are in progress
 
 
-def execute(loop: TrialLoop, plan: Plan) -> None:
-    """Train until nothing is left to do, a budget is used up, or a stop is asked for.
+class Executor:
+    """Children of this process, started when they are needed."""
 
-    Args:
-        loop: Asked for work and told what came of it.
-        plan: How to use the machine.
-    """
-    workers = [_Worker(loop, plan, place) for place in range(plan.workers)]
-    try:
-        _train(loop, workers)
-    except BaseException:
-        for worker in workers:
-            worker.kill()
-        raise
-    finally:
-        for worker in workers:
-            worker.leave()
-        for worker in workers:
-            worker.close()
+    def workers(self, places: int) -> int:
+        """One, unless a person asks for more."""
+        return 1
+
+    def execute(self, loop: TrialLoop, plan: Plan) -> None:
+        """Train until nothing is left to do, a budget is used up, or a stop is asked for.
+
+        Args:
+            loop: Asked for work and told what came of it.
+            plan: How to use the machine.
+        """
+        workers = [_Worker(loop, plan, place) for place in range(plan.workers)]
+        try:
+            _train(loop, workers)
+        except BaseException:
+            for worker in workers:
+                worker.kill()
+            raise
+        finally:
+            for worker in workers:
+                worker.leave()
+            for worker in workers:
+                worker.close()
 
 
 def _train(loop: TrialLoop, workers: Sequence[_Worker]) -> None:

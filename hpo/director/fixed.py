@@ -1,0 +1,62 @@
+"""Proposals of a study that names its trials itself."""
+
+from __future__ import annotations
+
+from hpo.director.state import RunState
+from hpo.errors import StudyError
+from hpo.ledger.events import Proposed
+from hpo.study import Study
+from hpo.trials.record import Trial
+
+
+class FixedProposer:
+    """Proposes a study's fixed trials one after the other: trial 1 is the first of them.
+
+    Args:
+        study: It has fixed trials.
+
+    Attributes:
+        remarks: None: there is no sampler of which anything could be said.
+
+    Raises:
+        StudyError: The study begins with earlier runs, whose trials would come first.
+    """
+
+    remarks: tuple[str, ...] = ()
+
+    def __init__(self, study: Study) -> None:
+        if study.warm_start:
+            raise StudyError(
+                "a study that names its trials begins with no earlier run",
+                hint="leave `warm_start` or `fixed` out",
+            )
+        self._trials = study.fixed
+
+    def total(self, state: RunState) -> int:
+        """How many trials the run will have."""
+        return len(self._trials)
+
+    def last_epoch(self, trial: Trial) -> int:
+        """The epoch after which a trial is complete."""
+        return self._trials[trial.number - 1].epochs or trial.budget
+
+    def next(self, state: RunState, elapsed: float) -> Proposed | None:
+        """The next trial, or None when all were proposed.
+
+        Args:
+            state: What the run amounts to so far.
+            elapsed: Active seconds of the run.
+        """
+        count = len(state.trials)
+        if count >= len(self._trials):
+            return None
+        wanted = self._trials[count]
+        return Proposed(
+            trial=count + 1,
+            elapsed=elapsed,
+            family=wanted.family,
+            number=len(state.members(wanted.family)),
+            params=dict(wanted.params),
+            seed=wanted.seed,
+            origin="fixed",
+        )

@@ -1,0 +1,54 @@
+"""Trials that a study names itself: nothing is searched, nothing is compared.
+
+Re-runs are studies of such trials, and so is everything else that trains given configurations.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from hpo.errors import StudyError
+from search_spaces.space import Space, SpaceError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FixedTrial:
+    """One configuration that is trained as it is.
+
+    Attributes:
+        family: The name of its family.
+        params: Searched values by name, a point of the family's space.
+        seed: The trial's seed.
+        epochs: The last epoch that is trained; None for the family's whole budget, which is
+            the horizon of every schedule in either case.
+    """
+
+    family: str
+    params: Mapping[str, Any]
+    seed: int
+    epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse seeds and epochs that no trial has."""
+        whole = isinstance(self.seed, int) and not isinstance(self.seed, bool)
+        if not whole or self.seed < 0:
+            raise StudyError(
+                f"a fixed trial's seed is an integer from 0 up, got {self.seed!r}"
+            )
+        if self.epochs is not None and not self.epochs >= 1:
+            raise StudyError(
+                f"a fixed trial is trained for 1 epoch or more, got {self.epochs!r}"
+            )
+
+    def check(self, space: Space) -> None:
+        """Refuse values that are no point of the family's space.
+
+        Raises:
+            StudyError: They are none.
+        """
+        try:
+            space.validate(self.params)
+        except SpaceError as error:
+            raise StudyError(f"fixed trial of `{self.family}`: {error}") from error

@@ -1,0 +1,62 @@
+"""The executor `ray`: Ray Tune places attempts on workers of one machine."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+from hpo.errors import RunError
+from hpo.run.executor import Plan
+from hpo.run.loop import TrialLoop
+from hpo.run.ray.cluster import cluster
+from hpo.worker.assignment import Assignment
+
+_FRUITLESS = 3  # fits that may end without a single new epoch
+
+
+class Executor:
+    """Ray, started for the time of one run."""
+
+    def workers(self, places: int) -> int:
+        """As many as have room."""
+        return places
+
+    def execute(self, loop: TrialLoop, plan: Plan) -> None:
+        """Train until nothing is left to do, a budget is used up, or a stop is asked for.
+
+        Args:
+            loop: Asked for work and told what came of it.
+            plan: How to use the machine.
+
+        Raises:
+            RunError: Ray does not start, or ends again and again without a result.
+        """
+        loop.observer.message("starting Ray")
+        with cluster(plan, kernels=loop.kernels) as place:
+            from hpo.run.ray.fit import fit  # only now: see `cluster`
+
+            creates = _write_creates(loop, place.folder)
+            fruitless = 0
+            while not loop.stop.requested and not loop.expire():
+                if not isinstance(loop.peek(), Assignment):
+                    return
+                before = loop.director.epochs
+                trouble = fit(loop, plan, storage=place.storage, creates=creates)
+                if loop.stop.requested or loop.expire():
+                    return
+                # Ray's memory monitor, for one, aborts the whole fit: the run goes on.
+                for number in loop.running:
+                    attempt = loop.director.trials[number].attempt
+                    loop.lost(number, attempt, f"Ray ended early: {trouble}")
+                fruitless = fruitless + 1 if loop.director.epochs == before else 0
+                if fruitless >= _FRUITLESS:
+                    raise RunError(
+                        f"Ray ended {_FRUITLESS} times without an epoch: {trouble}",
+                        hint="`hpo resume` goes on; `--executor local` trains without Ray",
+                    )
+
+
+def _write_creates(loop: TrialLoop, folder: Path) -> Path:
+    path = folder / "creates"
+    path.write_bytes(pickle.dumps(dict(loop.creates)))
+    return path

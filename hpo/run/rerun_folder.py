@@ -1,0 +1,149 @@
+"""The folder of a re-run: made, found again while it is unfinished, and finished.
+
+It is a run's folder like any other. Its ``study.json`` says whose re-run it is, and once there
+is a ``result.json`` nothing is left to do. Earlier versions wrote nothing but the latter.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from hpo.errors import RunError
+from hpo.ledger.folder import RunFolder, write_atomically
+from hpo.report.formats import json_text
+from hpo.run.sources import Sources
+from hpo.study import Study
+
+_RESULT = "result.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What a person asked for.
+
+    Attributes:
+        kind: ``exact`` or ``seeds``.
+        trials: Whose configurations are trained again.
+        seeds: How many fresh seeds each gets; 0 for none.
+    """
+
+    kind: Literal["exact", "seeds"]
+    trials: tuple[int, ...]
+    seeds: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry `rerun` of ``study.json``."""
+        return {"parent": "../..", **dataclasses.asdict(self), "trials": [*self.trials]}
+
+
+def continued(parent: RunFolder, wanted: Wanted, study: Study) -> RunFolder | None:
+    """The newest unfinished re-run of these very trials, or None.
+
+    Args:
+        parent: The run.
+        wanted: What is asked for.
+        study: The study that a new re-run would have.
+    """
+    for folder in _all(parent):
+        if (folder.path / _RESULT).exists():
+            continue
+        try:
+            record = folder.read_study()
+        except RunError:
+            continue
+        if record.get("rerun") == wanted.to_json() and _fixed(study) == [
+            *record["study"].get("fixed", ())
+        ]:
+            return folder
+    return None
+
+
+def prepared(
+    parent: RunFolder,
+    wanted: Wanted,
+    study: Study,
+    sources: Sources,
+    about: Mapping[str, Any],
+) -> RunFolder:
+    """Make the folder of a new re-run.
+
+    Args:
+        parent: The run.
+        wanted: What is asked for.
+        study: The study of the re-run.
+        sources: The run's own.
+        about: The provenance of this process.
+
+    Raises:
+        RunError: The disk is full or the folder is read-only.
+    """
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    trial = f"{wanted.trials[0]:04d}" + ("-and-more" if wanted.trials[1:] else "")
+    name, copy = f"{stamp}-{wanted.kind}-{trial}", 1
+    while (parent.reruns / name).exists():
+        copy += 1
+        name = f"{stamp}-{wanted.kind}-{trial}-{copy}"
+    folder = RunFolder(parent.reruns / name)
+    extra = {**sources.to_json(), "rerun": wanted.to_json()}
+    folder.write_study(study, provenance=about, extra=extra)
+    return folder
+
+
+def finish(folder: RunFolder, results: Sequence[Mapping[str, Any]]) -> None:
+    """Write down what came of a re-run; it is finished then.
+
+    Args:
+        folder: The re-run.
+        results: One JSON-able object a trial.
+    """
+    write_atomically(folder.path / _RESULT, json_text(results).encode())
+
+
+def at_work(folder: RunFolder) -> RunFolder:
+    """The re-run of a run that is being trained just now, or the run itself.
+
+    Args:
+        folder: The run; who re-runs its trials holds it, too.
+
+    Raises:
+        RunError: The folder is missing or cannot be written to.
+    """
+    if not folder.reruns.is_dir() or not folder.held():
+        return folder
+    return next((found for found in _all(folder) if found.held()), folder)
+
+
+def command(folder: RunFolder) -> str:
+    """The command that goes on with an unfinished run or re-run.
+
+    Args:
+        folder: Where it lies.
+    """
+    try:
+        wanted = json.loads(folder.study_file.read_text()).get("rerun")
+    except (OSError, ValueError):
+        wanted = None
+    if not wanted:
+        return f"hpo resume {folder.path}"
+    parent, trials = Path(folder.path).parent.parent, wanted["trials"]
+    which = f"--trial {trials[0]}" if len(trials) == 1 else f"--top {len(trials)}"
+    how = "--exact" if wanted["kind"] == "exact" else f"--seeds {wanted['seeds']}"
+    return f"hpo rerun {parent} {which} {how}"
+
+
+def _all(parent: RunFolder) -> list[RunFolder]:
+    """Every re-run that is a run, newest first."""
+    found = parent.reruns.glob("*/study.json")
+    return [RunFolder(p.parent) for p in sorted(found, reverse=True)]
+
+
+def _fixed(study: Study) -> list[Any]:
+    """A study's fixed trials as JSON gives them back."""
+    plain: list[Any] = json.loads(json.dumps(study.to_json()["fixed"], default=str))
+    return plain

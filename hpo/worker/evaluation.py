@@ -1,0 +1,84 @@
+"""The evaluation of a trial that has ended: its best epoch over a part of the data.
+
+An executor gives it out like an attempt and gets one report back. The learner goes on from the
+trial's newest checkpoint to the last epoch of the ledger, which costs nothing where that is
+the epoch saved; one that cannot be restored is trained again from epoch 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+
+from hpo.worker import epochs
+from hpo.worker.assignment import Assignment, Report, Scores
+from hpo.worker.session import Session, failure, make_learner
+from models.training.protocol import Evaluable, EvaluableByRecord, Learner, Resumable
+
+
+class Evaluation:
+    """Evaluates one trial in its only step. Nothing is loaded before.
+
+    Args:
+        assignment: What to evaluate, and on which part.
+    """
+
+    def __init__(self, assignment: Assignment) -> None:
+        self.assignment = assignment
+
+    def step(self) -> Report:
+        """Evaluate; whatever the learner raises comes back as data."""
+        a = self.assignment
+        try:
+            scores = _scores(_trained(a), a.evaluate)
+        except (Exception, SystemExit) as error:
+            return Report(trial=a.trial, attempt=a.attempt, **failure(error))
+        return Report(trial=a.trial, attempt=a.attempt, scores=scores)
+
+    def close(self) -> None:
+        """Nothing is open and nothing is to be saved."""
+
+
+def begin(assignment: Assignment) -> Session | Evaluation:
+    """What a worker process makes of an assignment: it is stepped, and closed in the end.
+
+    Args:
+        assignment: What to train or to evaluate.
+    """
+    return Evaluation(assignment) if assignment.evaluate else Session(assignment)
+
+
+def _trained(a: Assignment) -> Learner:
+    """The learner as it was after the trial's last epoch."""
+    learner, reached = make_learner(a), 0
+    if a.restore is not None and isinstance(learner, Resumable):
+        source = a.folder / f"attempt-{a.restore}"
+        try:
+            saved = max(epochs.read(source), default=0)
+            learner.restore(source)
+            reached = saved
+        except (Exception, SystemExit):
+            learner = make_learner(a)  # a half-restored learner is worth nothing
+    if reached < a.known:
+        steps = iter(learner.fit_iter(a.known))
+        for number, _ in enumerate(steps, 1):
+            if number >= a.known:
+                break
+        if isinstance(steps, Generator):
+            steps.close()
+    return learner
+
+
+def _scores(learner: Learner, part: str) -> Scores:
+    """The metrics of the whole part and of its records, as far as the learner knows them."""
+    if not isinstance(learner, Evaluable):
+        return Scores()
+    whole = _plain(learner.evaluate(part))
+    records: dict[str, Mapping[str, float]] = {}
+    if isinstance(learner, EvaluableByRecord):
+        found = learner.evaluate_records(part)
+        records = {str(name): _plain(metrics) for name, metrics in found.items()}
+    return Scores(metrics=whole, records=records)
+
+
+def _plain(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {str(name): float(value) for name, value in metrics.items()}
