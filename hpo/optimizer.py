@@ -59,7 +59,7 @@ class Result:
     @property
     def table(self) -> list[dict[str, Any]]:
         """One object per trial, ranked, as ``hpo results --format json`` prints them."""
-        return formats.records(self.summary)
+        return formats.json_rows(self.summary)
 
     def __str__(self) -> str:
         """The ranked table as text."""
