@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hpo import discovery
+from hpo import discovery, packages
 from hpo.errors import StudyError
 from hpo.study import TASKS_OWN, Objective, Study
 
@@ -30,9 +30,9 @@ def with_task(study: Study, *, root: Path | None = None) -> Study:
     declared = {name: found for name, found in learned.items() if found is not None}
     if study.task is None and not declared:
         return study
-    kind = discovery.data_kind(study.data, root=root)
+    kind = packages.data_kind(study.data, root=root)
     described = study.described_task or {"name": _only(study, declared, kind)}
-    task = discovery.task(described)
+    task = packages.task(described)
     for name, found in declared.items():
         if task.name not in found:
             raise StudyError(
@@ -59,7 +59,7 @@ def _only(
     """The one task that all families learn and that can be learned from the data."""
     families = list(declared.values())
     shared = [t for t in families[0] if all(t in found for found in families)]
-    fitting = [t for t in shared if kind is None or kind in discovery.kinds_of(t)]
+    fitting = [t for t in shared if kind is None or kind in packages.kinds_of(t)]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
