@@ -46,11 +46,16 @@ def with_task(study: Study, *, root: Path | None = None) -> Study:
             f"and the data of study `{study.name}` is of kind {kind}",
             hint="choose another task or other data",
         )
-    objectives = study.objectives
-    if objectives is TASKS_OWN:
-        metric, direction = task.OBJECTIVE
-        objectives = (Objective(metric=metric, direction=direction),)
-    return study.replace(task=task.to_json(), objectives=objectives)
+    study = study.replace(task=task.to_json())
+    return study.replace(objectives=objectives_of(study))
+
+
+def objectives_of(study: Study) -> tuple[Objective, ...]:
+    """A study's objectives; its task's own where it names a task and no objective."""
+    if study.objectives is not TASKS_OWN or not study.described_task:
+        return study.objectives
+    metric, direction = packages.task(study.described_task).OBJECTIVE
+    return (Objective(metric=metric, direction=direction),)
 
 
 def _only(
