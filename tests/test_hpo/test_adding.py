@@ -280,7 +280,7 @@ def test_a_study_uses_them(place):
     (folder,) = (place / "results" / "own").glob("2*")
     recorded = json.loads((folder / "study.json").read_text())["study"]
     assert recorded["task"] == {"name": "own.regression", "target": "y"}
-    valid = [e.data["valid"] for e in helpers.events_of(folder) if e.event == "epoch"]
+    valid = [e.valid for e in helpers.events_of(folder) if e.event == "epoch"]
     assert all(set(v) == {"mae", "worst", "loss.pinball"} for v in valid)
     rows = json.loads(run("results", "own", "--format", "json", *where).stdout)
     best = min(rows, key=lambda row: row["rank"])

@@ -112,8 +112,8 @@ def test_check_launch_results_predict_and_rerun(toy, place):
     (folder,) = (place / "results" / "toy").glob("2*")
     measured = [e for e in helpers.events_of(folder) if e.event == "epoch"]
     assert len(measured) == 6
-    assert all(np.isfinite(e.data["valid"][metric]) for e in measured)
-    terms = [n for n in measured[0].data["valid"] if n.startswith("loss.")]
+    assert all(np.isfinite(e.valid[metric]) for e in measured)
+    terms = [n for n in measured[0].valid if n.startswith("loss.")]
     assert terms, "the loss terms are not in the ledger"
 
     file = a_file(toy.TASKS[0], place)
