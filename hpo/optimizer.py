@@ -17,7 +17,7 @@ from hpo.ledger.folder import RunFolder
 from hpo.report import formats, table
 from hpo.report.summary import Summary, load_summary
 from hpo.study import Family, Objective, Rule, Study
-from hpo.tasks import with_task
+from hpo.tasks import objectives_of, with_task
 from hpo.warm_start import WarmStart
 from search_spaces.space import Space, SpaceError
 
@@ -59,7 +59,7 @@ class Result:
     @property
     def table(self) -> list[dict[str, Any]]:
         """One object per trial, ranked, as ``hpo results --format json`` prints them."""
-        return formats.records(self.summary)
+        return formats.json_rows(self.summary)
 
     def __str__(self) -> str:
         """The ranked table as text."""
@@ -154,7 +154,7 @@ class HPOptimizer:
         rules = None if stopping is None else tuple(_rule(r) for r in stopping)
         study = _changed(
             base,
-            objectives=_objectives(base.objectives, named),
+            objectives=_objectives(base, named),
             budget=_changed(
                 base.budget, trials=trials, epochs=n_epochs, seconds=seconds
             ),
@@ -249,13 +249,12 @@ def _changed(thing: Any, **changes: Any) -> Any:
     return replace(thing, **{k: v for k, v in changes.items() if v is not None})
 
 
-def _objectives(
-    objectives: tuple[Objective, ...], named: Mapping[str, Any]
-) -> tuple[Objective, ...]:
+def _objectives(study: Study, named: Mapping[str, Any]) -> tuple[Objective, ...]:
     """The objectives with the first one changed; the very same where nothing is named."""
     if all(value is None for value in named.values()):
-        return objectives
-    return (_changed(objectives[0], **named), *objectives[1:])
+        return study.objectives
+    first, *others = objectives_of(study)
+    return (_changed(first, **named), *others)
 
 
 def _rule(rule: str | Rule) -> Rule:

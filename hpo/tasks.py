@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hpo import discovery
+from hpo import discovery, packages
 from hpo.errors import StudyError
 from hpo.study import TASKS_OWN, Objective, Study
 
@@ -30,9 +30,9 @@ def with_task(study: Study, *, root: Path | None = None) -> Study:
     declared = {name: found for name, found in learned.items() if found is not None}
     if study.task is None and not declared:
         return study
-    kind = discovery.data_kind(study.data, root=root)
+    kind = packages.data_kind(study.data, root=root)
     described = study.described_task or {"name": _only(study, declared, kind)}
-    task = discovery.task(described)
+    task = packages.task(described)
     for name, found in declared.items():
         if task.name not in found:
             raise StudyError(
@@ -46,11 +46,16 @@ def with_task(study: Study, *, root: Path | None = None) -> Study:
             f"and the data of study `{study.name}` is of kind {kind}",
             hint="choose another task or other data",
         )
-    objectives = study.objectives
-    if objectives is TASKS_OWN:
-        metric, direction = task.OBJECTIVE
-        objectives = (Objective(metric=metric, direction=direction),)
-    return study.replace(task=task.to_json(), objectives=objectives)
+    study = study.replace(task=task.to_json())
+    return study.replace(objectives=objectives_of(study))
+
+
+def objectives_of(study: Study) -> tuple[Objective, ...]:
+    """A study's objectives; its task's own where it names a task and no objective."""
+    if study.objectives is not TASKS_OWN or not study.described_task:
+        return study.objectives
+    metric, direction = packages.task(study.described_task).OBJECTIVE
+    return (Objective(metric=metric, direction=direction),)
 
 
 def _only(
@@ -59,7 +64,7 @@ def _only(
     """The one task that all families learn and that can be learned from the data."""
     families = list(declared.values())
     shared = [t for t in families[0] if all(t in found for found in families)]
-    fitting = [t for t in shared if kind is None or kind in discovery.kinds_of(t)]
+    fitting = [t for t in shared if kind is None or kind in packages.kinds_of(t)]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:

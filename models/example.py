@@ -12,7 +12,8 @@ import numpy as np
 from models import tasks
 from models.data.catalog import prepare
 from models.data.dataset import open_dataset
-from models.tasks.base import SAME, Task, Units
+from models.tasks.arrays import SAME, Units
+from models.tasks.base import Task
 from models.training.protocol import Context
 
 

@@ -106,8 +106,8 @@ def test_no_import_cycles():
         "import hpo, models, search_spaces, studies",
         "import hpo.ledger.folder, hpo.report.summary",
         "import hpo.cli.main",
-        "import hpo.tasks; from hpo import discovery; "
-        "[discovery.task(n).to_json() for n in discovery.task_names()]",
+        "import hpo.tasks; from hpo import packages; "
+        "[packages.task(n).to_json() for n in packages.task_names()]",
     ],
 )
 def test_loads_neither_jax_nor_ray(command):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hpo import discovery
+from hpo import packages
 from hpo.check import corners as edges
 from hpo.director import Director
 from hpo.report.summary import load_summary
@@ -106,8 +106,8 @@ def preview(study: Study, *, data_root: Path | None, probe: bool) -> Preview:
     study = with_task(study, root=data_root)
     study = as_run(study, workers=plan(study.resources).workers)
     director = Director(study, workers=study.resources.workers or 1)
-    data = discovery.prepare_data(study.data, root=data_root)
-    discovery.check_data(study.described_task, data)
+    data = packages.prepare_data(study.data, root=data_root)
+    packages.check_data(study.described_task, data)
     asked = [(f, edges.corners(f.space, _first(f))) for f in study.families]
     shapes = edges.shapes(
         [

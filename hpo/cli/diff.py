@@ -47,9 +47,9 @@ def diff(
     summary = load_summary(shell.find_run(results, run))
     found = difference.difference(summary, summary.row(first), summary.row(second))
     if format is ListFormat.json:
-        shell.out(formats.json_text(difference.records(found)))
+        shell.out(formats.json_text(difference.json_rows(found)))
     elif format is ListFormat.csv:
-        lines = difference.records(found)
+        lines = difference.json_rows(found)
         shell.out(formats.csv_text(lines, ("part", "key", "a", "b")))
     else:
         heads = ("", f"trial {first}", f"trial {second}")

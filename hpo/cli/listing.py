@@ -152,11 +152,11 @@ def _families(results: Path) -> Rows:
 
 
 def _tasks(results: Path) -> Rows:
-    from hpo import discovery
+    from hpo import discovery, packages
 
     rows: Rows = []
     for found in discovery.tasks():
-        task = discovery.task(found.name)
+        task = packages.task(found.name)
         settings = {k: v for k, v in task.to_json().items() if k != "name"}
         rows.append(
             {
@@ -180,11 +180,11 @@ def _spaces(results: Path) -> Rows:
 
 
 def _datasets(results: Path) -> Rows:
-    from hpo import discovery
+    from hpo import packages
 
     return [
         {k: list(v) if isinstance(v, tuple) else v for k, v in found.items()}
-        for found in map(discovery.describe_dataset, discovery.datasets())
+        for found in map(packages.describe_dataset, packages.datasets())
     ]
 
 

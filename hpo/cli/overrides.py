@@ -20,6 +20,7 @@ from hpo.check.keys import (
 )
 from hpo.errors import StudyError
 from hpo.study import Budget, Family, Objective, Resources, Rule, Study
+from hpo.tasks import objectives_of
 from models.errors import UserError, near_matches
 from search_spaces.space import Space, SpaceError
 
@@ -217,8 +218,9 @@ def _set_section(study: Study, section: str, name: str, value: Any) -> Study:
             hint=near_matches(f"{section}.{name}", [f"{section}.{n}" for n in names]),
         )
     if section == "objective":
-        first = dataclasses.replace(study.objectives[0], **{name: value})
-        return study.replace(objectives=(first, *study.objectives[1:]))
+        first, *others = objectives_of(study)
+        first = dataclasses.replace(first, **{name: value})
+        return study.replace(objectives=(first, *others))
     _expect_kind(f"{section}.{name}", value, kind, name)
     current = getattr(study, section)
     return study.replace(**{section: dataclasses.replace(current, **{name: value})})

@@ -55,7 +55,7 @@ def predict(
     The model has the parameters of the trial's best epoch. Where FILE holds the
     answer too, the error is printed. The data of the run must still be there.
     """
-    from hpo import discovery
+    from hpo import packages
     from hpo.errors import RunError
     from hpo.run.trained_model import load_model
     from hpo.worker.environment import compose, worker_environment
@@ -71,7 +71,7 @@ def predict(
             "the run was not trained on a dataset of files",
             hint="use `hpo.load_model` and its `predict(given)` in Python",
         )
-    task = discovery.task(model.study.described_task)
+    task = packages.task(model.study.described_task)
     given, measured = task.from_file(file, data=model.data)
     predicted = model.predict(given)
     task.to_file(out, predicted, data=model.data, like=file)

@@ -91,9 +91,9 @@ def _show_rungs(summary: Summary, family: str | None, form: Format) -> None:
     found = [f for f in summary.fidelity if family in (None, f.family)]
     lines = words.cells(found)
     if form is Format.json:
-        shell.out(formats.json_text(words.records(found)))
+        shell.out(formats.json_text(words.json_rows(found)))
     elif form is Format.csv:
-        shell.out(formats.csv_text(words.records(found), words.HEADS))
+        shell.out(formats.csv_text(words.json_rows(found), words.HEADS))
     elif not found:
         terminal.say("no rule of the study compares trials: there are no rungs")
     elif form is Format.markdown:

@@ -17,8 +17,9 @@ from urllib.request import url2pathname
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from hpo import discovery
 from hpo.doctor.finding import Finding, judged
+from hpo.packages import PACKAGES, describe_dataset, ours
+from hpo.packages import datasets as known_datasets
 from models.errors import UserError
 
 DISTRIBUTION = "hpo-harness"
@@ -86,9 +87,9 @@ def packages() -> Iterator[Finding]:
     """Whether Python finds our packages, and nothing else under their names."""
     providers = importlib.metadata.packages_distributions()
     checkout = _checkout()
-    for name in discovery.PACKAGES:
+    for name in PACKAGES:
         try:
-            place = discovery.ours(name)
+            place = ours(name)
         except UserError as error:
             yield Finding(
                 check=f"package {name}",
@@ -176,9 +177,7 @@ def datasets(root: Path | None) -> Finding:
         )
     folder = Path(given).expanduser()
     known = [
-        name
-        for name in discovery.datasets()
-        if discovery.describe_dataset(name)["kind"] == "real"
+        name for name in known_datasets() if describe_dataset(name)["kind"] == "real"
     ]
     found = [name for name in known if (folder / name).is_dir()]
     listed = f"{len(found)} of {len(known)} real ones in {folder}"

@@ -220,9 +220,9 @@ def _asked(deadline: float) -> Mapping[str, Any]:
 
 def _answer() -> dict[str, Any]:
     """In the child, which loads JAX."""
-    from hpo import discovery
+    from hpo import packages
 
-    return {"devices": discovery.devices(), "kernels": discovery.kernels()}
+    return {"devices": packages.devices(), "kernels": packages.kernels()}
 
 
 def _first_line(path: Path) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from hpo import discovery
+from hpo import packages
 from hpo.doctor.finding import Finding
 from hpo.errors import HpoError
 from hpo.ledger.folder import RunFolder
@@ -38,7 +38,7 @@ def trial(*, deadline: float, executor: str = "ray") -> Finding:
         prefix="hpo-doctor-", ignore_cleanup_errors=True
     ) as place:
         log = Path(place) / "log.txt"
-        study = discovery.ours("studies") / "quickstart.py"  # not one of ./studies
+        study = packages.ours("studies") / "quickstart.py"  # not one of ./studies
         command = [COMMAND[0], str(study), *COMMAND[2:-1], executor]
         command += ["--results", str(Path(place) / "results")]
         with log.open("wb") as file:

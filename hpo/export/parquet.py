@@ -39,13 +39,13 @@ def write(source: Source, path: Path) -> None:
     import pyarrow
     from pyarrow import parquet
 
-    records = formats.records(source.summary)
+    rows = formats.json_rows(source.summary)
     columns = {
-        name: pyarrow.array([r[name] for r in records], type=_type(pyarrow, kind))
+        name: pyarrow.array([r[name] for r in rows], type=_type(pyarrow, kind))
         for name, kind in _TYPES.items()
     }
-    for key in sorted({k for r in records for k in r["params"]}):
-        values, kind = _column([r["params"].get(key) for r in records])
+    for key in sorted({k for r in rows for k in r["params"]}):
+        values, kind = _column([r["params"].get(key) for r in rows])
         columns[f"params.{key}"] = pyarrow.array(values, type=_type(pyarrow, kind))
     for name, lists, kind in _curves(source):
         listed = pyarrow.list_(_type(pyarrow, kind))

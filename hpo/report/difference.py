@@ -83,7 +83,7 @@ def difference(summary: Summary, first: Row, second: Row) -> Difference:
     )
 
 
-def records(found: Difference) -> list[dict[str, Any]]:
+def json_rows(found: Difference) -> list[dict[str, Any]]:
     """One JSON-able object a line: ``part, key, a, b``; an absent key is left out."""
     out = []
     for part, pairs in (("result", found.results), ("configuration", found.keys)):

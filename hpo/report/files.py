@@ -26,7 +26,7 @@ def write_report(summary: Summary) -> Path:
     for name, text in (
         ("leaderboard.json", formats.to_json(summary)),
         ("leaderboard.csv", formats.to_csv(summary)),
-        ("rungs.json", formats.json_text(rungs.records(summary.fidelity))),
+        ("rungs.json", formats.json_text(rungs.json_rows(summary.fidelity))),
         ("report.md", markdown(summary)),
     ):
         write_atomically(folder / name, text.encode())

@@ -13,7 +13,7 @@ from hpo.report import numbers, table
 from hpo.report.summary import Row, Summary
 
 
-def records(summary: Summary) -> list[dict[str, Any]]:
+def json_rows(summary: Summary) -> list[dict[str, Any]]:
     """One JSON-able object per trial, in the summary's order; strict JSON.
 
     `objective` is in the objective's plain unit. `rank` and `objective` are None where
@@ -54,7 +54,7 @@ def _record(summary: Summary, row: Row) -> dict[str, Any]:
 
 def to_json(summary: Summary) -> str:
     """The trials as a JSON list of objects."""
-    return json_text(records(summary))
+    return json_text(json_rows(summary))
 
 
 def json_text(value: Any) -> str:
@@ -87,7 +87,7 @@ def to_csv(summary: Summary) -> str:
             **{f"objectives.{m}": record["objectives"][m] for m in further},
             **{f"params.{k}": record["params"].get(k) for k in keys},
         }
-        for record in records(summary)
+        for record in json_rows(summary)
     ]
     heads = [k for k in _HEADS if k != "params"] + [f"params.{k}" for k in keys]
     if further:

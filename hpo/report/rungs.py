@@ -19,7 +19,7 @@ HEADS = (
 )
 
 
-def records(found: Iterable[Fidelity]) -> list[dict[str, Any]]:
+def json_rows(found: Iterable[Fidelity]) -> list[dict[str, Any]]:
     """One JSON-able object a rung, in the order of families and epochs."""
     return [{**dataclasses.asdict(f), "untrustworthy": f.untrustworthy} for f in found]
 

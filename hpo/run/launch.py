@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from hpo import discovery
+from hpo import packages
 from hpo.director import Director
 from hpo.errors import RunError
 from hpo.ledger.folder import RunFolder
@@ -46,7 +46,7 @@ def launch(
         study_file: The study file, whose hash `resume` compares; None for a study
             made in a script.
         prepare: ``prepare(data, root=...)`` gives the JSON-able data reference; None
-            means `hpo.discovery.prepare_data`.
+            means `hpo.packages.prepare_data`.
         create: Replaces the families' `create`: one callable, or one by family.
         observer: Is told what happens.
         gpus: How many GPUs there are; None counts them.
@@ -62,7 +62,7 @@ def launch(
     Director(study, workers=machine.workers)  # what it refuses needs no data
     creates = creates_of(study, create)
     if machine.gpus_per_trial == 0 and any(map(_of_models, creates.values())):
-        discovery.begin_kernels()  # beside all that comes before the first epoch
+        packages.begin_kernels()  # beside all that comes before the first epoch
     watching.message("preparing the data")
     sources = Sources.of(
         study.data,
@@ -71,7 +71,7 @@ def launch(
         study_file=study_file,
         prepare=prepare,
     )
-    discovery.check_data(study.described_task, sources.data)
+    packages.check_data(study.described_task, sources.data)
     carried = carried_trials(study, results=results, data=sources.data)
     study = carried.study
     folder = RunFolder.create(results, study)

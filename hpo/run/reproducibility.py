@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hpo import discovery
+from hpo import packages
 from hpo.errors import RunError
 from hpo.run.sources import Sources
 from hpo.study import Study
@@ -25,7 +25,7 @@ def reload_data(sources: Sources, study: Study, root: Path | None) -> Any:
         UserError: The data is gone or damaged.
     """
     then = Path(sources.data_root) if sources.data_root else None
-    now = discovery.prepare_data(study.data, root=root or then)
+    now = packages.prepare_data(study.data, root=root or then)
     before, after = _hashes(sources.data), _hashes(now)
     changed = sorted(p for p, digest in before.items() if after.get(p) != digest)
     if changed:

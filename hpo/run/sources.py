@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from hpo import discovery
+from hpo import discovery, packages
 from hpo.errors import ResumeRefused, RunError
 from hpo.study import Study
 from hpo.worker import pickling
@@ -53,7 +53,7 @@ class Sources:
             UserError: The data is missing or damaged.
         """
         folder = None if root is None else Path(root).absolute()
-        ready = (prepare or discovery.prepare_data)(data, root=folder)
+        ready = (prepare or packages.prepare_data)(data, root=folder)
         file = None
         if study_file is not None:
             path = Path(study_file).absolute()
@@ -197,7 +197,7 @@ def refuse_changes(
         for family in study.families:
             before = family.space.to_json()
             changed += _space_change(family.name, before, after.get(family.name))
-    before, after = map(discovery.same_layout, (then.data, now.data))
+    before, after = map(packages.same_layout, (then.data, now.data))
     if identity(before) != identity(after):
         changed.append("the data is not that of the launch" + _parts(then, now))
     if changed and not allowed:

@@ -170,9 +170,9 @@ def _kernel_setting() -> str:
     """``HPO_KERNELS`` of this process, when it is set and known; else empty."""
     if not os.environ.get("HPO_KERNELS"):
         return ""
-    from hpo import discovery  # not for workers, whom it would cost Optuna
+    from hpo import packages  # not for workers
 
-    return discovery.kernel_setting()
+    return packages.kernel_setting()
 
 
 def _processor() -> str:

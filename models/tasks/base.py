@@ -17,6 +17,7 @@ from models.data.kinds.base import Dataset, Part
 from models.data.reference import Reference
 from models.data.statistics import Statistics
 from models.errors import DataError, UserError, near_matches
+from models.tasks.arrays import SAME, Units, on_device
 from models.training.interface import Arrays
 
 if TYPE_CHECKING:  # a driver reads tasks, and must not load JAX
@@ -28,27 +29,6 @@ if TYPE_CHECKING:  # a driver reads tasks, and must not load JAX
 
 Groups = tuple[Mapping[str, Any], ...]
 Direction = Literal["minimize", "maximize"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Units:
-    """An affine change of physical units: ``value · scale + offset``.
-
-    Attributes:
-        scale: Factor by role; 1 where a role is not named.
-        offset: Added, by role; 0 where a role is not named.
-    """
-
-    scale: Mapping[str, float]
-    offset: Mapping[str, float]
-
-    def of(self, role: str, values: np.ndarray) -> np.ndarray:
-        """The values of a role in these units."""
-        return values * self.scale.get(role, 1.0) + self.offset.get(role, 0.0)
-
-
-SAME = Units(scale={}, offset={})
-_MASKS = ("", "seen.", "given.", "scored.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,9 +177,9 @@ class Task(Config):
         """
         values = {}
         for metric in self.metrics(data):
-            state = metric.init(*_on_device(found[0]))
+            state = metric.init(*on_device(found[0]))
             for pair in found:
-                state = metric.update(state, *_on_device(pair))
+                state = metric.update(state, *on_device(pair))
             values[metric.name] = float(metric.finish(state))
         return values
 
@@ -402,25 +382,6 @@ class TaskData:
         return rank == 0
 
 
-def shown(values: Any, mask: Any, mean: np.ndarray) -> Any:
-    """Values where a mask is true, and the mean of their channel elsewhere.
-
-    Args:
-        values: ``[…, C]``, JAX or numpy.
-        mask: Of a shape that broadcasts to it.
-        mean: ``[C]``.
-    """
-    arrays = values.__array_namespace__()
-    fill = arrays.asarray(mean, dtype=values.dtype)
-    return arrays.where(mask, values, arrays.broadcast_to(fill, values.shape))
-
-
-def without(batch: Mapping[str, Any], *roles: str) -> dict[str, Any]:
-    """A batch less some roles and every mask of theirs."""
-    hidden = {f"{mask}{role}" for mask in _MASKS for role in roles}
-    return {name: array for name, array in batch.items() if name not in hidden}
-
-
 def describe(task: Task, dataset: Dataset) -> TaskData:
     """What a family is told of data and task.
 
@@ -438,18 +399,3 @@ def describe(task: Task, dataset: Dataset) -> TaskData:
         statistics=dataset.statistics,
         shapes=dict(dataset.part("train").shapes),
     )
-
-
-def _on_device(pair: tuple[Mapping[str, Any], Mapping[str, Any]]) -> Any:
-    """Outputs and batch in the precision of the device."""
-    import jax
-
-    from models.data.device import default_dtype
-
-    def place(array: Any) -> Any:
-        array = np.asarray(array)
-        if np.issubdtype(array.dtype, np.floating):
-            array = array.astype(default_dtype(), copy=False)
-        return jax.numpy.asarray(array)
-
-    return jax.tree.map(place, tuple(dict(p) for p in pair))

@@ -12,7 +12,8 @@ import numpy as np
 from models.config import static
 from models.data.kinds.base import Dataset, Part
 from models.errors import ConfigError, DataError
-from models.tasks.base import SAME, Groups, TaskData, Units, shown, without
+from models.tasks.arrays import SAME, Units, shown, without
+from models.tasks.base import Groups, TaskData
 from models.tasks.base import Task as Base
 from models.training.interface import Arrays
 

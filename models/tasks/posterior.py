@@ -12,7 +12,8 @@ import numpy as np
 
 from models.config import static
 from models.data.kinds.base import Part
-from models.tasks.base import SAME, Groups, TaskData, Units, shown
+from models.tasks.arrays import SAME, Units, shown
+from models.tasks.base import Groups, TaskData
 from models.tasks.base import Task as Base
 from models.training.interface import Arrays
 

@@ -11,7 +11,8 @@ import numpy as np
 from models.config import static
 from models.data.kinds.base import Dataset, Part
 from models.errors import DataError, UserError
-from models.tasks.base import Groups, TaskData, shown, without
+from models.tasks.arrays import shown, without
+from models.tasks.base import Groups, TaskData
 from models.tasks.sequences import SequenceTask, same_times
 from models.training.interface import Arrays
 

@@ -12,7 +12,8 @@ import h5py
 import numpy as np
 
 from models.errors import DataError, UserError
-from models.tasks.base import SAME, Task, TaskData, Units, shown
+from models.tasks.arrays import SAME, Units, shown
+from models.tasks.base import Task, TaskData
 from models.training.interface import Arrays
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from models.data.kinds.base import Part
-from models.tasks.base import Groups, TaskData, without
+from models.tasks.arrays import without
+from models.tasks.base import Groups, TaskData
 from models.tasks.sequences import SequenceTask
 from models.training.interface import Arrays
 

@@ -28,7 +28,7 @@ import h5py
 import numpy as np
 
 from models.config import static
-from models.tasks.base import SAME, without
+from models.tasks.arrays import SAME, without
 from models.tasks.base import Task as Base
 
 KINDS = ("samples",)

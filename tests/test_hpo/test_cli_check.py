@@ -13,7 +13,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from hpo import discovery
+from hpo import packages
 from hpo.check import corners
 from models.training.protocol import Context
 from search_spaces.space import Space
@@ -117,7 +117,7 @@ def test_the_study_its_spaces_and_its_families_are_shown(study):
 def learners():
     """The sizes that real learners of one and two layers report."""
     create = __import__("models.rnn", fromlist=["create"]).create
-    data = discovery.prepare_data(DATA)
+    data = packages.prepare_data(DATA)
     for layers in (1, 2):
         config = {"model.layers": layers, "model.hidden_size": 8, "data.window": 40}
         config |= {"data.batch_size": 8, "data.batches": 2, "loss.n_skip": 5}

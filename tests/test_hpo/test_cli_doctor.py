@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hpo import discovery
+from hpo import packages
 from hpo.doctor import examination, installation, machine
 from hpo.doctor.finding import Finding
 from hpo.doctor.trial import trial
@@ -177,9 +177,9 @@ def test_the_sources_that_were_installed_hide_nothing(tmp_path, monkeypatch):
 
 
 def test_a_package_of_another_place_is_an_error(monkeypatch):
-    monkeypatch.setattr(discovery, "_ROOT", Path("/somewhere/else"))
+    monkeypatch.setattr(packages, "_ROOT", Path("/somewhere/else"))
     found = list(installation.packages())
-    assert [f.check for f in found] == [f"package {p}" for p in discovery.PACKAGES]
+    assert [f.check for f in found] == [f"package {p}" for p in packages.PACKAGES]
     assert {f.status for f in found} == {"error"} and found[0].remedy
 
 

@@ -367,6 +367,6 @@ def test_rows_can_be_sorted_by_any_objective(outcome):
 def test_one_objective_is_reported_as_ever(tmp_path):
     outcome = launch(helpers.study(budget=Budget(trials=2, epochs=1)), results=tmp_path)
     summary = load_summary(outcome.folder)
-    (record, *_) = formats.records(summary)
+    (record, *_) = formats.json_rows(summary)
     assert "front" not in record and "objectives" not in record
     assert "front" not in table.render(summary, width=200).plain

@@ -7,9 +7,10 @@ surplus epochs as ledgers of before may hold them. What the Director, the table,
 the exports say is compared with `known`, which reads the lines of JSON and shares no code with
 them.
 
-Each of these mutations of `Reducer._epoch` was run and failed here: without the budget's check,
-with it only where whole epochs are kept (what was once: epoch 6 of 5 in the Director, 4 in the
-table), with ``<=`` instead of the earliest of equals, and with infinite values let through.
+Each of these mutations was run and failed here: the budget not looked at by anybody, not by the
+Director (what was once: epoch 6 of 5 there, 4 in the table), not by the table; infinite values
+let through; of equal epochs the one that came first, or last, instead of the earliest; the
+direction ignored; a second report of an epoch believed; a trial without a value ranked.
 """
 
 from __future__ import annotations

@@ -209,7 +209,7 @@ def test_changed_data_is_refused(tmp_path, monkeypatch):
 
     then = Sources(data={"name": "x", "hashes": {"train": "1", "test": "2"}})
     monkeypatch.setattr(
-        "hpo.discovery.prepare_data",
+        "hpo.packages.prepare_data",
         lambda data, root: {"name": "x", "hashes": {"train": "1", "test": "3"}},
     )
     with pytest.raises(RunError, match=r"part test"):

@@ -327,7 +327,7 @@ def test_settings_of_the_command_line_name_earlier_runs(results):
 
 
 def test_a_trial_taken_over_can_be_trained_again_exactly(results, monkeypatch):
-    monkeypatch.setattr("hpo.discovery.prepare_data", prepared)
+    monkeypatch.setattr("hpo.packages.prepare_data", prepared)
     study = carried(helpers.study("later"), budget=Budget(trials=6, epochs=6))
     outcome = run(results, study)
     with opened(outcome.folder, create=helpers.create) as reruns:
