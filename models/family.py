@@ -157,28 +157,34 @@ def task_for(family: Family, context: Context) -> Task:
     return task
 
 
-def measure(
-    family: Family, config: Config, *, data: Any, task: Mapping[str, Any] | None
-) -> tuple[int, int]:
-    """Parameters, and numbers that the forward pass of a batch computes; nothing is run.
+def sizes(
+    family: Family, *, data: Any, task: Mapping[str, Any] | None
+) -> Callable[[Any], tuple[int, int]]:
+    """How large a family's models are on some data, which is opened now; nothing is run.
 
     Args:
         family: The family's module.
-        config: One of its configurations.
         data: A data reference.
         task: The task's name and settings.
 
+    Returns:
+        A function from a configuration to its parameters and the numbers that the forward
+        pass of a batch computes (0 for what is solved). It raises `ConfigError` where the
+        configuration does not fit the task, `DataError` where no window fits.
+
     Raises:
-        ConfigError: The configuration does not fit the task.
-        DataError: The data is missing, or no window fits.
+        DataError: The data is missing or damaged.
     """
-    place = _place(data, task_for(family, Context(data=data, task=task)))
-    opened = _opened(place)
-    problem = family.problem(config, opened.data)
-    if isinstance(problem, ClosedForm):
-        return problem.parameters, 0
-    batching: Any = config.data  # type: ignore[attr-defined]
-    return forward_size(problem, opened.task.batch_shapes(opened.dataset, batching))
+    opened = _opened(_place(data, task_for(family, Context(data=data, task=task))))
+
+    def measure(config: Any) -> tuple[int, int]:
+        problem = family.problem(config, opened.data)
+        if isinstance(problem, ClosedForm):
+            return problem.parameters, 0
+        shapes = opened.task.batch_shapes(opened.dataset, config.data)
+        return forward_size(problem, shapes)
+
+    return measure
 
 
 @dataclass(frozen=True)

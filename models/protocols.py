@@ -6,7 +6,7 @@ through `importlib` and holds them by the types written here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -156,15 +156,10 @@ class CompiledKernels(Protocol):
 class Sizes(Protocol):
     """`models.family`, as far as a check of a study needs it."""
 
-    def measure(
-        self,
-        family: Any,
-        config: Any,
-        *,
-        data: Any,
-        task: Mapping[str, Any] | None,
-    ) -> tuple[int, int]:
-        """Parameters, and numbers that the forward pass of a batch computes."""
+    def sizes(
+        self, family: Any, *, data: Any, task: Mapping[str, Any] | None
+    ) -> Callable[[Any], tuple[int, int]]:
+        """From a configuration to parameters, and numbers that a forward pass computes."""
         ...
 
 

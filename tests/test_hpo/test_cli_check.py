@@ -109,7 +109,7 @@ def test_the_study_its_spaces_and_its_families_are_shown(study):
     assert rnn["signatures"] == 2  # one and two layers; the rate is traced
     assert rnn["rungs"] and max(rnn["rungs"]) < 9
     assert (linear["trials"], linear["epochs"]) == (1, 1)
-    assert linear["parameters"] is None and linear["signatures"] == 3
+    assert linear["parameters"] == [2, 21] and linear["signatures"] == 3
     assert rnn["parameters"] == list(learners())
     assert rnn["memory"] > 4 * 5 * rnn["parameters"][1]
 
@@ -256,7 +256,12 @@ def test_check_and_launch_have_the_same_options():
 
 
 def test_data_that_is_no_reference_is_told_with_its_rule_and_its_remedy(study):
-    told = ("cannot be built", "unknown field `folder`", "hint: known: ", "path")
+    told = (
+        "learns from a dataset",
+        "'folder': './mydata'",
+        "hint: name a dataset",
+        "path",
+    )
     result = run("check", study, "--set", 'data={"folder": "./mydata"}')
     refused(result, *told)
     assert "error: hint" not in result.stderr and ": hint:" not in result.stderr
