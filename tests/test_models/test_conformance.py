@@ -162,7 +162,13 @@ def test_what_was_not_seen_changes_nothing(name, task, fitted, folder, tmp_path)
     hiding.check_not_seen(learner)
 
 
-@over([pair for pair in PAIRS if pair[0] in ("linear", "gaussian_start")])
+@pytest.mark.parametrize(
+    "name,task",
+    marked(
+        [pair for pair in PAIRS if pair[0] in ("linear", "rnn", "gaussian_start")],
+        lambda pair: pair[0] == "linear",
+    ),
+)
 def test_predictions_of_what_has_gaps_are_finite(name, task, tmp_path):
     learner = with_gaps(name, task, tmp_path)
     learner.fit()
