@@ -59,14 +59,13 @@ class FoundFamily(Found):
 
 
 def families() -> tuple[FoundFamily, ...]:
-    """Every family: a module of `models` that defines `problem`, in alphabetical order."""
+    """Every family: a module of `models` with `problem` or a `create` of its own, in order."""
     with_space = {f.name for f in spaces()}
     out = []
     for path in _files(ours("models")):
         tree = _readable(path)
-        if not any(
-            isinstance(n, ast.FunctionDef) and n.name == "problem" for n in tree.body
-        ):
+        functions = {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
+        if not functions & {"problem", "create"}:
             continue
         out.append(
             FoundFamily(

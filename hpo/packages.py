@@ -70,7 +70,8 @@ def data_kind(data: Any, *, root: Path | None = None) -> str | None:
     Raises:
         UserError: There is no such data.
     """
-    return _catalog().kind_of(data, root=root) if _named(data) else None
+    known = _named(data) or _is_reference(data)
+    return _catalog().kind_of(data, root=root) if known else None
 
 
 def datasets() -> tuple[str, ...]:

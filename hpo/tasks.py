@@ -31,6 +31,13 @@ def with_task(study: Study, *, root: Path | None = None) -> Study:
     if study.task is None and not declared:
         return study
     kind = packages.data_kind(study.data, root=root)
+    if declared and kind is None:
+        raise StudyError(
+            f"family `{next(iter(declared))}` learns from a dataset, and the data of study "
+            f"`{study.name}` is {study.data!r}",
+            hint='name a dataset or a path: `data="duffing"`, `data={"path": "./mydata"}`; '
+            "`hpo list datasets` shows what is known by name",
+        )
     described = study.described_task or {"name": _only(study, declared, kind)}
     task = packages.task(described)
     for name, found in declared.items():
@@ -40,7 +47,7 @@ def with_task(study: Study, *, root: Path | None = None) -> Study:
                 hint=f"it learns {_listed(found)}; leave it out with `--families`, or "
                 "choose another task",
             )
-    if kind is not None and kind not in task.KINDS and declared:
+    if declared and kind not in task.KINDS:
         raise StudyError(
             f"the task `{task.name}` is learned from data of kind {_listed(task.KINDS)}, "
             f"and the data of study `{study.name}` is of kind {kind}",

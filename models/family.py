@@ -35,7 +35,6 @@ from models.training.size import forward_size
 KEPT = 8
 
 FamilyLearner = GradientLearner | ClosedFormLearner
-Measure = Callable[[Any], tuple[int, int]]
 Create = Callable[[Mapping[str, Any] | Config, Context], FamilyLearner]
 
 
@@ -158,8 +157,10 @@ def task_for(family: Family, context: Context) -> Task:
     return task
 
 
-def measurer(family: Family, *, data: Any, task: Mapping[str, Any] | None) -> Measure:
-    """How large a family's models are on some data; nothing is run.
+def sizes(
+    family: Family, *, data: Any, task: Mapping[str, Any] | None
+) -> Callable[[Any], tuple[int, int]]:
+    """How large a family's models are on some data, which is opened now; nothing is run.
 
     Args:
         family: The family's module.
@@ -167,12 +168,11 @@ def measurer(family: Family, *, data: Any, task: Mapping[str, Any] | None) -> Me
         task: The task's name and settings.
 
     Returns:
-        From a configuration of the family to its parameters and the numbers that the
-        forward pass of a training step computes; a `UserError` where it fits neither task
-        nor data.
+        A function from a configuration to its parameters and the numbers that the forward
+        pass of a batch computes (0 for what is solved). It raises `ConfigError` where the
+        configuration does not fit the task, `DataError` where no window fits.
 
     Raises:
-        ConfigError: The family does not learn the task.
         DataError: The data is missing or damaged.
     """
     opened = _opened(_place(data, task_for(family, Context(data=data, task=task))))

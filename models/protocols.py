@@ -156,10 +156,10 @@ class CompiledKernels(Protocol):
 class Sizes(Protocol):
     """`models.family`, as far as a check of a study needs it."""
 
-    def measurer(
+    def sizes(
         self, family: Any, *, data: Any, task: Mapping[str, Any] | None
     ) -> Callable[[Any], tuple[int, int]]:
-        """From a configuration to parameters and numbers of a training step's pass."""
+        """From a configuration to parameters, and numbers that a forward pass computes."""
         ...
 
 

@@ -166,9 +166,7 @@ def _family_shapes(
     names = vars(family) if known else {}
     kind: Configured | None = names.get("Config")
     tells = "problem" in names and data is not None and bool(task)
-    sizes = cast(Sizes, importlib.import_module("models.family"))
-    # Data that cannot be opened is no fault of any corner: its error ends the check.
-    measure = sizes.measurer(family, data=data, task=task) if tells else None
+    measure = _measurer(family, data, task) if tells else None
     built: dict[str, Shape] = {}  # traced values change no shape
     for values in configurations:
         if kind is None:
@@ -201,6 +199,12 @@ def _built(config: Any, signature: str, measure: Measure | None) -> Shape:
         return Shape(signature=signature, parameters=parameters)
     memory = _BYTES * (_COPIES * parameters + 2 * forward)
     return Shape(signature=signature, parameters=parameters, memory=memory)
+
+
+def _measurer(family: Any, data: Any, task: Mapping[str, Any]) -> Measure:
+    """How large a family's models are on some data, which must be there."""
+    module = cast(Sizes, importlib.import_module("models.family"))
+    return module.sizes(family, data=data, task=task)
 
 
 def _answers(question: Any) -> list[list[dict[str, Any]]]:

@@ -110,7 +110,6 @@ def test_the_study_its_spaces_and_its_families_are_shown(study):
     assert rnn["rungs"] and max(rnn["rungs"]) < 9
     assert (linear["trials"], linear["epochs"]) == (1, 1)
     assert linear["parameters"] == [2, 21] and linear["signatures"] == 3
-    assert linear["memory"] is None  # it is solved, not trained
     assert rnn["parameters"] == list(learners())
     assert rnn["memory"] > 4 * 5 * rnn["parameters"][1]
 
@@ -122,8 +121,7 @@ def learners():
     for layers in (1, 2):
         config = {"model.layers": layers, "model.hidden_size": 8, "data.window": 40}
         config |= {"data.batch_size": 8, "data.batches": 2, "loss.n_skip": 5}
-        context = Context(data=data, task={"name": "simulation"})
-        yield create(config, context).parameters
+        yield create(config, Context(data=data)).parameters
 
 
 def test_a_corner_that_the_family_refuses_is_named(study):
@@ -258,7 +256,12 @@ def test_check_and_launch_have_the_same_options():
 
 
 def test_data_that_is_no_reference_is_told_with_its_rule_and_its_remedy(study):
-    told = ("cannot be built", "unknown field `folder`", "hint: did you mean ")
+    told = (
+        "learns from a dataset",
+        "'folder': './mydata'",
+        "hint: name a dataset",
+        "path",
+    )
     result = run("check", study, "--set", 'data={"folder": "./mydata"}')
     refused(result, *told)
     assert "error: hint" not in result.stderr and ": hint:" not in result.stderr

@@ -269,9 +269,9 @@ def test_a_closed_iterator_leaves_no_reader(monkeypatch):
     reads = []
 
     class Counted(Memory):
-        def slice(self, index, start, stop):
+        def slice(self, index, start, stop, **options):
             reads.append(threading.current_thread())
-            return super().slice(index, start, stop)
+            return super().slice(index, start, stop, **options)
 
     # 4 batches of 2
     monkeypatch.setattr("models.data.streaming.CHUNK_BYTES", 4 * 3 * 10 * 2 * 4)
