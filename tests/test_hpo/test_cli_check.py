@@ -121,7 +121,8 @@ def learners():
     for layers in (1, 2):
         config = {"model.layers": layers, "model.hidden_size": 8, "data.window": 40}
         config |= {"data.batch_size": 8, "data.batches": 2, "loss.n_skip": 5}
-        yield create(config, Context(data=data)).parameters
+        context = Context(data=data, task={"name": "simulation"})
+        yield create(config, context).parameters
 
 
 def test_a_corner_that_the_family_refuses_is_named(study):
