@@ -210,7 +210,7 @@ class _Opened:
 
 
 def _place(data: Any, task: Task) -> tuple[str, str, bool]:
-    """What tells kept data apart: reference, task, precision."""
+    """The key of kept data: reference, task, precision."""
     reference = data.to_json() if isinstance(data, Reference) else data
     text = json.dumps(reference, sort_keys=True, default=str)
     settings = json.dumps(task.to_json(), sort_keys=True)

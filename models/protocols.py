@@ -88,7 +88,7 @@ class Task(Protocol):
     def from_file(
         self, path: Path, *, data: Mapping[str, Any]
     ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-        """What a prediction takes of a file, and what it could be held against."""
+        """The arrays of a file that a prediction takes, and those that it is held against."""
         ...
 
     def to_file(

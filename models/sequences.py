@@ -34,7 +34,7 @@ _ERRORS = {"mse": squared_error, "mae": absolute_error, "huber": huber_error}
 
 @dataclass(frozen=True, kw_only=True)
 class SequenceLoss(Config):
-    """What training minimises over every window, in standard deviations of y.
+    """The error that training minimises over every window, in standard deviations of y.
 
     Attributes:
         kind: Mean squared, mean absolute, or Huber error (quadratic up to one standard
@@ -86,7 +86,7 @@ def require_scored_window(*, data: Windows, loss: SequenceLoss, known: int = 0) 
 
 
 class SequenceConfig(Protocol):
-    """What the configuration of a family of sequence networks must have."""
+    """The configuration of a family of sequence networks."""
 
     @property
     def model(self) -> Config:
@@ -100,7 +100,7 @@ class SequenceConfig(Protocol):
 
     @property
     def loss(self) -> SequenceLoss:
-        """What is minimised."""
+        """The loss that is minimised."""
         ...
 
     @property

@@ -46,7 +46,7 @@ def _nobody(study: Study) -> AbstractContextManager[Observer]:
 
 @dataclass(frozen=True, kw_only=True)
 class Rerun:
-    """What came of re-running some trials.
+    """The results of re-running some trials.
 
     Attributes:
         outcome: How it ended.

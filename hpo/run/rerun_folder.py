@@ -25,7 +25,7 @@ _RESULT = "result.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What a person asked for.
+    """A re-run as a person asked for it.
 
     Attributes:
         kind: ``exact`` or ``seeds``.

@@ -69,7 +69,7 @@ def run(
 
 
 def story(events: Iterable[Event]) -> list[tuple[Any, ...]]:
-    """What was decided and reported, without attempts and words, comparable with ``==``."""
+    """Decisions and reports without attempts and words, comparable with ``==``."""
     return [
         (
             e.event,

@@ -141,7 +141,7 @@ def events_of(folder: Path) -> list[Event]:
 
 
 def story(folder: Path) -> dict[int, dict[str, Any]]:
-    """What is true of a run whoever carried it out: its trials without attempts and times.
+    """The facts of a run, whoever carried it out: its trials without attempts and times.
 
     Args:
         folder: The run's folder.

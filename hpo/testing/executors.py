@@ -93,7 +93,7 @@ def check_numbers(executor: str, folder: Path) -> None:
 
 
 def check_evaluation(executor: str, folder: Path) -> None:
-    """What is to be scored is scored once, when all trials have ended; deaths are retried.
+    """Trials are scored once, when all of them have ended; deaths are retried.
 
     Args:
         executor: Its name.

@@ -1,4 +1,4 @@
-"""What every model family must satisfy, for each of its tasks. A family is given as its module.
+"""Checks for every model family and each of its tasks. A family is given as its module.
 
 The module has ``Config``, ``TASKS``, ``problem(config, data)``, ``create(config, context)``,
 ``example(task)`` and the constants ``CLOSED_FORM`` and ``CAUSAL``; see `models/family.py`. What

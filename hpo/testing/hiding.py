@@ -1,4 +1,4 @@
-"""What a model is not given, and what was not seen, must change nothing; nor may scoring.
+"""Checks that hidden entries, entries that were not seen, and scoring change nothing.
 
 For learners of the engine: what is hidden is overwritten with huge numbers and with NaN, and
 everything that came out must come out again, bit for bit.
@@ -107,7 +107,7 @@ def _training_batch(learner: Any) -> Mapping[str, Any]:
 
 
 def _given(learner: Any, batch: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What the model sees of a scored batch."""
+    """The part of a scored batch that the model sees."""
     evaluation = learner.runner.engine.evaluation
     given: Mapping[str, Any] = evaluation.shown(learner.state.hyper, batch)
     return given

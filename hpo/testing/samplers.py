@@ -212,7 +212,7 @@ def request(
     objective: Objective | None = None,
     further: tuple[Objective, ...] = (),
 ) -> Request:
-    """What the Director asks for a family's next point.
+    """The Director's request for a family's next point.
 
     Args:
         index: How many points were asked for before.

@@ -138,7 +138,7 @@ def create(config: Mapping[str, Any], context: Context) -> Steady:
 
 
 def trained(folder: Path, name: str = TRAINED) -> dict[int, list[str]]:
-    """What the learners of a run wrote down, first word of each line, by trial.
+    """The lines that the learners of a run wrote down, first word of each, by trial.
 
     Args:
         folder: The run's folder.

@@ -65,7 +65,7 @@ class Assignment:
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """What the best epoch of a trial makes of a part of the data.
+    """Scores of a trial's best epoch over a part of the data.
 
     Attributes:
         metrics: Over the whole part; empty where the learner has no `evaluate`.

@@ -39,7 +39,7 @@ class Evaluation:
 
 
 def begin(assignment: Assignment) -> Session | Evaluation:
-    """What a worker process makes of an assignment: it is stepped, and closed in the end.
+    """An assignment at work in a worker process: it is stepped, and closed in the end.
 
     Args:
         assignment: What to train or to evaluate.

@@ -273,7 +273,7 @@ def make_learner(assignment: Assignment) -> Learner:
 
 
 def failure(error: BaseException) -> dict[str, Any]:
-    """What a report says of something that was raised: `error`, `reason` and `obstacle`."""
+    """The fields of a report on an exception: `error`, `reason` and `obstacle`."""
     return {
         "error": _told(error),
         "reason": _in_one_line(error),

@@ -69,7 +69,7 @@ class Simulator(nnx.Module):
         return self.normalize_y.inverse(outputs)
 
     def _read(self, given: Mapping[str, Array]) -> Float[Array, "batch time input"]:
-        """What the layers read, standardized."""
+        """The input of the layers, standardized."""
         u = self.normalize_u(given["u"])
         if not self.known:
             return u

@@ -1,4 +1,4 @@
-"""What every task says of itself; one task a file beside this one, found by its name."""
+"""The interface of a task; each task is a file beside this one, found by its name."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Direction = Literal["minimize", "maximize"]
 
 @dataclass(frozen=True, kw_only=True)
 class Task(Config):
-    """What is learned and how it is scored.
+    """A thing to be learned, and the way it is scored.
 
     A task is a frozen configuration: its fields are settings that belong to the task and
     never to a search (known samples, a horizon). Nothing is ranked across tasks.
@@ -202,7 +202,7 @@ class Task(Config):
     def from_file(
         self, path: Path, *, data: Mapping[str, Any]
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """What a prediction takes of a file, and what the file holds of what it gives.
+        """The arrays of a file that a prediction takes, and those that it is held against.
 
         Args:
             path: A file in the layout of the data's kind.
@@ -286,7 +286,7 @@ class Task(Config):
         """
 
     def of_part(self, part: Part) -> dict[str, np.ndarray]:
-        """What a prediction of the part's first record or row takes: arrays by role."""
+        """The arrays by role that a prediction of the part's first record or row takes."""
         first = part.load(0)
         rows = kind(part.reference.kind).CUT == "rows"
         return self.given_of({r: first[r][0] if rows else first[r] for r in self.takes})
@@ -294,7 +294,7 @@ class Task(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class TaskData:
-    """What a family is told of the data and the task: everything but the numbers.
+    """Task and data as a family is told of them: everything but the numbers.
 
     Attributes:
         task: The task with its settings.
@@ -383,7 +383,7 @@ class TaskData:
 
 
 def describe(task: Task, dataset: Dataset) -> TaskData:
-    """What a family is told of data and task.
+    """Task and data as a family is told of them.
 
     Args:
         task: The task with its settings.

@@ -73,7 +73,7 @@ class Task(Base):
         return (partial(_hide, role=self.role, hidden=self.hidden),)
 
     def given(self, batch: Batch, data: TaskData) -> Batch:
-        """What was seen and is not hidden, with the mask ``given.ROLE``."""
+        """The seen entries that are not hidden, with the mask ``given.ROLE``."""
         values = batch[self.role]
         mask = batch[f"given.{self.role}"]
         return without(batch, self.role) | {

@@ -17,7 +17,7 @@ from models.training.interface import Arrays, Interface, predict
 from models.training.protocol import Epoch
 
 Solution: TypeAlias = Mapping[str, np.ndarray]
-"""What was solved for: arrays by name, float64."""
+"""The numbers that were solved for: arrays by name, float64."""
 Found: TypeAlias = tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]
 """Outputs and the batch they belong to, ``[B, …]`` by name."""
 
@@ -81,7 +81,7 @@ class ClosedFormLearner:
 
     @property
     def solution(self) -> Solution:
-        """What was solved for.
+        """The numbers that were solved for.
 
         Raises:
             ConfigError: Nothing has been solved yet.
@@ -126,7 +126,7 @@ class ClosedFormLearner:
         return dict(self._score(pairs))
 
     def outputs(self, batch: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        """What the solution gives for what is given of a batch, ``[B, …]`` by name."""
+        """The outputs for the given part of a batch, ``[B, …]`` by name."""
         return self.problem.outputs(self.solution, batch)
 
     def predict(self, given: Arrays | np.ndarray) -> Any:

@@ -20,7 +20,7 @@ BATCH_NUMBERS = 1 << 20
 
 
 class Scored(NamedTuple):
-    """What accumulates over the batches of an evaluation.
+    """Accumulators over the batches of an evaluation.
 
     Attributes:
         metrics: The accumulator of every metric, by name.
@@ -90,7 +90,7 @@ class Evaluation:
         batch: Batch,
         carry: Any = None,
     ) -> tuple[Outputs, Any]:
-        """What the model gives for a batch of prediction, and the carry it hands on.
+        """The outputs for a batch of prediction, and the carry after it.
 
         Args:
             params: The model's parameters.
@@ -111,7 +111,7 @@ class Evaluation:
         )
 
     def shown(self, hyper: Mapping[str, Array], batch: Batch) -> Batch:
-        """What the model sees of a batch of prediction.
+        """The part of a batch of prediction that the model sees.
 
         Args:
             hyper: Traced values by name.
@@ -131,7 +131,7 @@ class Evaluation:
         batch: Batch,
         number: Int[Array, ""],
     ) -> Mapping[str, Array]:
-        """What `Problem.describe` says of one scored batch.
+        """The arrays of `Problem.describe` for one scored batch.
 
         Args:
             params: The model's parameters.

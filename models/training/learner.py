@@ -187,7 +187,7 @@ class GradientLearner:
         return found
 
     def describe(self, part: str) -> dict[str, np.ndarray]:
-        """What the problem tells of a part beyond scores, ``[rows, …]`` by name.
+        """Arrays that the problem tells of a part beyond its scores, ``[rows, …]`` by name.
 
         Raises:
             UserError: There is no such part, or the problem tells nothing.

@@ -150,7 +150,7 @@ class Problem:
         return dict(hyper) | {n: s.at_rest(hyper) for n, s in self.schedules.items()}
 
     def visible(self, batch: Batch, targets: Batch) -> Batch:
-        """What the model sees of a batch: what is given, and what `targets` added.
+        """The part of a batch that the model sees: given entries, and all that `targets` added.
 
         Args:
             batch: Before `targets`.
@@ -159,7 +159,7 @@ class Problem:
         return self.given(batch) | {k: v for k, v in targets.items() if k not in batch}
 
     def term_names(self) -> tuple[str, ...]:
-        """What the loss terms are called in validation."""
+        """The names of the loss terms in validation."""
         return tuple(f"loss.{name}" for name in self.loss.names)
 
 

@@ -181,7 +181,7 @@ class Runner:
     def describe(
         self, state: TrainState, best: Best, groups: tuple[Batch, ...]
     ) -> dict[str, np.ndarray]:
-        """What the problem describes of every row of `groups`, joined along the rows."""
+        """The arrays of `Problem.describe` for every row of `groups`, joined along the rows."""
 
         def function(best: Best, hyper: Any, batch: Batch, number: Array) -> Any:
             evaluation = self.engine.evaluation

@@ -1,4 +1,4 @@
-"""What adding costs, from outside the project's folders: a task one file; a loss, a metric and
+"""The cost of adding, from outside the project's folders: a task one file; a loss, a metric and
 a transform one function each. (A family: `tests/test_studies/test_playbook.py`.)
 """
 

@@ -99,7 +99,7 @@ def events_of(folder):
 
 
 def told(folder, place):
-    """What the run's own ledger says of one of its re-runs."""
+    """The events of the run's own ledger on one of its re-runs."""
     return [
         e.event for e in events_of(folder) if getattr(e, "folder", None) == place.name
     ]

@@ -1,4 +1,4 @@
-"""What a family is told of data, without any files."""
+"""Task and data as a family is told of them, without any files."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the executor `ray` is made of; the only place that imports ray."""
+"""The parts of the executor `ray`; the only place that imports ray."""
