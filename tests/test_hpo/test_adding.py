@@ -245,8 +245,8 @@ def test_a_task_of_one_file_is_found_by_its_dotted_name_and_passes_the_suites(pl
     learners.check_epochs(
         lambda: make(plane, "own.regression", place / "data"), epochs=4
     )
-    with pytest.raises(AssertionError, match="worst"):
-        families.check_metrics(plane, "own.regression", learner)
+    families.check_metrics(plane, "own.regression", learner)  # one of its own beside
+    assert "worst" in learner.records[-1].valid
 
 
 def test_a_loss_a_metric_and_a_transform_are_one_function_each(place):
