@@ -100,7 +100,7 @@ class Task(SequenceTask):
         return self.known, ()
 
     def batch(self, arrays: Arrays, data: TaskData) -> dict[str, np.ndarray]:
-        """U as it is, y filled up to its length, and the mask of what is known."""
+        """The inputs as they are, y filled up to their length, and the mask of what is known."""
         same_times(arrays)
         u, y = arrays["u"], arrays["y"]
         known, length = y.shape[1], u.shape[1]
@@ -120,7 +120,7 @@ class Task(SequenceTask):
         return {**self.inputs(u, data), "y": whole, GIVEN: mask}
 
     def arrays(self, outputs: Any, batch: Any) -> dict[str, np.ndarray]:
-        """Y of the whole length: the known samples as they were given, then predictions."""
+        """All of y: the known samples as they were given, then predictions."""
         return {"y": np.where(batch[GIVEN], batch["y"], np.asarray(outputs["y"]))}
 
     def given_of(self, arrays: Arrays) -> dict[str, np.ndarray]:
