@@ -17,6 +17,7 @@ from typing import Any
 
 from msgspec import structs
 
+from hpo import packages
 from hpo.errors import RunError, StudyError
 from hpo.ledger.events import (
     Completed,
@@ -38,6 +39,7 @@ from hpo.report.summary import Row, summarize
 from hpo.run.reproducibility import differences
 from hpo.run.sources import identity
 from hpo.study import Family, Study
+from hpo.tasks import described
 from hpo.trials.reducer import contradiction
 from hpo.warm_start import BEST, WarmStart
 from search_spaces.space import SpaceError
@@ -240,7 +242,11 @@ def _refuse_differences(study: Study, run: _Run, data: Any) -> None:
     goals = [[(o.metric, o.direction) for o in s.objectives] for s in (past, study)]
     if goals[0] != goals[1]:
         changed.append("the objective differs")
-    if identity(run.record.get("data")) != identity(data):
+    tasks = past.described_task, study.described_task
+    if all(tasks) and tasks[0] != tasks[1]:
+        changed.append(f"the task was {described(tasks[0])}, is {described(tasks[1])}")
+    then_data, now_data = map(packages.same_layout, (run.record.get("data"), data))
+    if identity(then_data) != identity(now_data):
         changed.append("the data differs")
     if dict(past.settings) != dict(study.settings):
         changed.append("the settings differ")

@@ -11,6 +11,7 @@ from typing import Any, Self
 from hpo import discovery, packages
 from hpo.errors import ResumeRefused, RunError
 from hpo.study import Study
+from hpo.tasks import described
 from hpo.worker import pickling
 from models.errors import UserError
 from search_spaces.space import Space
@@ -197,6 +198,9 @@ def refuse_changes(
         for family in study.families:
             before = family.space.to_json()
             changed += _space_change(family.name, before, after.get(family.name))
+        tasks = study.described_task, current.described_task
+        if all(tasks) and tasks[0] != tasks[1]:
+            changed.append(f"the task was {described(tasks[0])}, is {described(tasks[1])}")
     before, after = map(packages.same_layout, (then.data, now.data))
     if identity(before) != identity(after):
         changed.append("the data is not that of the launch" + _parts(then, now))

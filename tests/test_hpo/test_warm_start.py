@@ -257,6 +257,16 @@ def test_results_of_something_else_are_refused(results, changes, message):
     assert not (results / "later").exists(), "nothing was begun"
 
 
+def test_results_of_another_task_are_refused(tmp_path):
+    short = {"stopping": (), "budget": Budget(trials=1, epochs=1)}
+    run(tmp_path, helpers.study("earlier", **short).replace(task="simulation"))
+    later = carried(helpers.study("later", **short), budget=Budget(trials=2, epochs=1))
+    words = r"the task was simulation, is prediction \(known 50, horizon 100\)"
+    with pytest.raises(StudyError, match=words):
+        run(tmp_path, later.replace(task="prediction"))
+    assert run(tmp_path, later.replace(task="simulation")).state == "finished"
+
+
 def test_a_resume_needs_nothing_but_the_runs_own_folder(earlier, results):
     """Interrupted in the first new trial; the earlier run is gone by then."""
 
