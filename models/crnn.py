@@ -1,4 +1,4 @@
-"""Convolutions in front of a recurrent network, for simulation.
+"""Convolutions in front of a recurrent network, for sequences.
 
 The causal convolutions turn the inputs into features with a short memory; the recurrent
 layers on top remember longer (TSFast's CRNN).

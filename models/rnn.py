@@ -1,4 +1,4 @@
-"""Recurrent networks for simulation: stacked GRU, LSTM or plain tanh layers.
+"""Recurrent networks for sequences: stacked GRU, LSTM or plain tanh layers.
 
 The defaults follow a prototype for the Wiener–Hammerstein benchmark (two GRU layers of 32,
 windows of 250, an L1 loss after 50 samples), and add a linear path from inputs to outputs.

@@ -1,4 +1,4 @@
-"""Temporal convolutional networks for simulation: dilated causal convolutions.
+"""Temporal convolutional networks for sequences: dilated causal convolutions.
 
 Layer i looks back with dilation 2^i; all but the first are residual blocks. The structure
 follows Bai, Kolter and Koltun 2018 ("An empirical evaluation of generic convolutional and
