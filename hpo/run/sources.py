@@ -200,7 +200,9 @@ def refuse_changes(
             changed += _space_change(family.name, before, after.get(family.name))
         tasks = study.described_task, current.described_task
         if all(tasks) and tasks[0] != tasks[1]:
-            changed.append(f"the task was {described(tasks[0])}, is {described(tasks[1])}")
+            changed.append(
+                f"the task was {described(tasks[0])}, is {described(tasks[1])}"
+            )
     before, after = map(packages.same_layout, (then.data, now.data))
     if identity(before) != identity(after):
         changed.append("the data is not that of the launch" + _parts(then, now))

@@ -50,9 +50,8 @@ class Curve(Sequence[Point]):
         if not points or epoch > points[-3]:
             points.extend((epoch, value, loss))
             return True
-        epochs = points[::3]
-        place = bisect_left(epochs, epoch)
-        if epochs[place] == epoch:
+        place = self._place(epoch)
+        if points[3 * place] == epoch:
             return False
         points[3 * place : 3 * place] = array("d", (epoch, value, loss))
         return True
@@ -68,11 +67,16 @@ class Curve(Sequence[Point]):
 
     def value_at(self, epoch: int) -> float | None:
         """The first objective at an epoch, or None where it is not known."""
-        epochs = self.points[::3]
-        place = bisect_left(epochs, epoch)
-        if place == len(epochs) or epochs[place] != epoch:
+        if not self.points or epoch > self.last:
             return None
-        return self.points[3 * place + 1]
+        place = 3 * self._place(epoch)
+        return self.points[place + 1] if self.points[place] == epoch else None
+
+    def _place(self, epoch: int) -> int:
+        """Where an epoch is, or would be put in."""
+        return bisect_left(
+            range(len(self)), epoch, key=lambda i: int(self.points[3 * i])
+        )
 
     @overload
     def __getitem__(self, index: int) -> Point: ...

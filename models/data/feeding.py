@@ -20,7 +20,7 @@ from models.data.kinds.base import Part
 from models.data.plan import make_plan, make_row_plan
 from models.data.row_feeds import ResidentRows, StreamingRows
 from models.data.rows import Rows
-from models.data.window_feeds import ResidentFeed, StreamingFeed
+from models.data.window_feeds import ResidentWindows, StreamingWindows
 from models.data.windows import Windows
 from models.errors import DataError
 
@@ -28,7 +28,7 @@ Group: TypeAlias = dict[str, np.ndarray]
 """Equally long pieces by role ``[N, …, channels]``, and masks of roles with gaps."""
 Fills: TypeAlias = Mapping[str, np.ndarray] | None
 Place: TypeAlias = Callable[[tuple[int, ...]], tuple[int, tuple[int, ...]]]
-AnyFeed: TypeAlias = ResidentFeed | StreamingFeed | ResidentRows | StreamingRows
+AnyFeed: TypeAlias = ResidentWindows | StreamingWindows | ResidentRows | StreamingRows
 
 
 class Feed(Protocol):
@@ -84,7 +84,7 @@ def make_feed(
     if isinstance(config, Rows):
         by_row = ResidentRows if mode == "resident" else StreamingRows
         return by_row(part=part, rows=config, fills=fills, roles=roles)
-    by_window = ResidentFeed if mode == "resident" else StreamingFeed
+    by_window = ResidentWindows if mode == "resident" else StreamingWindows
     return by_window(part=part, windows=config, fills=fills, roles=roles)
 
 

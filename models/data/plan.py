@@ -46,6 +46,11 @@ class Plan:
     batches: int
     consecutive: bool
 
+    @property
+    def entries(self) -> int:
+        """Time steps of a batch."""
+        return self.batch_size * self.window
+
     def order(self, key: Key[Array, ""]) -> Int[Array, "batches batch_size"]:
         """The windows of one epoch; pure."""
         if self.consecutive:
@@ -136,6 +141,11 @@ class RowPlan:
     rows: int
     batch_size: int
     batches: int
+
+    @property
+    def entries(self) -> int:
+        """Rows of a batch."""
+        return self.batch_size
 
     def order(self, key: Key[Array, ""]) -> Int[Array, "batches batch_size"]:
         """The rows of one epoch; pure."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Mapping
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key
 
-from models.data.device import default_dtype, entry_bytes, entry_types, feed_roles
-from models.data.gaps import filled, first_missing
+from models.data.device import default_dtype, entry_types, feed_roles
+from models.data.gaps import filled
 from models.data.kinds.base import Part
 from models.data.plan import make_row_plan
 from models.data.rows import Rows
-from models.data.streaming import stream
+from models.data.streaming import StreamingFeed
 
 
 class ResidentRows:
@@ -75,7 +75,7 @@ class ResidentRows:
         return {name: arrays[name][indices] for name in self._names}
 
 
-class StreamingRows:
+class StreamingRows(StreamingFeed):
     """Rows are read from the file in the background, a few batches ahead, by Grain.
 
     Args:
@@ -88,8 +88,6 @@ class StreamingRows:
         DataError: There are fewer rows than a batch needs, or too many.
     """
 
-    arrays: dict[str, Array] | None = None
-
     def __init__(
         self,
         *,
@@ -98,50 +96,23 @@ class StreamingRows:
         fills: Mapping[str, np.ndarray] | None = None,
         roles: Collection[str] | None = None,
     ) -> None:
-        self._plan = plan = make_row_plan(part, rows)
-        self._part = part
-        self._fills = part.fills if fills is None else fills
-        self._roles = feed_roles(part, roles)
-        self._types = entry_types(part, self._roles)
-        self.batches, self.batch_size = plan.batches, plan.batch_size
+        self._plan = make_row_plan(part, rows)
+        super().__init__(part=part, plan=self._plan, fills=fills, roles=roles)
 
     def signature(self) -> Hashable:
         """Equal exactly for feeds whose `order` and chunks compile to the same code."""
         types = tuple((k, shape, str(t)) for k, (shape, t) in self._types.items())
         return ("streaming rows", *self._plan.signature(), types)
 
-    def order(self, key: Key[Array, ""]) -> Int[Array, "batches batch_size"]:
-        """The rows of one epoch; see `models.data.feeding.Feed.order`."""
-        return self._plan.order(key)
-
-    def chunks(self, order: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
-        """Read one epoch, several batches at a time, a few batches ahead of use.
-
-        Args:
-            order: What `order` gave, ``[batches, batch_size]``.
-
-        Yields:
-            What `ResidentRows.batch` returns, as numpy arrays with a leading axis of
-            batches; chunks are equal but for the last, which may have fewer.
-        """
-        size = self.batch_size * entry_bytes(self._part, self._roles)
-        yield from stream(self.read, np.asarray(order), batch_bytes=size)
-
     def read(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         """Read one batch from the file; what `ResidentRows.batch` returns."""
         rows = [
             self._part.slice(0, i, i + 1, roles=self._roles) for i in indices.tolist()
         ]
-        # Types as they were when the feed was made: threads have a precision of their own.
         out = {
             role: np.concatenate(
                 [row[role] for row in rows], dtype=self._types[role][1]
             )
             for role in self._roles
         }
-        return filled(
-            out,
-            gaps=self._part.reference.gaps,
-            fills=self._fills,
-            locate=lambda role, _: first_missing(self._part, role),
-        )
+        return self._filled(out)

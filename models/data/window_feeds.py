@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key
 
-from models.data.device import default_dtype, entry_bytes, entry_types, feed_roles
+from models.data.device import default_dtype, entry_types, feed_roles
 from models.data.gaps import filled, first_missing
 from models.data.kinds.base import Part
 from models.data.plan import make_plan
-from models.data.streaming import stream
+from models.data.streaming import StreamingFeed
 from models.data.windows import Windows
 from models.errors import DataError
 
 
-class ResidentFeed:
+class ResidentWindows:
     """The whole part lies on the device; batches are gathered inside compiled code.
 
     Args:
@@ -101,20 +101,18 @@ class ResidentFeed:
         return out | {"reset": reset} if plan.consecutive else out
 
 
-class StreamingFeed:
+class StreamingWindows(StreamingFeed):
     """Batches are read from the files in the background, a few ahead, by Grain.
 
     Args:
         part: The part to read from.
         windows: How it is cut.
-        fills: See `ResidentFeed`.
-        roles: See `ResidentFeed`.
+        fills: See `ResidentWindows`.
+        roles: See `ResidentWindows`.
 
     Raises:
         DataError: There are no windows, or fewer than a batch needs.
     """
-
-    arrays: dict[str, Array] | None = None
 
     def __init__(
         self,
@@ -125,12 +123,8 @@ class StreamingFeed:
         roles: Collection[str] | None = None,
     ) -> None:
         self._plan = plan = make_plan(part, windows)
-        self._part = part
-        self._fills = part.fills if fills is None else fills
-        self.batches, self.batch_size = plan.batches, plan.batch_size
+        super().__init__(part=part, plan=plan, fills=fills, roles=roles)
         self.window = plan.window
-        self._roles = feed_roles(part, roles)
-        self._types = entry_types(part, self._roles)
         self._dtype = default_dtype()
         self._first = np.asarray(plan.first)
         self._records = np.asarray(plan.records)
@@ -140,26 +134,8 @@ class StreamingFeed:
         types = tuple((name, shape) for name, (shape, _) in self._types.items())
         return ("streaming", *self._plan.signature(), types, str(self._dtype))
 
-    def order(self, key: Key[Array, ""]) -> Int[Array, "batches batch_size"]:
-        """The windows of one epoch; see `models.data.feeding.Feed.order`."""
-        return self._plan.order(key)
-
-    def chunks(self, order: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
-        """Read one epoch, several batches at a time, a few batches ahead of use.
-
-        Args:
-            order: What `order` gave, ``[batches, batch_size]``.
-
-        Yields:
-            What `ResidentFeed.batch` returns, as numpy arrays with a leading axis of
-            batches; chunks are equal but for the last, which may have fewer.
-        """
-        steps = self.batch_size * self.window
-        size = steps * entry_bytes(self._part, self._roles)
-        yield from stream(self.read, np.asarray(order), batch_bytes=size)
-
     def read(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-        """Read one batch from the files; what `ResidentFeed.batch` returns."""
+        """Read one batch from the files; what `ResidentWindows.batch` returns."""
         plan = self._plan
         reset = indices < 0
         numbers = np.where(reset, -indices - 1, indices)
@@ -177,12 +153,7 @@ class StreamingFeed:
             piece = self._part.slice(record, start, stop, roles=self._roles)
             for role, values in piece.items():
                 out[role][row] = values
-        out = filled(
-            out,
-            gaps=self._part.reference.gaps,
-            fills=self._fills,
-            locate=lambda role, _: first_missing(self._part, role),
-        )
+        out = self._filled(out)
         return out | {"reset": reset} if plan.consecutive else out
 
 

@@ -12,11 +12,7 @@ import math
 from pathlib import Path
 
 from msgspec import structs
-from optuna.distributions import (
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import FloatDistribution
 
 from hpo.director import Director, replay
 from hpo.director.decisions import Continue, Done, Pause, Start, Stop
@@ -24,18 +20,9 @@ from hpo.ledger.events import CheckpointEvent, Event
 from hpo.ledger.lines import from_line
 from hpo.seeds import derive
 from hpo.study import Budget, Family, Rule, Study
+from hpo.testing.samplers import SPACE
 from models.training.protocol import Epoch
 from search_spaces.space import Space
-
-SPACE = Space(
-    {
-        "kind": CategoricalDistribution(["gru", "lstm", None]),
-        "rate": FloatDistribution(1e-4, 1.0, log=True),
-        "layers": IntDistribution(1, 3),
-        "dropout": FloatDistribution(0.0, 0.5),
-        "window": 50,
-    }
-).when("dropout", "layers", at_least=2)
 
 
 def curve(params, seed: int, number: int) -> Epoch:

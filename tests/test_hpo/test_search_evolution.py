@@ -21,11 +21,11 @@ from hpo.search.standing import best_first
 from hpo.search.unit import value_at
 from hpo.seeds import derive
 from hpo.study import Objective, Rule
+from hpo.testing.samplers import SPACE
 from hpo.trials.curve import Curve
 from hpo.trials.record import Trial
 from hpo.trials.states import State
 from search_spaces.space import Space
-from tests.test_hpo.simulated import SPACE
 
 CUBE = Space({f"x{i}": FloatDistribution(-5.0, 5.0) for i in range(4)})
 MIXED = Space(

@@ -20,31 +20,18 @@ from optuna.trial import TrialState
 from hpo.errors import StudyError
 from hpo.search import optuna_study, registry, samplers
 from hpo.search.optuna_study import frozen_trials
-from hpo.search.registry import Request
-from hpo.seeds import derive
 from hpo.study import Objective, Rule
 from hpo.testing import samplers as suite
+from hpo.testing.samplers import SPACE, request
 from hpo.trials.curve import Curve
 from hpo.trials.record import Trial
 from hpo.trials.states import State
 from search_spaces.space import Space
 from tests.test_hpo import simulated
-from tests.test_hpo.simulated import SPACE
 
 SLOW = HealthCheck.too_slow  # the machine may be, and that proves nothing
 
 LINE = Space({"x": FloatDistribution(0.0, 1.0)})
-
-
-def request(index, *, space=SPACE, seed=0, history=(), objective=None) -> Request:
-    return Request(
-        space=space,
-        seed=derive(seed, "proposal", index),
-        family_seed=derive(seed),
-        index=index,
-        history=history,
-        objective=objective or Objective(),
-    )
 
 
 def trial(

@@ -24,8 +24,8 @@ from hpo.search.unit import (
     uniform,
     value_at,
 )
+from hpo.testing.samplers import SPACE
 from search_spaces.space import Space
-from tests.test_hpo.simulated import SPACE
 
 SLOW = HealthCheck.too_slow  # the machine may be, and that proves nothing
 

@@ -21,7 +21,7 @@ from models.data.feeding import full_sequences, make_feed
 from models.data.kinds.records import RecordsPart
 from models.data.order import SORTED_BELOW, permutation, shuffled
 from models.data.reference import Reference
-from models.data.window_feeds import ResidentFeed, StreamingFeed
+from models.data.window_feeds import ResidentWindows, StreamingWindows
 from models.data.windows import Windows
 from models.errors import ConfigError, DataError
 
@@ -131,7 +131,7 @@ def test_every_window_once_per_pass(lengths, window, stride, batch_size, passes,
         with pytest.raises(DataError, match=f"longest file .* has {max(lengths)}"):
             make_feed(Memory(lengths), windows)
         return
-    feed = ResidentFeed(part=Memory(lengths), windows=windows)
+    feed = ResidentWindows(part=Memory(lengths), windows=windows)
     order = feed.order(jax.random.key(seed))
     u = np.asarray(jax.vmap(feed.batch, (None, 0))(feed.arrays, order)["u"])
     u = u.reshape(-1, window)
@@ -166,7 +166,7 @@ def test_consecutive_windows_follow_one_another(
         with pytest.raises(DataError):
             make_feed(Memory(lengths), windows)
         return
-    feed = StreamingFeed(part=Memory(lengths), windows=windows)
+    feed = StreamingWindows(part=Memory(lengths), windows=windows)
     order = np.asarray(feed.order(jax.random.key(seed)))
     rows = [feed.read(row) for row in order]
     batch = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
@@ -185,7 +185,7 @@ def test_consecutive_windows_follow_one_another(
 
 def test_short_consecutive_epochs_reach_everything():
     windows = Windows(window=10, batch_size=2, batches=3, order="consecutive")
-    feed = ResidentFeed(part=Memory([400]), windows=windows)
+    feed = ResidentWindows(part=Memory([400]), windows=windows)
     orders = [np.asarray(feed.order(jax.random.key(i))) for i in range(200)]
     seen = {
         n if n >= 0 else -n - 1 for n in np.concatenate(orders).reshape(-1).tolist()
@@ -291,11 +291,11 @@ def test_a_closed_iterator_leaves_no_reader(monkeypatch):
 
 def test_auto_is_resident_when_it_fits(part, monkeypatch):
     windows = Windows(window=10)
-    assert isinstance(make_feed(part, windows), ResidentFeed)
+    assert isinstance(make_feed(part, windows), ResidentWindows)
     monkeypatch.setattr(device, "RESIDENT_BYTES", 829 * 3 * 4)
-    assert isinstance(make_feed(part, windows), ResidentFeed)
+    assert isinstance(make_feed(part, windows), ResidentWindows)
     monkeypatch.setattr(device, "RESIDENT_BYTES", 829 * 3 * 4 - 1)
-    assert isinstance(make_feed(part, windows), StreamingFeed)
+    assert isinstance(make_feed(part, windows), StreamingWindows)
 
 
 def test_signatures_tell_programs_apart(part):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,10 @@ CHUNK = 1 << 18
 
 Request = Mapping[str, Any]
 """A study's request for data: ``name`` or ``path``, ``kind``, and the kind's own keys."""
+
+
+Fills = Callable[[], Mapping[str, np.ndarray]]
+"""Called when fills are first needed, for they take a pass over the train part."""
 
 
 class Part(Protocol):
@@ -101,6 +106,53 @@ class Part(Protocol):
         ...
 
 
+class StoredPart(ABC):
+    """What the parts of all kinds share: everything follows from `slice`.
+
+    Args:
+        reference: The dataset.
+        name: ``train``, ``valid`` or ``test``.
+        fills: Gives the train mean of roles with gaps.
+    """
+
+    before = 0
+    lengths: tuple[int, ...]
+    shapes: Mapping[str, tuple[int, ...]]
+
+    def __init__(self, *, reference: Reference, name: str, fills: Fills = dict) -> None:
+        self.name, self.reference, self._fills = name, reference, fills
+
+    @property
+    def channels(self) -> Mapping[str, int]:
+        """See `Part`."""
+        return {role: shape[-1] for role, shape in self.shapes.items()}
+
+    @property
+    def fills(self) -> Mapping[str, np.ndarray]:
+        """See `Part`."""
+        return self._fills()
+
+    def load(self, index: int) -> dict[str, np.ndarray]:
+        """One whole record; see `Part`."""
+        return self.slice(index, 0, self.lengths[index])
+
+    @abstractmethod
+    def slice(
+        self,
+        index: int,
+        start: int,
+        stop: int,
+        *,
+        roles: Collection[str] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Entries of a record; see `Part`."""
+
+    def blocks(self, role: str, *, size: int = CHUNK) -> Iterator[np.ndarray]:
+        """Every entry of one role in blocks; see `Part`."""
+        for index, start, stop in spans(self, size=size):
+            yield self.slice(index, start, stop, roles=(role,))[role]
+
+
 class SingleRecord:
     """One record of a part, as a part.
 
@@ -142,10 +194,6 @@ class SingleRecord:
     def locate(self, role: str, index: int, entry: tuple[int, ...]) -> tuple[str, str]:
         """See `Part`."""
         return self._part.locate(role, self._index, entry)
-
-
-Fills = Callable[[], Mapping[str, np.ndarray]]
-"""Called when fills are first needed, for they take a pass over the train part."""
 
 
 class Dataset:
@@ -274,7 +322,32 @@ class Kind(Protocol):
         ...
 
 
-def spans(part: Part, *, size: int = CHUNK) -> Iterator[tuple[int, int, int]]:
+def roles_there(
+    reference: Reference,
+    there: Collection[str],
+    *,
+    roles: Collection[str],
+    optional: Collection[str] = (),
+) -> dict[str, tuple[str, ...]]:
+    """The names of every role to read, without optional ones of which a file has nothing.
+
+    Args:
+        reference: The data the model was trained on.
+        there: Names of what the file holds.
+        roles: The roles to read.
+        optional: Those of them that the file may lack.
+    """
+    names = {role: reference.roles[role] for role in roles}
+    return {
+        role: named
+        for role, named in names.items()
+        if role not in optional or not set(named).isdisjoint(there)
+    }
+
+
+def spans(
+    part: Part | StoredPart, *, size: int = CHUNK
+) -> Iterator[tuple[int, int, int]]:
     """Record, start and stop of pieces of at most `size` vectors of channels."""
     most = max((math.prod(shape[:-1]) for shape in part.shapes.values()), default=1)
     step = max(1, size // max(1, most))

@@ -14,7 +14,7 @@ values of u and y may be missing (NaN); those of x always may.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +26,14 @@ from models.data.check import checked
 from models.data.files import hash_files, natural_key, new_file, part_files
 from models.data.gaps import filled
 from models.data.hdf5 import array_names, attributes
-from models.data.kinds.base import CHUNK, Dataset, Fills, Part, Request, spans
+from models.data.kinds.base import (
+    Dataset,
+    Fills,
+    Part,
+    Request,
+    StoredPart,
+    roles_there,
+)
 from models.data.reference import PARTS, Reference
 from models.data.requests import flag, names_of, units_of
 from models.errors import DataError
@@ -38,7 +45,7 @@ LAYOUT = "a folder with train/, valid/ and test/ of HDF5 files"
 _ROLES = {"u": "inputs", "y": "outputs", "x": "truth"}
 
 
-class RecordsPart:
+class RecordsPart(StoredPart):
     """The records of one part, in natural order of their file names.
 
     Args:
@@ -50,19 +57,17 @@ class RecordsPart:
         DataError: The part is empty, or one of its files is damaged or unlike the others.
     """
 
-    before = 0
-
     def __init__(self, *, reference: Reference, name: str, fills: Fills = dict) -> None:
-        self.name, self.reference, self._fills = name, reference, fills
+        super().__init__(reference=reference, name=name, fills=fills)
         self.records = tuple(
             signal_file(path, reference.roles)
             for path in part_files(Path(reference.path), name)
         )
         first = self.records[0]
-        self.channels: Mapping[str, int] = first.channels
-        self.shapes: Mapping[str, tuple[int, ...]] = first.shapes
+        self.lengths = tuple(record.length for record in self.records)
+        self.shapes = first.shapes
         for record in self.records:
-            if record.channels != self.channels:
+            if record.channels != first.channels:
                 raise DataError(
                     f"files of one dataset must have equal channels: "
                     f"{first.path} has {first.channels}, "
@@ -74,20 +79,6 @@ class RecordsPart:
     def names(self) -> tuple[str, ...]:
         """The files' names."""
         return tuple(record.path.stem for record in self.records)
-
-    @property
-    def lengths(self) -> tuple[int, ...]:
-        """Samples of every record."""
-        return tuple(record.length for record in self.records)
-
-    @property
-    def fills(self) -> Mapping[str, np.ndarray]:
-        """See `models.data.kinds.base.Part`."""
-        return self._fills()
-
-    def load(self, index: int) -> dict[str, np.ndarray]:
-        """One whole record: role to ``[T, channels]``, as stored."""
-        return self.slice(index, 0, self.records[index].length)
 
     def slice(
         self,
@@ -110,11 +101,6 @@ class RecordsPart:
             )
         wanted = self.shapes if roles is None else roles
         return {role: record.read(role, start, stop) for role in wanted}
-
-    def blocks(self, role: str, *, size: int = CHUNK) -> Iterator[np.ndarray]:
-        """Every sample of one role in blocks of at most ``[size, channels]``."""
-        for index, start, stop in spans(self, size=size):
-            yield self.records[index].read(role, start, stop)
 
     def locate(self, role: str, index: int, entry: tuple[int, ...]) -> tuple[str, str]:
         """The signal and its file, and the sample."""
@@ -193,12 +179,7 @@ def read(
     optional: Collection[str] = (),
 ) -> dict[str, np.ndarray]:
     """The signals of one file: role to ``[T, channels]``; see `Kind.read`."""
-    there = set(array_names(path))
-    wanted = {
-        role: reference.roles[role]
-        for role in roles
-        if role not in optional or there & set(reference.roles[role])
-    }
+    wanted = roles_there(reference, array_names(path), roles=roles, optional=optional)
     if not wanted:
         return {}
     file, train = signal_file(path, wanted), _first_train(reference, wanted)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +29,7 @@ from models.data.check import checked
 from models.data.files import SUFFIXES, hash_files, new_file
 from models.data.gaps import filled
 from models.data.hdf5 import array_names, attributes, group_names, numeric_names
-from models.data.kinds.base import CHUNK, Dataset, Fills, Request, spans
+from models.data.kinds.base import Dataset, Fills, Request, StoredPart, roles_there
 from models.data.reference import PARTS, Reference
 from models.data.requests import different_names, units_of
 from models.data.split import checked_split, split_parts, split_rows
@@ -44,7 +44,7 @@ LAYOUT = (
 _NEEDED = ("train", "valid")
 
 
-class SamplesPart:
+class SamplesPart(StoredPart):
     """The rows of one part, read when asked for.
 
     Args:
@@ -56,27 +56,15 @@ class SamplesPart:
         DataError: There is no such part, or its arrays do not go together.
     """
 
-    before = 0
-
     def __init__(self, *, reference: Reference, name: str, fills: Fills = dict) -> None:
-        self.name, self.reference, self._fills = name, reference, fills
+        super().__init__(reference=reference, name=name, fills=fills)
         path, group = _place(reference, name)
         self._file = ArrayFile(path, roles=reference.roles, group=group)
         split, total = reference.settings.get("split"), self._file.length
         self._rows = split and split_rows(split, name, total, path=path)
         self.lengths = (self._file.length if self._rows is None else len(self._rows),)
         self.names = (name,)
-        self.shapes: Mapping[str, tuple[int, ...]] = self._file.shapes
-        self.channels: Mapping[str, int] = self._file.channels
-
-    @property
-    def fills(self) -> Mapping[str, np.ndarray]:
-        """See `models.data.kinds.base.Part`."""
-        return self._fills()
-
-    def load(self, index: int) -> dict[str, np.ndarray]:
-        """All rows: role to ``[N, …, channels]``, as stored."""
-        return self.slice(index, 0, self.lengths[index])
+        self.shapes = self._file.shapes
 
     def slice(
         self,
@@ -98,11 +86,6 @@ class SamplesPart:
             )
         wanted = self.shapes if roles is None else roles
         return {role: self._read(role, start, stop) for role in wanted}
-
-    def blocks(self, role: str, *, size: int = CHUNK) -> Iterator[np.ndarray]:
-        """Every row of one role, at most `size` vectors of channels at a time."""
-        for index, start, stop in spans(self, size=size):
-            yield self.slice(index, start, stop, roles=(role,))[role]
 
     def locate(self, role: str, index: int, entry: tuple[int, ...]) -> tuple[str, str]:
         """The array and its file, and the row in that file."""
@@ -168,12 +151,7 @@ def read(
     optional: Collection[str] = (),
 ) -> dict[str, np.ndarray]:
     """The arrays at a file's root: role to ``[N, …, channels]``; see `Kind.read`."""
-    there = set(array_names(path))
-    wanted = {
-        role: reference.roles[role]
-        for role in roles
-        if role not in optional or there & set(reference.roles[role])
-    }
+    wanted = roles_there(reference, array_names(path), roles=roles, optional=optional)
     if not wanted:
         return {}
     file, train = ArrayFile(path, roles=wanted), open(reference).part("train")

@@ -14,7 +14,7 @@ y, or by role). Any value may be missing.
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +24,7 @@ from models.data import table
 from models.data.check import checked
 from models.data.files import new_file
 from models.data.gaps import filled
-from models.data.kinds.base import CHUNK, Dataset, Fills, Request, spans
+from models.data.kinds.base import Dataset, Fills, Request, StoredPart, roles_there
 from models.data.reference import PARTS, Reference
 from models.data.requests import (
     names_of,
@@ -43,7 +43,7 @@ SHARES = (0.7, 0.1, 0.2)
 _TIMES = ("time", "date", "datetime", "timestamp", "t")
 
 
-class SeriesPart:
+class SeriesPart(StoredPart):
     """The rows of one part: a single record, read when first asked for.
 
     Args:
@@ -56,7 +56,7 @@ class SeriesPart:
     """
 
     def __init__(self, *, reference: Reference, name: str, fills: Fills = dict) -> None:
-        self.name, self.reference, self._fills = name, reference, fills
+        super().__init__(reference=reference, name=name, fills=fills)
         bounds = _bounds(reference.settings["borders"])
         if name not in bounds:
             raise DataError(
@@ -68,19 +68,9 @@ class SeriesPart:
         self.before = start
         self.lengths = (stop - start,)
         self.names = (name,)
-        self.channels = {role: len(names) for role, names in reference.roles.items()}
-        self.shapes = {role: (width,) for role, width in self.channels.items()}
+        self.shapes = {role: (len(names),) for role, names in reference.roles.items()}
         self._read_from = start
         self._values: dict[str, np.ndarray] = {}
-
-    @property
-    def fills(self) -> Mapping[str, np.ndarray]:
-        """See `models.data.kinds.base.Part`."""
-        return self._fills()
-
-    def load(self, index: int) -> dict[str, np.ndarray]:
-        """The whole part: role to ``[T, channels]``, float64."""
-        return self.slice(index, 0, self.lengths[index])
 
     def slice(
         self,
@@ -111,11 +101,6 @@ class SeriesPart:
         offset = self.before - self._read_from
         wanted = self.shapes if roles is None else roles
         return {r: self._values[r][offset + start : offset + stop] for r in wanted}
-
-    def blocks(self, role: str, *, size: int = CHUNK) -> Iterator[np.ndarray]:
-        """Every row of one role in blocks of at most ``[size, channels]``."""
-        for index, start, stop in spans(self, size=size):
-            yield self.slice(index, start, stop, roles=(role,))[role]
 
     def locate(self, role: str, index: int, entry: tuple[int, ...]) -> tuple[str, str]:
         """The column and its file, and the row."""
@@ -167,12 +152,7 @@ def read(
     optional: Collection[str] = (),
 ) -> dict[str, np.ndarray]:
     """The columns of a table: role to ``[T, channels]``; see `Kind.read`."""
-    columns = set(table.header(path))
-    wanted = {
-        role: reference.roles[role]
-        for role in roles
-        if role not in optional or columns & set(reference.roles[role])
-    }
+    wanted = roles_there(reference, table.header(path), roles=roles, optional=optional)
     arrays = _read_roles(path, wanted, 0, table.count_rows(path))
     return filled(
         arrays,
