@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -19,6 +19,21 @@ class Tiles(NamedTuple):
 
     numbers: np.ndarray
     skip: np.ndarray
+
+
+@runtime_checkable
+class Tiled(Protocol):
+    """A feed on the device whose windows can be cut so.
+
+    Attributes:
+        window: Samples per window.
+    """
+
+    window: int
+
+    def tiles(self, start: int) -> Tiles:
+        """Windows that score every sample once, from sample `start` of each on."""
+        ...
 
 
 def tiles(plan: Plan, start: int) -> Tiles:

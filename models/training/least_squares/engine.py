@@ -12,6 +12,7 @@ from flax import nnx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from models.data.order import shuffled
 from models.layers import derivatives
 from models.training.engine import Engine, choose
 from models.training.least_squares.damping import Damping, lowered, raised
@@ -81,9 +82,9 @@ class LeastSquaresEngine(Engine):
         self, state: TrainState, arrays: Mapping[str, Array]
     ) -> tuple[TrainState, dict[str, Array]]:
         """One iteration over the windows of the epoch's stage."""
-        numbers, skip = self._tiles(state)
+        numbers, skip, count = self._tiles(state)
         size = self.feed.batch_size
-        windows = self._stage(state.epoch, len(skip))
+        windows = self._stage(state.epoch, count)
 
         def chunk(place: Int[Array, ""]) -> Chunk:
             start = place * size
@@ -103,16 +104,21 @@ class LeastSquaresEngine(Engine):
         """The squared lengths of the Jacobian's columns in the last iteration."""
         return ravel_pytree(state.params)[1](state.optimizer.columns)
 
-    def _tiles(self, state: TrainState) -> tuple[Array, Array]:
-        """All windows in an order drawn once a trial, filled up to whole chunks."""
+    def _tiles(self, state: TrainState) -> tuple[Array, Array, int]:
+        """All windows in an order drawn once a trial, filled up to whole chunks.
+
+        Returns:
+            Their numbers and the samples that they skip, and how many they are.
+        """
         assert self.problem.residuals is not None, "checked where the learner is made"
         found = self.feed.tiles(self.problem.residuals.start)
         count = len(found.skip)
         key = jax.random.wrap_key_data(state.keys["order"])
-        order = jax.random.permutation(key, count)
+        order = shuffled(key, count, count)
         short = -count % self.feed.batch_size
         filled = jnp.concatenate([order, jnp.zeros((short,), order.dtype)])
-        return jnp.asarray(found.numbers)[filled], jnp.asarray(found.skip)[filled]
+        numbers, skip = jnp.asarray(found.numbers), jnp.asarray(found.skip)
+        return numbers[filled], skip[filled], count
 
     def _stage(self, epoch: Int[Array, ""], windows: int) -> Int[Array, ""]:
         """How many windows an epoch takes."""

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from models.data.window_feeds import ResidentWindows
+from models.data.tiles import Tiled
 from models.errors import ConfigError
 from models.training.optimizer import LEVENBERG_MARQUARDT
 from models.training.problem import Problem
@@ -55,7 +55,7 @@ def check_feed(problem: Problem, feed: Any) -> None:
     """
     if problem.optimizer.kind != LEVENBERG_MARQUARDT:
         return
-    if not isinstance(feed, ResidentWindows):
+    if not isinstance(feed, Tiled):
         raise ConfigError(
             f"`optimizer.kind` {LEVENBERG_MARQUARDT} goes over windows on the device, got "
             f"{type(feed).__name__}",
