@@ -7,6 +7,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 Field = Callable[[Array, Array], Array]
@@ -39,21 +40,31 @@ def rk4(
     field = jax.vmap(derivative)
     step = 1.0 / (rate * steps)
 
-    def advance(state: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
-        left, right = ends
-        for number in range(steps):
-            begin, middle, end = (
-                left if between == "held" else left + (right - left) * (part / steps)
-                for part in (number, number + 0.5, number + 1.0)
-            )
-            first = field(state, begin)
-            second = field(state + (0.5 * step) * first, middle)
-            third = field(state + (0.5 * step) * second, middle)
-            fourth = field(state + step * third, end)
-            slope = first + 2.0 * (second + third) + fourth
-            state = state + (step / 6.0) * slope
+    def advance(state: Array, level: Array) -> tuple[Array, Array]:
+        begin, middle, end = level
+        first = field(state, begin)
+        second = field(state + (0.5 * step) * first, middle)
+        third = field(state + (0.5 * step) * second, middle)
+        fourth = field(state + step * third, end)
+        slope = first + 2.0 * (second + third) + fourth
+        state = state + (step / 6.0) * slope
         return state, state
 
+    _, after = jax.lax.scan(advance, start, _levels(u, steps=steps, between=between))
+    states = jnp.concatenate([start[None], after[steps - 1 :: steps]])
+    return jnp.swapaxes(states, 0, 1)
+
+
+def _levels(
+    u: Float[Array, "batch time input"], *, steps: int, between: Between
+) -> Float[Array, "step 3 batch input"]:
+    """The input at the begin, the middle and the end of every step."""
     inputs = jnp.swapaxes(u, 0, 1)
-    _, after = jax.lax.scan(advance, start, (inputs[:-1], inputs[1:]))
-    return jnp.concatenate([start[:, None], jnp.swapaxes(after, 0, 1)], axis=1)
+    left = inputs[:-1, None, None]
+    if between == "held":
+        shape = (left.shape[0], steps, 3, *inputs.shape[1:])
+        return jnp.broadcast_to(left, shape).reshape(-1, *shape[2:])
+    parts = (np.arange(steps)[:, None] + np.array([0.0, 0.5, 1.0])) / steps
+    weights = jnp.asarray(parts[None, :, :, None, None], u.dtype)
+    levels = left + (inputs[1:, None, None] - left) * weights
+    return levels.reshape(-1, *levels.shape[2:])

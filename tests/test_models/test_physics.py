@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
+from functools import lru_cache
 
 import diffrax
 import jax
@@ -27,6 +29,11 @@ SETTINGS = {
     "low_pass": (100.0, lambda t: 1 + np.sin(2 * np.pi * 5 * t)),
     "mass_spring_damper": (20.0, lambda t: 4 * np.sin(2 * np.pi * t)),
 }
+# Compiling takes longer than all else: the ones with kinks every day, the others at night.
+QUICK = [
+    pytest.param(n, marks=() if n == "cascaded_tanks" else pytest.mark.slow)
+    for n in SHIPPED
+]
 
 
 @pytest.fixture
@@ -35,74 +42,79 @@ def double_precision():
         yield
 
 
-def solved(equation, u, rate, *, start, fine=1):
-    """States of diffrax with the input a straight line between samples, ``[fine T, S]``."""
-    times = jnp.arange(len(u)) / rate
-    line = diffrax.LinearInterpolation(times, jnp.asarray(u))
-    term = diffrax.ODETerm(
-        lambda t, x, _: equation.derivative(x, line.evaluate(t), equation.values)
-    )
-    saved = jnp.linspace(0.0, times[-1], (len(u) - 1) * fine + 1)
-    return diffrax.diffeqsolve(
-        term,
-        diffrax.Dopri8(),
-        t0=0.0,
-        t1=times[-1],
-        dt0=None,
-        y0=jnp.asarray(start),
-        saveat=diffrax.SaveAt(ts=saved),
-        stepsize_controller=diffrax.PIDController(
-            rtol=1e-10, atol=1e-12, jump_ts=times
-        ),
-        max_steps=100_000,
-    ).ys
+FINE = 64  # steps of the oracle from sample to sample
 
 
-def case(name, samples=60):
+@lru_cache
+def case(name, samples=30):
+    """An equation, its input, its rate, and diffrax's states ``[FINE (T - 1) + 1, S]``.
+
+    The input is a straight line between samples; time runs in samples, so that every step
+    ends where one of them lies.
+    """
     rate, wave = SETTINGS[name]
-    equation = find_equation(name)
-    start = np.full(len(equation.states), 0.0)
-    if name == "cascaded_tanks":
-        start = np.array([4.0, 5.0])
-    return equation, wave(np.arange(samples) / rate)[:, None], rate, start
+    equation, u = find_equation(name), wave(np.arange(samples) / rate)
+    values, levels = equation.values, jnp.asarray(u)
+
+    def derivative(t, x, _):
+        left = jnp.clip(jnp.floor(t).astype(jnp.int32), 0, samples - 2)
+        level = levels[left] + (t - left.astype(t.dtype)) * (
+            levels[left + 1] - levels[left]
+        )
+        return equation.derivative(x, level[None], values) / rate
+
+    start = [4.0, 9.0] if name == "cascaded_tanks" else [0.0] * len(equation.states)
+    states = diffrax.diffeqsolve(
+        diffrax.ODETerm(derivative),
+        diffrax.Dopri5(),
+        t0=0.0,
+        t1=samples - 1.0,
+        dt0=1.0 / FINE,
+        y0=jnp.asarray(start),
+        saveat=diffrax.SaveAt(
+            ts=jnp.asarray(np.linspace(0.0, samples - 1.0, (samples - 1) * FINE + 1))
+        ),
+        max_steps=None,
+        adjoint=diffrax.DirectAdjoint(),
+    ).ys
+    return equation, u[:, None], rate, np.asarray(states)
 
 
 def test_every_shipped_equation_has_a_case():
     assert set(SHIPPED) == set(SETTINGS)
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", QUICK)
 def test_rk4_equals_diffrax(name, double_precision):
-    equation, u, rate, start = case(name)
-    values = equation.values
+    equation, u, rate, exact = case(name)
+    values, exact = equation.values, exact[::FINE]
 
     def states(steps):
-        return rk4(
-            lambda x, v: equation.derivative(x, v, values),
-            jnp.asarray(start)[None],
-            jnp.asarray(u)[None],
-            rate=rate,
-            steps=steps,
-        )[0]
+        return np.asarray(
+            rk4(
+                lambda x, v: equation.derivative(x, v, values),
+                jnp.asarray(exact[:1]),
+                jnp.asarray(u)[None],
+                rate=rate,
+                steps=steps,
+            )[0]
+        )
 
-    exact = solved(equation, u, rate, start=start)
     size = np.abs(exact).max(axis=0)
     errors = [np.abs((states(n) - exact) / size).max() for n in (1, 4)]
     # Levels have kinks at the brim, hysteresis where the motion turns: there the order
     # is lost, elsewhere four times the steps are 4⁴ times as exact.
     smooth = name not in ("cascaded_tanks", "bouc_wen")
-    assert errors[1] < (1e-5 if smooth else 1e-3)
-    assert errors[1] < errors[0] / (150 if smooth else 4)
+    assert errors[1] < (1e-4 if smooth else 1e-3)
+    assert errors[1] < errors[0] / (100 if smooth else 4)
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", QUICK)
 def test_right_hand_side_equals_differences_of_the_solution(name, double_precision):
-    fine = 64
-    equation, u, rate, start = case(name, samples=30)
-    states = np.asarray(solved(equation, u, rate, start=start, fine=fine))
-    slope = (states[2:] - states[:-2]) * (rate * fine / 2)
+    equation, u, rate, states = case(name)
+    slope = (states[2:] - states[:-2]) * (rate * FINE / 2)
     # The middle of every interval, away from the kinks of the input.
-    inner = slice(fine // 2 - 1, None, fine)
+    inner = slice(FINE // 2 - 1, None, FINE)
     middle = jnp.asarray(states[1:-1][inner])
     values = equation.values
     right = jax.vmap(lambda x, v: equation.derivative(x, v, values))(
@@ -118,7 +130,7 @@ def test_an_input_that_is_held_equals_scipy(double_precision):
     u = random.normal(size=(1, 20, 1))
     field = lambda x, v: jnp.stack([x[1], v[0] - 0.5 * x[1] - 3 * x[0]])  # noqa: E731
     found = rk4(
-        field, jnp.zeros((1, 2)), jnp.asarray(u), rate=rate, steps=16, between="held"
+        field, jnp.zeros((1, 2)), jnp.asarray(u), rate=rate, steps=8, between="held"
     )[0]
     state, wanted = np.zeros(2), [np.zeros(2)]
     for level in u[0, :-1, 0]:
@@ -130,7 +142,7 @@ def test_an_input_that_is_held_equals_scipy(double_precision):
             atol=1e-12,
         ).y[:, -1]
         wanted.append(state)
-    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
 def test_root_has_a_slope_everywhere():
@@ -161,7 +173,7 @@ def test_coefficients_begin_as_stated_and_stay_in_their_bounds():
         model.shift.set_value(jnp.full((2,), far))
         for name, value in model.trained().items():
             bounds = TANK.coefficients[name]
-            assert bounds.low * (1 - 1e-6) <= value <= bounds.high * (1 + 1e-6)
+            assert bounds.low - 1e-6 <= value <= bounds.high + 1e-6
     model.scatter(jax.random.key(0), jnp.asarray(0.5))
     first = {k: float(v) for k, v in model.trained().items()}
     model.scatter(jax.random.key(1), jnp.asarray(0.5))
@@ -211,8 +223,6 @@ WRONG = [
 def test_a_wrong_equation_is_refused(equation, message):
     with pytest.raises(ConfigError) as caught:
         equation.check(where="mine:TANK")
-    import re
-
     assert re.search(message, str(caught.value), re.DOTALL), str(caught.value)
 
 
