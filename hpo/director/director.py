@@ -156,6 +156,8 @@ class Director:
             return Wait(), ()
         if self._state.waiting:
             return self._start(self.trials[min(self._state.waiting)], elapsed, ())
+        if self._judge.plans:
+            return self._planned(elapsed)
         proposed = self._proposer.next(self._state, elapsed)
         if proposed is not None:
             return self._start(self._state.fresh(proposed), elapsed, (proposed,))
@@ -290,6 +292,31 @@ class Director:
             rungs=self._state.rung_table(trial.family).rungs(trial.index),
         )
         return decision, (*before, made.started(trial, elapsed))
+
+    def _planned(self, elapsed: float) -> tuple[Start | Wait | Done, tuple[Event, ...]]:
+        """A paused trial goes on, or a new one is drawn: as the rule that plans says."""
+        while True:
+            choice = self._judge.choose(
+                self._state,
+                self._proposer.quota(self._state),
+                workers=self.workers,
+                elapsed=elapsed,
+            )
+            stops = tuple(
+                made.ended(
+                    Stopped, self.trials[n], elapsed, rule=self._judge.planner, reason=why
+                )
+                for n, why in choice.stopped.items()
+            )
+            if choice.promoted is not None:
+                return self._start(self.trials[choice.promoted], elapsed, stops)
+            if not choice.draw:
+                return (Wait() if self._state.running else Done("budget")), stops
+            proposed = self._proposer.next(self._state, elapsed)
+            if proposed is not None:
+                trial = self._state.fresh(proposed)
+                return self._start(trial, elapsed, (*stops, proposed))
+            # The sampler had no point left, which the quota says from now on.
 
     def _settle(self, elapsed: float) -> tuple[Start | Wait | Done, tuple[Event, ...]]:
         """Nothing is left to propose: paused trials go on or end, family by family."""

@@ -49,10 +49,14 @@ class Proposer:
 
     def total(self, state: RunState) -> int:
         """How many trials the run will have, as far as is known."""
-        return sum(
-            len(state.members(family)) if family in self._spent else quota
+        return sum(self.quota(state).values())
+
+    def quota(self, state: RunState) -> dict[str, int]:
+        """How many trials each family will have, as far as is known."""
+        return {
+            family: len(state.members(family)) if family in self._spent else quota
             for family, quota in self._quota.items()
-        )
+        }
 
     def last_epoch(self, trial: Trial) -> int:
         """The epoch after which a trial is complete: all of its budget."""
