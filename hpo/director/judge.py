@@ -100,15 +100,22 @@ class Judge:
         assert self._planning is not None
         return self._rules[self._planning][0]
 
-    def choose(
+    def choose(self, outlook: Outlook) -> Choice:
+        """The next step of a free worker, by the rule that plans."""
+        assert self._planning is not None
+        rule = self._rules[self._planning][1]
+        assert isinstance(rule, PlanningRule)
+        return rule.choose(outlook)
+
+    def outlook(
         self,
         state: RunState,
         quota: Mapping[str, int],
         *,
         workers: int,
         elapsed: float,
-    ) -> Choice:
-        """The next step of a free worker, by the rule that plans.
+    ) -> Outlook:
+        """Everything that the rule that plans may look at.
 
         Args:
             state: What the run amounts to so far.
@@ -118,10 +125,8 @@ class Judge:
         """
         study, position = self._study, self._planning
         assert position is not None
-        rule = self._rules[position][1]
-        assert isinstance(rule, PlanningRule)
         names = [f.name for f in study.families]
-        outlook = Outlook(
+        return Outlook(
             families={name: state.members(name) for name in names},
             trials=state.trials,
             paused=state.paused,
@@ -135,7 +140,6 @@ class Judge:
             workers=workers,
             objective=study.objectives[0],
         )
-        return rule.choose(outlook)
 
     def settle(self, state: RunState) -> list[tuple[str, Settlement]]:
         """The fate of the paused trials of each family that is ready, and by which rule.
@@ -173,6 +177,11 @@ def _planning(rules: Sequence[StoppingRule], study: Study) -> int | None:
             f"only one rule can say which paused trials go on, got {' and '.join(names)}",
             hint="leave all but one of them out of `stopping`",
         )
+    planner = rules[found[0]]
+    assert isinstance(planner, PlanningRule)
+    planner.check(
+        {f.name: study.epochs_of(f.name) for f in study.families}, study.budget
+    )
     return found[0]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from hpo.errors import StudyError
 from hpo.stopping.registry import StoppingRule
 from hpo.stopping.rung import Rung
 from hpo.study import Budget, Objective
@@ -93,6 +94,18 @@ class PlanningRule(StoppingRule, Protocol):
         """Whether its choices depend on the run's budget, not on the trials so far alone."""
         ...
 
+    def check(self, epochs: Mapping[str, int], budget: Budget) -> None:
+        """Refuse a run that it cannot plan.
+
+        Args:
+            epochs: The epoch budget of each family.
+            budget: The run's.
+
+        Raises:
+            StudyError: The budget or an option rules out that any trial is finished.
+        """
+        ...
+
     def choose(self, outlook: Outlook) -> Choice:
         """The next step of a free worker.
 
@@ -100,6 +113,27 @@ class PlanningRule(StoppingRule, Protocol):
         none does, the run is over, so that then every paused trial must be stopped.
         """
         ...
+
+
+def finishes_one(name: str, epochs: Mapping[str, int], budget: Budget) -> None:
+    """Refuse a limit on the epochs of all trials that not even a single trial keeps to.
+
+    Args:
+        name: The rule's name.
+        epochs: The epoch budget of each family.
+        budget: The run's.
+
+    Raises:
+        StudyError: It is such a limit.
+    """
+    family, longest = max(epochs.items(), key=lambda item: item[1])
+    total = budget.total_epochs
+    if total is not None and total < longest:
+        raise StudyError(
+            f"`{name}` divides the run's budget, and {total} epochs of all trials together "
+            f"are less than one trial of `{family}` takes ({longest})",
+            hint=f"raise `budget.total_epochs` to {longest} or more, or lower `--epochs`",
+        )
 
 
 def place(outlook: Outlook, trial: Trial) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hpo.options import at_least
-from hpo.stopping.planning import Choice, Outlook, place
+from hpo.stopping.planning import Choice, Outlook, finishes_one, place
 from hpo.stopping.purse import Purse
 from hpo.stopping.registry import Evidence, Verdict
+from hpo.study import Budget
 from hpo.trials.record import Trial
 from hpo.trials.states import State
 
@@ -62,6 +63,10 @@ class StoppingRule:
             return Verdict(State.STOPPED, f"{metric} is {evidence.value}")
         return Verdict(State.PAUSED, "waits for its turn")
 
+    def check(self, epochs: Mapping[str, int], budget: Budget) -> None:
+        """Refuse a budget in which no trial can be finished."""
+        finishes_one("halving", epochs, budget)
+
     def choose(self, outlook: Outlook) -> Choice:
         """What the stage of the moment asks for, or what comes nearest to it."""
         plan = _Plan(self, outlook)
@@ -90,7 +95,8 @@ class _Plan:
         self._purse = Purse.of(outlook, otherwise=self._called_for(rule.finishers))
         price = self._purse.cost(None, 1)
         rest = self._rest * price
-        last = max(rest, min(self._purse.total / 2, rule.finishers * rest))
+        ends = int(self._purse.total / 2 / rest) if rest else rule.finishers
+        last = max(1, min(ends, rule.finishers)) * rest
         self._early = self._purse.total - last
         self._places = {t.number: self._place(t) for t in outlook.waiting()}
         self.stage = self._stage(price)
@@ -104,15 +110,15 @@ class _Plan:
         """
         outlook = self._outlook
         count = sum(outlook.quota.values())
-        usual = 1.4 * math.sqrt(count) * self._longest
+        usual: float = 1.4 * math.sqrt(count) * self._longest
         if not self._weights:
             return usual
         first = sum(
             n * min(min(outlook.rungs[f], default=outlook.epochs[f]), outlook.epochs[f])
             for f, n in outlook.quota.items()
         )
-        early = first * sum(self._weights) / self._weights[0]
-        last = max(self._rest, min(early, finishers * self._rest))
+        early: float = first * sum(self._weights) / self._weights[0]
+        last: float = max(self._rest, min(early, finishers * self._rest))
         return max(usual, early + last)
 
     def _place(self, trial: Trial) -> int:
@@ -120,7 +126,7 @@ class _Plan:
         return [*self._outlook.rungs[trial.family]].index(trial.last)
 
     def _stage(self, price: float) -> int | None:
-        """The first stage that has not had its share; one that ran dry leaves the others its own."""
+        """The first stage that has not had its share; a dry one leaves it to the others."""
         left, start, dry = self._early, 0.0, True
         for k, weight in enumerate(self._weights):
             share = left * weight / sum(self._weights[k:])
@@ -180,7 +186,8 @@ class _Plan:
         if trial is not None:
             ends.append(purse.cost(trial, trial.budget - trial.last) - step)
         reserve = min(ends, default=purse.cost(None, self._longest) - step)
-        return step + reserve <= self._left(to_end=False)
+        left = self._left(to_end=False)
+        return step + max(reserve, self._purse.total - self._early) <= left
 
     def _step(self, trial: Trial | None) -> int:
         """Epochs to the next rung, or to the end."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from hpo.errors import StudyError
 from hpo.options import at_least
 from hpo.stopping.halving import geometric
-from hpo.stopping.planning import Choice, Outlook, place
+from hpo.stopping.planning import Choice, Outlook, finishes_one, place
 from hpo.stopping.registry import Evidence, Verdict
+from hpo.study import Budget
 from hpo.trials.record import Trial
 from hpo.trials.states import State
 
@@ -59,6 +61,17 @@ class StoppingRule:
             return Verdict(State.STOPPED, f"{metric} is {evidence.value}")
         reason = f"waits to be among the best 1/{self.eta} at epoch "
         return Verdict(State.PAUSED, f"{reason}{evidence.epoch.number}")
+
+    def check(self, epochs: Mapping[str, int], budget: Budget) -> None:
+        """Refuse a budget in which no trial can be finished, and a rung beyond all of them."""
+        finishes_one("promotion", epochs, budget)
+        longest = max(epochs.values())
+        if 1 < longest <= self.grace:
+            raise StudyError(
+                f"promotion: the first rung, at epoch {self.grace}, is not below the epoch "
+                f"budget of any family (at most {longest}), so nobody would pause",
+                hint=f"choose a `grace` below {longest}, or raise `--epochs`",
+            )
 
     def choose(self, outlook: Outlook) -> Choice:
         """The best of the highest rung where one may go on, or a draw, or an end."""
