@@ -1,8 +1,8 @@
 """A small nonlinear state space, begun at the best linear approximation.
 
 ``x⁺ = A x + B u + W₂ h``, ``y = C x + D u + c + V₂ h`` with ``h = tanh(W₁ [x, u] + b₁)``,
-trained by least squares (`models.training.least_squares`), which is what makes it strong: a structured start
-and a second-order method. Where outputs are given, their errors correct the state
+trained by least squares (`models.training.least_squares`), which is what makes it strong: a
+structured start and a second-order method. Where outputs are given, their errors correct the state
 (``x⁺ += L (y - ŷ)``), so that a window's start comes from its first given samples.
 
 Sources: Paduart et al. 2010, "Identification of nonlinear systems using polynomial nonlinear state

@@ -6,7 +6,8 @@ part best is taken, and its outputs are fitted once more. All in units of standa
 float64 numpy.
 
 Sources: Pintelon and Schoukens 2012, "System Identification: A Frequency Domain Approach",
-chapter 3 (the best linear approximation); Ljung 1999, "System Identification", section 4.2; Kung 1978.
+chapter 3 (the best linear approximation); Ljung 1999, "System Identification", section 4.2;
+Kung 1978.
 """
 
 from __future__ import annotations
