@@ -190,10 +190,10 @@ def test_the_verdict_is_scipys_interval(undisturbed):
     assert pair.wins == wins / 25
 
 
-def test_no_seed_is_used_for_two_purposes(undisturbed):
-    with opened(undisturbed) as reruns:
+def test_no_seed_is_used_for_two_purposes(done):
+    with opened(done) as reruns:
         fresh = reruns.fresh([reruns.summary.ranked(1)], count=3)
-    found, summary = stages(RunFolder(undisturbed)), load_summary(undisturbed)
+    found, summary = stages(RunFolder(done)), load_summary(done)
     groups = [
         [row.seed for row in summary.rows],
         [t.seed for t in found.choose.fixed if t.family == "first"][:3],
@@ -202,7 +202,6 @@ def test_no_seed_is_used_for_two_purposes(undisturbed):
     ]
     every = [seed for group in groups for seed in group]
     assert len(set(every)) == len(every)
-    shutil.rmtree(fresh.outcome.folder)
 
 
 def test_streams_of_seeds_are_disjoint_whatever_the_hash_gives(monkeypatch):
