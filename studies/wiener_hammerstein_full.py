@@ -36,12 +36,12 @@ _SSM = ssm.SPACE.replace(
     {
         "model.order": 6,
         "model.extra_states": 0,
-        "model.hidden_size": IntDistribution(15, 25, step=5),
+        "model.hidden_size": IntDistribution(20, 25, step=5),
         "data.window": 500,
         "data.batch_size": 32,
         "loss.n_skip": 100,
         "optimizer.stage_windows": [32, 64],
-        "optimizer.stage_epochs": [15, 55],
+        "optimizer.stage_epochs": [15, 60],
     }
 )
 
@@ -53,8 +53,8 @@ STUDY = Study(
         Family(
             name="ssm",
             space=_SSM,
-            trials=8,
-            epochs=110,
+            trials=6,
+            epochs=100,
             initial_points=(
                 {
                     "model.hidden_size": 25,
@@ -115,7 +115,7 @@ STUDY = Study(
         ),
     ),
     objectives=(Objective(metric="rmse", unit="V"),),
-    budget=Budget(trials=16, epochs=40, seconds=38 * 60),
+    budget=Budget(trials=16, epochs=30, seconds=38 * 60),
     sampler=Rule(name="tpe"),
     stopping=(Rule(name="divergence"), Rule(name="asha", options={"grace": 0.3})),
 )
