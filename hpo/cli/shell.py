@@ -162,6 +162,9 @@ def find_run(results: Path, run: str) -> Path:
     return RunFolder.find(results, run).path
 
 
+_NARROW = 24  # characters of text beside other columns that are no pleasure to read
+
+
 def columns(
     rows: Sequence[Mapping[str, Any]],
     heads: Sequence[str],
@@ -169,6 +172,8 @@ def columns(
     right: Collection[str] = (),
 ) -> str:
     """Rows as columns; the last one is wrapped at the terminal's width.
+
+    Where little room is left beside the others, text of the last one goes below its row.
 
     Args:
         rows: Cells by column.
@@ -181,6 +186,9 @@ def columns(
     ]
     widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
     indent = sum(widths[:-1]) + 2 * (len(heads) - 1)
+    below = terminal.width() - indent < min(_NARROW, widths[-1])
+    below = below and len(heads) > 1 and heads[-1] not in right
+    indent = 4 if below else indent
     room = max(terminal.width() - indent, 16)
     out = []
     for *cells, last in lines:
@@ -191,6 +199,7 @@ def columns(
         pieces = textwrap.wrap(last, room, break_on_hyphens=False) or [""]
         if heads[-1] in right:  # a number: never folded
             pieces = [last.rjust(widths[-1])]
-        out.append((first + pieces[0]).rstrip())
-        out += [" " * indent + piece for piece in pieces[1:]]
+        beside = "" if below else pieces.pop(0)
+        out.append((first + beside).rstrip())
+        out += [" " * indent + piece for piece in pieces if piece]
     return "\n".join(out)

@@ -362,3 +362,28 @@ def test_columns_are_wrapped_at_the_terminal(monkeypatch):
     text = shell.columns([{"a": "x" * 15, "b": "word " * 10}], ["a", "b"])
     assert max(map(len, text.splitlines())) <= 40
     assert text.count("word") == 10
+
+
+def test_long_text_goes_below_its_row_where_little_room_is_left(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    row = {"a": "x" * 20, "b": " ".join(["word"] * 10), "n": 7}
+    assert shell.columns([row], ["a", "b"]).splitlines() == [
+        *("a", "    b"),  # 18 characters beside it would be no room
+        row["a"],
+        "    word word word word word word word",
+        "    word word word",
+    ]
+    short = shell.columns([{"a": "x" * 30, "b": "yes"}], ["a", "b"]).splitlines()
+    assert short[1].endswith("x  yes")  # a short text needs no more
+    number = shell.columns([row], ["b", "n"], right={"n"}).splitlines()
+    assert number[1].endswith("word  7"), "a number is never folded"
+
+
+def test_families_are_read_in_a_narrow_terminal():
+    lines = run("list", "families", columns=60).stdout.splitlines()
+    assert max(map(len, lines)) <= 60
+    (place,) = (i for i, line in enumerate(lines) if line.split()[0] == "rnn")
+    assert lines[place].split()[-1] == "no"
+    below = [line.startswith("    ") for line in lines[place + 1 :]]
+    text = " ".join(lines[place + 1 : place + 1 + [*below, False].index(False)])
+    assert " ".join(text.split()).startswith("Recurrent networks for sequences:")

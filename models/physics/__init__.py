@@ -1,0 +1,1 @@
+"""Physics: equations that a person states, their coefficients, and how they are solved."""
