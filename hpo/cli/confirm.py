@@ -60,27 +60,38 @@ def confirm(
     candidate; each candidate is then trained with new seeds, and when all have ended the
     test part is read once. Every pair of families gets one of four verdicts.
 
+    Of a group (`hpo launch --repeat`), each search's winners get 3 new seeds, and the searches
+    are compared.
+
     Both stages are runs below the run, by `local` unless `--executor` says otherwise: `hpo
     watch` and `hpo stop` work on them, and the same command goes on with what was interrupted.
     """
+    from hpo.ledger.group import RunGroup
     from hpo.live.progress import Progress
     from hpo.objective import Matters
     from hpo.run import confirm as runner
     from hpo.run.parent import Manner
 
     asked = runner.Asked(top=top, seeds=seeds, matters=matters, extend=extend)
-    folder = shell.find_run(results, run)
     manner = Manner(executor=executor, workers=workers, observe=Progress)
-    outcome = runner.confirm(
-        folder, asked, manner=manner, tell=terminal.say, data_root=data
-    )
+    group = RunGroup.find(results, run)
+    if group is None:
+        folder = shell.find_run(results, run)
+        outcome = runner.confirm(
+            folder, asked, manner=manner, tell=terminal.say, data_root=data
+        )
+    else:
+        folder = group.path
+        outcome = runner.confirm_group(
+            group, asked, manner=manner, tell=terminal.say, data_root=data
+        )
     if outcome is not None and outcome.state == "interrupted":
         if outcome.reason:
             terminal.say(outcome.reason)
         shell.hint("the same command goes on where it stopped")
         raise typer.Exit(shell.INTERRUPTED)
     if outcome is None:
-        terminal.say("this run is confirmed already; nothing was trained")
+        terminal.say("this is confirmed already; nothing was trained")
     said = None if matters is None else Matters.parse(matters)
     show(folder, matters=said, form=format)
 
@@ -120,6 +131,10 @@ def _next(found: Confirmation) -> list[str]:
     """What would settle what is open."""
     from hpo.confirmation.record import LEAST, Verdict
 
+    if found.unit_of == "search":
+        return ["a larger `hpo launch --repeat` would settle what is open"] * any(
+            p.verdict in (Verdict.UNDECIDED, Verdict.NONE) for p in found.pairs
+        )
     have = min((c.count for c in found.contenders), default=0)
     open_pairs = [p for p in found.pairs if p.verdict is Verdict.UNDECIDED]
     wanted = [p.needed - have for p in open_pairs if p.needed is not None]

@@ -188,10 +188,12 @@ def located(low: float, high: float, margin: float) -> Verdict:
     """
     if low > margin or high < -margin:
         return Verdict.BETTER
+    if -margin <= low and high <= margin:
+        return (
+            Verdict.SAME
+        )  # also where it does not hold 0: too little to matter is known
     if low > 0 or high < 0:
         return Verdict.BETTER_OPEN
-    if -margin <= low and high <= margin:
-        return Verdict.SAME
     return Verdict.UNDECIDED
 
 

@@ -22,8 +22,8 @@ class Verdict(StrEnum):
     """What can be said of two families, by where the interval of their difference lies."""
 
     BETTER = "better, by enough to matter"  # beyond ± matters
-    BETTER_OPEN = "better, by how much is open"  # without 0
     SAME = "no difference that matters"  # inside ± matters
+    BETTER_OPEN = "better, by how much is open"  # without 0, and not inside
     UNDECIDED = "undecided"
     NONE = "too few"  # fewer than `LEAST` values
 

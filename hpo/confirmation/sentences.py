@@ -92,7 +92,7 @@ def verdict_sentence(found: Confirmation, pair: Pair) -> str:
     if _sided(pair.verdict):
         amount = str(pair.verdict).partition(", ")[2]
         head = f"{pair.a} is better than {pair.b}, {amount}{stood}"
-        return f"{head}: {effect}{_little(pair, found)}; {wins}."
+        return f"{head}: {effect}; {wins}."
     if pair.verdict is Verdict.SAME:
         head = f"{pair.a} and {pair.b}: no difference that matters{stood}"
         return f"{head}: {effect}; less than {_matters(found)} does not matter; {wins}."
@@ -142,14 +142,6 @@ def _effect(found: Confirmation, pair: Pair, a: Contender, b: Contender) -> str:
     unit = f" {scale.unit}" if scale.unit else ""
     unit = " points" if scale.unit == "%" else unit
     return f"{whose}{of} is {size}{unit} {word} [{_minus(ends[0])}, {_minus(ends[1])}]"
-
-
-def _little(pair: Pair, found: Confirmation) -> str:
-    """A remark on a better one whose whole interval is too small to matter."""
-    if pair.low is None or pair.high is None or pair.verdict is not Verdict.BETTER_OPEN:
-        return ""
-    inside = pair.least <= pair.low and pair.high <= pair.most
-    return f" (less than the {_matters(found)} that matter)" if inside else ""
 
 
 def about(found: Confirmation) -> list[str]:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hpo.errors import RunError
 from hpo.fixed import FixedTrial
-from hpo.ledger.events import Evaluated, Event, ReadTest
+from hpo.ledger.events import ReadTest
 from hpo.ledger.folder import RunFolder
-from hpo.ledger.lines import read_event
-from hpo.ledger.log import Reader, events_of
+from hpo.ledger.log import events_of
+from hpo.report.repeats import trained
 from hpo.report.verdicts import Seeded
 from hpo.study import Study
-from hpo.trials.reducer import Reducer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,36 +137,3 @@ def _stage(folder: RunFolder) -> Stage | None:
             for trial, block in blocks.items()
         },
     )
-
-
-def trained(
-    folder: RunFolder, study: Study
-) -> tuple[list[Seeded], list[int | None], bool]:
-    """What became of the fixed trials of a run, in order, their sizes, and whether it ended.
-
-    Args:
-        folder: The run.
-        study: Its study.
-    """
-    reducer, scored = Reducer.of(study), dict[int, Evaluated]()
-
-    def told(event: Event) -> None:
-        reducer.apply(event)
-        if isinstance(event, Evaluated) and event.part == study.evaluate:
-            scored[event.trial] = event
-
-    path: Path = folder.events_file
-    for event in Reader(path, read_event) if path.exists() else ():
-        told(event)
-    runs, sizes = [], []
-    for trial in reducer.record.trials.values():
-        score = scored.get(trial.number)
-        seen = Seeded.of(
-            trial,
-            test=(score.metrics or None) if score else None,
-            records=score.records if score else {},
-            why=(score.reason or "") if score else "",
-        )
-        runs.append(seen)
-        sizes.append(trial.parameters)
-    return runs, sizes, reducer.record.ending is not None

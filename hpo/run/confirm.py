@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpo import seeds
-from hpo.confirmation.reading import choice
 from hpo.confirmation.stages import Stage, Stages, stages
+from hpo.confirmation.winners import choice
 from hpo.errors import RunError, StudyError
 from hpo.fixed import FixedTrial
 from hpo.ledger.events import ReadTest, RerunEvent
 from hpo.ledger.folder import RunFolder
+from hpo.ledger.group import RunGroup
 from hpo.objective import Matters
-from hpo.report.summary import Row, Summary
+from hpo.report.summary import Row, Summary, load_summary
 from hpo.run.active import Outcome
 from hpo.run.parent import Manner, Parent, held
 from hpo.run.rerun_folder import Wanted, finish
@@ -28,6 +29,7 @@ from hpo.run.rerun_study import rerun_study
 from hpo.worker.pickling import Create
 
 TOP, SEEDS = 3, 10
+GROUP_TOP, GROUP_SEEDS = 1, 3
 CHOOSING = 3  # fresh seeds each of the best few gets
 
 
@@ -102,6 +104,54 @@ def confirm(
         for text in parent.changed:
             tell(f"warning: changed since the launch: {text}")
         return _Confirming(parent, asked, manner).carry_on(found)
+
+
+def confirm_group(
+    group: RunGroup,
+    asked: Asked,
+    *,
+    manner: Manner,
+    tell: Callable[[str], None],
+    data_root: Path | None = None,
+) -> Outcome | None:
+    """Confirm every search of a group: each winner gets a few seeds, the search is the unit.
+
+    Args:
+        group: The group.
+        asked: What is asked for; a winner is the search's best (``top`` 1) with 3 seeds.
+        manner: How trials are trained.
+        tell: Is told what a person should know before it begins.
+        data_root: Where real datasets lie; None means as at the launch.
+
+    Returns:
+        How the last one ended that was trained; None where nothing was left to do.
+
+    Raises:
+        RunError: A search is unfinished, or more seeds are asked for.
+    """
+    if asked.extend is not None:
+        raise RunError(
+            f"the unit of a group is the search, got `--extend {asked.extend}` seeds",
+            hint="launch a larger group: `hpo launch STUDY --repeat M`",
+        )
+    runs, count = group.runs, len(group.seeds)
+    ended = [run for run in runs if load_summary(run.path).finished]
+    if len(ended) < count:
+        raise RunError(
+            f"{len(ended)} of {count} searches of the group have ended",
+            hint=f"`hpo resume {group.path}` goes on with them",
+        )
+    wish = dataclasses.replace(
+        asked, top=asked.top or GROUP_TOP, seeds=asked.seeds or GROUP_SEEDS
+    )
+    last: Outcome | None = None
+    for place, run in enumerate(runs, 1):
+        tell(f"search {place} of {count}: {run.path}")
+        outcome = confirm(run.path, wish, manner=manner, tell=tell, data_root=data_root)
+        last = outcome or last
+        if outcome is not None and outcome.state == "interrupted":
+            return outcome
+    return last
 
 
 class _Confirming:

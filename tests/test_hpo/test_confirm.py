@@ -260,9 +260,8 @@ def count_of(small):
     return sum(len(events_of(place)) for place in small[1].glob("reruns/*"))
 
 
-@pytest.mark.parametrize("back", [3, 20])
-def test_a_killed_confirmation_goes_on(small, tmp_path, back):
-    check_killed(small, tmp_path, count_of(small) - back)
+def test_a_killed_confirmation_goes_on(small, tmp_path):
+    check_killed(small, tmp_path, count_of(small) - 3)
 
 
 @pytest.mark.slow
@@ -389,3 +388,44 @@ def test_too_few_seeds_give_no_verdict(folder):
     assert result.exit_code == 0, result.stderr
     assert "no verdict below 5 seeds each, got 2" in result.stdout
     assert "--extend 3" in result.stderr
+
+
+# -- listed where a run is looked at -----------------------------------------------------------
+
+
+def test_results_and_show_list_what_was_trained_again(done):
+    with opened(done) as reruns:
+        best = reruns.summary.ranked(1)
+        reruns.exact([best])
+        again = reruns.fresh([best], count=2).results[0]
+    shown = run("results", done, columns=200).stdout
+    table = [line.split() for line in shown.partition("reruns/\n")[2].splitlines()]
+    # two configurations of each family chosen from, two confirmed, two re-runs of the best
+    assert [line[0] for line in table].count(str(best.trial)) >= 3
+    assert len(table) == 4 + 2 + 2
+    (seeds_line,) = [line for line in table if line[1:4] == ["2", "fresh", "seeds"]]
+    mean = statistics.fmean(r.objective for r in again.runs)
+    assert float(seeds_line[4]) == pytest.approx(mean, rel=1e-3)
+    assert "exactly, equal" in shown and "new seeds, look 1" in shown
+    (found,) = [
+        c for c in load_confirmation(done).contenders if c.family == best.family
+    ]
+    one = run("show", done, found.winner.trial, columns=200).stdout
+    told = one.partition("trained again")[2]
+    assert "5 new seeds, look 1" in told and "3 fresh seeds, to choose" in told
+
+
+def test_a_rerun_tells_of_failed_seeds_and_of_few(tmp_path):
+    study = STUDY.replace(
+        families=(family("first", trouble="raise late"),),
+        budget=Budget(trials=1, epochs=3),
+    )
+    folder = launch(study, results=tmp_path).folder
+    lines = run("rerun", folder, "--seeds", "2").stdout
+    assert "2 of 2 seeds, which the means leave out" in lines
+    good = launch(SMALL, results=tmp_path / "good").folder
+    text = run("rerun", good, "--seeds", "2").stdout
+    assert "2 values are few: take 5" in text
+    assert "means leave out" not in text
+    many = run("rerun", good, "--seeds", "5").stdout
+    assert "are few" not in many

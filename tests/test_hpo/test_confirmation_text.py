@@ -13,8 +13,8 @@ from scipy import stats
 
 from hpo.confirmation import sentences, text
 from hpo.confirmation.judging import Sample, chosen, judged, located
-from hpo.confirmation.reading import contender, settled
 from hpo.confirmation.record import Candidate, Confirmation, Verdict, Winner
+from hpo.confirmation.winners import contender, settled
 from hpo.objective import Matters, Objective
 from hpo.report.verdicts import Seeded
 from hpo.statistics.means import mean_interval
@@ -206,6 +206,8 @@ def test_a_difference_in_the_unit_is_told_in_it():
         (0.06, 0.2, Verdict.BETTER),
         (-0.2, -0.051, Verdict.BETTER),
         (0.01, 0.2, Verdict.BETTER_OPEN),
+        (-0.2, -0.01, Verdict.BETTER_OPEN),
+        (0.01, 0.05, Verdict.SAME),
         (-0.04, 0.05, Verdict.SAME),
         (-0.04, 0.06, Verdict.UNDECIDED),
     ],
