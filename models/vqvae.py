@@ -224,7 +224,7 @@ def example(task: str) -> Example:
             "quantizer.code_size": 2,
             "rollout.hidden_size": 4,
             "data.window": 20,
-            "data.batch_size": 8,
+            "data.batch_size": 16,
             "data.batches": 2,
             "loss.n_skip": 4,
         },
