@@ -86,7 +86,7 @@ def _print(places: list[Path], form: Printed) -> None:
             shell.out(text.render(found, drawings.drawings(found)))
             continue
         shell.out(f"{latex.escape(methods.paragraph(found))}\n")
-        shell.out(latex.families(found.summary, found.families))
+        shell.out(methods.table(found))
         commented = methods.bibtex(found).splitlines()
         shell.out(
             "\n".join(["% references.bib:", *(f"% {line}" for line in commented)])

@@ -103,11 +103,14 @@ def _refuse_together(
 
 
 def _show_families(summary: Summary, family: str | None, form: Format) -> None:
+    from hpo.confirmation.reading import load_confirmation
     from hpo.report import again, formats, latex
     from hpo.report import families as words
+    from hpo.report.page import verdict
 
     reruns = again.reruns(summary.folder, summary.objective)
-    found = words.standings(summary, reruns)
+    said = load_confirmation(summary.folder, summary=summary)
+    found = verdict.standings(summary, words.standings(summary, reruns), said)
     found = tuple(s for s in found if family in (None, s.family))
     if form is Format.json:
         shell.out(formats.json_text(words.json_rows(summary, found)))
@@ -116,7 +119,8 @@ def _show_families(summary: Summary, family: str | None, form: Format) -> None:
     elif form is Format.markdown:
         shell.out(words.to_markdown(summary, found))
     elif form is Format.latex:
-        shell.out(latex.families(summary, found))
+        winners = verdict.winners(said)
+        shell.out(latex.families(summary, found, winners=winners))
     else:
         lines = words.cells(summary, found)
         heads = list(lines[0])

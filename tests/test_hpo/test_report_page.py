@@ -359,7 +359,8 @@ HOSTILE = (
 )
 
 
-def test_hostile_names_stay_text_wherever_they_come(tmp_path):
+def hostile_run(tmp_path):
+    """A run with hostile names, unit, data, description and notes."""
     told = json.dumps(HOSTILE)[1:-1]
 
     def change(name, text):
@@ -375,7 +376,11 @@ def test_hostile_names_stay_text_wherever_they_come(tmp_path):
     note = {"schema": 1, "n": count + 1, "time": 1.0, "elapsed": 50.0, "event": "note"}
     note |= {"trial": None, "attempt": None, "text": HOSTILE}
     (place / "events.jsonl").write_text(lines + json.dumps(note) + "\n")
-    found = words_of(place)
+    return place
+
+
+def test_hostile_names_stay_text_wherever_they_come(tmp_path):
+    found = words_of(hostile_run(tmp_path))
     page = parsed(found["index.html"])
     assert [t for t, _ in page.tags].count("script") == 1
     assert not [a for _, a in page.tags if any(k.startswith("on") for k in a)]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpo.confirmation.reading import load_confirmation
+from hpo.confirmation.record import Confirmation
 from hpo.ledger.folder import RunFolder
 from hpo.report.edges import Edge, edges
 from hpo.report.families import Standing, standings
@@ -31,6 +33,7 @@ class Content:
         slices: Their trials along each hyperparameter.
         importances: How much each hyperparameter mattered.
         edges: Winners at the end of a range.
+        confirmation: What new seeds of the winners say; None where that was not asked for.
         record: The rest of ``study.json``: provenance, data and command line.
     """
 
@@ -43,6 +46,7 @@ class Content:
     slices: tuple[Slice, ...]
     importances: tuple[Importance, ...]
     edges: tuple[Edge, ...]
+    confirmation: Confirmation | None
     record: Mapping[str, Any]
 
     @property
@@ -50,6 +54,12 @@ class Content:
         """The run as commands take it, such as ``quickstart/20260131-101500-1a2b3c4d``."""
         folder = RunFolder(self.summary.folder)
         return f"{folder.study_name}/{folder.name}"
+
+    @property
+    def verdict(self) -> Confirmation | None:
+        """The confirmation, once a look of it is whole; before that nothing is settled."""
+        found = self.confirmation
+        return found if found is not None and found.look else None
 
     @property
     def data(self) -> Mapping[str, Any]:
@@ -86,5 +96,6 @@ def load(folder: Path) -> Content:
         slices=slices(summary, families),
         importances=importances(summary),
         edges=edges(summary, families),
+        confirmation=load_confirmation(folder, summary=summary),
         record={k: v for k, v in record.items() if k not in ("study", "spaces")},
     )

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from hpo.report.page import draw_results, draw_search, draw_space, style
+from hpo.report.page import (
+    draw_results,
+    draw_search,
+    draw_space,
+    draw_verdict,
+    style,
+)
 from hpo.report.page.content import Content
 from hpo.report.page.drawing import Drawing
 
@@ -15,6 +21,9 @@ def drawings(content: Content) -> tuple[Drawing, ...]:
     """
     looks = style.looks([f.name for f in content.summary.study.families])
     makers = (
+        draw_verdict.confirmed,
+        draw_verdict.pairs,
+        draw_verdict.best_of,
         draw_results.families,
         draw_search.curves,
         draw_search.progress,

@@ -97,7 +97,7 @@ def paper(content: Content) -> str:
         content: What the report tells.
     """
     told = latex.escape(methods.paragraph(content))
-    return f"{told}\n\n{latex.families(content.summary, content.families)}"
+    return f"{told}\n\n{methods.table(content)}"
 
 
 def _parquet(content: Content) -> bytes:

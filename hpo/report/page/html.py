@@ -70,6 +70,7 @@ def render(content: Content, figures: Mapping[str, tuple[Drawing, bytes]]) -> st
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["ticked"] = _ticked
     pictures: dict[str, list[Picture]] = {}
     for drawing, svg in figures.values():
         label = f"{drawing.title}. {drawing.caption}"
@@ -96,6 +97,20 @@ def render(content: Content, figures: Mapping[str, tuple[Drawing, bytes]]) -> st
         rows=rows,
         sections=_with_figures(sections(content), pictures),
     )
+
+
+def _ticked(text: str) -> Any:
+    """A text with commands and names in backticks set as code; everything is escaped."""
+    from markupsafe import Markup, escape
+
+    parts = text.split("`")
+    if len(parts) % 2 == 0:  # one that is never closed
+        return escape(text)
+    pieces = [
+        Markup("<code>{}</code>").format(part) if i % 2 else escape(part)
+        for i, part in enumerate(parts)
+    ]
+    return Markup("").join(pieces)
 
 
 def policy(css: str, script: str) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hpo.report import citations, numbers
-from hpo.report.page import sentences
+from hpo.confirmation.record import Confirmation
+from hpo.confirmation.sentences import about, verdict_sentence
+from hpo.report import citations, latex, numbers
+from hpo.report.page import sentences, verdict, words
 from hpo.report.page.content import Content
 
 _TOLD = ("hpo-harness", "jax", "jaxlib", "flax", "optax", "optuna", "ray")
@@ -33,8 +35,8 @@ def _search(content: Content) -> list[str]:
     summary = content.summary
     study, goal = summary.study, summary.objective
     families = ", ".join(
-        f"{s.family} ({sentences.many(s.trials, 'trial')} of up to "
-        f"{sentences.many(s.epoch_budget, 'epoch')}, {sentences.many(s.epochs, 'epoch')} "
+        f"{s.family} ({words.many(s.trials, 'trial')} of up to "
+        f"{words.many(s.epoch_budget, 'epoch')}, {words.many(s.epochs, 'epoch')} "
         f"and {numbers.seconds(s.seconds)} s in all)"
         for s in content.families
     )
@@ -50,6 +52,8 @@ def _search(content: Content) -> list[str]:
 
 
 def _again(content: Content) -> list[str]:
+    if content.verdict is not None:
+        return _confirmed(content.verdict)
     told = [s for s in content.families if s.fresh]
     if not told:
         return ["Every configuration was trained once; no value has a spread."]
@@ -57,12 +61,36 @@ def _again(content: Content) -> list[str]:
     return [f"The best trials were trained again with fresh seeds ({counts})."]
 
 
+def _confirmed(found: Confirmation) -> list[str]:
+    """What the confirmation did, and what it found."""
+    count = found.contenders[0].count if found.contenders else 0
+    tried = max(
+        (len(w.candidates) for c in found.contenders for w in c.winners), default=1
+    )
+    chosen = (
+        f"Each family's candidate was chosen from its best {tried} by fresh seeds over the "
+        "validation part. "
+        if tried > 1
+        else ""
+    )
+    looks = "one look" if found.look == 1 else f"{found.look} looks"
+    pairs = [verdict_sentence(found, pair) for pair in found.pairs]
+    return [
+        f"{chosen}The candidates were trained with {count} new seeds each, disjoint from all "
+        f"seeds of the search, and compared over the {found.part} part at {looks}: Welch's "
+        "t intervals, simultaneous over all pairs and looks (95 %), on logarithms where "
+        f"errors are compared; differences below {found.matters} do not matter.",
+        *pairs,
+        *about(found),
+    ]
+
+
 def _data(content: Content) -> list[str]:
     hashes = content.data.get("hashes")
     if not isinstance(hashes, Mapping) or not hashes:
-        return [f"The data were {sentences.data_name(content)}."]
+        return [f"The data were {words.data_name(content)}."]
     parts = ", ".join(f"{p} {str(h)[:12]}" for p, h in hashes.items())
-    return [f"The data were {sentences.data_name(content)} (SHA-256: {parts})."]
+    return [f"The data were {words.data_name(content)} (SHA-256: {parts})."]
 
 
 def _machine(provenance: Mapping[str, Any]) -> list[str]:
@@ -81,6 +109,24 @@ def _machine(provenance: Mapping[str, Any]) -> list[str]:
     return [*out, f"Machine: {machine}."] if machine else out
 
 
+def table(content: Content) -> str:
+    """The families' table for LaTeX: confirmed values where there is a verdict.
+
+    Args:
+        content: What the report tells.
+    """
+    found = content.verdict
+    about_them = ""
+    if found is not None:
+        about_them = "candidates trained with new seeds"
+    return latex.families(
+        content.summary,
+        verdict.standings(content.summary, content.families, found),
+        winners=verdict.winners(found),
+        about=about_them,
+    )
+
+
 def bibtex(content: Content) -> str:
     """The entries for what the run used.
 
@@ -93,6 +139,6 @@ def bibtex(content: Content) -> str:
     return citations.bibtex(
         versions=versions if isinstance(versions, Mapping) else {},
         commit=commit if isinstance(commit, str) else None,
-        data={"name": sentences.data_name(content), **content.data},
+        data={"name": words.data_name(content), **content.data},
         rules=[r.name for r in content.summary.study.stopping],
     )

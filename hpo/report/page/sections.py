@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hpo.report import families, formats, latex, rungs
-from hpo.report.page import methods, sentences
+from hpo.report import families, formats, rungs
+from hpo.report.page import methods, sentences, verdict
 from hpo.report.page.content import Content
 
 
@@ -61,6 +61,7 @@ def sections(content: Content) -> tuple[Section, ...]:
         content: What the report tells.
     """
     return (
+        _verdict(content),
         _families(content),
         Section(name="curves", title="Curves"),
         Section(name="costs", title="Accuracy and cost"),
@@ -74,11 +75,23 @@ def sections(content: Content) -> tuple[Section, ...]:
     )
 
 
+def _verdict(content: Content) -> Section:
+    found = content.verdict
+    if found is None or not found.contenders:
+        return Section(name="verdict", title="Verdict")
+    return Section(
+        name="verdict",
+        title="Verdict",
+        points=verdict.points(found),
+        table=_table(verdict.cells(found), left=("family",)),
+    )
+
+
 def _families(content: Content) -> Section:
     lines = families.cells(content.summary, content.families)
     return Section(
         name="families",
-        title="Families",
+        title="Families in the search",
         table=_table(lines, left=("family",)),
     )
 
@@ -102,7 +115,7 @@ def _rungs(content: Content) -> Section:
     return Section(
         name="rungs",
         title="Rungs",
-        texts=(rungs.EXPLAINED.replace("`", ""),),
+        texts=(rungs.EXPLAINED,),
         points=tuple(rungs.warnings(found, names)),
         table=_table(rungs.cells(found), left=("family", "verdict")),
     )
@@ -143,7 +156,7 @@ def _paper(content: Content) -> Section:
         title="For a paper",
         texts=(methods.paragraph(content),),
         blocks=(
-            ("paper.tex", latex.families(content.summary, content.families)),
+            ("paper.tex", methods.table(content)),
             ("references.bib", methods.bibtex(content)),
         ),
     )

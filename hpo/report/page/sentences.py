@@ -4,31 +4,17 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from hpo.confirmation import sentences as confirmed
 from hpo.ledger.folder import RunFolder
-from hpo.report import formats, numbers
+from hpo.report import numbers
 from hpo.report.families import Standing, mean_and_spread, scale_of
 from hpo.report.importance import LEAST, Importance
+from hpo.report.page import verdict
 from hpo.report.page.content import Content
+from hpo.report.page.headline import Headline
+from hpo.report.page.words import compared, many, on
 from hpo.report.summary import Summary
-
-
-@dataclass(frozen=True, kw_only=True)
-class Headline:
-    """The first screen.
-
-    Attributes:
-        first: The verdict, or that nothing is settled.
-        settled: Whether there is a verdict.
-        facts: Label and sentence of what else a reader must know.
-        commands: What to do next, each with what it does.
-    """
-
-    first: tuple[str, ...]
-    settled: bool
-    facts: tuple[tuple[str, str], ...]
-    commands: tuple[tuple[str, str], ...]
 
 
 def headline(content: Content) -> Headline:
@@ -37,8 +23,14 @@ def headline(content: Content) -> Headline:
     Args:
         content: What it tells.
     """
+    if content.verdict is not None:
+        return verdict.headline(content, content.verdict)
+    began = content.confirmation
+    first = unsettled(content.summary)
+    if began is not None and content.summary.finished:
+        first = confirmed.headline(began)
     return Headline(
-        first=(unsettled(content.summary),),
+        first=(first,),
         settled=False,
         facts=(
             ("Compared", compared(content)),
@@ -68,37 +60,6 @@ def unsettled(summary: Summary) -> str:
         "Nothing is settled: this is a search, one lucky training per configuration, and "
         "no fresh seeds have confirmed it."
     )
-
-
-def compared(content: Content) -> str:
-    """Which families, with what budget."""
-    summary = content.summary
-    names = ", ".join(
-        f"{s.family} ({many(s.trials, 'trial')}, {many(s.epochs, 'epoch')})"
-        for s in content.families
-    )
-    budgets = [s.epochs for s in content.families if s.epochs]
-    uneven = len(budgets) > 1 and max(budgets) > 1.1 * min(budgets)
-    goal = "smallest" if summary.objective.direction == "minimize" else "largest"
-    text = f"{names}; {goal} {_metric(summary)} over the validation part"
-    return f"{text}. Their budgets are unequal." if uneven else f"{text}."
-
-
-def on(content: Content) -> str:
-    """The data and the task."""
-    task = content.summary.study.described_task.get("name")
-    told = f" (task {task})" if task else ""
-    return f"{data_name(content)}{told}."
-
-
-def data_name(content: Content) -> str:
-    """The name of the data, or whatever the study says of it."""
-    if name := content.data.get("name"):
-        return str(name)
-    data = content.summary.study.data
-    if data is None:
-        return "what the learners bring themselves"
-    return data if isinstance(data, str) else formats.inline_json(data)
 
 
 def ahead(content: Content) -> str:
@@ -158,7 +119,10 @@ def commands(content: Content) -> tuple[tuple[str, str], ...]:
     if content.summary.best is None:
         return ((f"hpo results {run}", "says where and why each trial ended"),)
     return (
-        (f"hpo rerun {run} --seeds 5", "trains the best trial again with fresh seeds"),
+        (
+            f"hpo confirm {run}",
+            "trains each family's winner with new seeds, and reads the test part once",
+        ),
     )
 
 
@@ -215,12 +179,3 @@ def counted(content: Content) -> str:
 def title(content: Content) -> str:
     """The title of the page."""
     return f"{content.summary.study.name} · {RunFolder(content.summary.folder).name}"
-
-
-def _metric(summary: Summary) -> str:
-    return summary.objective.metric
-
-
-def many(count: int, what: str) -> str:
-    """A number of things: ``1 trial``, ``1,200 trials``."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -28,7 +28,7 @@ def render(content: Content, figures: Sequence[Drawing]) -> str:
     lines = [
         f"# {plain(sentences.title(content))}\n",
         *(f"**{plain(text)}**\n" for text in head.first),
-        *(f"- {label}: {plain(text)}" for label, text in head.facts),
+        *(f"- {label or 'and'}: {plain(text)}" for label, text in head.facts),
         *(f"- next: `{command}` {does}" for command, does in head.commands),
         "",
         "## Trials\n",
@@ -50,7 +50,13 @@ def render(content: Content, figures: Sequence[Drawing]) -> str:
 
 def plain(text: str) -> str:
     """A text on one line that GitHub shows as it stands."""
-    return _MARKS.sub(r"\\\1", " ".join(text.split()))
+    parts = " ".join(text.split()).split("`")
+    if len(parts) % 2 == 0:  # a backtick that is never closed
+        return _MARKS.sub(r"\\\1", "`".join(parts))
+    return "".join(
+        f"`{part}`" if i % 2 else _MARKS.sub(r"\\\1", part)
+        for i, part in enumerate(parts)
+    )
 
 
 def _section(section: Section, figures: Sequence[Drawing]) -> list[str]:
