@@ -29,7 +29,7 @@ from hpo.ledger.events import (
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import read_events
 from hpo.simulate.pool import Pool
-from hpo.simulate.task import Curve, Curves, Task
+from hpo.simulate.task import Curve, Curves, Task, usual_seconds
 from hpo.study import Study
 from hpo.trials.record import Trial
 from hpo.trials.states import State
@@ -107,6 +107,7 @@ def as_pool(record: Record) -> Task:
     """
     curves: dict[str, Curves] = {}
     own: dict[str, int] = {}
+    every: list[Curve] = []
     values: list[float] = []
     for family in record.study.families:
         found = record.whole(family.name)
@@ -115,10 +116,10 @@ def as_pool(record: Record) -> Task:
             continue
         values += ranked
         own[family.name] = record.study.epochs_of(family.name)
+        mine = [_curve(t) for t in found]
+        every += mine
         curves[family.name] = Pool(
-            space=family.space,
-            rows=[t.params for t in found],
-            curves=[_curve(t) for t in found],
+            space=family.space, rows=[t.params for t in found], curves=mine
         )
     if len(values) < 2:
         raise RunError(
@@ -140,6 +141,7 @@ def as_pool(record: Record) -> Task:
         objective=objective,
         best=values[0],
         median=median,
+        seconds=usual_seconds(every),
         own_epochs=own,
         remarks=tuple(_remarks(record, curves)),
     )
