@@ -17,6 +17,7 @@ from hpo.cli import (
     diff,
     doctor,
     export,
+    extend,
     launch,
     listing,
     note,
@@ -119,6 +120,7 @@ def top(
 for name, function in (
     ("launch", launch.launch),
     ("resume", resume.resume),
+    ("extend", extend.extend),
     ("results", results.results),
     ("show", show.show),
     ("best", best.best),

@@ -19,6 +19,7 @@ from hpo.ledger.events import (
     Ending,
     EpochEvent,
     Event,
+    Extended,
     Failed,
     Interrupted,
     Paused,
@@ -258,14 +259,21 @@ def retrace(record: Record) -> Agreement:
 class _Retracer:
     def __init__(self, record: Record) -> None:
         self._events = record.events
-        self._director = Director(record.study, workers=record.workers)
+        self._workers = record.workers
+        extended = [e for e in record.events if isinstance(e, Extended)]
+        self._studies = [*(Study.from_json(e.before) for e in extended), record.study]
+        self._director = Director(self._studies[0], workers=self._workers)
         self._due: dict[int, Event | None] = {}  # what has to follow a trial's epoch
         self._decisions = self._facts = 0
         self._differing: dict[str, str] = {}
 
     def run(self) -> Agreement:
-        for event in self._events:
-            if isinstance(event, EpochEvent):
+        for place, event in enumerate(self._events):
+            if isinstance(event, Extended):
+                del self._studies[0]
+                known = self._events[:place]
+                self._director = replay(self._studies[0], known, workers=self._workers)
+            elif isinstance(event, EpochEvent):
                 self._epoch(event)
             elif isinstance(event, (Proposed, Started)):
                 self._next(event)

@@ -11,7 +11,7 @@ from studies.curves.sets import Recorded, study
 
 
 def record(sets: Iterable[Recorded], *, results: Path, data_root: Path | None) -> None:
-    """Train each set, or go on with the newest run of it.
+    """Train each set, or go on with the newest run of it; Ctrl-C ends all of it.
 
     Args:
         sets: Which.
@@ -24,10 +24,9 @@ def record(sets: Iterable[Recorded], *, results: Path, data_root: Path | None) -
     for recorded in sets:
         runs = sorted((results / recorded.name).glob("*"))
         if runs:
-            resume(runs[-1], data_root=data_root)
-            continue
-        launch(
-            with_task(study(recorded), root=data_root),
-            results=results,
-            data_root=data_root,
-        )
+            outcome = resume(runs[-1], data_root=data_root)
+        else:
+            asked = with_task(study(recorded), root=data_root)
+            outcome = launch(asked, results=results, data_root=data_root)
+        if outcome.state == "interrupted":
+            return
