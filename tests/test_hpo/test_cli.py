@@ -18,7 +18,18 @@ from tests.test_hpo.command_line import refused, run
 
 ROOT = Path(__file__).parent.parent.parent
 COMMANDS = (
-    *("launch", "resume", "extend", "results", "show", "best", "rerun", "predict", "note"),
+    *(
+        "launch",
+        "resume",
+        "extend",
+        "results",
+        "report",
+        "show",
+        "best",
+        "rerun",
+        "predict",
+        "note",
+    ),
     *("diff", "clean", "stop", "export", "watch", "check", "simulate", "list"),
     *("doctor", "confirm"),
 )
