@@ -657,9 +657,7 @@ def test_default_is_a_new_studys_and_own_the_runs():
 
 def test_a_method_that_is_there_by_other_words_is_there_once():
     assert names_of("random,random", "none") == ["random none"]
-    assert names_of("random", "default,halving,halving:eta=4") == [
-        "random halving"
-    ]
+    assert names_of("random", "default,halving,halving:eta=4") == ["random halving"]
     names = ["random halving", "tpe halving", "random halving:eta=5"]
     given = "default,halving@tpe,halving:eta=5@random"
     assert names_of("random,tpe", given) == names
