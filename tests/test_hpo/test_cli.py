@@ -31,7 +31,7 @@ COMMANDS = (
         "note",
     ),
     *("diff", "clean", "stop", "export", "watch", "check", "simulate", "list"),
-    *("doctor", "confirm"),
+    *("doctor", "confirm", "promote"),
 )
 
 
