@@ -160,6 +160,20 @@ def keep_families(study: Study, names: str) -> Study:
     )
 
 
+def is_study_key(study: Study, key: str) -> bool:
+    """Whether a key belongs to the study itself, not to its families' configurations.
+
+    Args:
+        study: The study.
+        key: A dotted key.
+    """
+    head = key.partition(".")[0]
+    return key in study_keys(study) or head in (
+        *_SECTIONS,
+        *("sampler", "stopping", "task", "families", "family"),
+    )
+
+
 def apply_settings(
     study: Study, settings: Mapping[str, Any], *, check: Check = check_configurations
 ) -> Study:

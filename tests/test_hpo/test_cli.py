@@ -30,7 +30,7 @@ COMMANDS = (
         "note",
     ),
     *("diff", "clean", "stop", "export", "watch", "check", "simulate", "list"),
-    *("doctor", "confirm"),
+    *("doctor", "confirm", "promote"),
 )
 
 

@@ -32,6 +32,8 @@ CALLS = {
     "show": ("sample", "1"),
     "best": ("sample",),
     "rerun": ("sample",),
+    "confirm": ("sample",),
+    "promote": ("sample", "--name", "promoted"),
     "predict": ("sample", "new.hdf5", "--out", "out.hdf5"),
     "note": ("sample", "a remark"),
     "diff": ("sample", "1", "2"),
@@ -52,6 +54,7 @@ MISTAKES = {
         (("walk.py", "--time-budget", "soon"), 1, "duration"),
         (("walk.py", "--data", "nowhere", "--set", "data=none_such"), 1, "none_such"),
         (("walk.py", "--results", "walk.py"), 1, "walk.py"),
+        (("walk.py", "--repeat", "1"), 1, "from 2"),
     ],
     "resume": [(("nope",), 1, "no run `nope`"), ((), 2, "RUN")],
     "results": [
@@ -68,6 +71,19 @@ MISTAKES = {
         (("sample", "--rank", "1", "--trial", "1"), 1, "not several"),
         (("sample", "--exact", "--seeds", "2"), 1, "not both"),
         (("sampel",), 1, "`sample`"),
+    ],
+    "confirm": [
+        (("sample", "--matters", "0"), 1, "positive"),
+        (("sample", "--matters", "much"), 1, "'much'"),
+        (("sample", "--seeds", "1"), 1, "one seed has no spread"),
+        (("sample", "--top", "0"), 1, "--top"),
+        (("sample", "--extend", "5"), 1, "hint"),
+        (("sampel",), 1, "`sample`"),
+    ],
+    "promote": [
+        (("sample",), 2, "--name"),
+        (("sample", "--name", "x", "--rank", "99"), 1, "no trial of rank 99"),
+        (("sample", "--name", "x", "--rank", "1", "--trial", "1"), 1, "not both"),
     ],
     "predict": [
         (("sample", "nowhere.hdf5", "--out", "out.hdf5"), 1, "no file nowhere.hdf5"),

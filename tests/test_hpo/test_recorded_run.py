@@ -107,7 +107,16 @@ def like_the_recording_one():
 )
 def test_exact_rerun(place, trial):
     """Equal on a machine like the recording one; elsewhere equal, or why not is said."""
-    done = hpo("rerun", "latest", "--trial", trial, "--exact", "--format", "json")
+    done = hpo(
+        "rerun",
+        "latest",
+        "--trial",
+        trial,
+        "--exact",
+        "--allow-different",
+        "--format",
+        "json",
+    )
     answer = json.loads(done.stdout)
     assert answer["error"] == ""
     if answer["equal"] or like_the_recording_one():
