@@ -126,6 +126,14 @@ class Sources:
             own=lambda: digests(self.own_files),
         )
 
+    def with_file_of_today(self) -> Sources:
+        """The same, with the study file and its spaces as they are now."""
+        if self.study_file is None:
+            return self
+        path = self.study_file["path"]
+        file = {"path": path, "sha256": _digest(Path(path))}
+        return replace(self, study_file=file, spaces=_described(file))
+
     def study_today(self) -> Study | None:
         """The study that the recorded file describes now, or None."""
         return _load(self.study_file)

@@ -146,7 +146,9 @@ def test_checkpoint(name, task, make, given, tmp_path):
 
 
 # An equation holds in the units that it is stated in, and in no others.
-PHYSICAL = {n for n, f in FAMILIES.items() if "physics.equation" in set(f.Config.keys())}
+PHYSICAL = {
+    n for n, f in FAMILIES.items() if "physics.equation" in set(f.Config.keys())
+}
 
 
 @over(
