@@ -10,10 +10,11 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from hpo.errors import StudyError
 from hpo.fixed import FixedTrial
+from hpo.objective import Objective as Objective
 from hpo.shares import divided
 from hpo.warm_start import WarmStart, warm_starts
 from models.errors import near_matches
@@ -28,41 +29,6 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 def _positive(what: str, value: float | None) -> None:
     if value is not None and (isinstance(value, bool) or not value > 0):
         raise StudyError(f"{what} must be positive, got {value!r}")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Objective:
-    """The score of a trial: ``valid[metric]`` of its best epoch within budget.
-
-    Attributes:
-        metric: Name of a validation metric; or, for further objectives, ``parameters``: how
-            many numbers the model trains.
-        direction: Whether small or large is good.
-        unit: Physical unit, as tables print it; empty for none.
-        limit: The worst value that is still feasible, or None.
-    """
-
-    metric: str = "rmse"
-    direction: Literal["minimize", "maximize"] = "minimize"
-    unit: str = ""
-    limit: float | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse unknown directions."""
-        if self.direction not in ("minimize", "maximize"):
-            raise StudyError(
-                f"an objective's direction is `minimize` or `maximize`, got {self.direction!r}"
-            )
-
-    def better(self, a: float, b: float) -> bool:
-        """Whether `a` is strictly better than `b`; NaN is worse than everything."""
-        return self.rank_key(a) < self.rank_key(b)
-
-    def rank_key(self, value: float | None) -> float:
-        """A number that sorts best first and puts NaN and None last."""
-        if value is None or value != value:
-            return float("inf")
-        return value if self.direction == "minimize" else -value
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -330,7 +296,7 @@ class Study:
                 }
                 for f in self.families
             ],
-            "objectives": [dataclasses.asdict(o) for o in self.objectives],
+            "objectives": [o.to_json() for o in self.objectives],
             "budget": dataclasses.asdict(self.budget),
             "sampler": _rule_to_json(self.sampler),
             "stopping": [_rule_to_json(r) for r in self.stopping],

@@ -27,8 +27,12 @@ NEVER = [
     ("hpo.ledger", (*HEAVY, "optuna"), ()),
     *(
         (room, HEAVY, ())
-        for room in ("hpo.trials", "hpo.director", "hpo.report", "hpo.live")
+        for room in (
+            *("hpo.trials", "hpo.director", "hpo.report", "hpo.live"),
+            *("hpo.statistics", "hpo.confirmation"),
+        )
     ),
+    ("hpo.statistics", ("hpo",), ("hpo.statistics",)),
     *((block, ("models",), (*FOUNDATION, *BLOCKS)) for block in BLOCKS),
     ("models.training", ("models",), (*FOUNDATION, *BLOCKS, "models.training")),
     (

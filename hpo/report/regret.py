@@ -3,13 +3,10 @@
 Regret is the distance of a study's best trial from the best reference configuration, in
 units of the median one's. Intervals are percentiles of bootstrap means: studies are drawn
 again within each task, so they say how sure the mean is *on these tasks*.
-
-Source of the bootstrap: Rao and Wu 1988, "Resampling inference with complex survey data".
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,11 +15,8 @@ import numpy as np
 
 from hpo.errors import StudyError
 from hpo.report import formats, numbers
+from hpo.statistics.bootstrap import Span, within_groups
 from models.errors import near_matches
-
-RESAMPLES = 4000
-LEVEL = 95.0  # per cent
-Interval = tuple[float | None, float | None, float | None]  # mean, lower, upper end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,13 +138,13 @@ def _row(mine: Mapping[int, Outcome], base: Mapping[int, Outcome] | None) -> Row
     first = next(iter(mine.values()))
     valued = {s: o.regret for s, o in mine.items() if o.regret is not None}
     tasks = [mine[s].task for s in valued]
-    mean, low, high = interval(list(valued.values()), tasks)
-    difference: Interval = (None, None, None)
+    mean, low, high = within_groups(list(valued.values()), tasks)
+    difference: Span = (None, None, None)
     if base is not None:
         other = {s: o.regret for s, o in base.items() if o.regret is not None}
         both = [s for s in valued if s in other]
         apart = [valued[s] - other[s] for s in both]
-        difference = interval(apart, [mine[s].task for s in both])
+        difference = within_groups(apart, [mine[s].task for s in both])
     return Row(
         method=first.method,
         budget=first.budget,
@@ -171,43 +165,6 @@ def _row(mine: Mapping[int, Outcome], base: Mapping[int, Outcome] | None) -> Row
 def _mean(values: Any) -> float | None:
     known = [v for v in values if v is not None]
     return float(np.mean(known)) if known else None
-
-
-def interval(
-    values: Sequence[float], tasks: Sequence[str], *, resamples: int = RESAMPLES
-) -> Interval:
-    """A mean and its 95 % percentile bootstrap interval, drawn again within each task.
-
-    Of a task's n studies n - 1 are drawn (Rao and Wu), or the spread of few studies would
-    come out too small by the factor (n - 1) / n. Tasks with a single study are drawn from
-    as if they were one task, which makes the interval wider rather than narrower.
-
-    Args:
-        values: One a study.
-        tasks: Whose study each is.
-        resamples: How often they are drawn again; the draws are always the same.
-
-    Returns:
-        Mean, lower and upper end. None for all where there is nothing, for the ends where a
-        study has no other to be drawn with.
-    """
-    if not values:
-        return None, None, None
-    measured = np.asarray(values, dtype=float)
-    mean = float(measured.mean())
-    sizes = Counter(tasks)
-    groups = np.asarray([t if sizes[t] > 1 else "" for t in tasks])
-    random = np.random.default_rng(0)
-    total = np.zeros(resamples)
-    for group in dict.fromkeys(groups.tolist()):
-        mine = measured[groups == group]
-        if len(mine) == 1:
-            return mean, None, None
-        drawn = random.integers(0, len(mine), (resamples, len(mine) - 1))
-        total += len(mine) * mine[drawn].mean(axis=1)
-    outside = (100.0 - LEVEL) / 2
-    low, high = np.percentile(total / len(values), (outside, 100.0 - outside))
-    return mean, float(low), float(high)
 
 
 def render(found: Sequence[Row], *, baseline: str | None = None) -> str:

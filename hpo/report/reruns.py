@@ -6,7 +6,8 @@ import dataclasses
 from typing import Any
 
 from hpo.report import numbers
-from hpo.report.verdicts import Exact, Fresh, Interval
+from hpo.report.verdicts import Exact, Fresh
+from hpo.statistics.means import Interval
 
 
 def record(result: Exact | Fresh) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from hpo.report.fidelity import CONFIDENCE, THRESHOLD, Fidelity
+from hpo.report.fidelity import THRESHOLD, Fidelity
+from hpo.statistics.means import CONFIDENCE
 
 EXPLAINED = (
     "Rank correlation (Spearman) of the values at a rung with the values that rank the "

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hpo.ledger.events import EpochEvent
 from hpo.report.summary import Row
+from hpo.statistics.means import Interval, mean_interval
 from hpo.study import Objective
 from models.training.protocol import Epoch
-
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,25 +36,6 @@ class Exact:
     changed: tuple[str, ...] = ()
     error: str = ""
     folder: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """A mean with its confidence interval by Student's t distribution.
-
-    Attributes:
-        mean: The mean.
-        low: Lower end; None with fewer than two values.
-        high: Upper end; None with fewer than two values.
-        deviation: Standard deviation of the values (n - 1); None with fewer than two.
-        count: How many values.
-    """
-
-    mean: float
-    low: float | None
-    high: float | None
-    deviation: float | None
-    count: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,23 +103,6 @@ class Fresh:
     folder: str = ""
 
 
-def interval(values: Sequence[float]) -> Interval | None:
-    """Mean and 95 % interval of the finite values; None when there are none."""
-    finite = [v for v in values if math.isfinite(v)]
-    if not finite:
-        return None
-    mean, n = statistics.fmean(finite), len(finite)
-    if n < 2:
-        return Interval(mean=mean, low=None, high=None, deviation=None, count=n)
-    from scipy.stats import t
-
-    deviation = statistics.stdev(finite)
-    half = float(t.ppf(0.5 + CONFIDENCE / 2, n - 1)) * deviation / math.sqrt(n)
-    return Interval(
-        mean=mean, low=mean - half, high=mean + half, deviation=deviation, count=n
-    )
-
-
 def across_seeds(
     row: Row,
     runs: Sequence[Seeded],
@@ -159,7 +121,7 @@ def across_seeds(
         folder: Where it is stored.
     """
     good = [r for r in runs if not r.error]
-    valid = interval([r.objective for r in good if r.objective is not None])
+    valid = mean_interval([r.objective for r in good if r.objective is not None])
     optimism = None
     if valid is not None and row.objective is not None:
         sign = 1 if objective.direction == "minimize" else -1
@@ -167,7 +129,7 @@ def across_seeds(
 
     def over(parts: Iterable[Mapping[str, float] | None]) -> Interval | None:
         metric = objective.metric
-        return interval([p[metric] for p in parts if p and metric in p])
+        return mean_interval([p[metric] for p in parts if p and metric in p])
 
     names = dict.fromkeys(name for r in good for name in r.records)
     records = {name: over(r.records.get(name) for r in good) for name in names}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 
-import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from models.data.statistics import Statistics
+from models.layers.encoder import measured
 from models.layers.linear import Linear
 from models.layers.normalization import Standardize
 
@@ -73,7 +73,4 @@ class Simulator(nnx.Module):
         u = self.normalize_u(given["u"])
         if not self.known:
             return u
-        mask = given["given.y"]
-        y = self.normalize_y(given["y"])
-        shown = jnp.where(mask, y, jnp.zeros_like(y))
-        return jnp.concatenate([u, shown, mask.astype(u.dtype)], axis=-1)
+        return measured(u, self.normalize_y(given["y"]), given["given.y"])

@@ -130,17 +130,28 @@ class RecurrentStack(nnx.Module):
         Returns:
             The last layer's hidden states ``[B, T, H]`` and every layer's final state.
         """
+        outputs, after = self.every_layer(inputs, state, key=key)
+        return outputs[-1], after
+
+    def every_layer(
+        self,
+        inputs: Float[Array, "batch time channel"],
+        state: tuple[Any, ...] | None = None,
+        *,
+        key: Key[Array, ""] | None = None,
+    ) -> tuple[list[Float[Array, "batch time hidden"]], tuple[Any, ...]]:
+        """As a call, with the hidden states of every layer instead of the last one's."""
         before = self.initial_state(inputs.shape[0]) if state is None else state
         keys = [None] * len(self.layers)
         if key is not None:
             keys = list(jax.random.split(key, len(self.layers)))
-        outputs, after = inputs, []
+        found, after = [], []
         for i, layer in enumerate(self.layers):
-            if i:
-                outputs = dropout(outputs, self.rate[...], keys[i])
-            outputs, final = layer(outputs, before[i])
+            below = dropout(found[-1], self.rate[...], keys[i]) if i else inputs
+            outputs, final = layer(below, before[i])
+            found.append(outputs)
             after.append(final)
-        return outputs, tuple(after)
+        return found, tuple(after)
 
 
 def micro_batch(batch_size: int) -> int | None:

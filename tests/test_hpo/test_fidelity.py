@@ -19,8 +19,9 @@ from optuna.distributions import FloatDistribution
 
 from hpo.ledger.events import KINDS, Proposed, RunEvent
 from hpo.report import details, fidelity, files, rungs, table
-from hpo.report.fidelity import THRESHOLD, interval, restricted, spearman
+from hpo.report.fidelity import THRESHOLD
 from hpo.report.summary import summarize
+from hpo.statistics.ranks import restricted, spearman, spearman_interval
 from hpo.study import Budget, Family, Objective, Rule, Study
 from search_spaces.space import Space
 from tests.test_hpo import sample_run
@@ -166,7 +167,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says(rho, count):
     for _ in range(repeats):
         x, e = generator.normal(size=(2, count))
         y = pearson * x + math.sqrt(1 - pearson**2) * e
-        low, high = interval(spearman(x.tolist(), y.tolist()), count)
+        low, high = spearman_interval(spearman(x.tolist(), y.tolist()), count)
         held += low <= rho <= high
     assert 0.92 <= held / repeats <= 1.0
 

@@ -16,9 +16,10 @@ from hpo.ledger.events import EpochEvent
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import read_events
 from hpo.report.summary import load_summary
-from hpo.report.verdicts import compare, interval
+from hpo.report.verdicts import compare
 from hpo.run import reproducibility
 from hpo.run.rerun import opened
+from hpo.statistics.means import mean_interval
 from models.training.protocol import Epoch
 from tests.test_hpo import sample_run
 
@@ -110,8 +111,8 @@ def test_the_statistics_are_students(place):
 
 
 def test_one_seed_gives_no_interval_and_nan_is_left_out():
-    assert interval([]) is None and interval([math.nan]) is None
-    one = interval([2.0, math.nan])
+    assert mean_interval([]) is None and mean_interval([math.nan]) is None
+    one = mean_interval([2.0, math.nan])
     assert (one.mean, one.low, one.count) == (2.0, None, 1)
 
 

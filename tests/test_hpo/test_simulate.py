@@ -28,6 +28,7 @@ from hpo.simulate import compare, own
 from hpo.simulate.pool import Pool
 from hpo.simulate.task import Curve, Task
 from hpo.simulate.virtual import decisions, simulate
+from hpo.statistics.bootstrap import within_groups
 from hpo.study import Budget, Family, Objective, Rule, Study
 from models.training.protocol import Epoch
 from search_spaces.space import Space
@@ -299,7 +300,7 @@ def test_the_sampler_is_told_of_the_row_that_was_trained():
 
 def test_intervals_agree_with_scipy_on_one_task():
     values = np.random.default_rng(3).gamma(2.0, size=60)
-    mean, low, high = regret.interval(values.tolist(), ["a"] * 60, resamples=20_000)
+    mean, low, high = within_groups(values.tolist(), ["a"] * 60, resamples=20_000)
     theirs = stats.bootstrap(
         (values,), np.mean, n_resamples=20_000, method="percentile",
         random_state=np.random.default_rng(1),
@@ -311,7 +312,7 @@ def test_intervals_agree_with_scipy_on_one_task():
 def test_intervals_are_of_the_mean_on_these_tasks():
     values = [0.0] * 20 + [10.0] * 20  # tasks differ, studies of one task do not
     tasks = ["a"] * 20 + ["b"] * 20
-    assert regret.interval(values, tasks) == (5.0, 5.0, 5.0)
+    assert within_groups(values, tasks) == (5.0, 5.0, 5.0)
 
 
 def test_intervals_of_few_studies_a_task_are_as_wide_as_their_spread_says():
@@ -319,7 +320,7 @@ def test_intervals_of_few_studies_a_task_are_as_wide_as_their_spread_says():
     random = np.random.default_rng(5)
     values = random.normal(size=(200, 2)) + 10 * random.normal(size=(200, 1))
     tasks = [f"{t}" for t in range(200) for _ in range(2)]
-    mean, low, high = regret.interval(values.ravel().tolist(), tasks)
+    mean, low, high = within_groups(values.ravel().tolist(), tasks)
     deviation = np.sqrt((2 * values.var(axis=1, ddof=1)).sum()) / values.size
     assert mean == pytest.approx(values.mean())
     assert high - low == pytest.approx(2 * 1.96 * deviation, rel=0.05)
@@ -327,9 +328,9 @@ def test_intervals_of_few_studies_a_task_are_as_wide_as_their_spread_says():
 
 def test_single_studies_are_drawn_as_one_task_and_one_alone_has_no_interval():
     values = [1.0, 2.0, 4.0, 8.0]
-    together = regret.interval(values, ["a"] * 4)
-    assert regret.interval(values, ["a", "b", "c", "d"]) == together
-    assert regret.interval([*values, 3.0], ["a", "a", "b", "b", "c"]) == (
+    together = within_groups(values, ["a"] * 4)
+    assert within_groups(values, ["a", "b", "c", "d"]) == together
+    assert within_groups([*values, 3.0], ["a", "a", "b", "b", "c"]) == (
         3.6,
         None,
         None,
