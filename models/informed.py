@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from models.errors import ConfigError
+from models.layers.handover import Handover, handover
 from models.losses import Loss, Term
 from models.metrics.accumulators import Average
 from models.physics.equation import Equation, Values
@@ -123,6 +124,20 @@ def handed_over(data: TaskData, *, warm_up: int, window: int) -> int:
             hint="cut longer windows: the prognosis is trained on what is behind them",
         )
     return first
+
+
+def handover_of(batch: Batch, *, first: int, scored: bool) -> Handover:
+    """Where in a batch the prognosis begins.
+
+    Args:
+        batch: What is given.
+        first: Its first sample in training and scoring.
+        scored: Whether this is one of those; a prediction may know any number of outputs.
+    """
+    if "given.y" in batch:
+        return handover(batch["given.y"], known=first if scored else None)
+    length = batch["u"].shape[1]
+    return Handover(min(first, max(length - 1, 1)), length)
 
 
 def supervised_loss(

@@ -21,7 +21,8 @@ The loss has five terms, each with a traced weight `weights.NAME`, each reported
   (`models.physics.states.StateScale`): 1 is a trajectory that stands still. The derivative is one
   of nine differences, for RNNs know no time between samples;
 * ``collocation``: the same on trajectories that no data has, with fresh inputs of every step and a
-  start by choice (`models.physics.collocation`);
+  start by choice (`models.physics.collocation`). It teaches the network the equation and not the
+  equation the network: coefficients take no gradient from it;
 * ``consistency``: mean squared difference of the two encoders' hidden states;
 * ``transition``: mean square of the second difference of the states, in standard deviations, over
   three samples on either side of where the prognosis begins.
@@ -45,6 +46,7 @@ from jaxtyping import Array, Float, Key
 from models.config import Config as BaseConfig
 from models.config import static, traced
 from models.data.windows import Windows
+from models.errors import ConfigError
 from models.example import Example
 from models.family import creator
 from models.informed import (
@@ -52,12 +54,12 @@ from models.informed import (
     broadcast_coefficients,
     coefficient_metrics,
     handed_over,
+    handover_of,
     informed_loss,
     stated,
     supervised_loss,
 )
 from models.layers.encoder import Encoder, SequenceEncoder, measured, split_key
-from models.layers.handover import Handover, handover
 from models.layers.initialization import initialize
 from models.layers.linear import Linear
 from models.layers.normalization import Standardize
@@ -111,6 +113,18 @@ class PIRNN(BaseConfig):
     p_state_encoder: float = traced(0.3, low=0.0, high=1.0)
     n_y_supervised: int | None = static(None, low=1)
     warm_up: int = static(30, low=1)
+
+    def validate(self) -> None:
+        """Refuse a dropout that would act nowhere."""
+        deep = self.layers > 1 or (
+            self.encoder.layers > 1 if self.encoder.kind == "rnn" else True
+        )
+        if self.dropout and not deep:
+            raise ConfigError(
+                "`model.dropout` acts between two layers, got dropout "
+                f"{self.dropout:g} with 1 layer in prognosis and encoder",
+                hint="set `model.layers` to at least 2, or the dropout to 0",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,7 +266,7 @@ class _Pass:
         scored = collocated.INPUTS in batch
         keys = split_key(key if training else None, 4)
         u = model.normalize_u(batch["u"])
-        at = self._handover(batch, scored)
+        at = handover_of(batch, first=self.first, scored=scored)
         encoded = model.encode_sequence(batch, key=keys[0])
         start, u_start = at.start(encoded)[:, None], at.start(u)[:, None]
         state = model.read(start, u_start)
@@ -273,7 +287,9 @@ class _Pass:
             driven = batch["u"][:, self.first - 1 :]
             outputs |= {
                 "residual": self.residual(path, driven, coefficients),
-                "collocation": self._collocated(model, batch, coefficients, keys[3]),
+                "collocation": self._collocated(
+                    model, batch, jax.lax.stop_gradient(coefficients), keys[3]
+                ),
                 "consistency": start - again,
                 "transition": self._transition(whole),
                 "coefficients": broadcast_coefficients(
@@ -281,13 +297,6 @@ class _Pass:
                 ),
             }
         return outputs, carry
-
-    def _handover(self, batch: Batch, scored: bool) -> Handover:
-        """Where the prognosis begins; a prediction may know any number of outputs."""
-        if "given.y" not in batch:
-            length = batch["u"].shape[1]
-            return Handover(min(self.first, max(length - 1, 1)), length)
-        return handover(batch["given.y"], known=self.first if scored else None)
 
     def _collocated(
         self,
