@@ -13,7 +13,8 @@ ROOT = Path(__file__).parent.parent
 OURS = ("models", "search_spaces", "hpo", "studies")
 FOUNDATION = ("models.errors", "models.config")
 BLOCKS = tuple(
-    f"models.{p}" for p in ("layers", "losses", "metrics", "transforms", "data")
+    f"models.{p}"
+    for p in ("layers", "losses", "metrics", "transforms", "physics", "data")
 )
 HARNESS = ("models.errors", "models.training.protocol", "models.protocols")
 HEAVY = ("jax", "flax", "optax", "ray", "torch")
@@ -34,6 +35,11 @@ NEVER = [
     ),
     ("hpo.statistics", ("hpo",), ("hpo.statistics",)),
     *((block, ("models",), (*FOUNDATION, *BLOCKS)) for block in BLOCKS),
+    (
+        "models.physics",
+        ("models",),
+        (*FOUNDATION, "models.layers", "models.physics"),
+    ),
     ("models.training", ("models",), (*FOUNDATION, *BLOCKS, "models.training")),
     (
         "models.tasks",

@@ -23,7 +23,8 @@ from models.data.files import sync_folder
 from models.data.options import Options
 from models.errors import DataError
 
-_SOURCE = Path(__file__).parent / "simulators"
+_MODELS = Path(__file__).parents[1]
+_SOURCES = (_MODELS / "data" / "simulators", _MODELS / "physics" / "equations")
 _ROOT = Path(__file__).parents[2]
 
 
@@ -123,8 +124,9 @@ def _remove_leftovers(target: Path) -> None:
 
 def _fingerprint(name: str, options: Options) -> str:
     digest = hashlib.sha256()
-    for path in sorted(_SOURCE.glob("*.py")):
-        digest.update(path.read_bytes())
+    for folder in _SOURCES:
+        for path in sorted(folder.glob("*.py")):
+            digest.update(path.read_bytes())
     known = {"name": name, **dataclasses.asdict(options)}
     digest.update(json.dumps(known, sort_keys=True).encode())
     return digest.hexdigest()[:12]

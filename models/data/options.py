@@ -105,4 +105,10 @@ SIMULATED = {
         options=Options(samples=8192, excitation="steps"),
         source="second-order linear system, closed form",
     ),
+    "simulated_bouc_wen": Simulated(
+        summary="hysteretic oscillator, force to displacement, 750 Hz",
+        units=("m",),
+        options=Options(samples=8192),
+        source="after Noël and Schoukens, 2016",
+    ),
 }

@@ -1,4 +1,4 @@
-"""Oscillators and tanks as differential equations, solved by diffrax in float64.
+"""Oscillators and tanks, solved by diffrax in float64; `models.physics` states them.
 
 Time runs in samples, and every sample is cut into a power of two of equal steps: times are
 then exact, saved states lie on steps, and no step crosses a kink of the input, which is a
@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+
+from models.physics.equations import bouc_wen, cascaded_tanks, duffing
 
 Field = Callable[[Float[Array, " state"], Float[Array, ""]], Float[Array, " state"]]
 
@@ -90,9 +92,7 @@ class Oscillator:
 
     def field(self, state: Array, level: Array) -> Array:
         """Velocity and acceleration for a displacement, a velocity and a force."""
-        y, v = state
-        spring = self.stiffness * y + self.cubic * y**3
-        return jnp.stack([v, (level - self.damping * v - spring) / self.mass])
+        return duffing.derivative(state, level[None], vars(self))
 
     def simulate(self, force: np.ndarray, *, rate: float, steps: int = 8) -> np.ndarray:
         """Displacement in m, ``[T]``, from rest.
@@ -107,12 +107,7 @@ class Oscillator:
 
 @dataclass(frozen=True, kw_only=True)
 class Tanks:
-    """Two tanks, one above the other; what spills over the upper one partly hits the lower.
-
-    ``upper' = pump u - outflow₁ √upper`` and ``lower' = outflow₁ √upper - outflow₂ √lower +
-    caught · spill`` while a level is below the brim; at the brim it does not rise and
-    ``spill`` is what flows in beyond what flows out. Levels are in cm, the sensor gives 1 V
-    per cm.
+    """Two tanks, one above the other: `models.physics.equations.cascaded_tanks`.
 
     Attributes:
         pump: Inflow per volt, in cm/s.
@@ -120,10 +115,6 @@ class Tanks:
         lower_outflow: Bernoulli coefficient of the lower tank, in √cm/s.
         caught: Share of the spill that lands in the lower tank.
         brim: Height of both tanks, in cm.
-
-    Source: Schoukens, Mattsson, Wigren and Noël, "Cascaded tanks benchmark combining soft and
-    hard nonlinearities", 2016, equations 1 to 3 (the spill is written as what exceeds the
-    outflow, which keeps the inflow continuous).
     """
 
     pump: float = 0.04
@@ -134,13 +125,7 @@ class Tanks:
 
     def field(self, state: Array, level: Array) -> Array:
         """Change of both levels in cm/s for a pump voltage."""
-        upper, lower = jnp.clip(state, 0.0, self.brim)
-        flow = self.upper_outflow * jnp.sqrt(upper)
-        rise = self.pump * level - flow
-        spill = jnp.where(state[0] >= self.brim, jnp.maximum(rise, 0.0), 0.0)
-        fill = flow + self.caught * spill - self.lower_outflow * jnp.sqrt(lower)
-        full = state[1] >= self.brim
-        return jnp.stack([rise - spill, jnp.where(full, jnp.minimum(fill, 0.0), fill)])
+        return cascaded_tanks.derivative(state, level[None], vars(self))
 
     def simulate(
         self, voltage: np.ndarray, *, rate: float, steps: int = 32
@@ -162,3 +147,19 @@ class Tanks:
         start = np.array([upper, lower])
         levels = solve(self.field, start, voltage, rate=rate, steps=steps)
         return np.clip(levels, 0.0, self.brim)
+
+
+def hysteresis(force: np.ndarray, *, rate: float, steps: int = 32) -> np.ndarray:
+    """Displacement in m, ``[T]``, of Bouc and Wen's oscillator with its published values.
+
+    Args:
+        force: In N, ``[T]``.
+        rate: Samples per second.
+        steps: Steps per sample; a power of two.
+    """
+    return solve(_hysteretic, np.zeros(3), force, rate=rate, steps=steps)[:, 0]
+
+
+def _hysteretic(state: Array, level: Array) -> Array:
+    values = bouc_wen.EQUATION.values
+    return bouc_wen.derivative(state, level[None], values)

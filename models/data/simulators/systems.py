@@ -51,6 +51,12 @@ def _tanks(voltage: np.ndarray) -> np.ndarray:
     return Tanks().simulate(voltage, rate=0.25)[:, 1]
 
 
+def _bouc_wen(force: np.ndarray) -> np.ndarray:
+    from models.data.simulators.odes import hysteresis
+
+    return hysteresis(force, rate=750.0)
+
+
 def _circuit(voltage: np.ndarray) -> np.ndarray:
     times = np.arange((len(voltage) - 1) * circuit.OVERSAMPLING + 1)
     fine = np.interp(times / circuit.OVERSAMPLING, np.arange(len(voltage)), voltage)
@@ -106,5 +112,15 @@ SYSTEMS = {
         output_unit="m",
         excite=_excite(mean=0.0, size=4.0, low=0, high=0.1, shortest=10, longest=60),
         respond=_mass_spring_damper,
+    ),
+    "simulated_bouc_wen": System(
+        rate=750.0,
+        input_unit="N",
+        output_unit="m",
+        # 5 to 150 Hz with 50 N, as in the benchmark.
+        excite=_excite(
+            mean=0.0, size=50.0, low=5 / 750, high=0.2, shortest=5, longest=60
+        ),
+        respond=_bouc_wen,
     ),
 }
