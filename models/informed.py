@@ -57,13 +57,16 @@ class Stated:
         return every(states, u, coefficients)
 
 
-def stated(reference: str, *, data: TaskData, n_y_supervised: int | None) -> Stated:
+def stated(
+    reference: str, *, data: TaskData, n_y_supervised: int | None, order: int = 1
+) -> Stated:
     """The equation of a trial.
 
     Args:
         reference: Its name.
         data: Of the task.
         n_y_supervised: Outputs that the data loss counts; None for all.
+        order: Of the derivative that residuals compare.
 
     Raises:
         ConfigError: The equation is unknown or does not fit the data, its right-hand side is
@@ -96,7 +99,7 @@ def stated(reference: str, *, data: TaskData, n_y_supervised: int | None) -> Sta
     )
     return Stated(
         equation=equation,
-        scale=state_scale(reference, signals),
+        scale=state_scale(reference, signals, order=order),
         signals=signals,
         supervised=outputs if n_y_supervised is None else n_y_supervised,
         identity=(reference, content_of(reference)),
@@ -196,3 +199,9 @@ def coefficient_metrics(equation: Equation) -> tuple[Average, ...]:
         Average(name=f"coefficient.{name}", function=value(name))
         for name in equation.trained
     )
+
+
+def described(outputs: Outputs, batch: Batch) -> dict[str, Array]:
+    """Every state of the equation, measured or not, in physical units ``[B, T, S]``."""
+    del batch
+    return {"states": outputs["states"]}

@@ -40,12 +40,14 @@ from jaxtyping import Array, Float, Key
 from models.config import Config as BaseConfig
 from models.config import static, traced
 from models.data.windows import Windows
+from models.errors import ConfigError
 from models.example import Example
 from models.family import creator
 from models.informed import (
     Stated,
     broadcast_coefficients,
     coefficient_metrics,
+    described,
     handed_over,
     handover_of,
     informed_loss,
@@ -71,6 +73,7 @@ TASKS = ("prediction", "simulation")
 CLOSED_FORM = False
 CAUSAL = True
 
+_DROPOUT = "model.dropout"
 _STATES, _INPUTS = "collocation.x", "collocation.u"
 
 States = Float[Array, "batch time state"]
@@ -88,6 +91,7 @@ class PINC(BaseConfig):
             encoder, or its last ``sample`` alone.
         cell: Kind of recurrent layer of the sequence encoder.
         encoder: The sequence encoder; from a ``sample``, its size alone counts.
+        dropout: Probability that a channel is dropped between two layers of it.
         n_y_supervised: Outputs that the data loss counts and the encoder reads, from the first
             on; None for all.
         warm_up: In simulation, inputs that the encoder reads.
@@ -98,8 +102,18 @@ class PINC(BaseConfig):
     start: str = static("window", choices=("window", "sample"))
     cell: CellName = static("gru")
     encoder: Encoder = field(default_factory=Encoder)
+    dropout: float = traced(0.0, low=0.0, high=0.9)
     n_y_supervised: int | None = static(None, low=1)
     warm_up: int = static(30, low=1)
+
+    def validate(self) -> None:
+        """Refuse a dropout that would act nowhere."""
+        if self.dropout and not (self.start == "window" and self.encoder.drops):
+            raise ConfigError(
+                "`model.dropout` acts between two layers of the sequence encoder, got "
+                f"dropout {self.dropout:g} where there are none",
+                hint="set `model.encoder.layers` to at least 2, or the dropout to 0",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,7 +267,7 @@ class Model(nnx.Module):
             inputs=inputs,
             hidden_size=config.hidden_size,
             layers=config.layers,
-            reach=scale.rates[0] / scale.std / stated.rate,
+            reach=scale.rates / scale.std / stated.rate,
         )
         read = inputs + (stated.supervised + 1 if self.known else 0)
         size = config.encoder.hidden_size
@@ -264,7 +278,7 @@ class Model(nnx.Module):
                 cell=config.cell,
                 inputs=read,
                 state_size=states,
-                dropout_name="model.dropout",
+                dropout_name=_DROPOUT,
             )
         else:
             self.encoder = nnx.List(
@@ -273,14 +287,14 @@ class Model(nnx.Module):
         self.coefficients = Coefficients(stated.equation)
         initialize(self, key)
 
-    def estimates(self, given: Batch) -> States:
+    def estimates(self, given: Batch, *, key: Key[Array, ""] | None) -> States:
         """The state at every sample, standardized, of what was given up to it."""
         read = self.normalize_u(given["u"])
         if self.known:
             y = self.normalize_y(given["y"])[..., : self.supervised]
             read = measured(read, y, given["given.y"])
         if isinstance(self.encoder, SequenceEncoder):
-            return self.encoder(read)
+            return self.encoder(read, key=key)
         first, second = self.encoder
         return second(jnp.tanh(first(read)))
 
@@ -308,21 +322,22 @@ class _Pass:
         hyper: Any,
     ) -> tuple[Outputs, Any]:
         """The outputs; in training and scoring also what the loss terms are made of."""
-        del training, hyper
+        del hyper
+        keys = jax.random.split(key, 3)
         scored = _STATES in batch
         u = model.normalize_u(batch["u"])
         at = handover_of(batch, first=self.first, scored=scored)
-        estimates = model.estimates(batch)
+        estimates = model.estimates(batch, key=keys[2] if training else None)
         start = at.start(estimates)
         driven = jnp.concatenate([at.start(u)[:, None], at.behind(u)], axis=1)
         path = model.surrogate.rollout(start, driven)
         coefficients = model.coefficients()
         whole = model.normalize_x.inverse(at.joined(estimates, path[:, 1:]))
         outputs: dict[str, Any] = {
-            "y": self.stated.outputs(whole, batch["u"], coefficients)
+            "y": self.stated.outputs(whole, batch["u"], coefficients),
+            "states": whole,
         }
         if scored:
-            keys = jax.random.split(key)
             collocated = model.normalize_u(batch[_INPUTS])
             drawn = (
                 model.normalize_x(batch[_STATES]),
@@ -357,7 +372,7 @@ class _Pass:
             jax.vmap(self.stated.equation.derivative, (0, 0, None)), (0, 0, None)
         )
         speed = moved * model.normalize_x.std[...][None, None] * self.stated.rate
-        unit = jnp.asarray(self.stated.scale.rates[0], x.dtype)[None, None]
+        unit = jnp.asarray(self.stated.scale.rates, x.dtype)[None, None]
         return (speed - derivative(x, u, coefficients)) / unit
 
 
@@ -391,6 +406,7 @@ def problem(config: Config, data: TaskData) -> Problem:
         optimizer=config.optimizer,
         given=partial(task.given, data=data),
         transforms=task.transforms(data),
+        describe=described,
         targets=(_draws(config.collocation, told),),
     )
 
@@ -429,6 +445,7 @@ def example(task: str) -> Example:
     return Example(
         task=task,
         config={
+            "physics.equation": "low_pass",
             "model.hidden_size": 4,
             "model.encoder.hidden_size": 4,
             "model.warm_up": 4,

@@ -53,6 +53,7 @@ from models.informed import (
     Stated,
     broadcast_coefficients,
     coefficient_metrics,
+    described,
     handed_over,
     handover_of,
     informed_loss,
@@ -116,10 +117,7 @@ class PIRNN(BaseConfig):
 
     def validate(self) -> None:
         """Refuse a dropout that would act nowhere."""
-        deep = self.layers > 1 or (
-            self.encoder.layers > 1 if self.encoder.kind == "rnn" else True
-        )
-        if self.dropout and not deep:
+        if self.dropout and self.layers < 2 and not self.encoder.drops:
             raise ConfigError(
                 "`model.dropout` acts between two layers, got dropout "
                 f"{self.dropout:g} with 1 layer in prognosis and encoder",
@@ -280,7 +278,8 @@ class _Pass:
         coefficients = model.coefficients()
         states = model.normalize_x.inverse(whole)
         outputs: dict[str, Any] = {
-            "y": self.stated.outputs(states, batch["u"], coefficients)
+            "y": self.stated.outputs(states, batch["u"], coefficients),
+            "states": states,
         }
         if scored:
             path = model.normalize_x.inverse(jnp.concatenate([state, rolled.y], axis=1))
@@ -345,15 +344,17 @@ def problem(config: Config, data: TaskData) -> Problem:
     task: Any = data.task
     require_scored_window(data=config.data, loss=config.loss, known=task.known_outputs)
     told = stated(
-        config.physics.equation, data=data, n_y_supervised=config.model.n_y_supervised
+        config.physics.equation,
+        data=data,
+        n_y_supervised=config.model.n_y_supervised,
+        order=DIFFERENCES[config.physics.difference].derivative,
     )
     first = handed_over(data, warm_up=config.model.warm_up, window=config.data.window)
-    order = DIFFERENCES[config.physics.difference].derivative
     residual = Residual(
         equation=told.equation,
         difference=config.physics.difference,
         rate=told.rate,
-        unit=told.scale.rates[order - 1],
+        unit=told.scale.rates,
     )
     error = supervised_loss(
         config=config.loss, stated=told, data=data, start=task.known_outputs
@@ -380,6 +381,7 @@ def problem(config: Config, data: TaskData) -> Problem:
         optimizer=config.optimizer,
         given=partial(task.given, data=data),
         transforms=task.transforms(data),
+        describe=described,
         targets=(_draws(config, told),),
     )
 
@@ -412,6 +414,7 @@ def example(task: str) -> Example:
     return Example(
         task=task,
         config={
+            "physics.equation": "low_pass",
             "model.hidden_size": 4,
             "model.encoder.hidden_size": 4,
             "model.state_encoder_size": 4,

@@ -13,8 +13,8 @@ from jaxtyping import Array, Float
 from models.physics.differences import difference
 from models.physics.equation import Equation, Values
 
-Rate = Callable[[Array, Array, Array, Values], Array]
-"""``(state [S], input [U], slope of the input [U], coefficients) -> [S]``."""
+Rate = Callable[[Array, tuple[Array, ...], Values], Array]
+"""``(state [S], input and its first derivatives [U] each, coefficients) -> [S]``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,14 +56,14 @@ class Residual:
         operator = difference(self.difference)
         step = 1.0 / self.rate
         got = operator(states, step=step)
-        slope = jnp.zeros_like(u)
-        if operator.derivative > 1:
-            slope = difference("diff1_central")(u, step=step)
+        inputs = [u]
+        for order in range(1, operator.derivative):
+            inputs.append(difference(f"diff{order}_central")(u, step=step))
         said = total_derivative(self.equation, operator.derivative)
-        wanted = jax.vmap(jax.vmap(said, (0, 0, 0, None)), (0, 0, 0, None))
+        wanted = jax.vmap(jax.vmap(said, (0, 0, None)), (0, 0, None))
         inside = within(self.equation, states)
         unit = jnp.asarray(self.unit, states.dtype)[None, None]
-        return (got - wanted(inside, u, slope, coefficients)) / unit
+        return (got - wanted(inside, tuple(inputs), coefficients)) / unit
 
 
 def total_derivative(equation: Equation, order: int) -> Rate:
@@ -72,16 +72,21 @@ def total_derivative(equation: Equation, order: int) -> Rate:
     Args:
         equation: ``x' = f(x, u)``.
         order: 1 for f itself; every further one differentiates along the solution,
-            ``d/dt g(x, u) = ∂g/∂x f(x, u) + ∂g/∂u u'``, with ``u'' = 0``.
+            ``d/dt g(x, u, u', …) = ∂g/∂x f(x, u) + ∂g/∂u u' + ∂g/∂u' u'' + …``.
+
+    Returns:
+        A function that takes as many derivatives of the input as `order`, the input itself
+        being the first.
     """
 
-    def first(x: Array, u: Array, slope: Array, c: Values) -> Array:
-        return equation.derivative(x, u, c)
+    def first(x: Array, inputs: tuple[Array, ...], c: Values) -> Array:
+        return equation.derivative(x, inputs[0], c)
 
     def along(function: Rate) -> Rate:
-        def next_one(x: Array, u: Array, slope: Array, c: Values) -> Array:
-            change = (equation.derivative(x, u, c), slope)
-            return jax.jvp(lambda a, b: function(a, b, slope, c), (x, u), change)[1]
+        def next_one(x: Array, inputs: tuple[Array, ...], c: Values) -> Array:
+            change = (equation.derivative(x, inputs[0], c), inputs[1:])
+            start = (x, inputs[:-1])
+            return jax.jvp(lambda a, b: function(a, b, c), start, change)[1]
 
         return next_one
 

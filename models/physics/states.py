@@ -54,8 +54,8 @@ class StateScale:
         std: How far they lie from it.
         low: From where on states are drawn: √3 deviations, cut to the declared range.
         high: Up to where.
-        rates: Root mean square of what the equation says of the first, second and third
-            derivative over states and inputs drawn from there, ``[3, S]`` per s, s², s³.
+        rates: Root mean square of what the equation says of a derivative, over states and
+            inputs drawn from there; per s for the first.
     """
 
     mean: np.ndarray
@@ -65,28 +65,29 @@ class StateScale:
     rates: np.ndarray
 
 
-def state_scale(reference: str, signals: Signals) -> StateScale:
+def state_scale(reference: str, signals: Signals, *, order: int = 1) -> StateScale:
     """The scale of an equation's states, worked out once for each content of its file.
 
     Args:
         reference: The equation's name.
         signals: Of the train part.
+        order: Of the derivative that `StateScale.rates` tells of.
 
     Raises:
         ConfigError: The right-hand side is not finite where states and inputs lie, or a
             state has neither output, range nor finite solution.
     """
-    return _scale(reference, content_of(reference), signals)
+    return _scale(reference, content_of(reference), signals, order)
 
 
 @lru_cache(maxsize=64)
-def _scale(reference: str, content: str, signals: Signals) -> StateScale:
+def _scale(reference: str, content: str, signals: Signals, order: int) -> StateScale:
     del content  # of the key alone
     equation = find_equation(reference)
     mean, std = _center(equation, signals)
     low = np.maximum(mean - np.sqrt(3) * std, [q.low for q in equation.states])
     high = np.minimum(mean + np.sqrt(3) * std, [q.high for q in equation.states])
-    rates = _rates(equation, signals, low, high)
+    rates = _rates(equation, signals, low, high, order)
     return StateScale(mean=mean, std=std, low=low, high=high, rates=rates)
 
 
@@ -106,8 +107,9 @@ def _center(equation: Equation, signals: Signals) -> tuple[np.ndarray, np.ndarra
     if missing.any():
         start = np.where(missing, 0.0, mean)
         solved = _solution(equation, signals, start)
-        mean[missing] = solved.mean(axis=0)[missing]
-        std[missing] = solved.std(axis=0)[missing]
+        if np.isfinite(solved).all():
+            mean[missing] = solved.mean(axis=0)[missing]
+            std[missing] = solved.std(axis=0)[missing]
         for i in np.flatnonzero(missing):
             if not (np.isfinite(std[i]) and std[i] > 0):
                 name = equation.states[i].name
@@ -150,7 +152,11 @@ def _solution(equation: Equation, signals: Signals, start: np.ndarray) -> np.nda
 
 
 def _rates(
-    equation: Equation, signals: Signals, low: np.ndarray, high: np.ndarray
+    equation: Equation,
+    signals: Signals,
+    low: np.ndarray,
+    high: np.ndarray,
+    order: int,
 ) -> np.ndarray:
     """See `StateScale.rates`.
 
@@ -159,33 +165,25 @@ def _rates(
     """
     random = np.random.default_rng(0)
     dtype = jnp.zeros(()).dtype
-    x = random.uniform(low, high, (_DRAWS, len(low)))
     spread = np.sqrt(3) * np.asarray(signals.u_std)
-    u = np.asarray(signals.u_mean) + random.uniform(
-        -spread, spread, (_DRAWS, len(spread))
-    )
-    u = np.asarray(cut_inputs(equation, jnp.asarray(u, dtype)[None])[0])
-    orders = [total_derivative(equation, order) for order in (1, 2, 3)]
+    x = random.uniform(low, high, (_DRAWS, len(low)))
+    u = signals.u_mean + random.uniform(-spread, spread, (_DRAWS, len(spread)))
+    said = total_derivative(equation, order)
 
     @jax.jit
-    def derivatives(x: Array, u: Array, coefficients: Values) -> list[Array]:
-        still = jnp.zeros_like(u)
-        return [
-            jax.vmap(said, (0, 0, 0, None))(x, u, still, coefficients)
-            for said in orders
-        ]
+    def rates(x: Array, u: Array, coefficients: Values) -> tuple[Array, Array]:
+        u = cut_inputs(equation, u[None])[0]
+        inputs = (u, *[jnp.zeros_like(u)] * (order - 1))
+        return u, jax.vmap(said, (0, 0, None))(x, inputs, coefficients)
 
-    found = derivatives(jnp.asarray(x, dtype), jnp.asarray(u, dtype), _stated(equation))
-    first = np.asarray(found[0])
-    for bad in np.flatnonzero(~np.isfinite(first).all(axis=1))[:1]:
-        equation.check_finite(x[bad], u[bad])
-    rates = []
-    for values in found:
-        squares = np.square(np.asarray(values, np.float64))
-        count = np.maximum(np.isfinite(squares).sum(axis=0), 1)
-        rate = np.sqrt(np.sum(squares, axis=0, where=np.isfinite(squares)) / count)
-        rates.append(np.where(rate > 0, rate, (high - low) / np.sqrt(12)))
-    return np.stack(rates)
+    cut, found = rates(jnp.asarray(x, dtype), jnp.asarray(u, dtype), _stated(equation))
+    squares = np.square(np.asarray(found, np.float64))
+    for bad in np.flatnonzero(~np.isfinite(squares).all(axis=1))[:1]:
+        equation.check_finite(x[bad], np.asarray(cut)[bad])
+    seen = np.isfinite(squares)
+    count = np.maximum(seen.sum(axis=0), 1)
+    found_rates = np.sqrt(np.sum(squares, axis=0, where=seen) / count)
+    return np.where(found_rates > 0, found_rates, (high - low) / np.sqrt(12))
 
 
 def _stated(equation: Equation) -> dict[str, Array]:
