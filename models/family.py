@@ -27,6 +27,7 @@ from models.example import Example
 from models.tasks.base import Task, TaskData, describe
 from models.training.closed_form import ClosedForm, ClosedFormLearner
 from models.training.learner import GradientLearner, on_device
+from models.training.least_squares import rules
 from models.training.problem import Batch, Problem
 from models.training.protocol import Context
 from models.training.size import forward_size
@@ -181,6 +182,7 @@ def sizes(
         problem = family.problem(config, opened.data)
         if isinstance(problem, ClosedForm):
             return problem.parameters, 0
+        rules.check(problem)
         shapes = opened.task.batch_shapes(opened.dataset, config.data)
         return forward_size(problem, shapes)
 

@@ -28,6 +28,7 @@ from models.tasks.base import TaskData
 from models.tasks.sequences import SequenceTask
 from models.training.optimizer import Optimizer
 from models.training.problem import Batch, Hyper, Outputs, Problem
+from models.training.residuals import Residuals
 
 _ERRORS = {"mse": squared_error, "mae": absolute_error, "huber": huber_error}
 
@@ -154,6 +155,33 @@ def sequence_loss(*, config: SequenceLoss, std: np.ndarray, start: int = 0) -> L
     return Loss(terms={config.kind: Term(function=term)})
 
 
+def sequence_residuals(
+    *, config: SequenceLoss, std: np.ndarray, start: int = 0
+) -> Residuals:
+    """The errors of y in standard deviations; their mean square is the loss ``mse``.
+
+    Args:
+        config: After how many samples; a mean square.
+        std: Standard deviation of every output channel, in physical units.
+        start: First sample of a window that is scored.
+    """
+    skip = start + config.n_skip
+
+    def function(outputs: Outputs, batch: Batch) -> tuple[Array, Array]:
+        prediction, target = outputs["y"], batch["y"]
+        require_same_shape(prediction, target)
+        late = (jnp.arange(target.shape[1]) >= skip)[None, :, None]
+        scored = jnp.broadcast_to(late, target.shape)
+        if "seen.y" in batch:
+            scored = scored & batch["seen.y"]
+        prediction, target = only(scored, prediction, target)
+        return (prediction - target) / jnp.asarray(std, target.dtype)[
+            None, None
+        ], scored
+
+    return Residuals(function=function, start=skip)
+
+
 def sequence_problem(
     builder: ModelBuilder,
     *,
@@ -175,6 +203,11 @@ def sequence_problem(
     task = data.task
     assert isinstance(task, SequenceTask), "families are only asked for their TASKS"
     require_scored_window(data=config.data, loss=config.loss, known=task.known_outputs)
+    scored = {
+        "config": config.loss,
+        "std": data.statistics.std["y"],
+        "start": task.known_outputs,
+    }
 
     def forward(
         model: Callable[..., Array],
@@ -195,14 +228,13 @@ def sequence_problem(
         signature=("sequence", config.static_signature(), data.identity, micro_batch),
         build=build,
         forward=forward,
-        loss=sequence_loss(
-            config=config.loss, std=data.statistics.std["y"], start=task.known_outputs
-        ),
+        loss=sequence_loss(**scored),
         metrics=task.metrics(data),
         given=partial(task.given, data=data),
         transforms=task.transforms(data),
         hyper=config.traced(),
         optimizer=config.optimizer,
+        residuals=sequence_residuals(**scored) if config.loss.kind == "mse" else None,
         # A mean over what was seen is no sum of means over parts of a batch.
         micro_batch=None if "y" in data.reference.gaps else micro_batch,
     )

@@ -69,6 +69,7 @@ def results(
             more = len(summary.rows) - _MOST if top is None else 0
             shown = summary.select(top=_MOST) if more > 0 else summary
             shell.show_text(table.render(shown, width=terminal.width(), whole=whole))
+            _show_repeats(whole, {row.trial for row in shown.rows})
             if more > 0:
                 terminal.say(
                     f"{more:,} more rows; `--top {len(summary.rows)}` shows all"
@@ -82,6 +83,20 @@ def results(
                 Format.markdown: formats.to_markdown,
             }[format]
             shell.out(write(summary))
+
+
+def _show_repeats(whole: Summary, trials: set[int]) -> None:
+    """List what trained any of these trials again, below the table."""
+    from hpo.report.repeats import cells, repeats
+
+    found = [r for r in repeats(whole) if r.trial in trials]
+    if not found:
+        return
+    lines = cells(whole, found)
+    heads = list(lines[0])
+    shell.out("\n" + shell.columns(lines, heads, right=("trial", *heads[2:-1])))
+    if any(r.kind == "confirm" and r.finished for r in found):
+        shell.hint(f"`hpo confirm {whole.folder}` says whether the winners differ")
 
 
 def _show_rungs(summary: Summary, family: str | None, form: Format) -> None:

@@ -73,6 +73,15 @@ def simulate(
             metavar="A,B,…", help="Only these tasks of a table.", show_default=False
         ),
     ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Trials that a study may have (as many as the budget pays for).",
+            show_default=False,
+        ),
+    ] = None,
     workers: Annotated[
         int, typer.Option(metavar="N", min=1, help="Simulated workers.")
     ] = 1,
@@ -106,6 +115,7 @@ def simulate(
         methods=compare.parse_methods(sampler, stopping, own),
         budgets=compare.ladder(budget or most),
         studies=seeds,
+        trials=trials,
         workers=workers,
     )
     regret.check_baseline(plan.method_names, baseline)

@@ -10,6 +10,8 @@ from hpo.ledger.events import EpochEvent
 from hpo.report.summary import Row
 from hpo.statistics.means import Interval, mean_interval
 from hpo.study import Objective
+from hpo.trials.record import Trial
+from hpo.trials.states import State
 from models.training.protocol import Epoch
 
 
@@ -64,6 +66,42 @@ class Seeded:
     records: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     ended_by: str = ""
     error: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        trial: Trial,
+        *,
+        test: Mapping[str, float] | None,
+        records: Mapping[str, Mapping[str, float]],
+        why: str,
+    ) -> Seeded:
+        """What became of a trial; one that would not be ranked in a search has failed.
+
+        Args:
+            trial: Its record.
+            test: Its scores on the test part, where it has any.
+            records: The same by record.
+            why: Why it has none, in words.
+        """
+        error = why
+        if trial.state is State.DIVERGED:
+            error = f"diverged at epoch {trial.last}"
+        elif trial.state in (State.FAILED, State.CANCELLED):
+            error = trial.reason
+        elif trial.ended and trial.value is None:
+            error = "no finite value"
+        return cls(
+            seed=trial.seed,
+            objective=trial.value,
+            best_epoch=trial.best_epoch,
+            epochs=trial.last,
+            seconds=trial.seconds,
+            test=test,
+            records=records,
+            ended_by=trial.rule,
+            error=error,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from hpo import packages
 from hpo.director import Director
@@ -35,6 +36,7 @@ def launch(
     create: Create | Mapping[str, Create] | None = None,
     observer: Observer | None = None,
     gpus: int | None = None,
+    extra: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Run a study in a new folder under `results`, until it is done or interrupted.
 
@@ -50,6 +52,7 @@ def launch(
         create: Replaces the families' `create`: one callable, or one by family.
         observer: Is told what happens.
         gpus: How many GPUs there are; None counts them.
+        extra: Further JSON-able entries of ``study.json``.
 
     Raises:
         UserError: Something in the study, the data or the machine does not fit.
@@ -78,7 +81,8 @@ def launch(
     with folder.acquire():
         carried.write(folder)
         about = provenance()
-        folder.write_study(study, provenance=about, extra=sources.to_json())
+        entries = {**sources.to_json(), **(extra or {})}
+        folder.write_study(study, provenance=about, extra=entries)
         run = ActiveRun(
             study=study,
             data=sources.data,

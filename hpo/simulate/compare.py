@@ -20,6 +20,7 @@ from hpo.simulate import catalog, own
 from hpo.simulate.task import Task
 from hpo.simulate.virtual import simulate
 from hpo.stopping import registry as rules
+from hpo.stopping.planning import PlanningRule
 from hpo.study import Budget, Family, Rule, Study
 from hpo.trials.states import RANKED
 from search_spaces.space import Space
@@ -50,6 +51,13 @@ class Method:
         made = [rules.make(rule) for rule in self.stopping]
         never = rules.make(Rule(name="none"))
         return samplers.make(self.sampler), *(rule for rule in made if rule != never)
+
+    @property
+    def sized(self) -> bool:
+        """Whether what it does depends on the budget from the first trial on."""
+        made = [rules.make(rule) for rule in self.stopping]
+        planning = (r for r in made if isinstance(r, PlanningRule))
+        return self.pausing() is not None or any(r.sized for r in planning)
 
     def pausing(self) -> rules.PausingRule | None:
         """The rule that lets trials wait for each other, if there is one."""
@@ -92,6 +100,7 @@ class Plan:
         methods: What is compared.
         budgets: Full runs that are paid for, ascending.
         studies: How many studies there are of each method.
+        trials: How many trials a study may have; None for as many as there are.
         workers: How many trials run at a time in each.
     """
 
@@ -100,6 +109,7 @@ class Plan:
     methods: tuple[Method, ...]
     budgets: tuple[int, ...]
     studies: int
+    trials: int | None = None
     workers: int = 1
 
     @property
@@ -188,18 +198,17 @@ def _piece(plan: Plan, name: str, studies: Sequence[int]) -> list[Outcome]:
 def _outcomes(plan: Plan, method: Method, task: Task, study: int) -> Iterator[Outcome]:
     """One method's study at every budget.
 
-    A rule that lets trials wait until all are there plans for a number of trials, so it is
-    run once for each budget, with as many as that pays for; any other is run once, and what
-    was best on the way is what it would have had with less.
+    A rule that plans for a budget, or for as many trials as that pays for, is run once for
+    each; any other is run once, and what was best on the way is what it would have had with
+    less.
     """
-    pausing = method.pausing()
-    runs = plan.budgets if pausing is not None else plan.budgets[-1:]
+    runs = plan.budgets if method.sized else plan.budgets[-1:]
     for run in runs:
         total = run * task.epochs
-        made = _study(method, task, study, total, pausing)
+        made = _study(method, task, study, total, plan.trials)
         story = simulate(made, task, workers=plan.workers)
         counts = story.director.counts()
-        for budget in (run,) if pausing is not None else plan.budgets:
+        for budget in (run,) if method.sized else plan.budgets:
             moment = story.best_at(budget * task.epochs)
             whole = budget == run
             yield Outcome(
@@ -220,13 +229,16 @@ def _study(
     task: Task,
     study: int,
     total: int,
-    pausing: rules.PausingRule | None,
+    trials: int | None,
 ) -> Study:
-    """The study that spends `total` epochs on a task."""
+    """The study that spends `total` epochs on a task, with so many trials at most."""
+    pausing = method.pausing()
     most = total if pausing is None else pausing.affordable(total, task.epochs)
     size = task.size
     if size is not None:
         most = min(most, size)
+    if trials is not None:
+        most = min(most, trials)
     own_epochs = task.own_epochs or {}
     families = tuple(
         Family(

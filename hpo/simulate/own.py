@@ -307,10 +307,11 @@ class _Retracer:
         if trial.origin == "carried":
             return
         due = self._due.pop(trial.number, None)
-        if due is None and isinstance(event, Cancelled):
+        waits = trial.state is State.PAUSED
+        if due is None and (waits or isinstance(event, Cancelled)):
             expired = self._director.expire(event.elapsed)
             due = next((e for e in expired if e.trial == trial.number), None)
-        elif due is None and trial.state is State.PAUSED:
+        if due is None and waits:
             _, found = self._director.next(event.elapsed)
             due = found[0] if found else None
         elif due is None and isinstance(event, _FACTS):

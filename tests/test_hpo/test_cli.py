@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent.parent
 COMMANDS = (
     *("launch", "resume", "results", "show", "best", "rerun", "predict", "note"),
     *("diff", "clean", "stop", "export", "watch", "check", "simulate", "list"),
-    "doctor",
+    *("doctor", "confirm"),
 )
 
 
