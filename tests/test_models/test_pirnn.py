@@ -201,6 +201,7 @@ def test_the_state_encoder_is_drawn_by_its_probability_and_never_in_evaluation(b
     assert np.abs(run[1.0, True] - run[0.0, True]).max() > 0.01
 
 
+@pytest.mark.slow
 def test_every_term_is_what_it_is_called(built):
     problem, model = built
     batch = batch_of()
