@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from models.config import Config, static
 from models.errors import ConfigError
 from models.layers.handover import Handover, handover
 from models.losses import Loss, Term
@@ -21,6 +22,20 @@ from models.sequences import SequenceLoss, sequence_loss
 from models.tasks.base import TaskData
 from models.tasks.sequences import SequenceTask
 from models.training.problem import Batch, Hyper, Outputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told(Config):
+    """The equation that a network is told.
+
+    Attributes:
+        equation: A shipped equation, or ``my_file:NAME``.
+        trained: Whether the coefficients that it calls trained are; otherwise they stay as
+            stated.
+    """
+
+    equation: str = static("low_pass")
+    trained: bool = static(True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +73,12 @@ class Stated:
 
 
 def stated(
-    reference: str, *, data: TaskData, n_y_supervised: int | None, order: int = 1
+    told: Told, *, data: TaskData, n_y_supervised: int | None, order: int = 1
 ) -> Stated:
     """The equation of a trial.
 
     Args:
-        reference: Its name.
+        told: Which.
         data: Of the task.
         n_y_supervised: Outputs that the data loss counts; None for all.
         order: Of the derivative that residuals compare.
@@ -87,7 +102,13 @@ def stated(
             f"got {n_y_supervised}",
             hint="unmeasured states are no outputs of the data: the equation adds them",
         )
+    reference = told.equation
     equation = find_equation(reference)
+    if not told.trained:
+        fixed = {
+            name: replace(c, trained=False) for name, c in equation.coefficients.items()
+        }
+        equation = replace(equation, coefficients=fixed)
     equation.check(inputs=data.channels["u"], outputs=outputs, where=reference)
     statistics = data.statistics
     signals = Signals(

@@ -45,6 +45,7 @@ from models.example import Example
 from models.family import creator
 from models.informed import (
     Stated,
+    Told,
     broadcast_coefficients,
     coefficient_metrics,
     described,
@@ -117,17 +118,6 @@ class PINC(BaseConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Physics(BaseConfig):
-    """What the network is told.
-
-    Attributes:
-        equation: A shipped equation, or ``my_file:NAME``.
-    """
-
-    equation: str = static("low_pass")
-
-
-@dataclass(frozen=True, kw_only=True)
 class Collocation(BaseConfig):
     """Intervals that no data has, drawn in every step.
 
@@ -155,7 +145,7 @@ class Config(BaseConfig):
     """Configuration of the family `pinc`."""
 
     model: PINC = field(default_factory=PINC)
-    physics: Physics = field(default_factory=Physics)
+    physics: Told = field(default_factory=Told)
     collocation: Collocation = field(default_factory=Collocation)
     weights: Weights = field(default_factory=Weights)
     data: Windows = field(
@@ -389,9 +379,7 @@ def problem(config: Config, data: TaskData) -> Problem:
     """
     task: Any = data.task
     require_scored_window(data=config.data, loss=config.loss, known=task.known_outputs)
-    told = stated(
-        config.physics.equation, data=data, n_y_supervised=config.model.n_y_supervised
-    )
+    told = stated(config.physics, data=data, n_y_supervised=config.model.n_y_supervised)
     first = handed_over(data, warm_up=config.model.warm_up, window=config.data.window)
     error = supervised_loss(
         config=config.loss, stated=told, data=data, start=task.known_outputs

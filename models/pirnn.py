@@ -51,6 +51,7 @@ from models.example import Example
 from models.family import creator
 from models.informed import (
     Stated,
+    Told,
     broadcast_coefficients,
     coefficient_metrics,
     described,
@@ -126,15 +127,13 @@ class PIRNN(BaseConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Physics(BaseConfig):
-    """What the network is told.
+class Physics(Told):
+    """What the network is told, and how it is held to it.
 
     Attributes:
-        equation: A shipped equation, or ``my_file:NAME``.
         difference: How trajectories are differentiated; see `models.physics.differences`.
     """
 
-    equation: str = static("low_pass")
     difference: str = static("diff1_central", choices=tuple(DIFFERENCES))
 
 
@@ -344,7 +343,7 @@ def problem(config: Config, data: TaskData) -> Problem:
     task: Any = data.task
     require_scored_window(data=config.data, loss=config.loss, known=task.known_outputs)
     told = stated(
-        config.physics.equation,
+        config.physics,
         data=data,
         n_y_supervised=config.model.n_y_supervised,
         order=DIFFERENCES[config.physics.difference].derivative,
