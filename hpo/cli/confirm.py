@@ -129,23 +129,17 @@ def show(folder: Path, *, matters: Matters | None, form: ConfirmFormat) -> None:
 
 def _next(found: Confirmation) -> list[str]:
     """What would settle what is open."""
-    from hpo.confirmation.record import LEAST, Verdict
+    from hpo.confirmation.record import Verdict
+    from hpo.confirmation.sentences import missing
 
     if found.unit_of == "search":
         return ["a larger `hpo launch --repeat` would settle what is open"] * any(
             p.verdict in (Verdict.UNDECIDED, Verdict.NONE) for p in found.pairs
         )
-    have = min((c.count for c in found.contenders), default=0)
-    open_pairs = [p for p in found.pairs if p.verdict is Verdict.UNDECIDED]
-    wanted = [p.needed - have for p in open_pairs if p.needed is not None]
-    if any(p.verdict is Verdict.NONE for p in found.pairs):
-        wanted.append(LEAST - have)
-    more = max(wanted, default=0)
-    if more <= 0:
+    more = missing(found)
+    if not more:
         return []
-    return [
-        f"`hpo confirm {found.folder} --extend {max(more, 2)}` adds what is missing"
-    ]
+    return [f"`hpo confirm {found.folder} --extend {more}` adds what is missing"]
 
 
 def _latest(found: Confirmation) -> Path:

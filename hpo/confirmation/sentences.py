@@ -235,6 +235,24 @@ def optimism(found: Confirmation, contender: Contender) -> str:
     return f"{contender.family}: {words}: {told}{due}."
 
 
+def missing(found: Confirmation) -> int:
+    """How many more seeds each would settle what can be settled; 0 where nothing is to do.
+
+    Args:
+        found: The confirmation of one search.
+    """
+    have = min((c.count for c in found.contenders), default=0)
+    wanted = [
+        p.needed - have
+        for p in found.pairs
+        if p.verdict is Verdict.UNDECIDED and p.needed is not None
+    ]
+    if any(p.verdict is Verdict.NONE for p in found.pairs):
+        wanted.append(LEAST - have)
+    more = max(wanted, default=0)
+    return max(more, 2) if more > 0 else 0
+
+
 def _signed(scale: numbers.Scale, value: float) -> str:
     return _minus(f"{value * scale.factor:+.{scale.decimals}f}")
 

@@ -18,7 +18,17 @@ from tests.test_hpo.command_line import refused, run
 
 ROOT = Path(__file__).parent.parent.parent
 COMMANDS = (
-    *("launch", "resume", "results", "show", "best", "rerun", "predict", "note"),
+    *(
+        "launch",
+        "resume",
+        "results",
+        "report",
+        "show",
+        "best",
+        "rerun",
+        "predict",
+        "note",
+    ),
     *("diff", "clean", "stop", "export", "watch", "check", "simulate", "list"),
     *("doctor", "confirm"),
 )
