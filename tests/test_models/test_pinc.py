@@ -64,16 +64,14 @@ def test_the_derivative_in_time_is_exact():
 
 def test_the_initial_condition_holds_and_a_rollout_goes_from_end_to_end():
     made, (state, left, right) = surrogate(), points()
-    nothing, whole = jnp.zeros((1, 5, 1)), jnp.ones((1, 5, 1))
+    nothing, whole = jnp.zeros((1, 5, 1)), jnp.ones((2, 1, 1))
     np.testing.assert_array_equal(made(state, left, right, nothing), state)
     u = jnp.concatenate([left, right], axis=0)
     path = np.asarray(jax.jit(made.rollout)(state[0, :2], u))
     assert path.shape == (2, 5, 2)
     np.testing.assert_array_equal(path[:, 0], state[0, :2])
     for k in range(4):
-        after = made(
-            path[:, k : k + 1], u[:, k : k + 1], u[:, k + 1 : k + 2], whole[:, :1]
-        )
+        after = made(path[:, k : k + 1], u[:, k : k + 1], u[:, k + 1 : k + 2], whole)
         np.testing.assert_allclose(path[:, k + 1], after[:, 0], rtol=1e-5, atol=1e-6)
 
 
