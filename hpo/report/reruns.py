@@ -46,6 +46,7 @@ def fresh_text(result: Fresh, *, by_record: bool = False) -> str:
     lines = [
         f"trial {result.trial}{rank}, {result.family}: {len(result.runs)} fresh seeds, "
         f"{result.metric}{unit}",
+        *([f"with {result.altered}"] if result.altered else []),
         "",
         f"{'seed':>12}  {'validation':>10}  {'test':>10}  {'best epoch':>10}  {'seconds':>8}",
     ]

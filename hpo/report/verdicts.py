@@ -124,6 +124,8 @@ class Fresh:
             the search promised too much.
         changed: What of code and machine is not as it was at the launch.
         folder: Where it is stored.
+        altered: What was set otherwise than in the search, in words; the search's value is
+            then none to compare with.
     """
 
     trial: int
@@ -139,6 +141,7 @@ class Fresh:
     optimism: float | None
     changed: tuple[str, ...] = ()
     folder: str = ""
+    altered: str = ""
 
 
 def across_seeds(
@@ -148,6 +151,7 @@ def across_seeds(
     *,
     changed: tuple[str, ...] = (),
     folder: str = "",
+    altered: str = "",
 ) -> Fresh:
     """The values of a trial's configuration under fresh seeds.
 
@@ -157,6 +161,7 @@ def across_seeds(
         objective: What it is ranked by.
         changed: What of code and machine is not as it was at the launch.
         folder: Where it is stored.
+        altered: What was set otherwise than in the search, in words.
     """
     good = [r for r in runs if not r.error]
     valid = mean_interval([r.objective for r in good if r.objective is not None])
@@ -185,6 +190,7 @@ def across_seeds(
         optimism=optimism,
         changed=changed,
         folder=folder,
+        altered=altered,
     )
 
 

@@ -27,7 +27,7 @@ from hpo.report.verdicts import Exact, Fresh, Seeded, across_seeds, compare
 from hpo.run.active import ActiveRun, Outcome
 from hpo.run.parent import Observe, Parent, held, nobody
 from hpo.run.rerun_folder import Wanted, finish
-from hpo.run.rerun_study import rerun_study
+from hpo.run.rerun_study import Altered, fitting, rerun_study
 from hpo.study import Study
 from hpo.trials.record import Trial
 from hpo.worker.pickling import Create
@@ -111,35 +111,48 @@ class Reruns:
         executor: str | None = None,
         workers: int | None = None,
         observe: Observe = nobody,
+        altered: Altered | None = None,
     ) -> Rerun:
         """Train configurations with fresh seeds and evaluate the test part.
 
         Args:
             rows: The trials.
             count: How many seeds each.
+            altered: What is set otherwise than in the search; None for nothing.
             executor: What trains them; ``local`` unless said otherwise.
             workers: Trials at a time; None for as many as have room.
             observe: Gives an observer of the study of the re-run.
         """
+        study = altered.study if altered else self.summary.study
         trials = [
-            (row, [self._fixed(row, s) for s in self._seeds(row.family, count)])
+            (
+                row,
+                [
+                    fitting(study, self._fixed(row, s))
+                    for s in self._seeds(row.family, count)
+                ],
+            )
             for row in rows
         ]
         wanted = Wanted(
-            kind="seeds", trials=tuple(row.trial for row in rows), seeds=count
+            kind="seeds",
+            trials=tuple(row.trial for row in rows),
+            seeds=count,
+            details=altered.details if altered else {},
         )
 
         def judged(row: Row, run: ActiveRun, numbers: Sequence[int]) -> Fresh:
             again = [run.director.trials[n] for n in numbers]
             return across_seeds(
-                row,
+                row if altered is None else replace(row, objective=None),
                 [_seeded(t, run) for t in again],
                 self.summary.objective,
                 changed=(*self.changed, *_other_kernels(row, again)),
                 folder=str(run.folder.path),
+                altered=altered.words if altered else "",
             )
 
-        return self._all(wanted, trials, judged, executor, workers, observe)
+        return self._all(wanted, trials, judged, executor, workers, observe, study)
 
     # -- what is trained ------------------------------------------------------------------
 
@@ -169,6 +182,7 @@ class Reruns:
         executor: str | None,
         workers: int | None,
         observe: Observe,
+        study: Study | None = None,
     ) -> Rerun:
         """One re-run for all trials that computed with the same compiled kernels."""
         found: dict[int, Exact | Fresh] = {}
@@ -180,15 +194,15 @@ class Reruns:
         for members in groups.values():
             numbers = tuple(row.trial for row, _ in members)
             part = replace(wanted, trials=numbers)
-            study = rerun_study(
-                self.summary.study,
+            again = rerun_study(
+                study or self.summary.study,
                 [trial for _, fixed in members for trial in fixed],
                 exact=wanted.kind == "exact",
                 executor=executor,
                 workers=workers,
             )
             pinned = next((row.kernels for row, _ in members if row.kernels), None)
-            run, outcome = self._train(part, study, pinned, observe)
+            run, outcome = self._train(part, again, pinned, observe)
             if outcome.state == "interrupted":
                 return Rerun(outcome=outcome)
             first = 1

@@ -7,6 +7,7 @@ is a ``result.json`` nothing is left to do. Earlier versions wrote nothing but t
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -147,6 +148,10 @@ def command(folder: RunFolder) -> str:
         return f"hpo confirm {parent}{more}"
     which = f"--trial {trials[0]}" if len(trials) == 1 else f"--top {len(trials)}"
     how = "--exact" if wanted["kind"] == "exact" else f"--seeds {wanted['seeds']}"
+    if wanted.get("epochs"):
+        how += f" --epochs {wanted['epochs']}"
+    for key, value in (wanted.get("settings") or {}).items():
+        how += f" --set {shlex.quote(f'{key}={json.dumps(value)}')}"
     return f"hpo rerun {parent} {which} {how}"
 
 
