@@ -18,6 +18,7 @@ from hpo.cli import (
     diff,
     doctor,
     export,
+    extend,
     launch,
     listing,
     note,
@@ -122,6 +123,7 @@ def top(
 for name, function in (
     ("launch", launch.launch),
     ("resume", resume.resume),
+    ("extend", extend.extend),
     ("results", results.results),
     ("report", report.report),
     ("show", show.show),

@@ -1,6 +1,6 @@
 """Changes to a study from the command line: `--set KEY=VALUE` and its short forms.
 
-Study keys (``budget.trials``, ``sampler.name``, ``stopping.asha.eta``) replace a setting of
+Study keys (``budget.trials``, ``sampler.name``, ``stopping.halving.eta``) replace a setting of
 the study. Every other key is a configuration key and is fixed in the families that know it.
 """
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from hpo.director.state import RunState
 from hpo.errors import StudyError
 from hpo.stopping import registry
-from hpo.stopping.planning import Choice, Outlook, PlanningRule
+from hpo.stopping.planning import Beginning, Choice, Outlook, PlanningRule
 from hpo.stopping.registry import (
     Evidence,
     PausingRule,
@@ -126,6 +126,13 @@ class Judge:
         study, position = self._study, self._planning
         assert position is not None
         names = [f.name for f in study.families]
+        epochs, seconds, trials = state.begun
+        beginning = Beginning(
+            epochs=epochs,
+            elapsed=seconds,
+            trials=trials,
+            reached={f: counts[position] for f, counts in state.reached.items()},
+        )
         return Outlook(
             families={name: state.members(name) for name in names},
             trials=state.trials,
@@ -139,6 +146,7 @@ class Judge:
             elapsed=elapsed,
             workers=workers,
             objective=study.objectives[0],
+            beginning=beginning,
         )
 
     def settle(self, state: RunState) -> list[tuple[str, Settlement]]:

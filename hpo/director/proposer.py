@@ -5,6 +5,8 @@ from __future__ import annotations
 from fractions import Fraction
 from itertools import takewhile
 
+from msgspec import UNSET
+
 from hpo import seeds
 from hpo.director.state import RunState
 from hpo.errors import StudyError
@@ -133,4 +135,5 @@ class Proposer:
             params=params,
             seed=seeds.derive(study.seed, family, "trial", index),
             origin=origin,
+            extension=state.extensions or UNSET,
         )

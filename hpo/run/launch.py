@@ -14,6 +14,7 @@ from hpo.ledger.provenance import provenance
 from hpo.run.active import ActiveRun, Outcome, ended, how_it_ended
 from hpo.run.carried import carried_trials
 from hpo.run.observer import Guarded, Observer, Silent
+from hpo.run.own_files import own_files
 from hpo.run.plan import plan
 from hpo.run.rerun_folder import command
 from hpo.run.sources import Prepare, Sources, as_run, creates_of, refuse_changes
@@ -73,6 +74,7 @@ def launch(
         source=source,
         study_file=study_file,
         prepare=prepare,
+        own=lambda: own_files(study),
     )
     packages.check_data(study.described_task, sources.data)
     carried = carried_trials(study, results=results, data=sources.data)

@@ -102,6 +102,8 @@ class Plan:
         studies: How many studies there are of each method.
         trials: How many trials a study may have; None for as many as there are.
         workers: How many trials run at a time in each.
+        cost: The currency of the budgets: ``epochs`` of all trials together, or ``seconds``
+            of virtual time, in those of a usual full run.
     """
 
     source: Source
@@ -111,6 +113,7 @@ class Plan:
     studies: int
     trials: int | None = None
     workers: int = 1
+    cost: str = "epochs"
 
     @property
     def method_names(self) -> tuple[str, ...]:
@@ -204,12 +207,12 @@ def _outcomes(plan: Plan, method: Method, task: Task, study: int) -> Iterator[Ou
     """
     runs = plan.budgets if method.sized else plan.budgets[-1:]
     for run in runs:
-        total = run * task.epochs
-        made = _study(method, task, study, total, plan.trials)
-        story = simulate(made, task, workers=plan.workers)
+        story = simulate(
+            _study(plan, method, task, study, run), task, workers=plan.workers
+        )
         counts = story.director.counts()
         for budget in (run,) if method.sized else plan.budgets:
-            moment = story.best_at(budget * task.epochs)
+            moment = story.best_at(**_limit(plan, task, budget))
             whole = budget == run
             yield Outcome(
                 method=method.name,
@@ -221,24 +224,35 @@ def _outcomes(plan: Plan, method: Method, task: Task, study: int) -> Iterator[Ou
                 trials=len(story.director.trials) if whole else None,
                 completed=sum(counts.get(s, 0) for s in RANKED) if whole else None,
                 seconds=story.director.elapsed if whole else None,
+                idle=story.idle(plan.workers) if whole else None,
             )
 
 
-def _study(
-    method: Method,
-    task: Task,
-    study: int,
-    total: int,
-    trials: int | None,
-) -> Study:
-    """The study that spends `total` epochs on a task, with so many trials at most."""
+def _limit(plan: Plan, task: Task, runs: int) -> dict[str, Any]:
+    """So many full runs of a task, in the plan's currency.
+
+    Raises:
+        StudyError: The task has no seconds.
+    """
+    if plan.cost == "epochs":
+        return {"epochs": runs * task.epochs}
+    if not task.seconds:
+        raise StudyError(
+            f"`{task.name}` has no recorded seconds", hint="compare by `--cost epochs`"
+        )
+    return {"seconds": runs * task.seconds}
+
+
+def _study(plan: Plan, method: Method, task: Task, study: int, runs: int) -> Study:
+    """The study that spends so many full runs on a task."""
     pausing = method.pausing()
+    total = runs * task.epochs * (plan.workers if plan.cost == "seconds" else 1)
     most = total if pausing is None else pausing.affordable(total, task.epochs)
     size = task.size
     if size is not None:
         most = min(most, size)
-    if trials is not None:
-        most = min(most, trials)
+    if plan.trials is not None:
+        most = min(most, plan.trials)
     own_epochs = task.own_epochs or {}
     families = tuple(
         Family(
@@ -249,11 +263,17 @@ def _study(
         )
         for name, curves in task.curves.items()
     )
+    limit = _limit(plan, task, runs)
     return Study(
         name="simulated",
         families=families,
         objectives=(task.objective,),
-        budget=Budget(trials=most, epochs=task.epochs, total_epochs=total),
+        budget=Budget(
+            trials=most,
+            epochs=task.epochs,
+            total_epochs=limit.get("epochs"),
+            seconds=limit.get("seconds"),
+        ),
         sampler=method.sampler,
         stopping=method.stopping,
         seed=seeds.derive(study, "simulate"),

@@ -18,6 +18,23 @@ from hpo.trials.record import Trial, finite_key
 
 
 @dataclass(frozen=True, kw_only=True)
+class Beginning:
+    """Where a run stood when it got the budget that it has now: at nothing, or extended.
+
+    Attributes:
+        epochs: Epochs of all trials by then.
+        elapsed: Active seconds by then.
+        trials: How many trials there were.
+        reached: How many of them had reached each rung of the rule, by family and epoch.
+    """
+
+    epochs: int = 0
+    elapsed: float = 0.0
+    trials: int = 0
+    reached: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Outlook:
     """Everything that the choice for a free worker may depend on.
 
@@ -34,6 +51,7 @@ class Outlook:
         elapsed: Active seconds of the run.
         workers: How many trials run at a time.
         objective: What trials are ranked by.
+        beginning: Where the run stood when it got this budget.
     """
 
     families: Mapping[str, Sequence[Trial]]
@@ -48,6 +66,7 @@ class Outlook:
     elapsed: float
     workers: int
     objective: Objective
+    beginning: Beginning = Beginning()
 
     @property
     def drawable(self) -> bool:

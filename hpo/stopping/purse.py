@@ -1,4 +1,7 @@
-"""A run's budget in one currency: epochs of all trials, or seconds of all workers."""
+"""A run's budget in one currency: epochs of all trials, or seconds of all workers.
+
+The budget of an extended run is what the extension added, and what was left then.
+"""
 
 from __future__ import annotations
 
@@ -39,11 +42,13 @@ class Purse:
             outlook: The outlook.
             otherwise: Epochs that a run without limits may spend.
         """
-        budget, workers = outlook.budget, outlook.workers
-        epochs = otherwise if budget.total_epochs is None else budget.total_epochs
+        budget, workers, begun = outlook.budget, outlook.workers, outlook.beginning
+        total = otherwise
+        if budget.total_epochs is not None:
+            total = budget.total_epochs - begun.epochs
         by_epochs = cls(
-            total=epochs,
-            spent=outlook.spent,
+            total=total,
+            spent=outlook.spent - begun.epochs,
             within=float("inf"),
             seconds=False,
             price=1.0,
@@ -52,8 +57,8 @@ class Purse:
             return by_epochs
         price = _usual(outlook.trials.values())
         by_seconds = cls(
-            total=budget.seconds * workers,
-            spent=outlook.elapsed * workers,
+            total=(budget.seconds - begun.elapsed) * workers,
+            spent=(outlook.elapsed - begun.elapsed) * workers,
             within=budget.seconds - outlook.elapsed,
             seconds=True,
             price=price,

@@ -78,6 +78,11 @@ class RungTable:
             for epoch in plan
         }
 
+    def counts(self) -> dict[int, dict[int, int]]:
+        """How many trials reached each rung by now, by rule and epoch."""
+        places = range(len(self._rules))
+        return {p: {e: r.count for e, r in self.reached(p).items()} for p in places}
+
     def _plan(self, index: int) -> _Plan:
         """The rungs of each rule for one trial; equal ones are one object."""
         if index not in self._plans:

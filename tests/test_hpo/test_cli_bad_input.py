@@ -28,6 +28,7 @@ TREE = typer.main.get_command(app).commands
 CALLS = {
     "launch": ("walk.py",),
     "resume": ("sample",),
+    "extend": ("sample", "--trials", "+1"),
     "results": ("sample",),
     "show": ("sample", "1"),
     "best": ("sample",),
@@ -57,6 +58,15 @@ MISTAKES = {
         (("walk.py", "--repeat", "1"), 1, "from 2"),
     ],
     "resume": [(("nope",), 1, "no run `nope`"), ((), 2, "RUN")],
+    "extend": [
+        (("nope", "--trials", "+1"), 1, "no run `nope`"),
+        (("sample",), 1, "nothing to extend"),
+        (("sample", "--trials", "20"), 1, "--trials +20"),
+        (("sample", "--trials", "+x"), 1, "+x"),
+        (("sample", "--epochs-total", "1"), 1, "no more than that"),
+        (("sample", "--time-budget", "soon"), 1, "duration"),
+        (("sample", "--families", "rn"), 1, "`rnn`"),
+    ],
     "results": [
         (("sample", "--family", "rn"), 1, "`rnn`"),
         (("sample", "--sort", "x"), 1, "`x`"),

@@ -9,7 +9,7 @@ from hpo.report import numbers
 from hpo.report.page import style
 from hpo.report.page.content import Content
 from hpo.report.page.drawing import Drawing
-from hpo.report.page.panels import Spot, spread
+from hpo.report.page.panels import POINTS, Spot, spread, thinned
 from hpo.report.page.style import Look
 from hpo.statistics.means import mean_interval
 
@@ -57,6 +57,7 @@ def families(content: Content, looks: Mapping[str, Look]) -> list[Drawing]:
             title="Values by family",
             caption="Each small mark is a ranked trial, the large one the family's best: "
             "one seed each, over the validation part."
+            + _left_out(len(ranked))
             + (
                 " The line below is the mean of fresh seeds of the best trial with its 95 % "
                 "interval (Student's t)."
@@ -68,6 +69,15 @@ def families(content: Content, looks: Mapping[str, Look]) -> list[Drawing]:
             draw=draw,
         )
     ]
+
+
+def _left_out(count: int) -> str:
+    """A word on trials that the picture leaves out; the CSV file has them all."""
+    if count <= POINTS:
+        return ""
+    return (
+        f" Of a family with more than {POINTS} the best and every n-th other are drawn."
+    )
 
 
 def _families(
@@ -86,6 +96,7 @@ def _families(
             for r in rows
             if r["family"] == standing.family and r["what"] == "trial"
         ]
+        mine = list(thinned(mine))
         axes.plot(
             mine,
             [place] * len(mine),
@@ -126,6 +137,13 @@ def plain_ticks(axis: Any) -> None:
     axis.set_minor_locator(NullLocator())  # half the time of drawing a small panel
 
 
+def _tick(value: float) -> str:
+    """A tick's number: 0.02, 20, 20,000, 1e-5."""
+    if 1000 <= value < 1e6:
+        return f"{value:,.0f}"
+    return numbers.short(value)
+
+
 def whole_ticks(axes: Axes) -> None:
     """Whole numbers along x, such as epochs."""
     from matplotlib.ticker import MaxNLocator
@@ -148,7 +166,7 @@ def fronts(content: Content, looks: Mapping[str, Look]) -> list[Drawing]:
                 section="costs",
                 title=f"Accuracy against {what}",
                 caption="Ranked trials; the line joins those that no other one beats in "
-                "both.",
+                f"both.{_left_out(len(spots))}",
                 heads=("trial", "family", what, "value", "front"),
                 rows=[
                     {
@@ -177,6 +195,8 @@ def _front(
         axes.plot(*zip(*joined, strict=True), "-", color=style.QUIET, lw=1, zorder=1)
         for family, look in looks.items():
             mine = [s for s in spots if s.family == family]
+            kept = set(thinned(mine))
+            mine = [s for s in mine if s in kept or s.front]
             if mine:
                 axes.plot(
                     [s.cost for s in mine],

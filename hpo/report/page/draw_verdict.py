@@ -85,19 +85,10 @@ def pairs(content: Content, looks: Mapping[str, Look]) -> list[Drawing]:
     shown = [p for p in found.pairs if p.low is not None] if found else []
     if found is None or not shown:
         return []
-    heads = (
-        "a",
-        "b",
-        "verdict",
-        "scale",
-        "effect",
-        "low",
-        "high",
-        "least",
-        "most",
-        "wins",
-    )
-    heads = (*heads, "compared", "needed", "look")
+    heads = [
+        *("a", "b", "verdict", "scale", "effect", "low", "high", "least", "most"),
+        *("wins", "compared", "needed", "look"),
+    ]
     rows: list[dict[str, Any]] = [
         {h: getattr(p, h) for h in heads} for p in found.pairs
     ]
@@ -134,10 +125,10 @@ def _pairs(found: Confirmation, content: Content, looks: Mapping[str, Look]) -> 
         for place, p in enumerate(shown):
             look = looks[p.a]
             band = [p.least * factor, p.most * factor]
+            sides = [place - 0.5, place + 0.5]
             axes.fill_betweenx(
-                [place - 0.5, place + 0.5], *([v, v] for v in band), color=style.QUIET,
-                alpha=0.16, lw=0,
-            )  # fmt: skip
+                sides, [band[0]] * 2, [band[1]] * 2, color=style.QUIET, alpha=0.16, lw=0
+            )
             assert p.low is not None and p.high is not None and p.effect is not None
             ends = [p.low * factor, p.high * factor]
             axes.plot(ends, [place] * 2, "-", color=look.colour, lw=1.8)

@@ -24,7 +24,7 @@ SHARES = (0.1, 0.5, 0.9)
 FEWEST = 3
 """Fewest curves at an epoch for which these are drawn."""
 
-POINTS = 300
+POINTS = 200
 """Most trials of a family in a figure of points: the best, and every n-th of the others."""
 
 
@@ -203,7 +203,7 @@ def slices(summary: Summary, families: Sequence[Standing]) -> tuple[Slice, ...]:
     found = []
     for standing in families:
         rows = _of(summary, standing)
-        kept = _thinned(rows)
+        kept = thinned(rows)
         space = summary.study.family(standing.family).space.distributions
         for name, distribution in space.items():
             if distribution.single():
@@ -230,10 +230,15 @@ def slices(summary: Summary, families: Sequence[Standing]) -> tuple[Slice, ...]:
     return tuple(found)
 
 
-def _thinned(rows: list[Row]) -> list[Row]:
-    if len(rows) <= POINTS:
-        return rows
-    best, others = rows[: POINTS // 2], rows[POINTS // 2 :]
+def thinned(found: Sequence[Any]) -> Sequence[Any]:
+    """The best ones, and every n-th of the others.
+
+    Args:
+        found: What is drawn as a point each, the best first.
+    """
+    if len(found) <= POINTS:
+        return found
+    best, others = found[: POINTS // 2], found[POINTS // 2 :]
     return [*best, *others[:: -(-len(others) // (POINTS // 2))]]
 
 

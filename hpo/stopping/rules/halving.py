@@ -109,14 +109,15 @@ class _Plan:
         their number).
         """
         outlook = self._outlook
-        count = sum(outlook.quota.values())
+        count = max(1, sum(outlook.quota.values()) - outlook.beginning.trials)
         usual: float = 1.4 * math.sqrt(count) * self._longest
         if not self._weights:
             return usual
-        first = sum(
-            n * min(min(outlook.rungs[f], default=outlook.epochs[f]), outlook.epochs[f])
-            for f, n in outlook.quota.items()
-        )
+        firsts = {
+            f: min(outlook.rungs[f], default=outlook.epochs[f]) for f in outlook.quota
+        }
+        each = sum(n * firsts[f] for f, n in outlook.quota.items())
+        first = each * count / max(1, sum(outlook.quota.values()))
         early: float = first * sum(self._weights) / self._weights[0]
         last: float = max(self._rest, min(early, finishers * self._rest))
         return max(usual, early + last)
@@ -146,9 +147,10 @@ class _Plan:
     def _had(self, stage: int) -> float:
         """Epochs that were trained to fill a rung."""
         reached = 0
-        for rungs in self._outlook.rungs.values():
-            found = [*rungs.values()]
-            reached += found[stage].count if stage < len(found) else 0
+        for family, rungs in self._outlook.rungs.items():
+            before = self._outlook.beginning.reached.get(family, {})
+            for epoch in [*rungs][stage : stage + 1]:
+                reached += rungs[epoch].count - before.get(epoch, 0)
         return reached * self._widths[stage]
 
     def early(self, stage: int) -> Choice:
