@@ -4,7 +4,7 @@
 
 `tcn`, `crnn`, `pirnn`, `vae` and `vqvae` with `rnn`, `linear` and `greybox` as company. Of a
 window of 150 samples the pump voltage is given throughout and the level, measured with a noise of
-0.02 V, over the first 50; RMSE over the other 100. Every family has five trials of 60 epochs, none
+0.02 V, over the first 50; RMSE over the other 100. Every trained family has five trials of 60 epochs, none
 of which is cut short by a comparison; sizes are alike and the spaces narrow, so that the time goes
 into training and not into compiling.
 
@@ -160,6 +160,6 @@ STUDY = Study(
         ),
     ),
     objectives=(Objective(metric="rmse", unit="V"),),
-    budget=Budget(trials=40, epochs=60),
+    budget=Budget(trials=36, epochs=60),
     stopping=(Rule(name="divergence"),),
 )
