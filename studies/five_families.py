@@ -4,9 +4,9 @@
 
 `tcn`, `crnn`, `pirnn`, `vae` and `vqvae` with `rnn`, `linear` and `greybox` as company. Of a
 window of 150 samples the pump voltage is given throughout and the level, measured with a noise of
-0.02 V, over the first 50; RMSE over the other 100. Every trained family has five trials of 60 epochs, none
-of which is cut short by a comparison; sizes are alike and the spaces narrow, so that the time goes
-into training and not into compiling.
+0.02 V, over the first 50; RMSE over the other 100. Every trained family has five trials of 60
+epochs, none of which is cut short by a comparison; sizes are alike and the spaces narrow, so that
+the time goes into training and not into compiling.
 
 `vae` reads the 50 levels into 8 numbers, `vqvae` into 20 or 40 bits; `carried` and
 `rmse_without_start` say what the past was worth (`docs/latent.md`). `pirnn` and `greybox` are told
