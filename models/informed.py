@@ -15,6 +15,7 @@ from models.errors import ConfigError
 from models.layers.handover import Handover, handover
 from models.losses import Loss, Term
 from models.metrics.accumulators import Average
+from models.physics.collocation import TRACED, Collocation
 from models.physics.equation import Equation, Values
 from models.physics.found import content_of, find_equation
 from models.physics.states import Signals, StateScale, state_scale
@@ -22,6 +23,10 @@ from models.sequences import SequenceLoss, sequence_loss
 from models.tasks.base import TaskData
 from models.tasks.sequences import SequenceTask
 from models.training.problem import Batch, Hyper, Outputs
+from models.transforms.batch import Transform
+
+_AROUND = 4
+"""Samples that three second differences read on either side of a handover."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,6 +202,19 @@ def mean_square(name: str) -> Callable[[Outputs, Batch, Hyper], Float[Array, ""]
     return term
 
 
+def around(
+    states: Float[Array, "batch time state"], first: int
+) -> Float[Array, "batch time state"]:
+    """Second differences of standardized states, three on either side of a handover.
+
+    Args:
+        states: Joined there.
+        first: First sample of the prognosis.
+    """
+    near = states[:, max(first - _AROUND, 0) : first + _AROUND]
+    return near[:, 2:] - 2.0 * near[:, 1:-1] + near[:, :-2]
+
+
 def informed_loss(data: Term, *names: str) -> Loss:
     """The data term, and the mean squares of outputs under weights of their names."""
     terms = {n: Term(function=mean_square(n), weight=f"weights.{n}") for n in names}
@@ -226,3 +244,28 @@ def described(outputs: Outputs, batch: Batch) -> dict[str, Array]:
     """Every state of the equation, measured or not, in physical units ``[B, T, S]``."""
     del batch
     return {"states": outputs["states"]}
+
+
+def excitations(config: Collocation, stated: Stated, *, hidden: int) -> Transform:
+    """What adds fresh excitations to every batch of training and scoring.
+
+    Args:
+        config: What is drawn.
+        stated: The equation beside its data.
+        hidden: Numbers of a flat hidden state.
+    """
+
+    def draw(key: Array, batch: Batch, step: Array, **values: Array) -> Batch:
+        del step
+        return batch | config.draw(
+            key,
+            equation=stated.equation,
+            scale=stated.scale,
+            signals=stated.signals,
+            hidden=hidden,
+            values=values,
+        )
+
+    return Transform(
+        function=draw, values={name: f"collocation.{name}" for name in TRACED}
+    )

@@ -52,9 +52,11 @@ from models.family import creator
 from models.informed import (
     Stated,
     Told,
+    around,
     broadcast_coefficients,
     coefficient_metrics,
     described,
+    excitations,
     handed_over,
     handover_of,
     informed_loss,
@@ -76,15 +78,12 @@ from models.sequences import SequenceLoss, check_windows, require_scored_window
 from models.tasks.base import TaskData
 from models.training.optimizer import Optimizer
 from models.training.problem import Batch, Outputs, Problem
-from models.transforms.batch import Transform
 
 TASKS = ("prediction", "simulation")
 CLOSED_FORM = False
 CAUSAL = True
 
 _DROPOUT = "model.dropout"
-_AROUND = 4
-"""Samples on either side of the handover that ``transition`` reads: three second differences."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -289,7 +288,7 @@ class _Pass:
                     model, batch, jax.lax.stop_gradient(coefficients), keys[3]
                 ),
                 "consistency": start - again,
-                "transition": self._transition(whole),
+                "transition": around(whole, self.first),
                 "coefficients": broadcast_coefficients(
                     model.coefficients.trained(), u.shape[0]
                 ),
@@ -318,13 +317,6 @@ class _Pass:
         rolled = model.rollout(u[:, 1:], hidden[:, 0], key=key)
         path = jnp.concatenate([state, rolled.y], axis=1)
         return self.residual(model.normalize_x.inverse(path), driven, coefficients)
-
-    def _transition(
-        self, states: Float[Array, "batch time state"]
-    ) -> Float[Array, "batch time state"]:
-        """Second differences around the handover, in deviations per sample²."""
-        near = states[:, max(self.first - _AROUND, 0) : self.first + _AROUND]
-        return near[:, 2:] - 2.0 * near[:, 1:-1] + near[:, :-2]
 
 
 def problem(config: Config, data: TaskData) -> Problem:
@@ -381,28 +373,15 @@ def problem(config: Config, data: TaskData) -> Problem:
         given=partial(task.given, data=data),
         transforms=task.transforms(data),
         describe=described,
-        targets=(_draws(config, told),),
+        targets=(
+            excitations(config.collocation, told, hidden=_state_size(config.model)),
+        ),
     )
 
 
-def _draws(config: Config, told: Stated) -> Transform:
-    """What adds fresh excitations to every batch of training and scoring."""
-    model = config.model
-    parts = 2 if model.cell == "lstm" else 1
-
-    def draw(key: Array, batch: Batch, step: Array, **values: Array) -> Batch:
-        del step
-        return batch | config.collocation.draw(
-            key,
-            equation=told.equation,
-            scale=told.scale,
-            signals=told.signals,
-            hidden=model.layers * model.hidden_size * parts,
-            values=values,
-        )
-
-    names = {name: f"collocation.{name}" for name in collocated.TRACED}
-    return Transform(function=draw, values=names)
+def _state_size(config: PIRNN) -> int:
+    """Numbers of a flat hidden state."""
+    return config.layers * config.hidden_size * (2 if config.cell == "lstm" else 1)
 
 
 create = creator(__name__)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from hpo.objective import Matters
 
 
+_WORTH = 100  # more seeds each than anybody is told to train
+
+
 class ConfirmFormat(StrEnum):
     """How a confirmation is printed."""
 

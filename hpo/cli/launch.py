@@ -150,3 +150,5 @@ def finish(outcome: Outcome) -> None:
         )
     if result.best is not None:
         shell.hint(f"`hpo rerun {run}` trains the best one again with fresh seeds")
+        if len({r.family for r in result.rows if r.rank is not None}) > 1:
+            shell.hint(f"`hpo confirm {run}` says whether the families' winners differ")

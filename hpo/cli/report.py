@@ -25,7 +25,7 @@ def report(
         list[str] | None,
         typer.Argument(
             metavar="[RUN]...",
-            help="Runs' folders, studies' names (their newest run), or `latest`.",
+            help="Runs' folders, studies' names (their newest run), groups, or `latest`.",
             autocompletion=options.complete_run,
             show_default="latest",
         ),
@@ -60,7 +60,7 @@ def report(
     and JSON, every figure as SVG, PDF, PNG and CSV, paper.tex and references.bib. The run is
     only read; nobody's code is run.
     """
-    places = [shell.find_run(results, run) for run in runs or ["latest"]]
+    places = [place for run in runs or ["latest"] for place in _places(results, run)]
     if format is not None:
         _print(places, format)
         return
@@ -74,6 +74,27 @@ def report(
             _open(page)
     if not show:
         shell.hint("`--open` shows it in the web browser")
+
+
+def _places(results: Path, run: str) -> list[Path]:
+    """The folder of a run, or those of every search of a group."""
+    from hpo.errors import RunError
+    from hpo.ledger.group import RunGroup
+
+    group = RunGroup.find(results, run)
+    if group is None:
+        return [shell.find_run(results, run)]
+    found = [search.path for search in group.runs]
+    if not found:
+        raise RunError(
+            f"no search of group `{group.name}` has begun",
+            hint=f"`hpo resume {group.path}` begins with it",
+        )
+    terminal.say(
+        f"group `{group.name}`: a report for each of its {len(found)} searches"
+    )
+    shell.hint(f"`hpo confirm {group.path}` compares the families over all of them")
+    return found
 
 
 def _print(places: list[Path], form: Printed) -> None:

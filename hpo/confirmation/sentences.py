@@ -107,7 +107,7 @@ def _remedy(found: Confirmation, pair: Pair) -> str:
         return f"how many {many} would settle it cannot be told where some failed"
     if pair.needed is None:
         return f"no number of {many} worth training would settle it"
-    return f"about {pair.needed} {many} each would settle it"
+    return f"about {pair.needed:,} {many} each would settle it"
 
 
 def _effect(found: Confirmation, pair: Pair, a: Contender, b: Contender) -> str:
@@ -218,8 +218,7 @@ def optimism(found: Confirmation, contender: Contender) -> str:
         return ""
     if len(contender.winners) > 1:
         return ""
-    values = [winner.search, gap.mean, winner.expected_optimism]
-    scale = numbers.scale_for([v for v in values if v], objective.unit)
+    scale = numbers.scale_for([winner.search], objective.unit)
     unit = f" {scale.unit}" if scale.unit else ""
     told = f"{_signed(scale, gap.mean)}{unit} [{_signed(scale, gap.low)}, "
     told += f"{_signed(scale, gap.high)}]"

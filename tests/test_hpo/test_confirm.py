@@ -29,6 +29,7 @@ from hpo.run.confirm import Asked, confirm
 from hpo.run.launch import launch
 from hpo.run.parent import Manner
 from hpo.run.rerun import opened
+from hpo.run.rerun_folder import at_work, command
 from hpo.study import Budget, Family, Resources, Rule, Study
 from hpo.testing.steady import EVALUATED, trained
 from tests.test_hpo.command_line import refused, run
@@ -429,3 +430,20 @@ def test_a_rerun_tells_of_failed_seeds_and_of_few(tmp_path):
     assert "means leave out" not in text
     many = run("rerun", good, "--seeds", "5").stdout
     assert "are few" not in many
+
+
+def test_an_unfinished_stage_names_the_command_that_goes_on(done):
+    found = stages(RunFolder(done))
+    assert command(found.choose.folder) == f"hpo confirm {done}"
+    assert command(found.looks[0].folder) == f"hpo confirm {done}"
+    confirmed(done, extend=2)
+    (_, second) = stages(RunFolder(done)).looks
+    assert command(second.folder) == f"hpo confirm {done} --extend 2"
+    refused(run("resume", second.folder.path), "--extend 2")
+
+
+def test_a_stage_at_work_is_what_watch_and_stop_mean(done):
+    place = stages(RunFolder(done)).looks[0].folder
+    with RunFolder(done).acquire(), place.acquire():
+        assert at_work(RunFolder(done)) == place
+    assert at_work(RunFolder(done)) == RunFolder(done)

@@ -88,7 +88,9 @@ def given(folder, name, task):
 
 
 def test_every_family_and_every_space_is_found():
-    assert {"rnn", "tcn", "crnn", "linear", "ssm", "greybox"} <= set(SHIPPED)
+    assert {"rnn", "tcn", "crnn", "linear", "ssm", "greybox", "pirnn", "pinc"} <= set(
+        SHIPPED
+    )
     assert len(TOYS) == 5
     spaces = {m.name for m in pkgutil.iter_modules(search_spaces.__path__)}
     assert spaces - {"space"} == set(SHIPPED)
@@ -146,7 +148,9 @@ def test_checkpoint(name, task, make, given, tmp_path):
 
 
 # An equation holds in the units that it is stated in, and in no others.
-PHYSICAL = {n for n, f in FAMILIES.items() if "physics.equation" in set(f.Config.keys())}
+PHYSICAL = {
+    n for n, f in FAMILIES.items() if "physics.equation" in set(f.Config.keys())
+}
 
 
 @over(

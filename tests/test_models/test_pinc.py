@@ -11,9 +11,9 @@ from models import pinc
 from models.data.catalog import prepare
 from models.errors import ConfigError
 from models.layers.initialization import initialize
+from models.layers.surrogate import Surrogate
 from models.physics.found import find_equation
 from models.physics.solve import rk4
-from models.pinc import Surrogate
 from models.training.protocol import Context
 from tests.test_models.test_pirnn import task_data
 
