@@ -42,6 +42,7 @@ def test_the_promised_studies_are_there():
         "wiener_hammerstein_full",
         "bouc_wen",
         "cascaded_tanks",
+        "tanks_physics",
     }
     assert promised <= set(NAMES)
 
