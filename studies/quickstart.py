@@ -73,7 +73,7 @@ STUDY = Study(
             name="ssm",
             space=ssm.SPACE.replace(
                 {
-                    "model.order": 4,
+                    "model.order": 6,
                     "model.extra_states": 0,
                     "model.hidden_size": 10,
                     "model.ridge": 1e-3,
@@ -82,7 +82,7 @@ STUDY = Study(
                     "loss.n_skip": 100,
                 }
             ),
-            epochs=40,
+            epochs=60,
         ),
         Family(
             name="linear",
