@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Protocol
@@ -28,6 +27,9 @@ from models.tasks.base import TaskData
 from models.tasks.sequences import SequenceTask
 from models.training.optimizer import Optimizer
 from models.training.problem import Batch, Hyper, Outputs, Problem
+
+WHOLE, WHOLE_SEEN = "whole.y", "whole.seen"
+"""All outputs of a window and which were seen ``[B, T, 1]``; training and scoring alone."""
 
 _ERRORS = {"mse": squared_error, "mae": absolute_error, "huber": huber_error}
 
@@ -83,6 +85,23 @@ def require_scored_window(*, data: Windows, loss: SequenceLoss, known: int = 0) 
         f"and {data.window}",
         hint="skip fewer samples, or cut longer windows",
     )
+
+
+def whole_outputs(key: Key[Array, ""], batch: Batch, step: Array) -> Batch:
+    """Show the outputs of whole windows to the terms of a loss; for `Problem.targets`.
+
+    A prediction has no such entries, and none may come to depend on them.
+
+    Args:
+        key: Not used.
+        batch: With ``y`` and, where it has gaps, ``seen.y``.
+        step: Not used.
+    """
+    del key, step
+    y = batch["y"]
+    seen = batch.get("seen.y")
+    mask = jnp.ones_like(y, bool) if seen is None else seen
+    return batch | {WHOLE: y, WHOLE_SEEN: jnp.all(mask, axis=-1, keepdims=True)}
 
 
 class SequenceConfig(Protocol):
@@ -177,7 +196,7 @@ def sequence_problem(
     require_scored_window(data=config.data, loss=config.loss, known=task.known_outputs)
 
     def forward(
-        model: Callable[..., Array],
+        model: Any,
         batch: Batch,
         *,
         key: Key[Array, ""],
@@ -186,7 +205,9 @@ def sequence_problem(
         hyper: Hyper,
     ) -> tuple[Outputs, Any]:
         del hyper
-        return {"y": model(batch, key=key if training else None)}, carry
+        if carry is not None:
+            return model.stream(batch, carry)
+        return {"y": model(batch, key=key if training else None)}, None
 
     def build(key: Key[Array, ""]) -> nnx.Module:
         return builder(config=config.model, data=data, key=key)
