@@ -22,6 +22,7 @@ from typing import Any
 from hpo.errors import ForeignFailure, StudyError
 from hpo.packages import ours
 from hpo.study import Study
+from hpo.worker.environment import study_lies_in
 from models.errors import UserError, near_matches
 from search_spaces.space import Space, SpaceError
 
@@ -314,6 +315,7 @@ def _constant(tree: ast.Module, name: str) -> Any:
 def _execute(path: Path) -> ModuleType:
     """Run a study file under a name of its own, turning what it raises into a message."""
     _parse(path)
+    study_lies_in(path.parent)
     # A study of the package keeps its importable name, so workers find its functions too.
     in_package = path.parent == ours("studies")
     module_name = f"studies.{path.stem}" if in_package else f"study_file_{path.stem}"

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any, cast
 
 from hpo.errors import StudyError
-from models.protocols import Catalog, CompiledKernels, Kernels, Task, Tasks
+from models.protocols import Catalog, CompiledKernels, Datasets, Kernels, Task, Tasks
 
 _ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("hpo", "models", "search_spaces", "studies")
@@ -115,6 +115,27 @@ def check_data(task: Mapping[str, Any], reference: Any) -> None:
     """
     if task and _is_reference(reference):
         _tasks().task_of(task).check_reference(reference)
+
+
+def normalisation(reference: Any) -> dict[str, Any] | None:
+    """Mean and standard deviation of the train part by role; None for foreign data.
+
+    Args:
+        reference: As `prepare_data` gave it.
+
+    Raises:
+        UserError: The data is gone or damaged.
+    """
+    if not _is_reference(reference):
+        return None
+    found = cast(Datasets, _ours("models.data.dataset")).open_dataset(reference)
+    return {
+        part: {role: values.tolist() for role, values in by_role.items()}
+        for part, by_role in (
+            ("mean", found.statistics.mean),
+            ("std", found.statistics.std),
+        )
+    }
 
 
 def same_layout(reference: Any) -> Any:

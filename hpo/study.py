@@ -185,7 +185,7 @@ class Study:
     objectives: tuple[Objective, ...] = TASKS_OWN
     budget: Budget = Budget()
     sampler: Rule = Rule(name="random")
-    stopping: tuple[Rule, ...] = (Rule(name="divergence"), Rule(name="asha"))
+    stopping: tuple[Rule, ...] = (Rule(name="divergence"), Rule(name="halving"))
     resources: Resources = Resources()
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     warm_start: tuple[WarmStart, ...] = ()

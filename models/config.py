@@ -100,19 +100,28 @@ class Config:
         """Every dotted key with its value; tuples become lists (JSON-able)."""
         return {key: _plain(_get(self, key)) for key in self.keys()}
 
+    def unused(self) -> frozenset[str]:
+        """Own fields that mean nothing beside the values of the others.
+
+        They are neither traced nor part of the static signature, so that a field that only
+        one choice reads leaves the signatures of all other choices alone.
+        """
+        return frozenset()
+
     def traced(self) -> dict[str, float]:
         """The traced keys with their values: what goes into the training state."""
-        return {key: float(_get(self, key)) for key in self.traced_keys()}
+        silent = set(_silent(self))
+        return {k: float(_get(self, k)) for k in self.traced_keys() if k not in silent}
 
     def static_signature(self) -> tuple[tuple[str, Any], ...]:
         """A hashable value, equal exactly for configurations that share a compilation."""
-        traced_keys = set(self.traced_keys())
+        left_out = {*self.traced_keys(), *_silent(self)}
         return (
             ("config", f"{type(self).__module__}.{type(self).__qualname__}"),
         ) + tuple(
             (key, _hashable(_get(self, key)))
             for key in self.keys()
-            if key not in traced_keys
+            if key not in left_out
         )
 
 
@@ -126,6 +135,15 @@ def _walk(
             yield from _walk(kind, f"{prefix}{item.name}.")
         else:
             yield prefix + item.name, item
+
+
+def _silent(config: Config, prefix: str = "") -> Iterator[str]:
+    """The dotted keys of all unused fields, those of nested configurations included."""
+    yield from (prefix + name for name in config.unused())
+    for item in dataclasses.fields(config):
+        inner = getattr(config, item.name)
+        if isinstance(inner, Config):
+            yield from _silent(inner, f"{prefix}{item.name}.")
 
 
 def _nested(cls: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:

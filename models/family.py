@@ -14,6 +14,7 @@ from functools import lru_cache, partial
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from models import tasks
@@ -26,10 +27,13 @@ from models.errors import ConfigError, near_matches
 from models.example import Example
 from models.tasks.base import Task, TaskData, describe
 from models.training.closed_form import ClosedForm, ClosedFormLearner
+from models.training.evaluation import batches
 from models.training.learner import GradientLearner, on_device
-from models.training.problem import Batch, Problem
+from models.training.least_squares import rules
+from models.training.problem import Batch, Problem, evaluation_key
 from models.training.protocol import Context
 from models.training.size import forward_size
+from models.transforms.batch import apply_transforms
 
 # Datasets (with their validation part) and feeds that a worker keeps between trials.
 KEPT = 8
@@ -110,8 +114,8 @@ def learner_of(
         return ClosedFormLearner(
             problem=problem,
             train=partial(opened.dataset.part, "train"),
-            groups=partial(opened.groups, lead=0, dtype=np.float64),
-            records=partial(opened.records, lead=0, dtype=np.float64),
+            groups=opened.scored_groups,
+            records=opened.scored_records,
             given=partial(opened.task.given, data=opened.data),
             score=partial(opened.task.scores, data=opened.data),
             interface=opened.data,
@@ -181,6 +185,7 @@ def sizes(
         problem = family.problem(config, opened.data)
         if isinstance(problem, ClosedForm):
             return problem.parameters, 0
+        rules.check(problem)
         shapes = opened.task.batch_shapes(opened.dataset, config.data)
         return forward_size(problem, shapes)
 
@@ -198,6 +203,38 @@ class _Opened:
     def groups(self, part: str, *, lead: int, dtype: Any = None) -> Any:
         """A part as it is scored."""
         return self.task.groups(self.dataset.part(part), lead=lead, dtype=dtype)
+
+    def scored_groups(self, part: str) -> tuple[Batch, ...]:
+        """A part in float64 as a closed form is scored on it."""
+        return self._transformed(self.groups(part, lead=0, dtype=np.float64))
+
+    def scored_records(self, part: str) -> Iterator[tuple[str, tuple[Batch, ...]]]:
+        """Every record of a part likewise, by its name."""
+        for name, groups in self.records(part, lead=0, dtype=np.float64):
+            yield name, self._transformed(groups)
+
+    def _transformed(self, groups: Any) -> tuple[Batch, ...]:
+        """Groups after the task's transforms, drawn as the engine draws them in evaluation.
+
+        So what is hidden from a trained model is hidden from a solved one.
+        """
+        transforms = self.task.transforms(self.data)
+        if not transforms:
+            return tuple(groups)
+        cut = [batch for group in groups for batch in batches(group)]
+        return tuple(
+            {
+                name: np.asarray(values)
+                for name, values in apply_transforms(
+                    transforms,
+                    key=evaluation_key(number),
+                    batch=batch,
+                    step=jnp.zeros((), jnp.int32),
+                    hyper={},
+                ).items()
+            }
+            for number, batch in enumerate(cut)
+        )
 
     def records(
         self, part: str, *, lead: int, dtype: Any = None

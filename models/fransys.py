@@ -314,6 +314,7 @@ def problem(config: Config, data: TaskData) -> Problem:
         forward=forward,
         loss=_loss(config, data),
         targets=(whole_outputs,),
+        residuals=None,  # five terms of the loss are no residuals of y
     )
 
 

@@ -56,6 +56,37 @@ class Catalog(Protocol):
         ...
 
 
+class Statistics(Protocol):
+    """Mean and standard deviation of the train part."""
+
+    @property
+    def mean(self) -> Mapping[str, Any]:
+        """By role, an array of channels."""
+        ...
+
+    @property
+    def std(self) -> Mapping[str, Any]:
+        """Likewise."""
+        ...
+
+
+class OpenedData(Protocol):
+    """An opened dataset."""
+
+    @property
+    def statistics(self) -> Statistics:
+        """Of its train part, which is read for it."""
+        ...
+
+
+class Datasets(Protocol):
+    """`models.data.dataset`."""
+
+    def open_dataset(self, reference: Mapping[str, Any]) -> OpenedData:
+        """Open prepared data."""
+        ...
+
+
 class Task(Protocol):
     """A task with its settings."""
 

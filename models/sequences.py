@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Key
 
 from models.config import Config, static
 from models.data.windows import Windows
-from models.errors import ConfigError
+from models.errors import ConfigError, UserError
 from models.losses import (
     Loss,
     Term,
@@ -27,6 +27,7 @@ from models.tasks.base import TaskData
 from models.tasks.sequences import SequenceTask
 from models.training.optimizer import Optimizer
 from models.training.problem import Batch, Hyper, Outputs, Problem
+from models.training.residuals import Residuals
 
 WHOLE, WHOLE_SEEN = "whole.y", "whole.seen"
 """All outputs of a window and which were seen ``[B, T, 1]``; training and scoring alone."""
@@ -136,6 +137,15 @@ class SequenceConfig(Protocol):
         ...
 
 
+@runtime_checkable
+class Streams(Protocol):
+    """A model that goes on from a state; see `models.stateful`."""
+
+    def stream(self, given: Batch, state: Any) -> tuple[Outputs, Any]:
+        """A piece of a sequence, and the state after it."""
+        ...
+
+
 class ModelBuilder(Protocol):
     """``builder(config=…, data=…, key=…)`` gives the model ``(batch, key=) -> y``."""
 
@@ -173,6 +183,33 @@ def sequence_loss(*, config: SequenceLoss, std: np.ndarray, start: int = 0) -> L
     return Loss(terms={config.kind: Term(function=term)})
 
 
+def sequence_residuals(
+    *, config: SequenceLoss, std: np.ndarray, start: int = 0
+) -> Residuals:
+    """The errors of y in standard deviations; their mean square is the loss ``mse``.
+
+    Args:
+        config: After how many samples; a mean square.
+        std: Standard deviation of every output channel, in physical units.
+        start: First sample of a window that is scored.
+    """
+    skip = start + config.n_skip
+
+    def function(outputs: Outputs, batch: Batch) -> tuple[Array, Array]:
+        prediction, target = outputs["y"], batch["y"]
+        require_same_shape(prediction, target)
+        late = (jnp.arange(target.shape[1]) >= skip)[None, :, None]
+        scored = jnp.broadcast_to(late, target.shape)
+        if "seen.y" in batch:
+            scored = scored & batch["seen.y"]
+        prediction, target = only(scored, prediction, target)
+        return (prediction - target) / jnp.asarray(std, target.dtype)[
+            None, None
+        ], scored
+
+    return Residuals(function=function, start=skip)
+
+
 def sequence_problem(
     builder: ModelBuilder,
     *,
@@ -194,6 +231,11 @@ def sequence_problem(
     task = data.task
     assert isinstance(task, SequenceTask), "families are only asked for their TASKS"
     require_scored_window(data=config.data, loss=config.loss, known=task.known_outputs)
+    scored = {
+        "config": config.loss,
+        "std": data.statistics.std["y"],
+        "start": task.known_outputs,
+    }
 
     def forward(
         model: Any,
@@ -205,9 +247,14 @@ def sequence_problem(
         hyper: Hyper,
     ) -> tuple[Outputs, Any]:
         del hyper
-        if carry is not None:
-            return model.stream(batch, carry)
-        return {"y": model(batch, key=key if training else None)}, None
+        if carry is None:
+            return {"y": model(batch, key=key if training else None)}, None
+        if not isinstance(model, Streams):
+            raise UserError(
+                "this family holds no state from one piece to the next",
+                hint="predict whole sequences",
+            )
+        return model.stream(batch, carry)
 
     def build(key: Key[Array, ""]) -> nnx.Module:
         return builder(config=config.model, data=data, key=key)
@@ -216,14 +263,13 @@ def sequence_problem(
         signature=("sequence", config.static_signature(), data.identity, micro_batch),
         build=build,
         forward=forward,
-        loss=sequence_loss(
-            config=config.loss, std=data.statistics.std["y"], start=task.known_outputs
-        ),
+        loss=sequence_loss(**scored),
         metrics=task.metrics(data),
         given=partial(task.given, data=data),
         transforms=task.transforms(data),
         hyper=config.traced(),
         optimizer=config.optimizer,
+        residuals=sequence_residuals(**scored) if config.loss.kind == "mse" else None,
         # A mean over what was seen is no sum of means over parts of a batch.
         micro_batch=None if "y" in data.reference.gaps else micro_batch,
     )

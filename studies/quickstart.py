@@ -1,4 +1,4 @@
-"""Four families on a simulated Wiener–Hammerstein circuit; needs nothing but the project.
+"""Five families on a simulated Wiener–Hammerstein circuit; needs nothing but the project.
 
     hpo launch quickstart
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 from optuna.distributions import CategoricalDistribution
 
 from hpo.study import Budget, Family, Objective, Rule, Study
-from search_spaces import crnn, linear, rnn, tcn
+from search_spaces import crnn, linear, rnn, ssm, tcn
 
 SMALL = {
     "model.skip": True,
@@ -68,6 +68,21 @@ STUDY = Study(
                     "model.hidden_size": 16,
                 }
             ),
+        ),
+        Family(
+            name="ssm",
+            space=ssm.SPACE.replace(
+                {
+                    "model.order": 4,
+                    "model.extra_states": 0,
+                    "model.hidden_size": 10,
+                    "model.ridge": 1e-3,
+                    "data.window": 500,
+                    "data.batch_size": 16,
+                    "loss.n_skip": 100,
+                }
+            ),
+            epochs=40,
         ),
         Family(
             name="linear",

@@ -33,18 +33,33 @@ def best(
     language: Annotated[
         Language, typer.Option("--as", help="How to write it.")
     ] = Language.json,
+    save: Annotated[
+        bool,
+        typer.Option(
+            "--save",
+            help="Write RUN/best/FAMILY/ for each family: checkpoint, model card and more.",
+        ),
+    ] = False,
     results: options.Results = options.DEFAULT_RESULTS,
 ) -> None:
     """Print the configuration of the best trial.
 
     It is the whole one, as the learner resolved it: searched values, constants and
-    settings, by dotted key.
+    settings, by dotted key. With `--save` each family's best model is written into a folder
+    instead (the confirmed candidate where there is one): checkpoint, configuration,
+    normalisation, model card and an example that loads it.
     """
     from hpo.errors import RunError
     from hpo.report import configuration, numbers
     from hpo.report.summary import load_summary
 
     whole = load_summary(shell.find_run(results, run))
+    if save:
+        from hpo.run.best_folder import save_best
+
+        for folder in save_best(whole, family=family):
+            shell.out(str(folder))
+        return
     row = whole.select(family=family).best
     if row is None:
         of = f"family `{family}`" if family else "the run"

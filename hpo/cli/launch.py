@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,7 @@ from hpo.cli import options, shell
 from hpo.live import terminal
 
 if TYPE_CHECKING:
+    from hpo.ledger.group import RunGroup
     from hpo.run.launch import Outcome
 
 
@@ -26,13 +27,20 @@ def launch(
     executor: options.Executor = None,
     time_budget: options.TimeBudget = None,
     stall: options.Stall = None,
+    repeat: Annotated[
+        int | None,
+        typer.Option(
+            metavar="M", help="M searches with seeds of their own, as one group."
+        ),
+    ] = None,
     results: options.Results = options.DEFAULT_RESULTS,
     data: options.Data = None,
 ) -> None:
     """Run a study and print its ranked table.
 
     Ctrl-C finishes the epochs in progress and leaves a run that `hpo resume` goes on with;
-    a second Ctrl-C leaves at once.
+    a second Ctrl-C leaves at once. With `--repeat`, `hpo resume GROUP` goes on with all
+    searches, and `hpo confirm GROUP` compares families by them.
     """
     from hpo import discovery
     from hpo.cli import overrides
@@ -54,6 +62,19 @@ def launch(
         stall=stall,
     )
     chosen = with_task(chosen, root=data)
+    if repeat is not None:
+        from hpo.run import group
+
+        whole = group.begin(
+            chosen,
+            repeat,
+            results=results,
+            data_root=data,
+            source=study,
+            study_file=discovery.study_file(study),
+        )
+        run_group(whole)
+        return
     with Progress(chosen) as progress:
         outcome = runner.launch(
             chosen,
@@ -64,6 +85,37 @@ def launch(
             observer=progress,
         )
     finish(outcome)
+
+
+def run_group(group: RunGroup, *, allow_different: bool = False) -> None:
+    """Run what is left of a group, and say what can be done next.
+
+    Args:
+        group: The group.
+        allow_different: Go on although the study file changed.
+
+    Raises:
+        typer.Exit: With status 130 when it was interrupted.
+    """
+    from hpo.live.progress import Progress
+    from hpo.run.group import carry_on
+
+    def told(outcome: Outcome, place: int, count: int) -> None:
+        how = "was interrupted" if outcome.state == "interrupted" else "has ended"
+        terminal.say(f"search {place} of {count} {how}: {outcome.folder}")
+
+    terminal.say(f"the group is {group.path}")
+    outcome = carry_on(
+        group, observe=Progress, told=told, allow_different=allow_different
+    )
+    if outcome.state == "interrupted":
+        if outcome.reason:
+            terminal.say(outcome.reason)
+        shell.hint(f"`hpo resume {group.path}` goes on where it stopped")
+        raise typer.Exit(shell.INTERRUPTED)
+    for run in group.runs:
+        shell.out(str(run.path))
+    shell.hint(f"`hpo confirm {group.path}` compares the families by these searches")
 
 
 def finish(outcome: Outcome) -> None:
@@ -98,3 +150,5 @@ def finish(outcome: Outcome) -> None:
         )
     if result.best is not None:
         shell.hint(f"`hpo rerun {run}` trains the best one again with fresh seeds")
+        if len({r.family for r in result.rows if r.rank is not None}) > 1:
+            shell.hint(f"`hpo confirm {run}` says whether the families' winners differ")

@@ -1,6 +1,6 @@
 """Changes to a study from the command line: `--set KEY=VALUE` and its short forms.
 
-Study keys (``budget.trials``, ``sampler.name``, ``stopping.asha.eta``) replace a setting of
+Study keys (``budget.trials``, ``sampler.name``, ``stopping.halving.eta``) replace a setting of
 the study. Every other key is a configuration key and is fixed in the families that know it.
 """
 
@@ -157,6 +157,20 @@ def keep_families(study: Study, names: str) -> Study:
     return study.replace(
         families=tuple(f for f in study.families if f.name in kept),
         fixed=tuple(t for t in study.fixed if t.family in kept),
+    )
+
+
+def is_study_key(study: Study, key: str) -> bool:
+    """Whether a key belongs to the study itself, not to its families' configurations.
+
+    Args:
+        study: The study.
+        key: A dotted key.
+    """
+    head = key.partition(".")[0]
+    return key in study_keys(study) or head in (
+        *_SECTIONS,
+        *("sampler", "stopping", "task", "families", "family"),
     )
 
 

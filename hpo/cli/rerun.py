@@ -11,9 +11,13 @@ from hpo.cli import options, shell
 from hpo.live import terminal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from hpo.report.summary import Row, Summary
     from hpo.report.verdicts import Exact
     from hpo.run.rerun import Rerun
+    from hpo.run.rerun_study import Altered
+    from hpo.study import Study
 
 DEFAULT_SEEDS = 5
 
@@ -52,6 +56,27 @@ def rerun(
             "--by-record", help="Print the test part's records beside the whole."
         ),
     ] = False,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Another epoch budget, with fresh seeds."
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Another value of a configuration key, with fresh seeds (repeatable).",
+        ),
+    ] = None,
+    allow_different: Annotated[
+        bool,
+        typer.Option(
+            "--allow-different",
+            help="Repeat exactly although code or machine changed since the launch.",
+        ),
+    ] = False,
     executor: options.Executor = None,
     workers: options.Workers = None,
     format: Annotated[  # noqa: A002 - the option's name
@@ -64,13 +89,14 @@ def rerun(
 
     Fresh seeds tell how sure its value is: when all are trained the test part is evaluated
     with the best epoch of each, and the mean, its 95 % interval and the search's optimism
-    are printed. An exact re-run must give every epoch's numbers again.
+    are printed. An exact re-run must give every epoch's numbers again; where code or machine
+    changed, it says what and needs `--allow-different`.
 
     It is a run of its own below the run's folder, by `local` unless `--executor` says
     otherwise: `hpo watch` and `hpo stop` work on it, and when it was interrupted the same
     command goes on with it.
     """
-    from hpo.errors import StudyError
+    from hpo.errors import ResumeRefused, StudyError
     from hpo.live.progress import Progress
     from hpo.run.rerun import opened
 
@@ -82,7 +108,18 @@ def rerun(
         raise StudyError(
             "`--exact` reads no test part, so `--by-record` has no meaning"
         )
+    if exact and (epochs is not None or settings):
+        raise StudyError(
+            "`--exact` repeats a trial as it was, so `--epochs` and `--set` have no meaning",
+            hint="leave `--exact` out: fresh seeds are trained with them",
+        )
     with opened(shell.find_run(results, run), data_root=data) as workshop:
+        if exact and workshop.changed and not allow_different:
+            raise ResumeRefused(
+                "changed since the launch: " + "; ".join(workshop.changed),
+                hint="numbers may differ: restore what changed, or repeat the trial "
+                "nevertheless with `--allow-different`",
+            )
         for text in workshop.changed:
             terminal.say(f"warning: changed since the launch: {text}")
         rows = _rows(workshop.summary, rank=rank, trial=trial, top=top)
@@ -94,7 +131,10 @@ def rerun(
         if exact:
             found = workshop.exact(rows, **how)
         else:
-            found = workshop.fresh(rows, count=seeds or DEFAULT_SEEDS, **how)
+            altered = _altered(workshop.summary.study, rows, epochs, settings or ())
+            found = workshop.fresh(
+                rows, count=seeds or DEFAULT_SEEDS, altered=altered, **how
+            )
     if found.outcome.state == "interrupted":
         if found.outcome.reason:
             terminal.say(found.outcome.reason)
@@ -102,6 +142,40 @@ def rerun(
         raise typer.Exit(shell.INTERRUPTED)
     _print(found, as_list=top is not None, form=format, by_record=by_record)
     _judge(found)
+
+
+def _altered(
+    study: Study, rows: list[Row], epochs: int | None, settings: Iterable[str]
+) -> Altered | None:
+    """The run's study with another budget and other values; None where nothing is set.
+
+    Raises:
+        StudyError: A key is none of a configuration's, or a value is refused.
+    """
+    from dataclasses import replace
+
+    from hpo.cli import overrides
+    from hpo.errors import StudyError
+    from hpo.run.rerun_study import Altered
+
+    values = overrides.parse_settings(settings)
+    if epochs is None and not values:
+        return None
+    used = {row.family for row in rows}
+    families = tuple(f for f in study.families if f.name in used)
+    changed = study.replace(families=families)
+    if foreign := [k for k in values if overrides.is_study_key(changed, k)]:
+        raise StudyError(
+            f"`--set {foreign[0]}` is a key of the study, not of a configuration",
+            hint="a re-run changes `--epochs` and configuration keys; promote the trial to "
+            "change its study: `hpo promote`",
+        )
+    changed = overrides.apply_settings(changed, values)
+    if epochs is not None:
+        changed = changed.replace(
+            families=tuple(replace(f, epochs=epochs) for f in changed.families)
+        )
+    return Altered(study=changed, epochs=epochs, settings=values)
 
 
 def _print(found: Rerun, *, as_list: bool, form: RerunFormat, by_record: bool) -> None:

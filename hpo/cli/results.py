@@ -42,6 +42,10 @@ def results(
             help="Instead: how well the values at each rung foretold the end.",
         ),
     ] = False,
+    families: Annotated[
+        bool,
+        typer.Option("--families", help="Instead: where each family stands."),
+    ] = False,
     format: Annotated[  # noqa: A002 - the option's name
         Format, typer.Option("--format", help="How to print.")
     ] = Format.table,
@@ -53,22 +57,22 @@ def results(
     they ended.
     """
     from hpo.ledger.log import uncollected
-    from hpo.report import formats, table
+    from hpo.report import formats, latex, table
     from hpo.report.summary import load_summary
 
-    if rungs and (sort is not None or top is not None):
-        raise typer.BadParameter(
-            "`--rungs` lists every rung; `--sort` and `--top` are for the ranked table"
-        )
+    _refuse_together(rungs=rungs, families=families, ordered=(sort, top))
     with uncollected():
         whole = load_summary(shell.find_run(results, run))
         summary = whole.select(family=family, sort=sort, top=top)
         if rungs:
             _show_rungs(whole, family, format)
+        elif families:
+            _show_families(whole, family, format)
         elif format is Format.table:
             more = len(summary.rows) - _MOST if top is None else 0
             shown = summary.select(top=_MOST) if more > 0 else summary
             shell.show_text(table.render(shown, width=terminal.width(), whole=whole))
+            _show_repeats(whole, {row.trial for row in shown.rows})
             if more > 0:
                 terminal.say(
                     f"{more:,} more rows; `--top {len(summary.rows)}` shows all"
@@ -80,12 +84,65 @@ def results(
                 Format.json: formats.to_json,
                 Format.csv: formats.to_csv,
                 Format.markdown: formats.to_markdown,
+                Format.latex: latex.trials,
             }[format]
             shell.out(write(summary))
 
 
+def _refuse_together(
+    *, rungs: bool, families: bool, ordered: tuple[str | None, int | None]
+) -> None:
+    """Refuse options of which one has no meaning beside the other."""
+    if rungs and families:
+        raise typer.BadParameter("`--rungs` and `--families` print one table each")
+    if (rungs or families) and ordered != (None, None):
+        what = "`--rungs` lists every rung" if rungs else "`--families` lists each once"
+        raise typer.BadParameter(
+            f"{what}; `--sort` and `--top` are for the ranked table"
+        )
+
+
+def _show_families(summary: Summary, family: str | None, form: Format) -> None:
+    from hpo.confirmation.reading import load_confirmation
+    from hpo.report import again, formats, latex
+    from hpo.report import families as words
+    from hpo.report.page import verdict
+
+    reruns = again.reruns(summary.folder, summary.objective)
+    said = load_confirmation(summary.folder, summary=summary)
+    found = verdict.standings(summary, words.standings(summary, reruns), said)
+    found = tuple(s for s in found if family in (None, s.family))
+    if form is Format.json:
+        shell.out(formats.json_text(words.json_rows(summary, found)))
+    elif form is Format.csv:
+        shell.out(words.to_csv(summary, found))
+    elif form is Format.markdown:
+        shell.out(words.to_markdown(summary, found))
+    elif form is Format.latex:
+        winners = verdict.winners(said)
+        shell.out(latex.families(summary, found, winners=winners))
+    else:
+        lines = words.cells(summary, found)
+        heads = list(lines[0])
+        shell.out(shell.columns(lines, heads, right=heads[1:]))
+
+
+def _show_repeats(whole: Summary, trials: set[int]) -> None:
+    """List what trained any of these trials again, below the table."""
+    from hpo.report.repeats import cells, repeats
+
+    found = [r for r in repeats(whole) if r.trial in trials]
+    if not found:
+        return
+    lines = cells(whole, found)
+    heads = list(lines[0])
+    shell.out("\n" + shell.columns(lines, heads, right=("trial", *heads[2:-1])))
+    if any(r.kind == "confirm" and r.finished for r in found):
+        shell.hint(f"`hpo confirm {whole.folder}` says whether the winners differ")
+
+
 def _show_rungs(summary: Summary, family: str | None, form: Format) -> None:
-    from hpo.report import formats
+    from hpo.report import formats, latex
     from hpo.report import rungs as words
 
     found = [f for f in summary.fidelity if family in (None, f.family)]
@@ -96,13 +153,18 @@ def _show_rungs(summary: Summary, family: str | None, form: Format) -> None:
         shell.out(formats.csv_text(words.json_rows(found), words.HEADS))
     elif not found:
         terminal.say("no rule of the study compares trials: there are no rungs")
-    elif form is Format.markdown:
-        body = [list(line.values()) for line in lines]
-        shell.out(
-            formats.markdown_table(
-                list(lines[0]), body, right={*range(1, len(lines[0]) - 1)}
+    elif form in (Format.markdown, Format.latex):
+        heads, body = list(lines[0]), [list(line.values()) for line in lines]
+        right = {*range(1, len(heads) - 1)}
+        if form is Format.markdown:
+            shell.out(formats.markdown_table(heads, body, right=right))
+        else:
+            name = summary.study.name
+            caption = f"{name}: how well each rung foretold the end."
+            text = latex.table(
+                heads, body, caption=caption, label=f"{name}-rungs", right=right
             )
-        )
+            shell.out(text)
     else:
         heads = list(lines[0])
         shell.out(shell.columns(lines, heads, right=heads[1:-1]))

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hpo.cli import options, shell
-from hpo.cli.launch import finish
+from hpo.cli.launch import finish, run_group
 
 
 @shell.command
@@ -23,15 +23,19 @@ def resume(
     results: options.Results = options.DEFAULT_RESULTS,
     data: options.Data = None,
 ) -> None:
-    """Go on with an interrupted run.
+    """Go on with an interrupted run, or with a group of `hpo launch --repeat`.
 
     The settings are those of its launch. No epoch of the ledger is lost and no finished
     trial is trained again; a finished run is left as it is.
     """
+    from hpo.ledger.group import RunGroup
     from hpo.live.progress import Progress
     from hpo.report.summary import load_study
     from hpo.run import launch as runner
 
+    if (group := RunGroup.find(results, run)) is not None:
+        run_group(group, allow_different=allow_different)
+        return
     folder = shell.find_run(results, run)
     with Progress(load_study(folder)) as progress:
         outcome = runner.resume(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,13 @@ _MOST = 20  # full runs, unless a run has too few curves for that
 _FEW = 20  # studies that are simulated before another process has started
 
 
+class Cost(StrEnum):
+    """What budgets count."""
+
+    epochs = "epochs"
+    seconds = "seconds"
+
+
 def complete_source(context: typer.Context, incomplete: str) -> list[str]:
     """Tables, then runs."""
     from hpo.simulate import catalog
@@ -34,7 +42,7 @@ def simulate(
         typer.Argument(
             metavar="RUN|TABLE",
             help="A run, as everywhere; or a table: hpo_lcbench_surrogate, hpo_nmt, "
-            "hpo_fcnet (below --data), or the path of its folder.",
+            "hpo_fcnet (below --data), own_curves (comes along), or the path of its folder.",
             autocompletion=complete_source,
             show_default=False,
         ),
@@ -73,9 +81,21 @@ def simulate(
             metavar="A,B,…", help="Only these tasks of a table.", show_default=False
         ),
     ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Trials that a study may have (as many as the budget pays for).",
+            show_default=False,
+        ),
+    ] = None,
     workers: Annotated[
         int, typer.Option(metavar="N", min=1, help="Simulated workers.")
     ] = 1,
+    cost: Annotated[
+        Cost, typer.Option(help="What the budget counts: epochs or virtual seconds.")
+    ] = Cost.epochs,
     baseline: Annotated[
         str | None,
         typer.Option(
@@ -106,7 +126,9 @@ def simulate(
         methods=compare.parse_methods(sampler, stopping, own),
         budgets=compare.ladder(budget or most),
         studies=seeds,
+        trials=trials,
         workers=workers,
+        cost=cost.value,
     )
     regret.check_baseline(plan.method_names, baseline)
     worth = seeds * len(plan.methods) // _FEW

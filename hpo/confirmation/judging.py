@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -187,10 +188,12 @@ def located(low: float, high: float, margin: float) -> Verdict:
     """
     if low > margin or high < -margin:
         return Verdict.BETTER
+    if -margin <= low and high <= margin:
+        return (
+            Verdict.SAME
+        )  # also where it does not hold 0: too little to matter is known
     if low > 0 or high < 0:
         return Verdict.BETTER_OPEN
-    if -margin <= low and high <= margin:
-        return Verdict.SAME
     return Verdict.UNDECIDED
 
 
@@ -256,8 +259,9 @@ def _wins(a: Sample, b: Sample, objective: Objective) -> float:
     x, y = _keys(a, objective), _keys(b, objective)
     if not x or not y:
         return 0.5
-    won = sum((v < w) + 0.5 * (v == w) for v in x for w in y)
-    return won / (len(x) * len(y))
+    y.sort()
+    lost = sum(bisect_left(y, v) + bisect_right(y, v) for v in x) / 2  # a tie: a half
+    return 1 - lost / (len(x) * len(y))
 
 
 def _keys(sample: Sample, objective: Objective) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,8 +22,8 @@ class Verdict(StrEnum):
     """What can be said of two families, by where the interval of their difference lies."""
 
     BETTER = "better, by enough to matter"  # beyond ± matters
-    BETTER_OPEN = "better, by how much is open"  # without 0
     SAME = "no difference that matters"  # inside ± matters
+    BETTER_OPEN = "better, by how much is open"  # without 0, and not inside
     UNDECIDED = "undecided"
     NONE = "too few"  # fewer than `LEAST` values
 
@@ -190,6 +191,8 @@ class Confirmation:
         pairs: One for each pair of contenders.
         matters: The smallest difference that matters.
         changed: In words, where that was changed after a look; else empty.
+        grown: How many trials the search got after the candidates were chosen; they have no
+            part in this.
         look: The latest look that is whole; 0 while the test part was not read.
         reads: How often the test part was read before the first look.
         finished: Whether nothing is left to train of what was asked for.
@@ -207,8 +210,27 @@ class Confirmation:
     pairs: tuple[Pair, ...]
     matters: Matters
     changed: str
+    grown: int
     look: int
     reads: int
     finished: bool
     stage: str
     unequal: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-able data: everything, with the study by its name."""
+        fields = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
+        record = {name: _plain(v) for name, v in fields if name != "study"}
+        return {"study": self.study.name, **record, "matters": str(self.matters)}
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)
+        }
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, (Path, StrEnum)) else value

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from msgspec import UNSET, UnsetType
-
 from hpo.director import events as made
 from hpo.director.decisions import Continue, Done, Pause, Start, Stop, Wait
+from hpo.director.endings import past_budget, stop
 from hpo.director.fixed import FixedProposer
 from hpo.director.judge import Judge
 from hpo.director.proposer import Proposer
@@ -29,6 +28,7 @@ from hpo.ledger.events import (
 )
 from hpo.objectives import PARAMETERS
 from hpo.objectives import check as check_objectives
+from hpo.stopping.planning import Outlook, place
 from hpo.study import Study
 from hpo.trials.record import Trial
 from hpo.trials.states import State
@@ -156,6 +156,8 @@ class Director:
             return Wait(), ()
         if self._state.waiting:
             return self._start(self.trials[min(self._state.waiting)], elapsed, ())
+        if self._judge.plans:
+            return self._planned(elapsed)
         proposed = self._proposer.next(self._state, elapsed)
         if proposed is not None:
             return self._start(self._state.fresh(proposed), elapsed, (proposed,))
@@ -182,7 +184,7 @@ class Director:
         if record.state is not State.RUNNING or record.attempt != attempt:
             return Stop(state=record.state, rule=record.rule), ()
         if epoch.number > record.budget:
-            return _past_budget(record, epoch.number, elapsed)
+            return past_budget(record, epoch.number, elapsed)
         known = record.epochs.get(epoch.number)
         if known is None:
             decision, ending = self._decide(record, epoch, elapsed)
@@ -252,21 +254,30 @@ class Director:
         return tuple(events)
 
     def expire(self, elapsed: float) -> tuple[Event, ...]:
-        """Cancel what has not ended when a budget of the run is used up.
+        """End what has not ended when a budget of the run is used up.
+
+        Trials that a rule which plans has paused are stopped by it, all others cancelled.
 
         Args:
             elapsed: Active seconds of the run.
 
         Returns:
-            A `cancelled` event for each such trial; empty while there is budget left.
+            An event for each such trial; empty while there is budget left.
         """
         limit = self.limit_reached(elapsed)
         if limit is None:
             return ()
-        left = sorted(self._state.running | self._state.waiting | self._state.paused)
         reason = f"the run's budget ({limit}) is used up"
+        left = self._state.running | self._state.waiting | self._state.paused
+        planned = self._state.paused if self._judge.plans else set()
+        outlook = self._outlook(elapsed) if planned else None
         return tuple(
-            made.ended(Cancelled, self.trials[n], elapsed, reason=reason) for n in left
+            made.ended(Cancelled, self.trials[n], elapsed, reason=reason)
+            if outlook is None or n not in planned
+            else self._stopped(
+                n, f"{place(outlook, self.trials[n])}: {reason}", elapsed
+            )
+            for n in sorted(left)
         )
 
     # -- inside -------------------------------------------------------------------------
@@ -291,6 +302,36 @@ class Director:
         )
         return decision, (*before, made.started(trial, elapsed))
 
+    def _planned(self, elapsed: float) -> tuple[Start | Wait | Done, tuple[Event, ...]]:
+        """A paused trial goes on, or a new one is drawn: as the rule that plans says."""
+        while True:
+            choice = self._judge.choose(self._outlook(elapsed))
+            stops = tuple(
+                self._stopped(n, why, elapsed) for n, why in choice.stopped.items()
+            )
+            if choice.promoted is not None:
+                return self._start(self.trials[choice.promoted], elapsed, stops)
+            if not choice.draw:
+                return (Wait() if self._state.running else Done("budget")), stops
+            proposed = self._proposer.next(self._state, elapsed)
+            if proposed is not None:
+                trial = self._state.fresh(proposed)
+                return self._start(trial, elapsed, (*stops, proposed))
+            # The sampler had no point left, which the quota says from now on.
+
+    def _outlook(self, elapsed: float) -> Outlook:
+        quota = self._proposer.quota(self._state)
+        return self._judge.outlook(
+            self._state, quota, workers=self.workers, elapsed=elapsed
+        )
+
+    def _stopped(self, number: int, reason: str, elapsed: float) -> Event:
+        """The end of a trial that the rule that plans has paused."""
+        rule = self._judge.planner
+        return made.ended(
+            Stopped, self.trials[number], elapsed, rule=rule, reason=reason
+        )
+
     def _settle(self, elapsed: float) -> tuple[Start | Wait | Done, tuple[Event, ...]]:
         """Nothing is left to propose: paused trials go on or end, family by family."""
         stops: list[Event] = []
@@ -314,21 +355,22 @@ class Director:
         if missing:
             reported = ", ".join(sorted(epoch.valid)) or "nothing"
             reason = f"the learner reports no `{min(missing)}` but {reported}"
-            return _stop(Failed, trial, elapsed, epoch=number, reason=reason)
+            return stop(Failed, trial, elapsed, epoch=number, reason=reason)
         verdict = self._judge.verdict(trial, epoch, self._state)
         if verdict is not None and verdict[1].state != State.PAUSED:
             rule, found = verdict
             kind = KINDS[found.state]
             assert issubclass(kind, Ending), "a rule ends or pauses"
-            return _stop(
+            return stop(
                 kind, trial, elapsed, epoch=number, rule=rule, reason=found.reason
             )
         if number >= self._proposer.last_epoch(trial):
-            return _stop(Completed, trial, elapsed, epoch=number)
+            return stop(Completed, trial, elapsed, epoch=number)
         limit = self.limit_reached(elapsed, ahead=int(number not in trial.epochs))
-        if limit is not None:
+        waits = verdict is not None and self._judge.plans
+        if limit is not None and not waits:
             reason = f"the run's budget ({limit}) is used up"
-            return _stop(Cancelled, trial, elapsed, epoch=number, reason=reason)
+            return stop(Cancelled, trial, elapsed, epoch=number, reason=reason)
         if verdict is not None:
             rule, reason = verdict[0], verdict[1].reason
             event = made.ended(
@@ -354,28 +396,3 @@ def replay(study: Study, events: Iterable[Event], *, workers: int) -> Director:
     for event in events:
         director.apply(event)
     return director
-
-
-def _stop(
-    kind: type[Ending],
-    trial: Trial,
-    elapsed: float,
-    *,
-    epoch: int,
-    rule: str | UnsetType = UNSET,
-    reason: str | UnsetType = UNSET,
-) -> tuple[Stop, tuple[Event, ...]]:
-    event = made.ended(kind, trial, elapsed, epoch=epoch, rule=rule, reason=reason)
-    return Stop(state=State(event.event), rule=rule or ""), (event,)
-
-
-def _past_budget(
-    trial: Trial, epoch: int, elapsed: float
-) -> tuple[Stop, tuple[Event, ...]]:
-    """The learner went past its budget without an epoch at it: what is within it stands."""
-    reason = f"the learner reported epoch {epoch} of {trial.budget}, which is left out"
-    kind: type[Ending] = Completed
-    if trial.last == 0:
-        reason += "; it reported none before"
-        kind = Failed
-    return _stop(kind, trial, elapsed, epoch=trial.last, reason=reason)

@@ -31,10 +31,15 @@ class FixedProposer:
                 hint="leave `warm_start` or `fixed` out",
             )
         self._trials = study.fixed
+        self._quota = study.trials_of()
 
     def total(self, state: RunState) -> int:
         """How many trials the run will have."""
         return len(self._trials)
+
+    def quota(self, state: RunState) -> dict[str, int]:
+        """How many trials each family will have."""
+        return self._quota
 
     def last_epoch(self, trial: Trial) -> int:
         """The epoch after which a trial is complete."""

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from hpo.director.state import RunState
+from hpo.errors import StudyError
 from hpo.stopping import registry
-from hpo.stopping.registry import Evidence, PausingRule, Settlement, Verdict
+from hpo.stopping.planning import Beginning, Choice, Outlook, PlanningRule
+from hpo.stopping.registry import (
+    Evidence,
+    PausingRule,
+    Settlement,
+    StoppingRule,
+    Verdict,
+)
 from hpo.stopping.rung_table import RungTable
 from hpo.study import Study
 from hpo.trials.record import Trial, objective_value
@@ -28,6 +37,7 @@ class Judge:
     def __init__(self, study: Study) -> None:
         self._study = study
         self._rules = [(rule.name, registry.make(rule)) for rule in study.stopping]
+        self._planning = _planning([rule for _, rule in self._rules], study)
 
     def rung_tables(self) -> dict[str, RungTable]:
         """An empty rung table for each family."""
@@ -79,6 +89,66 @@ class Judge:
         final = number >= trial.budget and verdicts[0][1].state != State.DIVERGED
         return None if final else verdicts[0]
 
+    @property
+    def plans(self) -> bool:
+        """Whether a rule says what comes next."""
+        return self._planning is not None
+
+    @property
+    def planner(self) -> str:
+        """The name of that rule."""
+        assert self._planning is not None
+        return self._rules[self._planning][0]
+
+    def choose(self, outlook: Outlook) -> Choice:
+        """The next step of a free worker, by the rule that plans."""
+        assert self._planning is not None
+        rule = self._rules[self._planning][1]
+        assert isinstance(rule, PlanningRule)
+        return rule.choose(outlook)
+
+    def outlook(
+        self,
+        state: RunState,
+        quota: Mapping[str, int],
+        *,
+        workers: int,
+        elapsed: float,
+    ) -> Outlook:
+        """Everything that the rule that plans may look at.
+
+        Args:
+            state: What the run amounts to so far.
+            quota: How many trials each family will have.
+            workers: How many trials run at a time.
+            elapsed: Active seconds of the run.
+        """
+        study, position = self._study, self._planning
+        assert position is not None
+        names = [f.name for f in study.families]
+        epochs, seconds, trials = state.begun
+        beginning = Beginning(
+            epochs=epochs,
+            elapsed=seconds,
+            trials=trials,
+            reached={f: counts[position] for f, counts in state.reached.items()},
+        )
+        return Outlook(
+            families={name: state.members(name) for name in names},
+            trials=state.trials,
+            paused=state.paused,
+            active=state.running | state.waiting,
+            rungs={name: state.rung_table(name).reached(position) for name in names},
+            epochs={name: study.epochs_of(name) for name in names},
+            quota=quota,
+            budget=study.budget,
+            spent=state.epochs,
+            elapsed=elapsed,
+            workers=workers,
+            objective=study.objectives[0],
+            beginning=beginning,
+        )
+
     def settle(self, state: RunState) -> list[tuple[str, Settlement]]:
         """The fate of the paused trials of each family that is ready, and by which rule.
 
@@ -101,6 +171,26 @@ class Judge:
             assert isinstance(rule, PausingRule), "only such a rule pauses"
             found.append((first.rule, rule.settle(history, first.budget, objective)))
         return found
+
+
+def _planning(rules: Sequence[StoppingRule], study: Study) -> int | None:
+    """The place of the rule that plans, if one does; one other that pauses would disturb it."""
+    found = [i for i, rule in enumerate(rules) if isinstance(rule, PlanningRule)]
+    pausing = [i for i, rule in enumerate(rules) if isinstance(rule, PausingRule)]
+    if not found:
+        return None
+    if len(found) + len(pausing) > 1:
+        names = [study.stopping[i].name for i in sorted((*found, *pausing))]
+        raise StudyError(
+            f"only one rule can say which paused trials go on, got {' and '.join(names)}",
+            hint="leave all but one of them out of `stopping`",
+        )
+    planner = rules[found[0]]
+    assert isinstance(planner, PlanningRule)
+    planner.check(
+        {f.name: study.epochs_of(f.name) for f in study.families}, study.budget
+    )
+    return found[0]
 
 
 def _urgency(verdict: tuple[str, Verdict]) -> tuple[bool, bool]:

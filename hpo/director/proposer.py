@@ -5,6 +5,8 @@ from __future__ import annotations
 from fractions import Fraction
 from itertools import takewhile
 
+from msgspec import UNSET
+
 from hpo import seeds
 from hpo.director.state import RunState
 from hpo.errors import StudyError
@@ -49,10 +51,14 @@ class Proposer:
 
     def total(self, state: RunState) -> int:
         """How many trials the run will have, as far as is known."""
-        return sum(
-            len(state.members(family)) if family in self._spent else quota
+        return sum(self.quota(state).values())
+
+    def quota(self, state: RunState) -> dict[str, int]:
+        """How many trials each family will have; where a sampler has no point left, no more."""
+        return {
+            family: len(state.members(family)) if self._ended(family, state) else quota
             for family, quota in self._quota.items()
-        )
+        }
 
     def last_epoch(self, trial: Trial) -> int:
         """The epoch after which a trial is complete: all of its budget."""
@@ -83,27 +89,41 @@ class Proposer:
         }
         return min((f for f in done if done[f] < 1), key=done.__getitem__, default=None)
 
-    def _propose(self, family: str, state: RunState, elapsed: float) -> Proposed | None:
+    def _ended(self, family: str, state: RunState) -> bool:
+        """Whether the family has no more points; a pure function of what is known."""
+        if family in self._spent:
+            return True
+        sampler = self._sampler
+        if not isinstance(sampler, registry.FiniteSampler):
+            return False
+        request = self._request(family, state)
+        return request.index >= 0 and sampler.ends(request)
+
+    def _request(self, family: str, state: RunState) -> registry.Request:
+        """The question to the sampler; an index below 0 means a point to try first."""
         study, history = self._study, state.members(family)
         index = len(history)
         declared = study.family(family)
         carried = sum(1 for _ in takewhile(lambda t: t.origin == "carried", history))
-        place = index - carried
-        if place < len(declared.initial_points):
-            origin, params = "first", dict(declared.initial_points[place])
+        return registry.Request(
+            space=declared.space,
+            seed=seeds.derive(study.seed, family, "sampler", index),
+            family_seed=seeds.derive(study.seed, family, "sampler"),
+            index=index - carried - len(declared.initial_points),
+            history=history,
+            objective=study.objectives[0],
+            further=study.objectives[1:],
+        )
+
+    def _propose(self, family: str, state: RunState, elapsed: float) -> Proposed | None:
+        study, index = self._study, len(state.members(family))
+        request = self._request(family, state)
+        if request.index < 0:
+            origin = "first"
+            params = dict(study.family(family).initial_points[request.index])
         else:
             origin = study.sampler.name
-            found = self._sampler.propose(
-                registry.Request(
-                    space=declared.space,
-                    seed=seeds.derive(study.seed, family, "sampler", index),
-                    family_seed=seeds.derive(study.seed, family, "sampler"),
-                    index=place - len(declared.initial_points),
-                    history=history,
-                    objective=study.objectives[0],
-                    further=study.objectives[1:],
-                )
-            )
+            found = self._sampler.propose(request)
             if found is None:
                 return None
             params = found
@@ -115,4 +135,5 @@ class Proposer:
             params=params,
             seed=seeds.derive(study.seed, family, "trial", index),
             origin=origin,
+            extension=state.extensions or UNSET,
         )

@@ -11,6 +11,7 @@ from hpo.ledger.events import (
     EpochEvent,
     Evaluated,
     Event,
+    Extended,
     Nondeterminism,
     Paused,
     Proposed,
@@ -35,6 +36,9 @@ class RunState:
 
     Attributes:
         epochs: Epochs of all trials together.
+        extensions: How often the run was extended.
+        begun: Epochs, seconds and trials at the latest extension.
+        reached: How many trials had reached each rung by then, by family, rule and epoch.
         waiting: Trials to be started (again).
         running: Trials that run.
         paused: Trials that wait for others of their family.
@@ -44,6 +48,9 @@ class RunState:
 
     def __init__(self, study: Study, *, rung_tables: Mapping[str, RungTable]) -> None:
         self.epochs = 0
+        self.extensions = 0
+        self.begun: tuple[int, float, int] = (0, 0.0, 0)
+        self.reached: dict[str, dict[int, dict[int, int]]] = {}
         self.waiting: set[int] = set()
         self.running: set[int] = set()
         self.paused: set[int] = set()
@@ -102,6 +109,8 @@ class RunState:
         if isinstance(event, Paused) and before is not None:
             self._refuse_pause(before, event)
         after = self._reducer.apply(event)
+        if isinstance(event, Extended):
+            self._extend()
         if after is None or not isinstance(event, TrialEvent):
             return
         if after.state is not state:
@@ -115,6 +124,12 @@ class RunState:
             after.ended or after.state is State.PAUSED or after.number != self.undecided
         ):
             self.undecided = None
+
+    def _extend(self) -> None:
+        """Note where the run stands as it gets a new budget."""
+        self.extensions += 1
+        self.begun = (self.epochs, self.elapsed, len(self._trials))
+        self.reached = {f: table.counts() for f, table in self._rung_tables.items()}
 
     def _move(self, before: State | None, after: Trial) -> None:
         """Keep the indices by state."""

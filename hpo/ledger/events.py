@@ -138,6 +138,18 @@ class ReadTest(Event, frozen=True, kw_only=True, gc=False, tag="test_read"):
     folder: str | UnsetType = UNSET
 
 
+class Extended(Event, frozen=True, kw_only=True, gc=False, tag="extended"):
+    """The run goes on with more than it was launched with; `study.json` says with what.
+
+    Attributes:
+        said: The changes, in words.
+        before: The study as it was until now.
+    """
+
+    said: list[str]
+    before: dict[str, Any]
+
+
 # -- of a trial ---------------------------------------------------------------------------
 
 
@@ -158,6 +170,8 @@ class Proposed(TrialEvent, frozen=True, kw_only=True, gc=False, tag="proposed"):
         origin: Who proposed it: a sampler's name, ``first`` for a point to try first, or
             ``carried`` for a trial of an earlier run.
         carried: Which trial of which run that was.
+        extension: Under which extension of the run, and so under which space; unset before
+            the first.
     """
 
     family: str
@@ -166,6 +180,7 @@ class Proposed(TrialEvent, frozen=True, kw_only=True, gc=False, tag="proposed"):
     seed: _Natural
     origin: str | UnsetType = UNSET
     carried: str | UnsetType = UNSET
+    extension: _Positive | UnsetType = UNSET
 
 
 class Started(TrialEvent, frozen=True, kw_only=True, gc=False, tag="started"):
@@ -280,6 +295,20 @@ class Paused(TrialEvent, frozen=True, kw_only=True, gc=False, tag="paused"):
     reason: str | UnsetType = UNSET
 
 
+class Reopened(TrialEvent, frozen=True, kw_only=True, gc=False, tag="reopened"):
+    """An extended run takes up a trial that had ended by a budget or a comparison.
+
+    Attributes:
+        epoch: The last epoch known.
+        state: ``paused`` where a rule decides when it goes on, or ``pending``.
+        rule: That rule.
+    """
+
+    epoch: _Natural
+    state: Literal["paused", "pending"]
+    rule: str | UnsetType = UNSET
+
+
 class Exploited(TrialEvent, frozen=True, kw_only=True, gc=False, tag="exploited"):
     """A trial took over another one's state (reserved; no version writes it yet).
 
@@ -341,7 +370,7 @@ class Cancelled(Ending, frozen=True, kw_only=True, gc=False, tag="cancelled"):
 
 
 AnyEvent = (
-    RunEvent | Note | RerunEvent | ReadTest | Proposed | Started | EpochEvent
+    RunEvent | Note | RerunEvent | ReadTest | Extended | Reopened | Proposed | Started | EpochEvent
     | CheckpointEvent | Nondeterminism | Evaluated | Interrupted | Paused | Exploited | Completed
     | Converged | Stopped | Diverged | Failed | Cancelled
 )  # fmt: skip

@@ -82,6 +82,11 @@ class RunFolder:
         return self.path / "reruns"
 
     @property
+    def result_file(self) -> Path:
+        """What came of a re-run, written when nothing is left to do; runs have none."""
+        return self.path / "result.json"
+
+    @property
     def report(self) -> Path:
         """Where reports go."""
         return self.path / "report"
@@ -105,6 +110,11 @@ class RunFolder:
     def error_file(self, number: int) -> Path:
         """The traceback of a failed trial."""
         return self.trial(number) / "error.txt"
+
+    def children(self) -> list[RunFolder]:
+        """Every re-run and stage of a confirmation that is a run, newest first."""
+        found = self.reruns.glob("*/study.json")
+        return [RunFolder(p.parent) for p in sorted(found, reverse=True)]
 
     def __repr__(self) -> str:
         """The folder's path, for messages."""

@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
 
-from hpo.ledger.events import EpochEvent, Event, Proposed, Started
+from hpo.ledger.events import EpochEvent, Event, Proposed, Reopened, Started
 from hpo.stopping import registry
 from hpo.study import Study
 from hpo.trials.record import Trial
@@ -158,6 +158,8 @@ class LiveStatistics:
         self.time = max(self.time, event.time)
         if isinstance(event, Proposed) and record is not None:
             self._open[record.number] = self._begin(record)
+        if isinstance(event, Reopened) and record is not None:
+            self._open[record.number] = self._begin_again(record)
         trial = self._open.get(event.trial or 0)
         if trial is None:
             return
@@ -181,6 +183,20 @@ class LiveStatistics:
             e for rule in self._rules for e in rule.rungs(family.budget, record.index)
         )
         return _Open(record=record, rungs=self._plans.setdefault(plan, plan))
+
+    def _begin_again(self, record: Trial) -> _Open:
+        """A trial that had ended has not any more; its sums are taken back."""
+        again, family = self._begin(record), self.families[record.family]
+        again.reported, again.last = len(record.curve), record.last
+        family.proposed -= 1
+        family.ended -= 1
+        family.open_epochs += record.last
+        if record.last:
+            again.cost = record.seconds + record.compile_seconds
+            family.trained -= 1
+            family.cost -= again.cost
+            family.open_cost += again.cost
+        return again
 
     def _epoch(self, trial: _Open, event: EpochEvent) -> None:
         record, family = trial.record, self.families[trial.record.family]

@@ -13,6 +13,7 @@ from rich.text import Text
 from hpo.ledger.folder import RunFolder
 from hpo.report import numbers, rungs
 from hpo.report.configuration import configuration
+from hpo.report.repeats import cells, repeats
 from hpo.report.summary import Row, Summary
 
 _ERROR_LINES = 40
@@ -36,6 +37,7 @@ def render(summary: Summary, row: Row, *, width: int = 80) -> Text:
         ("curve", _curve(summary, row, width=width)),
         ("rungs", _rungs(summary, row, width=width)),
         ("attempts", _attempts(row, width=width)),
+        ("trained again", _repeats(summary, row, width=width)),
         ("notes", [t for n in _notes(row) for t in _hanging("  ", n, width=width)]),
         ("error", _error(summary.folder, row)),
     ):
@@ -133,6 +135,17 @@ def _attempts(row: Row, *, width: int) -> list[Text]:
         start = f"from epoch {a.epoch}" if a.epoch else "from the start"
         end = a.end or "running"
         lines += _hanging(f"  {a.number}  {a.why:<6}  ", f"{start}, {end}", width=width)
+    return lines
+
+
+def _repeats(summary: Summary, row: Row, *, width: int) -> list[Text]:
+    """Its re-runs and the stages of a confirmation that trained it again."""
+    lines: list[Text] = []
+    for found in cells(summary, repeats(summary, row.trial)):
+        _, what, valid, test, _ = found.values()
+        heads = [*found][2:4]
+        told = f"{what}; {heads[0]} {valid}, {heads[1]} {test}; {found['in reruns/']}"
+        lines += _hanging("  ", told, width=width)
     return lines
 
 

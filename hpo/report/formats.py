@@ -162,6 +162,10 @@ def markdown_table(
     marks = ["---:" if i in right else "---" for i in range(len(heads))]
     lines = [heads, marks, *rows]
     clean = [
-        [cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines
+        [
+            cell.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+            for cell in line
+        ]
+        for line in lines
     ]
     return "".join("| " + " | ".join(line) + " |\n" for line in clean)

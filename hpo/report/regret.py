@@ -33,6 +33,7 @@ class Outcome:
         trials: How many were proposed; None where the study went on beyond this budget.
         completed: How many of them are ranked; None likewise.
         seconds: Virtual seconds; None likewise.
+        idle: The share of the workers' time in which they had nothing to do; None likewise.
     """
 
     method: str
@@ -44,6 +45,7 @@ class Outcome:
     trials: int | None = None
     completed: int | None = None
     seconds: float | None = None
+    idle: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +83,7 @@ class Row:
         trials: Mean number of trials.
         completed: Mean number of them that were ranked.
         seconds: Mean virtual seconds.
+        idle: Mean share of the workers' time in which they had nothing to do.
     """
 
     method: str
@@ -96,6 +99,7 @@ class Row:
     trials: float | None = None
     completed: float | None = None
     seconds: float | None = None
+    idle: float | None = None
 
 
 def rows(comparison: Comparison, *, baseline: str | None = None) -> list[Row]:
@@ -159,6 +163,7 @@ def _row(mine: Mapping[int, Outcome], base: Mapping[int, Outcome] | None) -> Row
         trials=_mean(o.trials for o in mine.values()),
         completed=_mean(o.completed for o in mine.values()),
         seconds=_mean(o.seconds for o in mine.values()),
+        idle=_mean(o.idle for o in mine.values()),
     )
 
 
@@ -210,6 +215,12 @@ def _legend(found: Sequence[Row], base: str) -> list[str]:
             "*: in some studies no trial was ranked yet; the best value of any counts there"
         )
     lines.append(f"virtual time of {last} full runs: {', '.join(times)}")
+    idle = [
+        f"{r.method} {100 * r.idle:.1f} %"
+        for r in found
+        if r.budget == last and r.idle is not None
+    ]
+    lines.append(f"of the workers' time idle: {', '.join(idle)}")
     return lines
 
 

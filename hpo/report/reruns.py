@@ -46,6 +46,7 @@ def fresh_text(result: Fresh, *, by_record: bool = False) -> str:
     lines = [
         f"trial {result.trial}{rank}, {result.family}: {len(result.runs)} fresh seeds, "
         f"{result.metric}{unit}",
+        *([f"with {result.altered}"] if result.altered else []),
         "",
         f"{'seed':>12}  {'validation':>10}  {'test':>10}  {'best epoch':>10}  {'seconds':>8}",
     ]
@@ -69,20 +70,32 @@ def _means(result: Fresh, scale: numbers.Scale) -> list[str]:
         f"{'test':<12}{_interval(result.test, scale)}",
         f"{'validation':<12}{_interval(result.valid, scale)}",
     ]
+    failed = sum(bool(run.error) for run in result.runs)
+    if failed:
+        lines.append(
+            f"{'failed':<12}{failed} of {len(result.runs)} seeds, which the means leave out"
+        )
     if result.search is None:
         return lines
     lines.append(f"{'search':<12}{_with_unit(result.search, scale)}")
     if result.optimism is not None:
         share = result.optimism / abs(result.search) if result.search else 0.0
-        lines.append(
-            f"{'optimism':<12}{_with_unit(result.optimism, scale)} ({share:+.1%}): "
-            + (
-                "the search promised more than fresh seeds keep"
-                if result.optimism > 0
-                else "fresh seeds keep what the search promised"
-            )
-        )
+        told = f"{_with_unit(result.optimism, scale)} ({share:+.1%})"
+        lines.append(f"{'optimism':<12}{told}{_kept(result)}")
     return lines
+
+
+def _kept(result: Fresh) -> str:
+    """Whether fresh seeds keep what the search promised, where the interval can tell."""
+    valid, search = result.valid, result.search
+    if valid is None or valid.low is None or valid.high is None or search is None:
+        return ""
+    if valid.low <= search <= valid.high:
+        return ", which the seeds cannot tell from none"
+    assert result.optimism is not None, "there is a mean"
+    if result.optimism > 0:
+        return ": the search promised more than fresh seeds keep"
+    return ": fresh seeds are better than the search promised"
 
 
 def _records(result: Fresh, scale: numbers.Scale) -> list[str]:
@@ -106,7 +119,8 @@ def _interval(interval: Interval | None, scale: numbers.Scale) -> str:
     if interval.low is None:
         return f"{mean} (one value gives no interval)"
     low, high = scale.format(interval.low), scale.format(interval.high)
-    return f"{mean}, 95 % interval {low} … {high}"
+    few = f" ({interval.count} values are few: take 5)" if interval.count < 5 else ""
+    return f"{mean}, 95 % interval {low} … {high}{few}"
 
 
 def _with_unit(value: float, scale: numbers.Scale) -> str:

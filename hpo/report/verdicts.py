@@ -10,6 +10,8 @@ from hpo.ledger.events import EpochEvent
 from hpo.report.summary import Row
 from hpo.statistics.means import Interval, mean_interval
 from hpo.study import Objective
+from hpo.trials.record import Trial
+from hpo.trials.states import State
 from models.training.protocol import Epoch
 
 
@@ -65,6 +67,42 @@ class Seeded:
     ended_by: str = ""
     error: str = ""
 
+    @classmethod
+    def of(
+        cls,
+        trial: Trial,
+        *,
+        test: Mapping[str, float] | None,
+        records: Mapping[str, Mapping[str, float]],
+        why: str,
+    ) -> Seeded:
+        """What became of a trial; one that would not be ranked in a search has failed.
+
+        Args:
+            trial: Its record.
+            test: Its scores on the test part, where it has any.
+            records: The same by record.
+            why: Why it has none, in words.
+        """
+        error = why
+        if trial.state is State.DIVERGED:
+            error = f"diverged at epoch {trial.last}"
+        elif trial.state in (State.FAILED, State.CANCELLED):
+            error = trial.reason
+        elif trial.ended and trial.value is None:
+            error = "no finite value"
+        return cls(
+            seed=trial.seed,
+            objective=trial.value,
+            best_epoch=trial.best_epoch,
+            epochs=trial.last,
+            seconds=trial.seconds,
+            test=test,
+            records=records,
+            ended_by=trial.rule,
+            error=error,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fresh:
@@ -86,6 +124,8 @@ class Fresh:
             the search promised too much.
         changed: What of code and machine is not as it was at the launch.
         folder: Where it is stored.
+        altered: What was set otherwise than in the search, in words; the search's value is
+            then none to compare with.
     """
 
     trial: int
@@ -101,6 +141,7 @@ class Fresh:
     optimism: float | None
     changed: tuple[str, ...] = ()
     folder: str = ""
+    altered: str = ""
 
 
 def across_seeds(
@@ -110,6 +151,7 @@ def across_seeds(
     *,
     changed: tuple[str, ...] = (),
     folder: str = "",
+    altered: str = "",
 ) -> Fresh:
     """The values of a trial's configuration under fresh seeds.
 
@@ -119,6 +161,7 @@ def across_seeds(
         objective: What it is ranked by.
         changed: What of code and machine is not as it was at the launch.
         folder: Where it is stored.
+        altered: What was set otherwise than in the search, in words.
     """
     good = [r for r in runs if not r.error]
     valid = mean_interval([r.objective for r in good if r.objective is not None])
@@ -147,6 +190,7 @@ def across_seeds(
         optimism=optimism,
         changed=changed,
         folder=folder,
+        altered=altered,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from hpo import packages
 from hpo.director import Director
@@ -13,6 +14,7 @@ from hpo.ledger.provenance import provenance
 from hpo.run.active import ActiveRun, Outcome, ended, how_it_ended
 from hpo.run.carried import carried_trials
 from hpo.run.observer import Guarded, Observer, Silent
+from hpo.run.own_files import own_files
 from hpo.run.plan import plan
 from hpo.run.rerun_folder import command
 from hpo.run.sources import Prepare, Sources, as_run, creates_of, refuse_changes
@@ -35,6 +37,7 @@ def launch(
     create: Create | Mapping[str, Create] | None = None,
     observer: Observer | None = None,
     gpus: int | None = None,
+    extra: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Run a study in a new folder under `results`, until it is done or interrupted.
 
@@ -50,6 +53,7 @@ def launch(
         create: Replaces the families' `create`: one callable, or one by family.
         observer: Is told what happens.
         gpus: How many GPUs there are; None counts them.
+        extra: Further JSON-able entries of ``study.json``.
 
     Raises:
         UserError: Something in the study, the data or the machine does not fit.
@@ -70,6 +74,7 @@ def launch(
         source=source,
         study_file=study_file,
         prepare=prepare,
+        own=lambda: own_files(study),
     )
     packages.check_data(study.described_task, sources.data)
     carried = carried_trials(study, results=results, data=sources.data)
@@ -78,7 +83,8 @@ def launch(
     with folder.acquire():
         carried.write(folder)
         about = provenance()
-        folder.write_study(study, provenance=about, extra=sources.to_json())
+        entries = {**sources.to_json(), **(extra or {})}
+        folder.write_study(study, provenance=about, extra=entries)
         run = ActiveRun(
             study=study,
             data=sources.data,

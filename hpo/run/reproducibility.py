@@ -8,6 +8,8 @@ from typing import Any
 
 from hpo import packages
 from hpo.errors import RunError
+from hpo.run.own_files import changed as own_changes
+from hpo.run.own_files import digests
 from hpo.run.sources import Sources
 from hpo.study import Study
 
@@ -21,9 +23,16 @@ def reload_data(sources: Sources, study: Study, root: Path | None) -> Any:
         root: Folder of real datasets; None means as at the launch.
 
     Raises:
-        RunError: The data is not the data of the run.
+        RunError: The data is not the data of the run, or a file of the person's own that the
+            study names (an equation) is not that of the launch.
         UserError: The data is gone or damaged.
     """
+    other = own_changes(sources.own_files, digests(sources.own_files))
+    if other:
+        raise RunError(
+            f"{'; '.join(other)} since the launch",
+            hint="restore the file of the run, or launch the study anew",
+        )
     then = Path(sources.data_root) if sources.data_root else None
     now = packages.prepare_data(study.data, root=root or then)
     before, after = _hashes(sources.data), _hashes(now)

@@ -9,39 +9,28 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from msgspec import structs
 
 from hpo import seeds
 from hpo.errors import RunError
 from hpo.fixed import FixedTrial
-from hpo.ledger.events import EpochEvent, Event, ReadTest, RerunEvent
+from hpo.ledger.events import EpochEvent, ReadTest, RerunEvent
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.lines import read_event
-from hpo.ledger.log import Ledger, Reader
-from hpo.ledger.provenance import provenance
-from hpo.report.summary import Row, Summary, load_summary
+from hpo.ledger.log import Reader
+from hpo.report.summary import Row, Summary
 from hpo.report.verdicts import Exact, Fresh, Seeded, across_seeds, compare
-from hpo.run import reproducibility
-from hpo.run.active import ActiveRun, Outcome, ended, how_it_ended
-from hpo.run.observer import Guarded, Observer, Silent
-from hpo.run.plan import plan
-from hpo.run.rerun_folder import Wanted, continued, finish, prepared
-from hpo.run.rerun_study import rerun_study
-from hpo.run.sources import Sources, creates_of
+from hpo.run.active import ActiveRun, Outcome
+from hpo.run.parent import Observe, Parent, held, nobody
+from hpo.run.rerun_folder import Wanted, finish
+from hpo.run.rerun_study import Altered, fitting, rerun_study
 from hpo.study import Study
 from hpo.trials.record import Trial
 from hpo.worker.pickling import Create
-
-Observe = Callable[[Study], AbstractContextManager[Observer]]
-
-
-def _nobody(study: Study) -> AbstractContextManager[Observer]:
-    return nullcontext(Silent())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,20 +54,10 @@ class Reruns:
         changed: What of code and machine is not as it was at the launch.
     """
 
-    def __init__(
-        self, *, summary: Summary, ledger: Ledger, told: Sequence[Event], sources: Sources,
-        data: Any, creates: Mapping[str, str | bytes], about: Mapping[str, Any],
-        changed: tuple[str, ...],
-    ) -> None:  # fmt: skip
-        self.summary = summary
-        self.changed = changed
-        self._folder = RunFolder(summary.folder)
-        self._ledger = ledger
-        self._told = {_key(event) for event in told}
-        self._sources = sources
-        self._data = data
-        self._creates = creates
-        self._about = about
+    def __init__(self, parent: Parent) -> None:
+        self.summary: Summary = parent.summary
+        self.changed = parent.changed
+        self._parent = parent
 
     def exact(
         self,
@@ -86,7 +65,7 @@ class Reruns:
         *,
         executor: str | None = None,
         workers: int | None = None,
-        observe: Observe = _nobody,
+        observe: Observe = nobody,
     ) -> Rerun:
         """Repeat trials with their recorded seeds and compare every epoch's numbers.
 
@@ -131,36 +110,49 @@ class Reruns:
         count: int,
         executor: str | None = None,
         workers: int | None = None,
-        observe: Observe = _nobody,
+        observe: Observe = nobody,
+        altered: Altered | None = None,
     ) -> Rerun:
         """Train configurations with fresh seeds and evaluate the test part.
 
         Args:
             rows: The trials.
             count: How many seeds each.
+            altered: What is set otherwise than in the search; None for nothing.
             executor: What trains them; ``local`` unless said otherwise.
             workers: Trials at a time; None for as many as have room.
             observe: Gives an observer of the study of the re-run.
         """
+        study = altered.study if altered else self.summary.study
         trials = [
-            (row, [self._fixed(row, s) for s in self._seeds(row.family, count)])
+            (
+                row,
+                [
+                    fitting(study, self._fixed(row, s))
+                    for s in self._seeds(row.family, count)
+                ],
+            )
             for row in rows
         ]
         wanted = Wanted(
-            kind="seeds", trials=tuple(row.trial for row in rows), seeds=count
+            kind="seeds",
+            trials=tuple(row.trial for row in rows),
+            seeds=count,
+            details=altered.details if altered else {},
         )
 
         def judged(row: Row, run: ActiveRun, numbers: Sequence[int]) -> Fresh:
             again = [run.director.trials[n] for n in numbers]
             return across_seeds(
-                row,
+                row if altered is None else replace(row, objective=None),
                 [_seeded(t, run) for t in again],
                 self.summary.objective,
                 changed=(*self.changed, *_other_kernels(row, again)),
                 folder=str(run.folder.path),
+                altered=altered.words if altered else "",
             )
 
-        return self._all(wanted, trials, judged, executor, workers, observe)
+        return self._all(wanted, trials, judged, executor, workers, observe, study)
 
     # -- what is trained ------------------------------------------------------------------
 
@@ -176,12 +168,9 @@ class Reruns:
     def _seeds(self, family: str, count: int) -> list[int]:
         """Seeds that no trial of the search had; the same ones each time."""
         taken = {row.seed for row in self.summary.rows}
-        stream = (
-            seeds.derive(self.summary.study.seed, family, "rerun", i)
-            for i in range(count + len(taken))
+        return seeds.fresh(
+            self.summary.study.seed, family, "rerun", count=count, taken=taken
         )
-        found = list(dict.fromkeys(s for s in stream if s not in taken))
-        return found[:count]
 
     # -- carried out ----------------------------------------------------------------------
 
@@ -193,6 +182,7 @@ class Reruns:
         executor: str | None,
         workers: int | None,
         observe: Observe,
+        study: Study | None = None,
     ) -> Rerun:
         """One re-run for all trials that computed with the same compiled kernels."""
         found: dict[int, Exact | Fresh] = {}
@@ -204,15 +194,15 @@ class Reruns:
         for members in groups.values():
             numbers = tuple(row.trial for row, _ in members)
             part = replace(wanted, trials=numbers)
-            study = rerun_study(
-                self.summary.study,
+            again = rerun_study(
+                study or self.summary.study,
                 [trial for _, fixed in members for trial in fixed],
                 exact=wanted.kind == "exact",
                 executor=executor,
                 workers=workers,
             )
             pinned = next((row.kernels for row, _ in members if row.kernels), None)
-            run, outcome = self._train(part, study, pinned, observe)
+            run, outcome = self._train(part, again, pinned, observe)
             if outcome.state == "interrupted":
                 return Rerun(outcome=outcome)
             first = 1
@@ -226,37 +216,16 @@ class Reruns:
     def _train(
         self, wanted: Wanted, study: Study, kernels: str | None, observe: Observe
     ) -> tuple[ActiveRun, Outcome]:
-        begun = continued(self._folder, wanted, study)
-        machine = plan(study.resources)
-        place = begun or prepared(
-            self._folder, wanted, study, self._sources, self._about
-        )
-        with observe(study) as observer, place.acquire():
-            watching = Guarded(observer)
-            run = ActiveRun(
-                study=study,
-                data=self._data,
-                creates=self._creates,
-                folder=place,
-                machine=machine,
-                observer=watching,
-                kernels=kernels,
-                before_test=lambda: self._announce(wanted, place),
+        reads = [
+            ReadTest(
+                trial=number,
+                purpose=f"rerun of trial {number} with {wanted.seeds} fresh seeds",
             )
-            if begun is not None:
-                watching.message(f"going on with the re-run in {place.path}")
-            reason = how_it_ended(place)
-            if reason is not None:
-                run.replay()
-                return run, ended(place, study, reason)
-            outcome = run.until_it_ends("resume" if begun else "launch", self._about)
-            return run, outcome
-
-    def _announce(self, wanted: Wanted, place: RunFolder) -> None:
-        """Say in the run's ledger that the test part is about to be read."""
-        for number in wanted.trials:
-            purpose = f"rerun of trial {number} with {wanted.seeds} fresh seeds"
-            self._once(ReadTest(trial=number, purpose=purpose, folder=place.name))
+            for number in wanted.trials
+        ]
+        return self._parent.train(
+            wanted, study, observe=observe, reads=reads, kernels=kernels
+        )
 
     def _store(
         self, place: RunFolder, wanted: Wanted, results: Sequence[Exact | Fresh]
@@ -272,43 +241,25 @@ class Reruns:
                     values=[r.objective for r in result.runs],
                     tests=[r.test for r in result.runs],
                 )
-            self._once(event)
+            self._parent.tell(event)
         finish(place, [dataclasses.asdict(result) for result in results])
-
-    def _once(self, event: ReadTest | RerunEvent) -> None:
-        """Write an event into the run's ledger, unless an earlier driver has done so."""
-        if _key(event) not in self._told:
-            now = structs.replace(event, elapsed=self._ledger.elapsed)
-            self._told.add(_key(self._ledger.append(now)))
-            self._ledger.sync()
 
     def _recorded(self, trials: Sequence[int]) -> dict[int, dict[int, EpochEvent]]:
         """The epoch events of each trial by epoch; the first of each epoch stands."""
         out: dict[int, dict[int, EpochEvent]] = {number: {} for number in trials}
-        for event in Reader(self._ledger.path, read_event):
+        for event in Reader(self._parent.ledger, read_event):
             if isinstance(event, EpochEvent) and event.trial in out:
                 out[event.trial].setdefault(event.epoch, event)
         return out
 
 
-def _key(event: Event) -> tuple[str, int | None, str | None]:
-    named = isinstance(event, (ReadTest, RerunEvent)) and event.folder
-    return event.event, event.trial, named or None
-
-
 def _seeded(trial: Trial, run: ActiveRun) -> Seeded:
     scores, why = run.evaluations.of(trial.number) or (None, "")
-    failed = trial.state in ("failed", "cancelled")
-    return Seeded(
-        seed=trial.seed,
-        objective=trial.value,
-        best_epoch=trial.best_epoch,
-        epochs=trial.last,
-        seconds=trial.seconds,
+    return Seeded.of(
+        trial,
         test=(scores.metrics or None) if scores else None,
         records=scores.records if scores else {},
-        ended_by=trial.rule,
-        error=trial.reason if failed else why,
+        why=why,
     )
 
 
@@ -338,29 +289,5 @@ def opened(
         RunLocked: Another driver is at work on the run.
         RunError: The folder is damaged, or the data is not that of the run.
     """
-    run = RunFolder(folder)
-    record = run.read_study()
-    with run.acquire():
-        summary = load_summary(folder)
-        sources = Sources.from_json(record)
-        data = reproducibility.reload_data(sources, summary.study, data_root)
-        creates = creates_of(summary.study, create, sources.study_today())
-        about = provenance()
-        changed = reproducibility.differences(record.get("provenance", {}), about)
-        told: list[Event] = []
-
-        def remember(event: Event) -> None:
-            if event.event in ("rerun", "test_read"):
-                told.append(event)
-
-        with Ledger.open(run.events_file, write=True, told=remember) as ledger:
-            yield Reruns(
-                summary=summary,
-                ledger=ledger,
-                told=told,
-                sources=sources,
-                data=data,
-                creates=creates,
-                about=about,
-                changed=changed,
-            )
+    with held(folder, data_root=data_root, create=create) as parent:
+        yield Reruns(parent)

@@ -6,11 +6,11 @@ is a ``result.json`` nothing is left to do. Earlier versions wrote nothing but t
 
 from __future__ import annotations
 
-import dataclasses
 import json
+import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,26 +20,37 @@ from hpo.report.formats import json_text
 from hpo.run.sources import Sources
 from hpo.study import Study
 
-_RESULT = "result.json"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """A re-run as a person asked for it.
+    """A re-run, or a stage of a confirmation, as a person asked for it.
 
     Attributes:
-        kind: ``exact`` or ``seeds``.
+        kind: ``exact`` or ``seeds``; ``choose`` or ``confirm`` for a confirmation.
         trials: Whose configurations are trained again.
         seeds: How many fresh seeds each gets; 0 for none.
+        details: What else was asked for, JSON-able.
     """
 
-    kind: Literal["exact", "seeds"]
+    kind: Literal["exact", "seeds", "choose", "confirm"]
     trials: tuple[int, ...]
     seeds: int = 0
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return "confirmation" if self.kind in ("choose", "confirm") else "re-run"
 
     def to_json(self) -> dict[str, Any]:
         """The entry `rerun` of ``study.json``."""
-        return {"parent": "../..", **dataclasses.asdict(self), "trials": [*self.trials]}
+        return {
+            "parent": "../..",
+            "kind": self.kind,
+            "trials": [*self.trials],
+            "seeds": self.seeds,
+            **self.details,
+        }
 
 
 def continued(parent: RunFolder, wanted: Wanted, study: Study) -> RunFolder | None:
@@ -50,8 +61,8 @@ def continued(parent: RunFolder, wanted: Wanted, study: Study) -> RunFolder | No
         wanted: What is asked for.
         study: The study that a new re-run would have.
     """
-    for folder in _all(parent):
-        if (folder.path / _RESULT).exists():
+    for folder in parent.children():
+        if folder.result_file.exists():
             continue
         try:
             record = folder.read_study()
@@ -102,7 +113,7 @@ def finish(folder: RunFolder, results: Sequence[Mapping[str, Any]]) -> None:
         folder: The re-run.
         results: One JSON-able object a trial.
     """
-    write_atomically(folder.path / _RESULT, json_text(results).encode())
+    write_atomically(folder.result_file, json_text(results).encode())
 
 
 def at_work(folder: RunFolder) -> RunFolder:
@@ -116,7 +127,7 @@ def at_work(folder: RunFolder) -> RunFolder:
     """
     if not folder.reruns.is_dir() or not folder.held():
         return folder
-    return next((found for found in _all(folder) if found.held()), folder)
+    return next((found for found in folder.children() if found.held()), folder)
 
 
 def command(folder: RunFolder) -> str:
@@ -132,15 +143,16 @@ def command(folder: RunFolder) -> str:
     if not wanted:
         return f"hpo resume {folder.path}"
     parent, trials = Path(folder.path).parent.parent, wanted["trials"]
+    if wanted["kind"] in ("choose", "confirm"):
+        more = f" --extend {wanted['seeds']}" if wanted.get("look", 0) > 1 else ""
+        return f"hpo confirm {parent}{more}"
     which = f"--trial {trials[0]}" if len(trials) == 1 else f"--top {len(trials)}"
     how = "--exact" if wanted["kind"] == "exact" else f"--seeds {wanted['seeds']}"
+    if wanted.get("epochs"):
+        how += f" --epochs {wanted['epochs']}"
+    for key, value in (wanted.get("settings") or {}).items():
+        how += f" --set {shlex.quote(f'{key}={json.dumps(value)}')}"
     return f"hpo rerun {parent} {which} {how}"
-
-
-def _all(parent: RunFolder) -> list[RunFolder]:
-    """Every re-run that is a run, newest first."""
-    found = parent.reruns.glob("*/study.json")
-    return [RunFolder(p.parent) for p in sorted(found, reverse=True)]
 
 
 def _fixed(study: Study) -> list[Any]:

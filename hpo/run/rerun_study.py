@@ -2,14 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from hpo.fixed import FixedTrial
 from hpo.run.plan import places
 from hpo.stopping import registry
 from hpo.stopping.registry import StoppingRule
 from hpo.study import Rule, Study
+
+
+@dataclass(frozen=True, kw_only=True)
+class Altered:
+    """What a re-run sets otherwise than the search did.
+
+    Attributes:
+        study: The study with that set.
+        epochs: The epoch budget; None for that of the search.
+        settings: Configuration keys with their values.
+    """
+
+    study: Study
+    epochs: int | None
+    settings: Mapping[str, Any]
+
+    @property
+    def words(self) -> str:
+        """In words, such as ``300 epochs, model.layers=2``."""
+        said = [f"{self.epochs} epochs"] if self.epochs is not None else []
+        return ", ".join(
+            [*said, *(f"{k}={json.dumps(v)}" for k, v in self.settings.items())]
+        )
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What ``study.json`` says of it, beside whose re-run it is."""
+        return {
+            "changed": self.words,
+            "epochs": self.epochs,
+            "settings": dict(self.settings),
+        }
+
+
+def fitting(study: Study, trial: FixedTrial) -> FixedTrial:
+    """A trial without the values that a study fixes for all.
+
+    Args:
+        study: The study.
+        trial: The trial, with values for every searched key of an earlier one.
+    """
+    searched = study.family(trial.family).space.distributions
+    params = {k: v for k, v in trial.params.items() if k in searched}
+    return replace(trial, params=params)
 
 
 def rerun_study(

@@ -10,9 +10,12 @@ from typing import Any, Self
 
 from hpo import discovery, packages
 from hpo.errors import ResumeRefused, RunError
+from hpo.run.own_files import changed as own_changes
+from hpo.run.own_files import digests
 from hpo.study import Study
 from hpo.tasks import described
 from hpo.worker import pickling
+from hpo.worker.environment import study_lies_in
 from models.errors import UserError
 from search_spaces.space import Space
 
@@ -30,6 +33,7 @@ class Sources:
         study_file: ``path`` and ``sha256`` of the study file, or None.
         spaces: What the study file describes as each family's space, before anything was set
             on a command line; empty without a file.
+        own_files: SHA-256 of the file of every ``my_file:NAME`` among the study's values.
     """
 
     data: Any = None
@@ -37,18 +41,28 @@ class Sources:
     source: str | None = None
     study_file: Mapping[str, str] | None = None
     spaces: Mapping[str, Any] = field(default_factory=dict)
+    own_files: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(
         cls,
         data: Any,
         *,
+        own: Callable[[], Mapping[str, str]],
         root: Path | str | None,
         source: str | None,
         study_file: Path | None,
         prepare: Prepare | None,
     ) -> Self:
-        """Prepare the data and take the study file's hash.
+        """Prepare the data and take the hashes of files.
+
+        Args:
+            data: As the study names it.
+            own: Gives the files of the person's own, once the study file is known.
+            root: Folder of real datasets.
+            source: What the person named the study by.
+            study_file: The study file.
+            prepare: Gives the data reference; None for that of `hpo.packages`.
 
         Raises:
             UserError: The data is missing or damaged.
@@ -65,6 +79,7 @@ class Sources:
             source=source,
             study_file=file,
             spaces=_described(file),
+            own_files=own(),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -75,17 +90,22 @@ class Sources:
             "source": self.source,
             "study_file": self.study_file,
             "spaces": self.spaces,
+            "own_files": self.own_files,
         }
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Self:
         """Read them back from the whole of `study.json`."""
+        file = record.get("study_file")
+        if file:
+            study_lies_in(Path(file["path"]).parent)
         return cls(
             data=record.get("data"),
             data_root=record.get("data_root"),
             source=record.get("source"),
             study_file=record.get("study_file"),
             spaces=record.get("spaces") or {},
+            own_files=record.get("own_files") or {},
         )
 
     def today(
@@ -103,7 +123,16 @@ class Sources:
             source=self.source,
             study_file=path,
             prepare=prepare,
+            own=lambda: digests(self.own_files),
         )
+
+    def with_file_of_today(self) -> Sources:
+        """The same, with the study file and its spaces as they are now."""
+        if self.study_file is None:
+            return self
+        path = self.study_file["path"]
+        file = {"path": path, "sha256": _digest(Path(path))}
+        return replace(self, study_file=file, spaces=_described(file))
 
     def study_today(self) -> Study | None:
         """The study that the recorded file describes now, or None."""
@@ -188,7 +217,7 @@ def refuse_changes(
     Raises:
         ResumeRefused: Something changed and that is not allowed.
     """
-    changed = [*_files(then, now)]
+    changed = [*_files(then, now), *own_changes(then.own_files, now.own_files)]
     for name, before in then.spaces.items():
         changed += _space_change(name, before, now.spaces.get(name))
     if current is not None:

@@ -83,7 +83,7 @@ def load_model(
     record = folder.read_study()
     summary = load_summary(folder.path)
     row = summary.ranked(1) if trial is None else summary.row(trial)
-    checkpoint = _checkpoint(folder, row)
+    place = checkpoint(folder, row)
     sources = Sources.from_json(record)
     root = None if data_root is None else Path(data_root)
     data = reproducibility.reload_data(sources, summary.study, root)
@@ -95,7 +95,7 @@ def load_model(
             f"family `{row.family}` has no model to predict with",
             hint="its learner needs `predict(given)`, `save(directory)` and `restore(directory)`",
         )
-    learner.restore(checkpoint)
+    learner.restore(place)
     return TrainedModel(
         trial=row.trial,
         family=row.family,
@@ -107,8 +107,16 @@ def load_model(
     )
 
 
-def _checkpoint(folder: RunFolder, row: Row) -> Path:
-    """The folder of the last checkpoint that a trial has left."""
+def checkpoint(folder: RunFolder, row: Row) -> Path:
+    """The folder of the last checkpoint that a trial has left.
+
+    Args:
+        folder: The run.
+        row: The trial.
+
+    Raises:
+        RunError: It has left none.
+    """
     for attempt in sorted((a.number for a in row.attempts), reverse=True):
         place = folder.attempt(row.trial, attempt)
         if has_checkpoint(place):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from hpo.options import Described, build, describe, look_up, names_in
 from hpo.search import samplers
@@ -67,7 +67,19 @@ class Sampler(Protocol):
         ...
 
     def propose(self, request: Request) -> dict[str, Any] | None:
-        """Searched values by name; None when there is no point left, now and for ever."""
+        """Searched values by name; None when there is no point left, now and for ever.
+
+        Only a `FiniteSampler` gives None.
+        """
+        ...
+
+
+@runtime_checkable
+class FiniteSampler(Sampler, Protocol):
+    """A sampler whose points end; rules that plan must know it before they ask for a draw."""
+
+    def ends(self, request: Request) -> bool:
+        """Whether there is no point left, now and for ever."""
         ...
 
 

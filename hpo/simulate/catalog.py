@@ -6,6 +6,7 @@ import importlib
 import os
 import pkgutil
 from pathlib import Path
+from typing import cast
 
 from hpo.errors import StudyError
 from hpo.simulate import tables
@@ -46,14 +47,19 @@ def open_table(name: str, *, root: Path | None = None) -> Table:
 
     Args:
         name: One of `names`.
-        root: The folder that holds its folder; by default ``$HPO_DATA``.
+        root: The folder that holds its folder; by default ``$HPO_DATA``, or where a table
+            that comes along with the project lies.
 
     Raises:
         DataError: It is not there, or damaged.
         StudyError: A package that it needs is missing.
     """
     assert name in names(), "asked only for what is known"
+    module = importlib.import_module(f"{tables.__name__}.{name}")
+    shipped: Path | None = vars(module).get("SHIPPED")
     given = root or os.environ.get("HPO_DATA")
+    if shipped is not None and (root is None or not (root / name).is_dir()):
+        return cast(Table, module.open_table(shipped.parent))
     if not given:
         raise DataError(
             f"`{name}` is a table of real curves, and no data folder is given",
@@ -65,10 +71,7 @@ def open_table(name: str, *, root: Path | None = None) -> Table:
             f"there is no `{name}` under {folder.parent}",
             hint="point `--data DIR` or HPO_DATA at the folder that holds it",
         )
-    table: Table = importlib.import_module(f"{tables.__name__}.{name}").open_table(
-        folder
-    )
-    return table
+    return cast(Table, module.open_table(folder))
 
 
 def chosen(table: Table, wanted: str | None) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from hpo.simulate import catalog, own
 from hpo.simulate.task import Task
 from hpo.simulate.virtual import simulate
 from hpo.stopping import registry as rules
+from hpo.stopping.planning import PlanningRule
 from hpo.study import Budget, Family, Rule, Study
 from hpo.trials.states import RANKED
 from search_spaces.space import Space
@@ -50,6 +51,13 @@ class Method:
         made = [rules.make(rule) for rule in self.stopping]
         never = rules.make(Rule(name="none"))
         return samplers.make(self.sampler), *(rule for rule in made if rule != never)
+
+    @property
+    def sized(self) -> bool:
+        """Whether what it does depends on the budget from the first trial on."""
+        made = [rules.make(rule) for rule in self.stopping]
+        planning = (r for r in made if isinstance(r, PlanningRule))
+        return self.pausing() is not None or any(r.sized for r in planning)
 
     def pausing(self) -> rules.PausingRule | None:
         """The rule that lets trials wait for each other, if there is one."""
@@ -92,7 +100,10 @@ class Plan:
         methods: What is compared.
         budgets: Full runs that are paid for, ascending.
         studies: How many studies there are of each method.
+        trials: How many trials a study may have; None for as many as there are.
         workers: How many trials run at a time in each.
+        cost: The currency of the budgets: ``epochs`` of all trials together, or ``seconds``
+            of virtual time, in those of a usual full run.
     """
 
     source: Source
@@ -100,7 +111,9 @@ class Plan:
     methods: tuple[Method, ...]
     budgets: tuple[int, ...]
     studies: int
+    trials: int | None = None
     workers: int = 1
+    cost: str = "epochs"
 
     @property
     def method_names(self) -> tuple[str, ...]:
@@ -188,19 +201,18 @@ def _piece(plan: Plan, name: str, studies: Sequence[int]) -> list[Outcome]:
 def _outcomes(plan: Plan, method: Method, task: Task, study: int) -> Iterator[Outcome]:
     """One method's study at every budget.
 
-    A rule that lets trials wait until all are there plans for a number of trials, so it is
-    run once for each budget, with as many as that pays for; any other is run once, and what
-    was best on the way is what it would have had with less.
+    A rule that plans for a budget, or for as many trials as that pays for, is run once for
+    each; any other is run once, and what was best on the way is what it would have had with
+    less.
     """
-    pausing = method.pausing()
-    runs = plan.budgets if pausing is not None else plan.budgets[-1:]
+    runs = plan.budgets if method.sized else plan.budgets[-1:]
     for run in runs:
-        total = run * task.epochs
-        made = _study(method, task, study, total, pausing)
-        story = simulate(made, task, workers=plan.workers)
+        story = simulate(
+            _study(plan, method, task, study, run), task, workers=plan.workers
+        )
         counts = story.director.counts()
-        for budget in (run,) if pausing is not None else plan.budgets:
-            moment = story.best_at(budget * task.epochs)
+        for budget in (run,) if method.sized else plan.budgets:
+            moment = story.best_at(**_limit(plan, task, budget))
             whole = budget == run
             yield Outcome(
                 method=method.name,
@@ -212,21 +224,35 @@ def _outcomes(plan: Plan, method: Method, task: Task, study: int) -> Iterator[Ou
                 trials=len(story.director.trials) if whole else None,
                 completed=sum(counts.get(s, 0) for s in RANKED) if whole else None,
                 seconds=story.director.elapsed if whole else None,
+                idle=story.idle(plan.workers) if whole else None,
             )
 
 
-def _study(
-    method: Method,
-    task: Task,
-    study: int,
-    total: int,
-    pausing: rules.PausingRule | None,
-) -> Study:
-    """The study that spends `total` epochs on a task."""
+def _limit(plan: Plan, task: Task, runs: int) -> dict[str, Any]:
+    """So many full runs of a task, in the plan's currency.
+
+    Raises:
+        StudyError: The task has no seconds.
+    """
+    if plan.cost == "epochs":
+        return {"epochs": runs * task.epochs}
+    if not task.seconds:
+        raise StudyError(
+            f"`{task.name}` has no recorded seconds", hint="compare by `--cost epochs`"
+        )
+    return {"seconds": runs * task.seconds}
+
+
+def _study(plan: Plan, method: Method, task: Task, study: int, runs: int) -> Study:
+    """The study that spends so many full runs on a task."""
+    pausing = method.pausing()
+    total = runs * task.epochs * (plan.workers if plan.cost == "seconds" else 1)
     most = total if pausing is None else pausing.affordable(total, task.epochs)
     size = task.size
     if size is not None:
         most = min(most, size)
+    if plan.trials is not None:
+        most = min(most, plan.trials)
     own_epochs = task.own_epochs or {}
     families = tuple(
         Family(
@@ -237,11 +263,17 @@ def _study(
         )
         for name, curves in task.curves.items()
     )
+    limit = _limit(plan, task, runs)
     return Study(
         name="simulated",
         families=families,
         objectives=(task.objective,),
-        budget=Budget(trials=most, epochs=task.epochs, total_epochs=total),
+        budget=Budget(
+            trials=most,
+            epochs=task.epochs,
+            total_epochs=limit.get("epochs"),
+            seconds=limit.get("seconds"),
+        ),
         sampler=method.sampler,
         stopping=method.stopping,
         seed=seeds.derive(study, "simulate"),

@@ -19,6 +19,7 @@ from hpo.ledger.events import (
     Ending,
     EpochEvent,
     Event,
+    Extended,
     Failed,
     Interrupted,
     Paused,
@@ -29,7 +30,7 @@ from hpo.ledger.events import (
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import read_events
 from hpo.simulate.pool import Pool
-from hpo.simulate.task import Curve, Curves, Task
+from hpo.simulate.task import Curve, Curves, Task, usual_seconds
 from hpo.study import Study
 from hpo.trials.record import Trial
 from hpo.trials.states import State
@@ -107,6 +108,7 @@ def as_pool(record: Record) -> Task:
     """
     curves: dict[str, Curves] = {}
     own: dict[str, int] = {}
+    every: list[Curve] = []
     values: list[float] = []
     for family in record.study.families:
         found = record.whole(family.name)
@@ -115,10 +117,10 @@ def as_pool(record: Record) -> Task:
             continue
         values += ranked
         own[family.name] = record.study.epochs_of(family.name)
+        mine = [_curve(t) for t in found]
+        every += mine
         curves[family.name] = Pool(
-            space=family.space,
-            rows=[t.params for t in found],
-            curves=[_curve(t) for t in found],
+            space=family.space, rows=[t.params for t in found], curves=mine
         )
     if len(values) < 2:
         raise RunError(
@@ -140,6 +142,7 @@ def as_pool(record: Record) -> Task:
         objective=objective,
         best=values[0],
         median=median,
+        seconds=usual_seconds(every),
         own_epochs=own,
         remarks=tuple(_remarks(record, curves)),
     )
@@ -256,14 +259,21 @@ def retrace(record: Record) -> Agreement:
 class _Retracer:
     def __init__(self, record: Record) -> None:
         self._events = record.events
-        self._director = Director(record.study, workers=record.workers)
+        self._workers = record.workers
+        extended = [e for e in record.events if isinstance(e, Extended)]
+        self._studies = [*(Study.from_json(e.before) for e in extended), record.study]
+        self._director = Director(self._studies[0], workers=self._workers)
         self._due: dict[int, Event | None] = {}  # what has to follow a trial's epoch
         self._decisions = self._facts = 0
         self._differing: dict[str, str] = {}
 
     def run(self) -> Agreement:
-        for event in self._events:
-            if isinstance(event, EpochEvent):
+        for place, event in enumerate(self._events):
+            if isinstance(event, Extended):
+                del self._studies[0]
+                known = self._events[:place]
+                self._director = replay(self._studies[0], known, workers=self._workers)
+            elif isinstance(event, EpochEvent):
                 self._epoch(event)
             elif isinstance(event, (Proposed, Started)):
                 self._next(event)
@@ -307,10 +317,11 @@ class _Retracer:
         if trial.origin == "carried":
             return
         due = self._due.pop(trial.number, None)
-        if due is None and isinstance(event, Cancelled):
+        waits = trial.state is State.PAUSED
+        if due is None and (waits or isinstance(event, Cancelled)):
             expired = self._director.expire(event.elapsed)
             due = next((e for e in expired if e.trial == trial.number), None)
-        elif due is None and trial.state is State.PAUSED:
+        if due is None and waits:
             _, found = self._director.next(event.elapsed)
             due = found[0] if found else None
         elif due is None and isinstance(event, _FACTS):

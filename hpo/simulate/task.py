@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,6 +27,17 @@ class Curve:
     epochs: Sequence[Epoch]
     failure: str = ""
     cut: bool = False
+
+
+def usual_seconds(curves: Iterable[Curve]) -> float:
+    """The median over curves of the virtual seconds that a whole one takes.
+
+    Args:
+        curves: At least one.
+    """
+    return statistics.median(
+        sum(e.seconds + e.compile_seconds for e in curve.epochs) for curve in curves
+    )
 
 
 class Curves(Protocol):
@@ -75,6 +87,7 @@ class Task:
         objective: What trials are ranked by.
         best: The best value of the reference configurations; regret 0.
         median: Their median value; regret 1.
+        seconds: Virtual seconds of a usual full run; None where none is recorded.
         own_epochs: Epoch budgets of families that have one of their own.
         remarks: What a person must know to read the numbers, in words.
     """
@@ -85,6 +98,7 @@ class Task:
     objective: Objective
     best: float
     median: float
+    seconds: float | None = None
     own_epochs: Mapping[str, int] | None = None
     remarks: tuple[str, ...] = ()
 

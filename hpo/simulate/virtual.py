@@ -54,16 +54,35 @@ class Story:
         director: The Director at its end.
         events: What would be in its ledger.
         moments: When its best trial changed, in order.
+        busy: Virtual seconds that workers spent on trials, together.
     """
 
     director: Director
     events: list[Event] = field(default_factory=list)
     moments: list[Moment] = field(default_factory=list)
+    busy: float = 0.0
 
-    def best_at(self, epochs: int) -> Moment | None:
-        """The best trial when so many epochs had been spent; None before any value."""
-        known = [m for m in self.moments if m.epochs <= epochs]
+    def best_at(
+        self, *, epochs: int | None = None, seconds: float | None = None
+    ) -> Moment | None:
+        """The best trial when so much had been spent; None before any value.
+
+        Args:
+            epochs: Epochs of all trials together; None for any number.
+            seconds: Virtual seconds; None for any number.
+        """
+        known = [
+            m
+            for m in self.moments
+            if (epochs is None or m.epochs <= epochs)
+            and (seconds is None or m.elapsed <= seconds)
+        ]
         return known[-1] if known else None
+
+    def idle(self, workers: int) -> float:
+        """The share of the workers' time in the study in which they had no trial."""
+        paid = workers * self.director.elapsed
+        return 1.0 - min(1.0, self.busy / paid) if paid > 0 else 0.0
 
 
 def simulate(study: Study, task: Task, *, workers: int = 1) -> Story:
@@ -95,6 +114,7 @@ class _VirtualHands:
         self._found: dict[int, Curve] = {}
         self._queue: list[tuple[float, int, int]] = []  # when, order of starting, trial
         self._order: dict[int, int] = {}
+        self._begun: dict[int, float] = {}  # the epoch that a trial is at
         self._now = 0.0
 
     def run(self) -> Story:
@@ -102,9 +122,11 @@ class _VirtualHands:
             self._now, order, number = heapq.heappop(self._queue)
             if self._order.get(number) != order:
                 continue  # cancelled meanwhile
+            self._spend(number)
             self._report(number)
             for event in self._director.expire(self._now):
-                self._order.pop(event.trial or 0, None)
+                if self._order.pop(event.trial or 0, None) is not None:
+                    self._spend(event.trial or 0)
                 self._write([event])
         return self._story
 
@@ -143,7 +165,11 @@ class _VirtualHands:
         if known < len(epochs):
             epoch = epochs[known]
             pause = epoch.seconds + epoch.compile_seconds
+        self._begun[number] = self._now
         heapq.heappush(self._queue, (self._now + pause, self._order[number], number))
+
+    def _spend(self, number: int) -> None:
+        self._story.busy += self._now - self._begun.pop(number)
 
     def _report(self, number: int) -> None:
         trial = self._director.trials[number]

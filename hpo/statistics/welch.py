@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, variance
+from statistics import fmean
 
 from hpo.statistics.means import quantile
 
@@ -43,7 +43,7 @@ def difference(a: Sequence[float], b: Sequence[float], *, error: float) -> Diffe
         error: How often the interval may miss: 0.05 for one of 95 %.
     """
     value = fmean(a) - fmean(b)
-    spreads = variance(a), variance(b)
+    spreads = _variance(a), _variance(b)
     degrees = _degrees(spreads, (len(a), len(b)))
     half = _half_width(spreads, (len(a), len(b)), error)
     return Difference(value=value, low=value - half, high=value + half, degrees=degrees)
@@ -65,21 +65,22 @@ def needed(
     Returns:
         At least 2; None where it would be more than `MOST`.
     """
-    spreads = variance(a), variance(b)
+    spreads = _variance(a), _variance(b)
 
-    def enough(n: int) -> bool:
-        return _half_width(spreads, (n, n), error) <= half_width
+    # Normal quantiles are smaller than Student's, so that this is never too many.
+    least = (quantile(1 - error / 2, math.inf) / half_width) ** 2 * sum(spreads)
+    if least > MOST:
+        return None
+    count = max(math.ceil(least), 2)
+    while _half_width(spreads, (count, count), error) > half_width:
+        count += 1
+    return count
 
-    high = 2
-    while not enough(high):
-        high *= 2
-        if high > MOST:
-            return None
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
+
+def _variance(values: Sequence[float]) -> float:
+    """With n - 1; `statistics.variance` calculates in fractions, which takes 20 times as long."""
+    mean = fmean(values)
+    return math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1)
 
 
 def _half_width(

@@ -22,6 +22,11 @@ class Rung:
             self._keys[trial] = key
             insort(self._sorted, key)
 
+    @property
+    def count(self) -> int:
+        """How many trials reached this epoch."""
+        return len(self._keys)
+
     def others(self, trial: int) -> Sequence[float]:
         """The keys of all trials but one that reached this epoch, ascending.
 

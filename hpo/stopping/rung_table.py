@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hpo.stopping.planning import PlanningRule
 from hpo.stopping.registry import PausingRule, StoppingRule
 from hpo.stopping.rung import Rung
 from hpo.trials.record import Trial
@@ -37,7 +38,9 @@ class RungTable:
         """Whether the rule of that name may pause a trial after an epoch that it reached."""
         plans = zip(self._names, self._rules, self._plan(trial.index), strict=True)
         return trial.curve.value_at(epoch) is not None and any(
-            name == known and isinstance(rule, PausingRule) and epoch in plan
+            name == known
+            and isinstance(rule, (PausingRule, PlanningRule))
+            and epoch in plan
             for known, rule, plan in plans
         )
 
@@ -66,6 +69,19 @@ class RungTable:
         if epoch not in plan:
             return None
         return self._rungs.setdefault((position, plan, epoch), Rung())
+
+    def reached(self, position: int) -> dict[int, Rung]:
+        """Those who reached each rung of a rule that has the same ones for every trial."""
+        plan = self._plan(0)[position]
+        return {
+            epoch: self._rungs.setdefault((position, plan, epoch), Rung())
+            for epoch in plan
+        }
+
+    def counts(self) -> dict[int, dict[int, int]]:
+        """How many trials reached each rung by now, by rule and epoch."""
+        places = range(len(self._rules))
+        return {p: {e: r.count for e, r in self.reached(p).items()} for p in places}
 
     def _plan(self, index: int) -> _Plan:
         """The rungs of each rule for one trial; equal ones are one object."""

@@ -117,24 +117,18 @@ def check_metrics(family: ModuleType, task: str, learner: Any) -> None:
 def check_gradients(learner: Any) -> None:
     """Every parameter has a finite gradient that is not zero everywhere.
 
-    Read from Adam's first moments after some epochs, which costs no compilation: they are
-    zero exactly where every gradient so far was.
+    Read from what the optimizer keeps (`Engine.influence`) after some epochs, which costs
+    no compilation.
 
     Args:
         learner: A fitted gradient learner.
     """
     import jax
-    from jax.flatten_util import ravel_pytree
 
-    (vector,) = (
-        leaf
-        for path, leaf in jax.tree_util.tree_leaves_with_path(learner.state.optimizer)
-        if jax.tree_util.keystr(path).endswith(".mu")
-    )
-    _, unravel = ravel_pytree(learner.state.params)
+    influence = learner.runner.engine.influence(learner.state)
     moments = {
         jax.tree_util.keystr(path): np.asarray(leaf)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(unravel(vector))
+        for path, leaf in jax.tree_util.tree_leaves_with_path(influence)
     }
     assert moments, "the model has no parameter"
     assert all(e.train["skipped"] == 0 for e in learner.records), (

@@ -13,12 +13,14 @@ from hpo.ledger.events import (
     EpochEvent,
     Evaluated,
     Event,
+    Extended,
     Interrupted,
     Nondeterminism,
     Note,
     Paused,
     Proposed,
     ReadTest,
+    Reopened,
     RerunEvent,
     RunEvent,
     Started,
@@ -138,6 +140,10 @@ class Reducer:
             notes = self.record.notes if trial is None else trial.notes
             notes.append(event.text)
             return trial
+        elif isinstance(event, Extended):
+            self.record.ending = None
+            count, said = len(self.record.trials), "; ".join(event.said)
+            self.record.notes.append(f"extended after {count} trials: {said}")
         elif not isinstance(event, (RerunEvent, ReadTest)):
             raise contradiction(event, _UNKNOWN)
         return None
@@ -195,6 +201,10 @@ def _change(trial: Trial, event: TrialEvent) -> None:
         trial.unequal.append(event.epoch)
     elif isinstance(event, Evaluated):
         _expect(trial.ended, event, f"trial is {trial.state}, and has not ended")
+    elif isinstance(event, Reopened):
+        _expect(trial.ended, event, f"trial is {trial.state}, and has not ended")
+        trial.state, trial.reason = State(event.state), ""
+        trial.rule = event.rule or ""
     elif isinstance(event, (Interrupted, Paused)):
         running = trial.state is State.RUNNING
         _expect(running, event, f"trial is {trial.state}, not running")

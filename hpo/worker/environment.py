@@ -19,6 +19,8 @@ _THREADS = (
     "MKL_NUM_THREADS",
     "NUMEXPR_NUM_THREADS",
 )
+STUDY_FOLDER = "HPO_STUDY_FOLDER"
+"""Where the study file lies: files of one's own that it names are looked for there first."""
 _OTHER_CACHE = "set HPO_CACHE to a folder that can be written"
 _USABLE_MEMORY = 0.9  # the rest is for CUDA contexts and what XLA does not count
 
@@ -52,6 +54,8 @@ def worker_environment(
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
+    if STUDY_FOLDER in os.environ:
+        variables[STUDY_FOLDER] = os.environ[STUDY_FOLDER]
     wanted = _kernel_setting() or (kernels or "").partition(":")[0]
     if wanted:
         variables["HPO_KERNELS"] = wanted
@@ -63,6 +67,11 @@ def worker_environment(
     else:
         variables["JAX_PLATFORMS"] = "cpu"
     return variables
+
+
+def study_lies_in(folder: Path) -> None:
+    """Tell this process and those it starts where the study file lies."""
+    os.environ[STUDY_FOLDER] = str(folder)
 
 
 def search_path() -> str:

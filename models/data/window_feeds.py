@@ -14,6 +14,7 @@ from models.data.gaps import filled, first_missing
 from models.data.kinds.base import Part
 from models.data.plan import make_plan
 from models.data.streaming import StreamingFeed
+from models.data.tiles import Tiles, tiles
 from models.data.windows import Windows
 from models.errors import DataError
 
@@ -77,6 +78,15 @@ class ResidentWindows:
     def order(self, key: Key[Array, ""]) -> Int[Array, "batches batch_size"]:
         """The windows of one epoch; see `models.data.feeding.Feed.order`."""
         return self._plan.order(key)
+
+    def tiles(self, start: int) -> Tiles:
+        """Windows that score every sample once, from sample `start` of each on.
+
+        As many as the epoch's batches hold, where their number is given and smaller.
+        """
+        found = tiles(self._plan, start)
+        count = min(len(found.numbers), self.batches * self.batch_size)
+        return Tiles(found.numbers[:count], found.skip[:count])
 
     def batch(
         self, arrays: dict[str, Array], indices: Int[Array, " batch_size"]

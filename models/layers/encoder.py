@@ -34,6 +34,11 @@ class Encoder(Config):
     layers: int = static(1, low=1)
     depth: int = static(5, low=1, high=24)
 
+    @property
+    def drops(self) -> bool:
+        """Whether there are layers between which dropout acts."""
+        return self.kind == "tcn" or self.layers > 1
+
 
 class SequenceEncoder(nnx.Module):
     """From the measured samples up to each one to a flat state of a `Rollout`; causal.

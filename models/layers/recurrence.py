@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from models.layers import derivatives
 from models.layers.kernels import compiled, recurrent
 
 Sequences = Float[Array, "batch time channel"]
@@ -86,7 +87,7 @@ def gru(
     Source: Cho et al. 2014 in the form of cuDNN and `torch.nn.GRU`.
     """
     fused = compiled.usable(*weights, inputs, initial_state)
-    run = recurrent.gru if fused else _gru
+    run = recurrent.gru if fused else _choose(_gru_states, _gru)
     outputs, final = run(weights, _time_major(inputs), initial_state)
     return _time_major(outputs), final
 
@@ -107,7 +108,7 @@ def lstm(
     Source: Hochreiter and Schmidhuber 1997 with forget gates, as `torch.nn.LSTM`.
     """
     fused = compiled.usable(*weights, inputs, *initial_state)
-    run = recurrent.lstm if fused else _lstm
+    run = recurrent.lstm if fused else _choose(_lstm_states, _lstm)
     outputs, final = run(weights, _time_major(inputs), initial_state)
     return _time_major(outputs), final
 
@@ -125,7 +126,8 @@ def plain(
     Returns:
         Hidden states ``[B, T, H]`` and the last of them, ``[B, H]``.
     """
-    outputs, final = _plain(weights, _time_major(inputs), initial_state)
+    run = _choose(_plain_states, _plain)
+    outputs, final = run(weights, _time_major(inputs), initial_state)
     return _time_major(outputs), final
 
 
@@ -148,6 +150,11 @@ def plain_step(
 ) -> State:
     """One step of `plain`; its gradient is autodiff's. The new state is the output."""
     return jnp.tanh(_project(x, weights) + state @ weights.hidden_weight)
+
+
+def _choose(states: Any, with_gradient: Any) -> Any:
+    """The layer, with its own gradient unless forward derivatives are wanted."""
+    return states if derivatives.wanted() else with_gradient
 
 
 def _time_major(a: Array) -> Array:
@@ -202,10 +209,14 @@ def _gru_forward(
     return jax.lax.scan(lambda h, x: _gru_cell(weights, h, x), initial, inputs)
 
 
-@jax.custom_vjp
-def _gru(weights: GRUWeights, inputs: Array, initial: Array) -> tuple[Array, Array]:
+def _gru_states(
+    weights: GRUWeights, inputs: Array, initial: Array
+) -> tuple[Array, Array]:
     final, (states, *_) = _gru_forward(weights, inputs, initial)
     return states, final
+
+
+_gru = jax.custom_vjp(_gru_states)
 
 
 def _gru_save(weights: GRUWeights, inputs: Array, initial: Array) -> tuple[Any, Any]:
@@ -270,12 +281,14 @@ def _lstm_forward(
     return jax.lax.scan(lambda s, x: _lstm_cell(weights, s, x), initial, inputs)
 
 
-@jax.custom_vjp
-def _lstm(
+def _lstm_states(
     weights: LSTMWeights, inputs: Array, initial: tuple[Array, Array]
 ) -> tuple[Array, tuple[Array, Array]]:
     final, (states, *_) = _lstm_forward(weights, inputs, initial)
     return states, final
+
+
+_lstm = jax.custom_vjp(_lstm_states)
 
 
 def _lstm_save(
@@ -333,10 +346,14 @@ def _plain_forward(
     return jax.lax.scan(lambda h, x: (plain_step(weights, h, x),) * 2, initial, inputs)
 
 
-@jax.custom_vjp
-def _plain(weights: PlainWeights, inputs: Array, initial: Array) -> tuple[Array, Array]:
+def _plain_states(
+    weights: PlainWeights, inputs: Array, initial: Array
+) -> tuple[Array, Array]:
     final, states = _plain_forward(weights, inputs, initial)
     return states, final
+
+
+_plain = jax.custom_vjp(_plain_states)
 
 
 def _plain_save(

@@ -78,13 +78,20 @@ class SequenceMetric:
         start: Samples at the start of every sequence that are not scored.
         name: What the value is reported as; the kind by default.
         signal: Name in the outputs and in the batch.
+        output: Name in the outputs where it is another one.
 
     Raises:
         ConfigError: The kind is unknown or `start` is negative.
     """
 
     def __init__(
-        self, *, kind: str, start: int = 0, name: str | None = None, signal: str = "y"
+        self,
+        *,
+        kind: str,
+        start: int = 0,
+        name: str | None = None,
+        signal: str = "y",
+        output: str | None = None,
     ) -> None:
         if kind not in _KINDS:
             raise ConfigError(
@@ -96,6 +103,7 @@ class SequenceMetric:
         self.start = start
         self.name = kind if name is None else name
         self.signal = signal
+        self.output = signal if output is None else output
 
     def init(
         self, outputs: Mapping[str, Array], batch: Mapping[str, Array]
@@ -121,7 +129,7 @@ class SequenceMetric:
             ValueError: Prediction and target differ in shape.
             DataError: No sample is left to score.
         """
-        prediction, target = outputs[self.signal], batch[self.signal]
+        prediction, target = outputs[self.output], batch[self.signal]
         require_same_shape(prediction, target)
         if target.shape[1] <= self.start:
             raise DataError(

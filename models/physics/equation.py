@@ -119,11 +119,12 @@ class Coefficient:
             )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Equation:
     """``dx/dt = derivative(x, u, c)``, ``y = measured(x, u, c)``; time in seconds.
 
-    Both functions take one sample and are mapped over batches by whoever calls them.
+    Its functions take one sample and are mapped over batches by whoever calls them. Two
+    equations are equal only where they are the same object.
 
     Attributes:
         states: What changes in time.
@@ -133,6 +134,9 @@ class Equation:
         derivative: ``(state [S], input [U], coefficients) -> [S]`` per second, in JAX.
         measured: ``(state [S], input [U], coefficients) -> [Y]``; the first states where
             it is left out.
+        start: ``(input [U], coefficients) -> [S]``, the state in which a record begins
+            whose first input is known and nothing else; the steady state for that input
+            where it is left out.
     """
 
     states: tuple[Quantity, ...]
@@ -141,6 +145,7 @@ class Equation:
     coefficients: Mapping[str, Coefficient]
     derivative: RightHandSide
     measured: RightHandSide | None = None
+    start: Callable[[Array, Values], Array] | None = None
 
     @property
     def values(self) -> dict[str, float]:
@@ -159,6 +164,12 @@ class Equation:
         if self.measured is None:
             return state[: len(self.outputs)]
         return self.measured(state, inputs, c)
+
+    def limits(self) -> tuple[Float[Array, " state"], Float[Array, " state"]]:
+        """The declared ranges of the states."""
+        dtype = jnp.zeros(()).dtype
+        low, high = ([getattr(q, end) for q in self.states] for end in ("low", "high"))
+        return jnp.asarray(low, dtype), jnp.asarray(high, dtype)
 
     def measured_states(self) -> tuple[int | None, ...]:
         """For every state the output that has its name, or None."""
@@ -219,6 +230,9 @@ class Equation:
         size = len(self.states)
         self._shaped(name, "derivative", self.derivative, size)
         self._shaped(name, "measured", self.output, len(self.outputs))
+        start = self.start
+        if start is not None:
+            self._shaped(name, "start", lambda x, u, c: start(u, c), size)
 
     def check_finite(self, state: Iterable[float], inputs: Iterable[float]) -> None:
         """Refuse a right-hand side that is not finite at a point.
@@ -241,6 +255,28 @@ class Equation:
                     f"`{kind}` of the equation gives {found} at {', '.join(at)}",
                     hint="keep roots, logarithms and divisions away from what they are "
                     "not defined for, or state the range of the states",
+                )
+
+    def check_start(self, inputs: Iterable[float]) -> None:
+        """Refuse a start that is not finite, or lies outside the declared ranges.
+
+        Args:
+            inputs: A first input, ``[U]``.
+
+        Raises:
+            ConfigError: `start` gives such a state for it.
+        """
+        if self.start is None:
+            return
+        u = jnp.asarray(tuple(inputs), jnp.zeros(()).dtype)
+        found = [float(v) for v in self.start(u, self._arrays())]
+        for quantity, value in zip(self.states, found, strict=True):
+            if not quantity.holds(value):
+                raise ConfigError(
+                    f"`start` of the equation gives {quantity.name} = {value:g}, outside "
+                    f"its range {quantity.low:g} to {quantity.high:g}, at "
+                    + ", ".join(_point(self.inputs, u.tolist())),
+                    hint="change the start, the coefficients or the range",
                 )
 
     def _arrays(self) -> dict[str, Array]:
@@ -274,7 +310,7 @@ class Equation:
                 f"`{kind}` of {name} must give [{size}], got "
                 f"{list(got) if got is not None else type(found).__name__}",
                 hint="stack one number for each "
-                + ("state" if kind == "derivative" else "output")
+                + ("output" if kind == "measured" else "state")
                 + " with `jnp.stack`",
             )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import sys
 import traceback
 from functools import lru_cache
@@ -15,6 +16,7 @@ from models.errors import ConfigError, near_matches
 from models.physics.equation import Equation
 
 _SHIPPED = Path(__file__).parent / "equations"
+_STUDY_FOLDER = "HPO_STUDY_FOLDER"  # a harness tells its workers where the study lies
 
 
 def names() -> tuple[str, ...]:
@@ -92,7 +94,11 @@ def equation_file(reference: str) -> Path:
 
 
 def _module_file(module: str) -> Path | None:
-    """Where Python would find a module, else in the current folder."""
+    """Beside the study, where Python would find a module, or in the current folder."""
+    relative = Path(*module.split(".")).with_suffix(".py")
+    beside = os.environ.get(_STUDY_FOLDER)
+    if beside and (Path(beside) / relative).is_file():
+        return (Path(beside) / relative).resolve()
     path: list[str] | None = None
     spec = None
     parts = module.split(".")
@@ -103,8 +109,7 @@ def _module_file(module: str) -> Path | None:
         path = list(spec.submodule_search_locations or ())
     if spec is not None and spec.origin and spec.origin.endswith(".py"):
         return Path(spec.origin)
-    here = Path(*parts).with_suffix(".py")
-    return here.resolve() if here.is_file() else None
+    return relative.resolve() if relative.is_file() else None
 
 
 @lru_cache(maxsize=64)

@@ -99,7 +99,7 @@ class SequenceTask(Task):
 
     def measured_in(self, metric: str) -> str | None:
         """Errors are in the unit of the outputs; ratios have none."""
-        plain = metric in ("rmse", "mae") or metric.startswith("rmse_from_")
+        plain = metric in ("rmse", "mae") or metric.startswith("rmse_")
         return "y" if plain else None
 
     def write_example(self, folder: Path, *, units: Units = SAME) -> Mapping[str, Any]:

@@ -19,6 +19,8 @@ from models.training import checkpoint
 from models.training.checkpoint import CheckpointError
 from models.training.engine import Direction
 from models.training.interface import Arrays, Interface, predict
+from models.training.least_squares import rules
+from models.training.optimizer import ADAM
 from models.training.problem import Batch, Problem
 from models.training.protocol import Epoch
 from models.training.runner import EpochResult, Runner, start
@@ -30,7 +32,10 @@ FORMAT = 2  # 1: before tasks, when a checkpoint's problem had another signature
 
 
 class GradientLearner:
-    """Trains a `Problem` by gradients; satisfies all protocols of `models.training.protocol`.
+    """Trains a `Problem` by its optimizer; satisfies all of `models.training.protocol`.
+
+    An epoch is as many gradient steps as the feed has batches, or one step of least squares
+    over all windows (`optimizer.kind`).
 
     Args:
         problem: What is learned.
@@ -48,7 +53,7 @@ class GradientLearner:
 
     Raises:
         ConfigError: The objective is no metric of the problem, two metrics share a name,
-            or `epochs` or `seed` are out of range.
+            `epochs` or `seed` are out of range, or the optimizer cannot train the problem.
     """
 
     def __init__(
@@ -66,6 +71,8 @@ class GradientLearner:
         interface: Interface | None = None,
     ) -> None:
         _check(problem, objective, seed=seed, epochs=epochs)
+        rules.check(problem)
+        rules.check_feed(problem, feed)
         self.problem = problem
         self.feed = feed
         self.seed = seed
@@ -118,9 +125,10 @@ class GradientLearner:
         """Exactly `fit`, under the name that tsfast and fastai users look for.
 
         Raises:
-            ConfigError: The configured schedule is not ``flat_cosine``.
+            ConfigError: The configured schedule is not ``flat_cosine``, or there is none.
         """
-        schedule = self.problem.optimizer.schedule
+        optimizer = self.problem.optimizer
+        schedule = optimizer.schedule if optimizer.kind == ADAM else "none"
         if schedule != "flat_cosine":
             raise ConfigError(
                 f"`fit_flat_cos` needs the schedule flat_cosine, got {schedule}",

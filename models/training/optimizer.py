@@ -1,4 +1,7 @@
-"""The optax chain, built inside the step from traced values."""
+"""How parameters are found: the optax chain of a gradient step, or damped least squares.
+
+Everything is built inside the compiled step from traced values.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,28 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from models.config import Config, static, traced
+from models.errors import ConfigError
+from models.training.least_squares.damping import Damping
 
 # optax gives up after this many refused updates in a row; the harness, which sees every
 # refusal in `skipped`, is the one who decides that.
 NEVER = 2**31 - 2
 
+ADAM, LEVENBERG_MARQUARDT = "adam", "levenberg_marquardt"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer(Config):
-    """AdamW behind clipping of the global norm; non-finite updates are skipped.
+    """AdamW behind clipping of the global norm, or Levenberg and Marquardt's method.
+
+    Non-finite updates are skipped by either. The second is for models of up to about a
+    thousand parameters (`models.training.least_squares`); the fields of the other kind have
+    no meaning then.
 
     Attributes:
+        kind: ``adam``, or ``levenberg_marquardt``: an epoch is then one damped step of
+            Gauss and Newton over all windows, which are cut so that every sample is scored
+            once.
         learning_rate: The peak of the schedule.
         weight_decay: Decoupled decay, times the learning rate, of every parameter.
         clip_norm: Global norm above which gradients are scaled down.
@@ -32,8 +46,18 @@ class Optimizer(Config):
             `decay_start`); ``warmup_cosine`` (linear up to `warmup`, then cosine to zero).
         decay_start: Fraction of the horizon at which the decay of ``flat_cosine`` begins.
         warmup: Fraction of the horizon that the warm-up of ``warmup_cosine`` takes.
+        damping: Levenberg–Marquardt: λ of the first step, relative to the squared length
+            of a parameter's column in the Jacobian.
+        damping_up: Factor on λ when a step is refused.
+        damping_down: Divisor of λ when a step is taken.
+        scale_floor: Smallest squared length of a column that counts, relative to the
+            largest; raise it (1e-2) where training begins at random.
+        stage_windows: How many windows the first stages take; the last one, without end,
+            takes all of them.
+        stage_epochs: Epochs of each of the first stages.
     """
 
+    kind: str = static(ADAM, choices=(ADAM, LEVENBERG_MARQUARDT))
     learning_rate: float = traced(3e-3, low=0.0)
     weight_decay: float = traced(0.0, low=0.0)
     clip_norm: float = traced(1.0, low=0.0)
@@ -44,6 +68,34 @@ class Optimizer(Config):
     )
     decay_start: float = traced(0.5, low=0.0, high=1.0)
     warmup: float = traced(0.1, low=0.0, high=1.0)
+    damping: float = traced(1e-2, low=1e-12)
+    damping_up: float = traced(4.0, low=1.0)
+    damping_down: float = traced(5.0, low=1.0)
+    scale_floor: float = traced(1e-6, low=0.0, high=1.0)
+    stage_windows: tuple[int, ...] = static((20, 50), low=1)
+    stage_epochs: tuple[int, ...] = static((15, 20), low=1)
+
+    def validate(self) -> None:
+        """Refuse stages without an end, and ends without a stage."""
+        if len(self.stage_windows) != len(self.stage_epochs):
+            raise ConfigError(
+                "`optimizer.stage_windows` and `optimizer.stage_epochs` describe the same "
+                f"stages, got {list(self.stage_windows)} and {list(self.stage_epochs)}",
+                hint="give both equally many numbers; the last stage, over all windows, is "
+                "not among them",
+            )
+
+    def unused(self) -> frozenset[str]:
+        """The fields that belong to the other kind.
+
+        For ``adam`` `kind` is one of them: configurations from before there was a choice
+        keep their signature, and with it their checkpoints.
+        """
+        second = {"damping", "damping_up", "damping_down", "scale_floor"}
+        second |= {"stage_windows", "stage_epochs"}
+        if self.kind == ADAM:
+            return frozenset({"kind", *second})
+        return frozenset(set(self.keys()) - second - {"kind"})
 
     def rate(
         self, hyper: Mapping[str, Array], fraction: Float[Array, ""]
@@ -85,6 +137,8 @@ class Optimizer(Config):
 
     def init(self, hyper: Mapping[str, Array], params: optax.Params) -> optax.OptState:
         """The state before the first step; moments are one vector (see `update`)."""
+        if self.kind == LEVENBERG_MARQUARDT:
+            return Damping.first(hyper, params)
         with _lenient():
             chain = self.transformation(hyper, jnp.zeros(()))
             return chain.init(ravel_pytree(params)[0])

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, Key
 from models.losses.terms import Loss
 from models.metrics.accumulators import Metric
 from models.training.optimizer import Optimizer
+from models.training.residuals import Residuals
 from models.transforms.batch import BatchTransform, Transform
 
 Batch = dict[str, Array]
@@ -109,6 +110,11 @@ class Problem:
             first training batch, inside compiled code (codes by k-means, for one).
         describe: ``(outputs, batch) -> arrays [B, ...] by name`` of a scored batch, beyond
             the metrics (a spectrum, tokens).
+        residuals: For learners by least squares (`optimizer.kind`): the residuals whose mean
+            square is the loss; None where the loss is anything else.
+        sensitivities: ``(model, batch, *, hyper) -> (outputs, Jacobian)``: outputs with
+            ``y`` ``[B, T, C]``, and a tree like the parameters' whose leaves
+            ``[B, T, C, …]`` are its derivatives by each; None derives them from `forward`.
         initial_carry: Batch size → the carry before the first batch, or None.
         average: Name of the traced decay of averaged parameters, which are then scored,
             kept as best and predicted with; None trains without.
@@ -131,6 +137,8 @@ class Problem:
     targets: Transforms = ()
     start: Callable[..., None] | None = None
     describe: Callable[[Outputs, Batch], Mapping[str, Array]] | None = None
+    residuals: Residuals | None = None
+    sensitivities: Callable[..., tuple[Outputs, Any]] | None = None
     initial_carry: Callable[[int], Any] | None = None
     average: str | None = None
     micro_batch: int | None = None

@@ -13,9 +13,14 @@ from jaxtyping import Array
 
 from models.training.engine import Direction, Engine
 from models.training.evaluation import batches
+from models.training.gradients import GradientEngine
+from models.training.least_squares.engine import LeastSquaresEngine
+from models.training.optimizer import ADAM, LEVENBERG_MARQUARDT
 from models.training.problem import Batch, Problem
 from models.training.programs import PROGRAMS, Program
 from models.training.state import HORIZON, Best, TrainState, initialize
+
+ENGINES = {ADAM: GradientEngine, LEVENBERG_MARQUARDT: LeastSquaresEngine}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +66,12 @@ def start(
     values = problem.values() | {HORIZON: float(horizon * feed.batches)}
     dtype = jnp.result_type(float)
     hyper = {name: np.asarray(value, dtype) for name, value in values.items()}
-    signature = (problem.signature, feed.signature(), objective)
+    kind = problem.optimizer.kind
+    signature = (problem.signature, kind, feed.signature(), objective)
     arguments = (np.asarray(seed, np.uint32), hyper)
     program, seconds = PROGRAMS.get((signature, "start"), first, arguments)
     graph, state, best = program.call(*arguments)
-    engine = Engine(
+    engine = ENGINES[problem.optimizer.kind](
         problem=problem,
         graph=graph,
         feed=feed,

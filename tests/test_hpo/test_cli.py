@@ -18,9 +18,20 @@ from tests.test_hpo.command_line import refused, run
 
 ROOT = Path(__file__).parent.parent.parent
 COMMANDS = (
-    *("launch", "resume", "results", "show", "best", "rerun", "predict", "note"),
+    *(
+        "launch",
+        "resume",
+        "extend",
+        "results",
+        "report",
+        "show",
+        "best",
+        "rerun",
+        "predict",
+        "note",
+    ),
     *("diff", "clean", "stop", "export", "watch", "check", "simulate", "list"),
-    "doctor",
+    *("doctor", "confirm", "promote"),
 )
 
 
@@ -196,7 +207,7 @@ def test_wrong_words_get_near_matches(sample, walk):
     refused(run("launch", walk, "--set", "budget.trils=1"), "`budget.trials`")
     refused(run("launch", walk, "--executor", "rey", *where), "`ray`")
     refused(run("launch", walk, "--set", "sampler.name=tp", *where), "`tpe`")
-    refused(run("launch", walk, "--set", "stopping.asha.eat=2", *where), "`eta`")
+    refused(run("launch", walk, "--set", "stopping.halving.eat=2", *where), "`eta`")
 
 
 @pytest.mark.parametrize(

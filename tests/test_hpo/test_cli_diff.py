@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 
 import pytest
 
 from hpo.ledger.folder import RunFolder
+from hpo.report.summary import load_summary
 from tests.test_hpo import sample_run
 from tests.test_hpo.command_line import refused, run
 
@@ -82,7 +84,37 @@ def test_values_that_only_look_alike(sample):
 def test_mistakes(sample):
     refused(diff(sample, 1, 1), "itself")
     refused(diff(sample, 1, 99), "no trial 99")
-    refused(diff(sample, 1), "B", status=2)
-    refused(diff(sample, 1, "two"), "B", "integer", status=2)
+    refused(diff(sample, 1), "by their numbers", "only one")
+    refused(diff(sample, 1, "two"), "by their numbers", "'two'")
+    refused(diff(sample, "two"), "no run `two`")
+    refused(diff(sample, sample), "itself")
     where = ("--results", sample.parents[1])
     refused(run("diff", "smaple", 1, 2, *where), "`sample`")
+
+
+def test_two_runs(sample, tmp_path):
+    other = sample.with_name("20260202-101500-0000beef")
+    shutil.copytree(sample, other)
+    path = other / "study.json"
+    record = json.loads(path.read_text())
+    record["study"]["budget"]["epochs"] += 1
+    record["study"]["data"] = "other_data"
+    record["study"]["families"][0]["share"] = 2.5
+    path.write_text(json.dumps(record))
+    result = run("diff", sample, other, "--format", "json")
+    assert result.exit_code == 0, result.stderr
+    rows = json.loads(result.stdout)
+    told = {r["key"]: (r["a"], r["b"]) for r in rows if r["part"] == "study"}
+    name = record["study"]["families"][0]["name"]
+    assert set(told) == {"budget.epochs", "data", f"families.{name}.share"}
+    assert told[f"families.{name}.share"][1] == 2.5
+    summary = load_summary(sample)
+    best = {r["key"]: r["a"] for r in rows if r["part"] == "result"}
+    for family in summary.study.families:
+        ranked = [
+            r.objective for r in summary.rows if r.rank and r.family == family.name
+        ]
+        assert best[f"best {family.name}"] == (min(ranked) if ranked else None)
+    shown = run("diff", sample, other, columns=200)
+    assert "warning: the data differs" in shown.stderr
+    assert "other_data" in shown.stdout

@@ -157,7 +157,7 @@ def test_settings_reach_study_and_configuration():
             "budget.seconds": None,
             "seed": 9,
             "sampler.name": "random",
-            "stopping.asha.eta": 4,
+            "stopping.halving.eta": 5,
             "objective.metric": "fit",
             "objective.direction": "maximize",
             "resources.executor": "local",
@@ -168,7 +168,7 @@ def test_settings_reach_study_and_configuration():
         check=knows("optimizer.decay_start"),
     )
     assert (study.budget.trials, study.seed, study.sampler.name) == (3, 9, "random")
-    assert study.stopping[1].options == {"eta": 4}
+    assert study.stopping[1].options == {"eta": 5}
     assert (study.objectives[0].metric, study.objectives[0].unit) == ("fit", "V")
     assert study.resources.executor == "local" and study.family("rnn").share == 2.0
     rnn, linear = study.families

@@ -646,7 +646,7 @@ def test_default_is_a_new_studys_and_own_the_runs():
     ]
     samplers = ("random", "tpe:startup=3")
     assert [m.name for m in found] == [
-        *(f"{name} asha" for name in samplers),
+        *(f"{name} halving" for name in samplers),
         *(f"{name} asha:grace=2 without divergence" for name in samplers),
     ]
     assert compare.parse_methods("default", "default") == found[:1]
@@ -657,9 +657,10 @@ def test_default_is_a_new_studys_and_own_the_runs():
 
 def test_a_method_that_is_there_by_other_words_is_there_once():
     assert names_of("random,random", "none") == ["random none"]
-    assert names_of("random", "default,asha,asha:eta=3") == ["random asha"]
-    names = ["random asha", "tpe asha", "random asha:eta=4"]
-    assert names_of("random,tpe", "default,asha@tpe,asha:eta=4@random") == names
+    assert names_of("random", "default,halving,halving:eta=4") == ["random halving"]
+    names = ["random halving", "tpe halving", "random halving:eta=5"]
+    given = "default,halving@tpe,halving:eta=5@random"
+    assert names_of("random,tpe", given) == names
     diverging = simulated.study(stopping=(Rule(name="divergence"),))
     assert names_of("random,tpe", "own,none,screening", diverging) == [
         f"{s} {r}" for r in ("none", "screening") for s in ("random", "tpe")

@@ -116,7 +116,7 @@ def test_a_task_that_a_table_has_not_gets_near_matches(tmp_path):
     refused(run("simulate", "hpo_nmt", *given, "xx-yz"), "xx-yz", "`xx-yy`")
     refused(run("simulate", "hpo_nmt", *given, ","), "names no task")
     result = run("simulate", "hpo_nmt", *given, "xx-yy", "--seeds", 3, "--budget", 5)
-    assert result.exit_code == 0 and "random asha" in result.stdout, result.stderr
+    assert result.exit_code == 0 and "random halving" in result.stdout, result.stderr
     assert "the nearest one" in result.stderr
 
 

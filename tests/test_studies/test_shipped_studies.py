@@ -38,6 +38,8 @@ def test_the_promised_studies_are_there():
         "quickstart",
         "tanks_prediction",
         "wiener_hammerstein",
+        "wiener_hammerstein_full",
+        "bouc_wen",
         "cascaded_tanks",
     }
     assert promised <= set(NAMES)
@@ -69,11 +71,11 @@ def test_the_resolved_study_survives_json(name):
 
 @pytest.mark.slow
 def test_the_quickstart_ranks_every_family_under_ray(tmp_path):
-    done = hpo("launch", "quickstart", "--trials", 4, "--epochs", 3, cwd=tmp_path)
+    done = hpo("launch", "quickstart", "--trials", 5, "--epochs", 3, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     table = hpo("results", "--format", "json", cwd=tmp_path)
     rows = json.loads(table.stdout)
-    assert {row["family"] for row in rows} == {"rnn", "tcn", "crnn", "linear"}
+    assert {row["family"] for row in rows} == {"rnn", "tcn", "crnn", "ssm", "linear"}
     assert all(row["state"] == "completed" for row in rows), rows
     exact = hpo("rerun", "latest", "--exact", "--format", "json", cwd=tmp_path)
     assert exact.returncode == 0, exact.stderr
@@ -119,7 +121,10 @@ def test_the_noise_of_tanks_prediction_is_20_mv():
 @pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.skipif("HPO_DATA" not in os.environ, reason="needs HPO_DATA")
-@pytest.mark.parametrize("name", ["wiener_hammerstein", "cascaded_tanks"])
+@pytest.mark.parametrize(
+    "name",
+    ["wiener_hammerstein", "wiener_hammerstein_full", "cascaded_tanks", "bouc_wen"],
+)
 def test_studies_on_real_data_start(name, tmp_path):
     options = ("--executor", "local", "--trials", 4, "--epochs", 1)
     done = hpo("launch", name, *options, cwd=tmp_path)

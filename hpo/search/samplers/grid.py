@@ -63,13 +63,19 @@ class Sampler:
 
     def propose(self, request: Request) -> dict[str, Any] | None:
         """The point of the request's index, or None after the last one."""
+        left = self._left(request)
+        return dict(left[request.index]) if request.index < len(left) else None
+
+    def ends(self, request: Request) -> bool:
+        """Whether the last point was given."""
+        return request.index >= len(self._left(request))
+
+    def _left(self, request: Request) -> list[tuple[tuple[str, Any], ...]]:
+        """The grid in its order, without what earlier runs have trained."""
         points = _points(request.space, self.steps)
         order = _order(len(points), request.family_seed)
         known = {tuple(trial.params.items()) for trial in request.carried}
-        left = [place for place in order if points[place] not in known]
-        if request.index >= len(left):
-            return None
-        return dict(points[left[request.index]])
+        return [points[place] for place in order if points[place] not in known]
 
 
 def values(distribution: BaseDistribution, steps: int) -> tuple[Any, ...]:

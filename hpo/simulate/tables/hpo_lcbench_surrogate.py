@@ -19,7 +19,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 
 from hpo.errors import StudyError
 from hpo.search.unit import value_at
-from hpo.simulate.task import Curve, Task
+from hpo.simulate.task import Curve, Task, usual_seconds
 from hpo.study import Objective
 from models.errors import DataError
 from models.training.protocol import Epoch
@@ -30,6 +30,7 @@ EPOCHS = 51  # the surrogate's epochs 2 to 52; its first one is before training
 REFERENCES = 1000  # Sobol' points that give the scale of regret
 _GLANCE = (2, 4, 6, 9, 12, 16, 22, 28, 34, 40, 46, 52)  # epochs looked at of each
 _CLOSELY = 20  # how many of them, the best at a glance, are looked at in full
+_SAMPLED = 64  # reference points whose seconds say how long a full run takes
 _TIME, _ACCURACY = 0, 1  # columns of the model's output
 SPACE = Space(  # as config_space.json has it
     {
@@ -100,6 +101,7 @@ class LCBench:
             objective=OBJECTIVE,
             best=best,
             median=median,
+            seconds=usual_seconds(curves.sample()),
         )
 
 
@@ -134,6 +136,12 @@ class _Surrogate:
                 )
             )
         return self._known[point]
+
+    def sample(self) -> list[Curve]:
+        """The curves of a few reference points."""
+        names = tuple(SPACE.distributions)
+        points = (dict(zip(names, p, strict=True)) for p in _sobol()[:_SAMPLED])
+        return [self.curve(point, 0) for point in points]
 
     def scale(self) -> tuple[float, float]:
         """The best and the median value of the reference points.

@@ -15,7 +15,7 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from hpo.simulate.pool import Pool, ladder
-from hpo.simulate.task import Curve, Task
+from hpo.simulate.task import Curve, Task, usual_seconds
 from hpo.study import Objective
 from models.errors import DataError
 from models.training.protocol import Epoch
@@ -87,6 +87,7 @@ class NMT:
             objective=OBJECTIVE,
             best=float(values[0]),
             median=float(np.median(values)),
+            seconds=usual_seconds(curves),
         )
 
     def _curve(self, row: int, budget: int) -> Curve:

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from models.layers import derivatives
 from models.layers.kernels import build
 from models.layers.kernels.build import LEVELS, OFF, Unavailable
 
@@ -89,10 +90,12 @@ def padded(size: int) -> int:
 def usable(*arrays: Array) -> bool:
     """Whether kernels may compute with these: single precision, on the CPU, and not off.
 
+    Not where forward derivatives are wanted, which kernels do not have.
+
     Decided while tracing, by the default backend: `jax.lax.platform_dependent` would trace
     and differentiate both forms, with residuals that differ.
     """
-    if any(a.dtype != jnp.float32 for a in arrays):
+    if derivatives.wanted() or any(a.dtype != jnp.float32 for a in arrays):
         return False
     return jax.default_backend() == "cpu" and choice() != OFF
 

@@ -1,0 +1,101 @@
+"""The content of a report, as frozen data: nothing here knows how it will look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpo.confirmation.reading import load_confirmation
+from hpo.confirmation.record import Confirmation
+from hpo.ledger.folder import RunFolder
+from hpo.report.edges import Edge, edges
+from hpo.report.families import Standing, standings
+from hpo.report.importance import Importance, importances
+from hpo.report.page import history as ledger
+from hpo.report.page.history import History
+from hpo.report.page.panels import Curves, Slice, Spot, curves, slices, spots
+from hpo.report.summary import Summary
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """All that a report of one run tells.
+
+    Attributes:
+        summary: The run.
+        history: Its course, its re-runs and the reads of its test part.
+        families: Its families, the one with the best trial first.
+        curves: Their curves.
+        size: Ranked trials against parameters.
+        cost: Ranked trials against seconds.
+        slices: Their trials along each hyperparameter.
+        importances: How much each hyperparameter mattered.
+        edges: Winners at the end of a range.
+        confirmation: What new seeds of the winners say; None where that was not asked for.
+        record: The rest of ``study.json``: provenance, data and command line.
+    """
+
+    summary: Summary
+    history: History
+    families: tuple[Standing, ...]
+    curves: tuple[Curves, ...]
+    size: tuple[Spot, ...]
+    cost: tuple[Spot, ...]
+    slices: tuple[Slice, ...]
+    importances: tuple[Importance, ...]
+    edges: tuple[Edge, ...]
+    confirmation: Confirmation | None
+    record: Mapping[str, Any]
+
+    @property
+    def run(self) -> str:
+        """The run as commands take it, such as ``quickstart/20260131-101500-1a2b3c4d``."""
+        folder = RunFolder(self.summary.folder)
+        return f"{folder.study_name}/{folder.name}"
+
+    @property
+    def verdict(self) -> Confirmation | None:
+        """The confirmation, once a look of it is whole; before that nothing is settled."""
+        found = self.confirmation
+        return found if found is not None and found.look else None
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """The reference of the data, with its hashes; empty where the study has none."""
+        found = self.record.get("data")
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """Versions, machine and command line of the launch; empty where not recorded."""
+        found = self.record.get("provenance")
+        return found if isinstance(found, dict) else {}
+
+
+def load(folder: Path) -> Content:
+    """Read a run's folder and compute all that a report tells of it.
+
+    Args:
+        folder: The run's folder; only read.
+
+    Raises:
+        RunError: It is no run, or its study or ledger is damaged.
+    """
+    summary, course = ledger.read(folder)
+    families = standings(summary, course.reruns)
+    record = RunFolder(folder).read_study()
+    return Content(
+        summary=summary,
+        history=course,
+        families=families,
+        curves=curves(summary, families),
+        size=spots(summary, "parameters"),
+        cost=spots(summary, "seconds"),
+        slices=slices(summary, families),
+        importances=importances(summary),
+        edges=edges(summary, families),
+        confirmation=load_confirmation(folder, summary=summary),
+        record={k: v for k, v in record.items() if k not in ("study", "spaces")},
+    )

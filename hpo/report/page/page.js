@@ -1,0 +1,78 @@
+"use strict";
+// Sorts and filters the table, and lights up the curve of the row that is pointed at.
+(function () {
+  const table = document.getElementById("leaderboard");
+  if (!table) return;
+  const body = table.tBodies[0];
+  const rows = Array.from(body.rows);
+  const heads = Array.from(table.tHead.rows[0].cells);
+
+  function value(row, column) {
+    const cell = row.cells[column];
+    const told = cell.dataset.v;
+    if (told === undefined) return cell.textContent;
+    return told === "" ? null : Number(told);
+  }
+
+  function compare(a, b) {
+    if (a === null || b === null) return (a === null) - (b === null);
+    if (typeof a === "number" && typeof b === "number") return a - b;
+    return String(a).localeCompare(String(b));
+  }
+
+  function sort(column) {
+    const head = heads[column];
+    const down = head.getAttribute("aria-sort") === "ascending";
+    heads.forEach((h) => h.removeAttribute("aria-sort"));
+    head.setAttribute("aria-sort", down ? "descending" : "ascending");
+    const found = rows.map((row, place) => [value(row, column), place, row]);
+    found.sort((a, b) => {
+      const missing = (a[0] === null) - (b[0] === null);  // last, whichever way
+      if (missing) return missing;
+      return (down ? -1 : 1) * compare(a[0], b[0]) || a[1] - b[1];
+    });
+    body.append(...found.map((entry) => entry[2]));
+  }
+
+  heads.forEach((head, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    button.addEventListener("click", () => sort(column));
+    head.append(button);
+  });
+
+  const input = document.createElement("input");
+  input.type = "search";
+  input.placeholder = "filter: crnn, stopped, cell=gru …";
+  input.setAttribute("aria-label", "Filter the trials");
+  const texts = rows.map((row) => row.textContent.toLowerCase());
+  input.addEventListener("input", () => {
+    const words = input.value.toLowerCase().split(/[\s,]+/).filter(Boolean);
+    rows.forEach((row, place) => {
+      row.hidden = !words.every((word) => texts[place].includes(word));
+    });
+  });
+  table.parentElement.before(input);
+
+  let lit = [];
+  function light(row) {
+    lit.forEach((element) => {
+      element.classList.remove("lit");
+      const picture = element.closest("svg");
+      if (picture) picture.classList.remove("dim");
+    });
+    lit = [];
+    if (!row) return;
+    const trial = Number(row.dataset.trial);
+    lit = [row, ...document.querySelectorAll(".curve-" + trial)];
+    lit.forEach((element) => {
+      element.classList.add("lit");
+      const picture = element.closest("svg");
+      if (picture) picture.classList.add("dim");
+    });
+  }
+  body.addEventListener("pointerover", (event) => light(event.target.closest("tr")));
+  body.addEventListener("pointerleave", () => light(null));
+  body.addEventListener("focusin", (event) => light(event.target.closest("tr")));
+})();

@@ -1,0 +1,45 @@
+"""Sentences that a report says whether anything is confirmed or not."""
+
+from __future__ import annotations
+
+from hpo.report import formats
+from hpo.report.page.content import Content
+
+
+def compared(content: Content) -> str:
+    """Which families, with what budget."""
+    summary = content.summary
+    names = ", ".join(
+        f"{s.family} ({many(s.trials, 'trial')}, {many(s.epochs, 'epoch')})"
+        for s in content.families
+    )
+    budgets = [s.epochs for s in content.families if s.epochs]
+    uneven = len(budgets) > 1 and max(budgets) > 1.1 * min(budgets)
+    goal = "smallest" if summary.objective.direction == "minimize" else "largest"
+    text = f"{names}; {goal} {summary.objective.metric} over the validation part"
+    told = (
+        uneven and content.verdict is None
+    )  # a verdict says so itself, at more length
+    return f"{text}. Their budgets are unequal." if told else f"{text}."
+
+
+def on(content: Content) -> str:
+    """The data and the task."""
+    task = content.summary.study.described_task.get("name")
+    told = f" (task {task})" if task else ""
+    return f"{data_name(content)}{told}."
+
+
+def data_name(content: Content) -> str:
+    """The name of the data, or whatever the study says of it."""
+    if name := content.data.get("name"):
+        return str(name)
+    data = content.summary.study.data
+    if data is None:
+        return "what the learners bring themselves"
+    return data if isinstance(data, str) else formats.inline_json(data)
+
+
+def many(count: int, what: str) -> str:
+    """A number of things: ``1 trial``, ``1,200 trials``."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -1,0 +1,344 @@
+"""Going on with a run that has had what it was launched with: more of it, or something new."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from msgspec import UNSET
+
+from hpo.director import Director, replay
+from hpo.errors import RunError, StudyError
+from hpo.ledger.events import Extended, Reopened
+from hpo.ledger.folder import RunFolder
+from hpo.ledger.log import Ledger, read_events
+from hpo.ledger.provenance import provenance
+from hpo.run.active import ActiveRun, Outcome
+from hpo.run.observer import Guarded, Observer, Silent
+from hpo.run.plan import plan
+from hpo.run.sources import Prepare, Sources, as_run, creates_of, refuse_changes
+from hpo.stopping import registry
+from hpo.stopping.planning import PlanningRule
+from hpo.stopping.registry import PausingRule
+from hpo.study import Family, Study
+from hpo.tasks import with_task
+from hpo.trials.record import Trial
+from hpo.trials.states import State
+from hpo.worker import session
+from hpo.worker.pickling import Create
+from search_spaces.space import Space, SpaceError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extension:
+    """What a run gets beyond what it was launched with.
+
+    Attributes:
+        trials: How many trials more.
+        total_epochs: The new limit on the epochs of all trials together.
+        seconds: How many active seconds more, from what the run has used.
+        families: Families that join.
+        spaces: Other spaces of families that are there, by name.
+    """
+
+    trials: int = 0
+    total_epochs: int | None = None
+    seconds: float | None = None
+    families: tuple[Family, ...] = ()
+    spaces: Mapping[str, Space] = field(default_factory=dict)
+
+    def applied(self, study: Study, director: Director) -> tuple[Study, list[str]]:
+        """The study from now on, and what is new of it in words.
+
+        Args:
+            study: The study until now, resolved.
+            director: What became of it.
+
+        Raises:
+            StudyError: There is nothing new, or a limit is reached already.
+        """
+        said = [*self._budget_said(study, director)]
+        budget = study.budget
+        seconds = budget.seconds
+        if self.seconds is not None:
+            seconds = director.elapsed + self.seconds
+        changed = replace(
+            budget,
+            trials=sum(study.trials_of().values()) + self.trials,
+            total_epochs=self.total_epochs or budget.total_epochs,
+            seconds=seconds,
+        )
+        families = tuple(
+            replace(f, space=self.spaces.get(f.name, f.space)) for f in study.families
+        )
+        said += [*self._spaces_said(study, director)]
+        said += [f"family `{family.name}` joins" for family in self.families]
+        if not said:
+            raise StudyError(
+                "there is nothing to extend the run by",
+                hint="`--trials +20`, `--epochs-total N`, `--time-budget 30m` or "
+                "`--families x`",
+            )
+        extended = study.replace(budget=changed, families=(*families, *self.families))
+        _refuse_spent(extended, director)
+        return extended, said
+
+    def _spaces_said(self, study: Study, director: Director) -> Iterator[str]:
+        for family in study.families:
+            space = self.spaces.get(family.name, family.space)
+            if space != family.space:
+                mine = [t for t in director.trials.values() if t.family == family.name]
+                fits = sum(_fits(space, t) for t in mine)
+                yield (
+                    f"family `{family.name}` has another space, which {fits} of its "
+                    f"{len(mine)} trials fit"
+                )
+
+    def _budget_said(self, study: Study, director: Director) -> Iterator[str]:
+        if self.trials:
+            whole = sum(study.trials_of().values()) + self.trials
+            yield f"{self.trials} more trials, {whole} in all"
+        if self.total_epochs is not None:
+            if self.total_epochs <= director.epochs:
+                raise StudyError(
+                    f"the run has spent {director.epochs} epochs, and `--epochs-total "
+                    f"{self.total_epochs}` is no more than that",
+                    hint="it counts the epochs of all trials from the launch on",
+                )
+            yield f"{self.total_epochs} epochs of all trials in all"
+        if self.seconds is not None:
+            yield f"{self.seconds:g} s more"
+
+
+def extended(
+    folder: Path | str,
+    extension: Extension,
+    *,
+    new_spaces: bool = False,
+    data_root: Path | str | None = None,
+) -> Study:
+    """The study that `extend` would go on with; nothing is written.
+
+    Args:
+        folder: The run's folder.
+        extension: What it gets.
+        new_spaces: Search the spaces that the study file describes today.
+        data_root: Where real datasets lie; None means as at the launch.
+
+    Raises:
+        UserError: The extension breaks a rule, or the folder or its ledger is damaged.
+    """
+    return _Begun.read(RunFolder(folder), extension, new_spaces, data_root).study
+
+
+def extend(
+    folder: Path | str,
+    extension: Extension,
+    *,
+    new_spaces: bool = False,
+    allow_different: bool = False,
+    data_root: Path | str | None = None,
+    prepare: Prepare | None = None,
+    create: Create | Mapping[str, Create] | None = None,
+    observer: Observer | None = None,
+    gpus: int | None = None,
+) -> Outcome:
+    """Go on with a finished or interrupted run, with more than it was launched with.
+
+    Trials that a budget cut go on first; those that a rule stopped which pauses trials wait
+    again, and the rule says which of them go on from their checkpoints. All history stays.
+
+    Args:
+        folder: The run's folder.
+        extension: What it gets.
+        new_spaces: Search the spaces that the study file describes today.
+        allow_different: Go on although data or study file changed since the launch.
+        data_root: Where real datasets lie; None means as at the launch.
+        prepare: As in `launch`.
+        create: As in `launch`; needed when the study was made in a script.
+        observer: Is told what happens.
+        gpus: How many GPUs there are; None counts them.
+
+    Raises:
+        ResumeRefused: Something changed since the launch; says what.
+        RunLocked: A driver is at work on this run.
+        UserError: The extension breaks a rule, or the folder, its ledger or the data does.
+    """
+    place = RunFolder(folder)
+    with place.acquire():
+        watching = Guarded(observer or Silent())
+        begun = _Begun.read(place, extension, new_spaces, data_root)
+        machine = plan(begun.study.resources, gpus=gpus)
+        watching.message("checking the data")
+        then, before = begun.sources, begun.before
+        now = then.today(before.data, root=data_root, prepare=prepare)
+        changed = refuse_changes(before, None, then, now, allowed=allow_different)
+        creates = creates_of(begun.study, create, then.study_today())
+        begun.write(place)
+        run = ActiveRun(
+            study=begun.study,
+            data=now.data,
+            creates=creates,
+            folder=place,
+            machine=machine,
+            observer=watching,
+        )
+        for text in (*begun.said, *changed):
+            watching.message(text)
+        return run.until_it_ends("resume", provenance(), notes=changed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Begun:
+    """An extension that nothing speaks against, before anything of it is written.
+
+    Attributes:
+        record: `study.json` as it is.
+        before: The study as it was.
+        study: The study from now on.
+        said: What is new, in words.
+        director: What became of the run.
+        sources: Where study and data come from.
+    """
+
+    record: Mapping[str, Any]
+    before: Study
+    study: Study
+    said: list[str]
+    director: Director
+    sources: Sources
+
+    @classmethod
+    def read(
+        cls,
+        place: RunFolder,
+        extension: Extension,
+        new_spaces: bool,
+        data_root: Path | str | None,
+    ) -> Self:
+        """Weigh an extension; see `extended`."""
+        record = place.read_study()
+        before = Study.from_json(record["study"])
+        if "rerun" in record or before.fixed:
+            raise RunError(
+                f"{place.path} trains trials that were named, and nothing is searched",
+                hint="`hpo rerun` trains trials of a search again",
+            )
+        sources = Sources.from_json(record)
+        if new_spaces:
+            extension = replace(extension, spaces=_spaces_today(sources, before))
+            sources = sources.with_file_of_today()
+        workers = before.resources.workers or 1
+        events = read_events(place.events_file)[0]
+        director = replay(before, events, workers=workers)
+        study, said = extension.applied(before, director)
+        root = data_root if data_root is not None else sources.data_root
+        study = with_task(study, root=None if root is None else Path(root))
+        study = as_run(study, workers=workers)
+        Director(study, workers=workers)  # what it refuses is not begun
+        return cls(
+            record=record,
+            before=before,
+            study=study,
+            said=said,
+            director=director,
+            sources=sources,
+        )
+
+    def write(self, place: RunFolder) -> None:
+        """Say it in the ledger, then in `study.json`."""
+        elapsed = self.director.elapsed
+        with Ledger.open(place.events_file, write=True) as ledger:
+            ledger.append(
+                Extended(elapsed=elapsed, said=self.said, before=self.before.to_json())
+            )
+            for trial, state, rule in _taken_up(self.study, self.director, place):
+                again = Reopened(
+                    trial=trial.number,
+                    elapsed=elapsed,
+                    epoch=trial.last,
+                    state=state,
+                    rule=rule or UNSET,
+                )
+                ledger.append(again)
+        record = {**self.record, "study": self.study.to_json()}
+        place.write_json(place.study_file, {**record, **self.sources.to_json()})
+
+
+def _fits(space: Space, trial: Trial) -> bool:
+    try:
+        space.validate(trial.params)
+    except SpaceError:
+        return False
+    return True
+
+
+def _refuse_spent(study: Study, director: Director) -> None:
+    """Refuse an extension in which a limit that is used up already would end the run.
+
+    Raises:
+        StudyError: It is such a one.
+    """
+    budget = study.budget
+    if budget.total_epochs is not None and director.epochs >= budget.total_epochs:
+        raise StudyError(
+            f"the run's {budget.total_epochs} epochs of all trials are spent",
+            hint="give `--epochs-total` as well, counted from the launch on",
+        )
+    if budget.seconds is not None and director.elapsed >= budget.seconds:
+        raise StudyError(
+            f"the run's {budget.seconds:g} s are used up",
+            hint="give `--time-budget` as well, counted from now on",
+        )
+
+
+def _spaces_today(then: Sources, study: Study) -> dict[str, Space]:
+    """The spaces of the study's families as its file describes them now.
+
+    Raises:
+        RunError: There is no such file.
+    """
+    today = then.study_today()
+    if today is None:
+        raise RunError(
+            "the study file of the launch is not there, or not a study any more",
+            hint="without `--new-spaces` the spaces stay those of the launch",
+        )
+    today = as_run(today.replace(settings=study.settings), workers=1)
+    names = {f.name for f in study.families}
+    return {f.name: f.space for f in today.families if f.name in names}
+
+
+def _taken_up(
+    study: Study, director: Director, folder: RunFolder
+) -> Iterator[tuple[Trial, Literal["paused", "pending"], str]]:
+    """Trials that have ended and go on or wait again: cut by a budget, or stopped at a pause.
+
+    One that was stopped needs its checkpoint: to train it once more from the beginning is
+    what a draw is for. So does its value, which must be a number.
+    """
+    made = {rule.name: registry.make(rule) for rule in study.stopping}
+    pausing = [n for n, r in made.items() if isinstance(r, (PausingRule, PlanningRule))]
+    for trial in director.trials.values():
+        if trial.origin == "carried":
+            continue
+        waited = bool(trial.attempts) and trial.attempts[-1].end.startswith("paused")
+        if trial.state is State.CANCELLED and not (waited and pausing):
+            yield trial, "pending", ""
+        elif trial.state is State.CANCELLED:
+            yield trial, "paused", pausing[0]
+        elif trial.state is State.STOPPED and trial.rule in pausing:
+            value = trial.curve.value_at(trial.last)
+            finite = value is not None and math.isfinite(value)
+            if finite and _saved(trial, folder):
+                yield trial, "paused", trial.rule
+
+
+def _saved(trial: Trial, folder: RunFolder) -> bool:
+    attempts = range(1, trial.attempt + 1)
+    return any(
+        session.has_checkpoint(folder.attempt(trial.number, a)) for a in attempts
+    )

@@ -1,0 +1,416 @@
+"""Grey box: a stated equation solved, its coefficients trained, perhaps with a correction.
+
+``dx/dt = f(x, u, c) + s ⊙ MLP(x, u)``, ``y = g(x, u, c)`` by Runge and Kutta's method. The
+coefficients c stay within their bounds and are reported every epoch in their units. Where
+the first outputs are given (task `prediction`, and every window of training), the state that
+a window begins in is the one that fits them best; a record of which nothing but u is known
+begins as the equation says (`Equation.start`), by default in the steady state of its first
+input.
+
+Source: Bohlin, "Practical Grey-box Process Identification", 2006, chapter 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.lax import stop_gradient
+from jaxtyping import Array, Float, Int, Key
+
+from models.config import Config as BaseConfig
+from models.config import static, traced
+from models.data.windows import Windows
+from models.errors import ConfigError
+from models.example import Example
+from models.family import creator
+from models.layers.initialization import initialize
+from models.layers.linear import Linear
+from models.layers.normalization import Standardize, Statistic
+from models.metrics.accumulators import Average
+from models.physics.coefficients import Coefficients
+from models.physics.equation import Equation
+from models.physics.found import content_of, find_equation
+from models.physics.solve import rk4
+from models.physics.starts import fitted_start, steady_state
+from models.sequences import SequenceLoss, check_windows, sequence_problem
+from models.tasks.base import TaskData
+from models.tasks.prediction import GIVEN
+from models.training.optimizer import Optimizer
+from models.training.problem import Batch, Hyper, Outputs, Problem
+
+TASKS = ("simulation", "prediction")
+CLOSED_FORM = False
+CAUSAL = True
+
+_FIRST = ("first.y", "first.given")
+"""The outputs at the start of a training window, where the task itself gives none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Physics(BaseConfig):
+    """The equation, and how it is solved.
+
+    Attributes:
+        equation: A shipped one's name, or ``my_file:NAME``.
+        steps: Steps of the solver from one sample to the next.
+        between: What the input is between samples: a straight ``linear``, or ``held``.
+        spread: How far from the stated values training begins: standard deviation of
+            the coefficients' place between their bounds, on the scale of a logistic curve.
+    """
+
+    equation: str = static("mass_spring_damper")
+    steps: int = static(1, low=1)
+    between: str = static("linear", choices=("linear", "held"))
+    spread: float = traced(0.0, low=0.0, high=5.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GreyBox(BaseConfig):
+    """What is around the equation.
+
+    Attributes:
+        residual: Hidden units of the network that corrects the derivative; 0 for none.
+        first: Outputs at the start of a training window that its start is fitted to, in
+            tasks that give none.
+        start_steps: Iterations of that fit.
+    """
+
+    residual: int = static(0, low=0)
+    first: int = static(50, low=1)
+    start_steps: int = static(8, low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(BaseConfig):
+    """Configuration of the family `greybox`."""
+
+    physics: Physics = field(default_factory=Physics)
+    model: GreyBox = field(default_factory=GreyBox)
+    data: Windows = field(
+        default_factory=lambda: Windows(window=200, batch_size=16, batches=20)
+    )
+    loss: SequenceLoss = field(default_factory=SequenceLoss)
+    optimizer: Optimizer = field(default_factory=lambda: Optimizer(learning_rate=0.03))
+
+    def validate(self) -> None:
+        """Refuse a loss that leaves nothing of a window, and windows in a row."""
+        check_windows(data=self.data, loss=self.loss)
+
+
+class Model(nnx.Module):
+    """An equation with trained coefficients and, where asked for, a network beside it.
+
+    Args:
+        config: The family's configuration.
+        equation: Checked against the data.
+        data: Of the task; gives units, channels and the sampling rate.
+        key: Randomness of the network's initial weights.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        equation: Equation,
+        data: TaskData,
+        key: Key[Array, ""],
+    ) -> None:
+        self.equation = equation
+        self.rate = float(data.sampling_rate or 0.0)
+        self.steps, self.between = config.physics.steps, config.physics.between
+        self.start_steps = config.model.start_steps
+        self.normalize_u = Standardize.of(data.statistics, "u")
+        self.normalize_y = Standardize.of(data.statistics, "y")
+        self.coefficients = Coefficients(equation)
+        size, hidden = len(equation.states), config.model.residual
+        dtype = jnp.zeros(()).dtype
+        self.center = Statistic(jnp.zeros((size,), dtype))
+        self.scale = Statistic(jnp.ones((size,), dtype))
+        self.slope = Statistic(jnp.ones((size,), dtype))
+        self.hidden = self.correction = None
+        if hidden:
+            inputs = size + len(equation.inputs)
+            self.hidden = Linear(inputs=inputs, outputs=hidden)
+            self.correction = Linear(inputs=hidden, outputs=size)
+        initialize(self, key)
+        if self.correction is not None:  # training begins at the equation itself
+            weight = self.correction.weight
+            weight.set_value(0.01 * weight[...])
+
+    def __call__(self, given: Mapping[str, Array]) -> tuple[Array, Array]:
+        """Outputs ``[B, T, Y]`` and states ``[B, T, S]`` in physical units.
+
+        Args:
+            given: ``u`` ``[B, T, U]``; with first outputs also ``y`` and ``given.y`` as the
+                task gives them, or ``first.y`` and ``first.given``.
+        """
+        parameters = self._parameters()
+        u = given["u"]
+        states = self.solve(parameters, self.start(parameters, given), u)
+        return self._measured(parameters, states, u), states
+
+    def start(self, parameters: Any, given: Mapping[str, Array]) -> Array:
+        """The states at the first sample, ``[B, S]``."""
+        u = given["u"]
+        names = _FIRST if _FIRST[0] in given else ("y", GIVEN)
+        if names[0] not in given:
+            return self.rest(parameters, u[:, 0])
+        y, mask = (given[name] for name in names)
+        u = u[:, : y.shape[1]]
+        limits = self.equation.limits()
+
+        def outputs(parameters: Any, start: Array) -> Array:
+            states = self.solve(parameters, start, u)
+            return self._measured(parameters, states, u)
+
+        return fitted_start(
+            outputs,
+            parameters,
+            self._guess(parameters, u, y, mask),
+            y=y,
+            given=mask,
+            std=self.normalize_y.std[...],
+            limits=limits,
+            steps=self.start_steps,
+        )
+
+    def rest(self, parameters: Any, u: Float[Array, "batch input"]) -> Array:
+        """The states in which records begin of which only the first input is known."""
+        begin = self.equation.start
+        if begin is not None:
+            values, _ = parameters
+            return jax.vmap(begin, (0, None))(u, values)
+        return self._steady(parameters, u)
+
+    def solve(self, parameters: Any, start: Array, u: Array) -> Array:
+        """States ``[B, T, S]`` from a start ``[B, S]``."""
+        return rk4(
+            partial(self._derivative, parameters),
+            start,
+            u,
+            rate=self.rate,
+            steps=self.steps,
+            between="held" if self.between == "held" else "linear",
+        )
+
+    def settle(self, batch: Mapping[str, Array]) -> None:
+        """Take the size of states and derivatives from a first batch, for the network.
+
+        Args:
+            batch: ``u`` ``[B, T, U]``.
+        """
+        parameters = self._parameters()
+        states = self.solve(
+            parameters, self.rest(parameters, batch["u"][:, 0]), batch["u"]
+        )
+        slopes = jnp.diff(states, axis=1) * self.rate
+
+        def kept(values: Array, instead: Array) -> Array:
+            return jnp.where(jnp.isfinite(values) & (values != 0), values, instead)
+
+        self.center.set_value(kept(jnp.mean(states, axis=(0, 1)), self.center[...]))
+        self.scale.set_value(kept(jnp.std(states, axis=(0, 1)), self.scale[...]))
+        self.slope.set_value(kept(jnp.std(slopes, axis=(0, 1)), self.slope[...]))
+
+    def _parameters(self) -> Any:
+        """Everything that is trained, as the functions of one sample take it."""
+        if self.hidden is None or self.correction is None:
+            return self.coefficients(), ()
+        layers = (self.hidden, self.correction)
+        return self.coefficients(), tuple(
+            array[...] for layer in layers for array in (layer.weight, layer.bias)
+        )
+
+    def _derivative(self, parameters: Any, state: Array, level: Array) -> Array:
+        """The right-hand side of one sample, the network's correction included."""
+        values, network = parameters
+        slope = self.equation.derivative(state, level, values)
+        if not network:
+            return slope
+        first, first_bias, second, second_bias = network
+        x = (state - self.center[...]) / self.scale[...]
+        u = (level - self.normalize_u.mean[...]) / self.normalize_u.std[...]
+        hidden = jnp.tanh(jnp.concatenate([x, u]) @ first + first_bias)
+        return slope + self.slope[...] * (hidden @ second + second_bias)
+
+    def _measured(self, parameters: Any, states: Array, u: Array) -> Array:
+        values, _ = parameters
+        each = jax.vmap(jax.vmap(self.equation.output, (0, 0, None)), (0, 0, None))
+        return each(states, u, values)
+
+    def _steady(self, parameters: Any, u: Array) -> Array:
+        low, high = self.equation.limits()
+        bounded = jnp.isfinite(low) & jnp.isfinite(high)
+        middle = jnp.where(bounded, (low + high) / 2, jnp.clip(0.0, low, high))
+        guess = jnp.broadcast_to(middle[None], (len(u), len(low)))
+        return steady_state(
+            self._derivative, parameters, u, guess, rate=self.rate, limits=(low, high)
+        )
+
+    def _guess(self, parameters: Any, u: Array, y: Array, mask: Array) -> Array:
+        """Steady under the mean input of what is given; measured states as first given."""
+        frozen = jax.tree.map(stop_gradient, parameters)
+        weight = mask.astype(u.dtype)
+        count = jnp.maximum(jnp.sum(weight, axis=1), 1.0)
+        guess = self._steady(frozen, jnp.sum(weight * u, axis=1) / count)
+        first = jnp.take_along_axis(y, jnp.argmax(mask, axis=1)[:, None], axis=1)[:, 0]
+        low, high = self.equation.limits()
+        columns = [
+            guess[:, i]
+            if output is None
+            else jnp.clip(first[:, output], low[i], high[i])
+            for i, output in enumerate(self.equation.measured_states())
+        ]
+        return jnp.stack(columns, axis=-1)
+
+
+def problem(config: Config, data: TaskData) -> Problem:
+    """The thing to be learned.
+
+    Args:
+        config: The configuration.
+        data: What is known of data and task.
+
+    Raises:
+        ConfigError: The equation does not fit the data, or the loss leaves nothing of a
+            window.
+    """
+    reference = config.physics.equation
+    equation = find_equation(reference)
+    check_equation(equation, data, where=reference)
+
+    def build(*, config: Any, data: TaskData, key: Key[Array, ""]) -> nnx.Module:
+        return Model(config=whole, equation=equation, data=data, key=key)
+
+    whole = config
+    shared = sequence_problem(build, config=config, data=data)
+    first = config.model.first if data.task.takes == ("u",) else 0
+    return replace(
+        shared,
+        signature=(*_parts(shared.signature), "equation", content_of(reference)),
+        forward=_forward,
+        metrics=(*shared.metrics, *_reported(equation)),
+        augmentations=(partial(_first_outputs, count=first),) if first else (),
+        start=_begin,
+        micro_batch=None,
+    )
+
+
+def check_equation(equation: Equation, data: TaskData, *, where: str) -> None:
+    """Refuse an equation that does not fit the data.
+
+    Args:
+        equation: The equation.
+        data: What is known of data and task.
+        where: The name that the equation was asked for by.
+
+    Raises:
+        ConfigError: Channels differ, the data tells no sampling rate, its outputs lie
+            outside the declared range of what they measure, or the right-hand side is not
+            finite where the data is.
+    """
+    channels, statistics = data.channels, data.statistics
+    equation.check(inputs=channels["u"], outputs=channels["y"], where=where)
+    if not data.sampling_rate:
+        raise ConfigError(
+            f"the equation `{where}` runs in seconds, but the data tells no sampling rate",
+            hint="write the attribute `fs` (samples per second) into its files",
+        )
+    state = []
+    for quantity, output in zip(
+        equation.states, equation.measured_states(), strict=True
+    ):
+        value = (quantity.low + quantity.high) / 2 if quantity.bounded else 0.0
+        value = min(max(value, quantity.low), quantity.high)
+        if output is not None:
+            value = float(statistics.mean["y"][output])
+            if not quantity.holds(value):
+                raise ConfigError(
+                    f"the outputs have a mean of {value:g}, outside the range "
+                    f"{quantity.low:g} to {quantity.high:g} of the state "
+                    f"`{quantity.name}` of `{where}`",
+                    hint="are they in the equation's units? else widen the range",
+                )
+        state.append(value)
+    mean = [float(m) for m in statistics.mean["u"]]
+    equation.check_finite(state, mean)
+    equation.check_start(mean)
+
+
+def _parts(signature: Any) -> tuple[Any, ...]:
+    return signature if isinstance(signature, tuple) else (signature,)
+
+
+def _forward(
+    model: Model,
+    batch: Batch,
+    *,
+    key: Key[Array, ""],
+    training: bool,
+    carry: Any,
+    hyper: Hyper,
+) -> tuple[Outputs, Any]:
+    """The solution, the states behind it, and every trained coefficient, once a row."""
+    y, states = model(batch)
+    rows = {
+        name: jnp.broadcast_to(value, (len(y),))
+        for name, value in model.coefficients.trained().items()
+    }
+    return {"y": y, "states": states, "coefficients": rows}, carry
+
+
+def _begin(model: Model, batch: Batch, *, key: Key[Array, ""], hyper: Hyper) -> None:
+    """Coefficients off their stated values, and the sizes that the network needs."""
+    model.coefficients.scatter(key, hyper["physics.spread"])
+    if model.hidden is not None:
+        model.settle(batch)
+
+
+def _first_outputs(
+    key: Key[Array, ""], batch: Batch, step: Int[Array, ""], *, count: int
+) -> Batch:
+    """The outputs at the start of a training window, under names that the model may see."""
+    y = batch["y"][:, :count]
+    seen = jnp.ones((*y.shape[:2], 1), bool)
+    if "seen.y" in batch:
+        seen = jnp.all(batch["seen.y"][:, :count], axis=-1, keepdims=True)
+        y = jnp.where(seen, y, jnp.zeros_like(y))
+    return {**batch, _FIRST[0]: y, _FIRST[1]: seen}
+
+
+def _reported(equation: Equation) -> tuple[Average, ...]:
+    """A metric for each trained coefficient: its value."""
+
+    def value(outputs: Outputs, batch: Batch, *, name: str) -> Array:
+        found: Array = outputs["coefficients"][name]
+        return found
+
+    return tuple(
+        Average(name=f"coefficient.{name}", function=partial(value, name=name))
+        for name in equation.trained
+    )
+
+
+create = creator(__name__)
+
+
+def example(task: str) -> Example:
+    """A tiny problem of a task, for the conformance suites."""
+    return Example(
+        task=task,
+        config={
+            "physics.equation": "low_pass",
+            "model.first": 8,
+            "model.start_steps": 2,
+            "data.window": 20,
+            "data.batch_size": 8,
+            "data.batches": 2,
+            "loss.n_skip": 4,
+        },
+    )

@@ -1,0 +1,271 @@
+"""What the families share that are told an equation and learn it softly: `pirnn` and `pinc`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from models.config import Config, static
+from models.errors import ConfigError
+from models.layers.handover import Handover, handover
+from models.losses import Loss, Term
+from models.metrics.accumulators import Average
+from models.physics.collocation import TRACED, Collocation
+from models.physics.equation import Equation, Values
+from models.physics.found import content_of, find_equation
+from models.physics.states import Signals, StateScale, state_scale
+from models.sequences import SequenceLoss, sequence_loss
+from models.tasks.base import TaskData
+from models.tasks.sequences import SequenceTask
+from models.training.problem import Batch, Hyper, Outputs
+from models.transforms.batch import Transform
+
+_AROUND = 4
+"""Samples that three second differences read on either side of a handover."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told(Config):
+    """The equation that a network is told.
+
+    Attributes:
+        equation: A shipped equation, or ``my_file:NAME``.
+        trained: Whether the coefficients that it calls trained are; otherwise they stay as
+            stated.
+    """
+
+    equation: str = static("low_pass")
+    trained: bool = static(True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stated:
+    """An equation beside the data it is stated for.
+
+    Attributes:
+        equation: Checked against the data.
+        scale: Of its states.
+        signals: Of the data's train part.
+        supervised: How many outputs the data loss counts, from the first on.
+        identity: Equal for equal contents of its file.
+    """
+
+    equation: Equation
+    scale: StateScale
+    signals: Signals
+    supervised: int
+    identity: tuple[str, str]
+
+    @property
+    def rate(self) -> float:
+        """Samples per second."""
+        return self.signals.rate
+
+    def outputs(
+        self,
+        states: Float[Array, "batch time state"],
+        u: Float[Array, "batch time input"],
+        coefficients: Values,
+    ) -> Float[Array, "batch time output"]:
+        """What is measured of states; all in physical units."""
+        every = jax.vmap(jax.vmap(self.equation.output, (0, 0, None)), (0, 0, None))
+        return every(states, u, coefficients)
+
+
+def stated(
+    told: Told, *, data: TaskData, n_y_supervised: int | None, order: int = 1
+) -> Stated:
+    """The equation of a trial.
+
+    Args:
+        told: Which.
+        data: Of the task.
+        n_y_supervised: Outputs that the data loss counts; None for all.
+        order: Of the derivative that residuals compare.
+
+    Raises:
+        ConfigError: The equation is unknown or does not fit the data, its right-hand side is
+            not finite, the data tells no sampling rate, or more outputs are to be supervised
+            than there are.
+    """
+    rate = data.sampling_rate
+    if rate is None:
+        raise ConfigError(
+            f"an equation needs to know how long a sample takes, and the data "
+            f"`{data.reference.name}` tells no sampling rate",
+            hint="write the attribute `fs`, in Hz, into its files",
+        )
+    outputs = data.channels["y"]
+    if n_y_supervised is not None and n_y_supervised > outputs:
+        raise ConfigError(
+            f"`model.n_y_supervised` must be at most the {outputs} outputs of the data, "
+            f"got {n_y_supervised}",
+            hint="unmeasured states are no outputs of the data: the equation adds them",
+        )
+    reference = told.equation
+    equation = find_equation(reference)
+    if not told.trained:
+        fixed = {
+            name: replace(c, trained=False) for name, c in equation.coefficients.items()
+        }
+        equation = replace(equation, coefficients=fixed)
+    equation.check(inputs=data.channels["u"], outputs=outputs, where=reference)
+    statistics = data.statistics
+    signals = Signals(
+        u_mean=tuple(map(float, statistics.mean["u"])),
+        u_std=tuple(map(float, statistics.std["u"])),
+        y_mean=tuple(map(float, statistics.mean["y"])),
+        y_std=tuple(map(float, statistics.std["y"])),
+        rate=float(rate),
+    )
+    return Stated(
+        equation=equation,
+        scale=state_scale(reference, signals, order=order),
+        signals=signals,
+        supervised=outputs if n_y_supervised is None else n_y_supervised,
+        identity=(reference, content_of(reference)),
+    )
+
+
+def handed_over(data: TaskData, *, warm_up: int, window: int) -> int:
+    """The first sample of the prognosis in training and scoring.
+
+    Args:
+        data: Of the task.
+        warm_up: Inputs that a start is found from where no output is known.
+        window: Samples of a training window.
+
+    Raises:
+        ConfigError: A window is not longer than what it begins with.
+    """
+    task = data.task
+    assert isinstance(task, SequenceTask), "families are only asked for their TASKS"
+    first = task.known_outputs or warm_up
+    if first >= window:
+        what = "known outputs" if task.known_outputs else "samples of `model.warm_up`"
+        raise ConfigError(
+            f"`data.window` must be longer than the {first} {what}, got {window}",
+            hint="cut longer windows: the prognosis is trained on what is behind them",
+        )
+    return first
+
+
+def handover_of(batch: Batch, *, first: int, scored: bool) -> Handover:
+    """Where in a batch the prognosis begins.
+
+    Args:
+        batch: What is given.
+        first: Its first sample in training and scoring.
+        scored: Whether this is one of those; a prediction may know any number of outputs.
+    """
+    if "given.y" in batch:
+        return handover(batch["given.y"], known=first if scored else None)
+    length = batch["u"].shape[1]
+    return Handover(min(first, max(length - 1, 1)), length)
+
+
+def supervised_loss(
+    *, config: SequenceLoss, stated: Stated, data: TaskData, start: int
+) -> Term:
+    """The error of the supervised outputs, in their standard deviations; weight `data`.
+
+    Args:
+        config: Which error, after how many samples.
+        stated: Says how many outputs are supervised.
+        data: Of the task.
+        start: First sample of a window that is scored.
+    """
+    count = stated.supervised
+    whole = sequence_loss(
+        config=config, std=data.statistics.std["y"][:count], start=start
+    )
+    error = whole.terms[config.kind].function
+
+    def term(outputs: Outputs, batch: Batch, hyper: Hyper) -> Float[Array, ""]:
+        chosen = {n: batch[n][..., :count] for n in ("y", "seen.y") if n in batch}
+        return error({"y": outputs["y"][..., :count]}, chosen, hyper)
+
+    return Term(function=term, weight="weights.data")
+
+
+def mean_square(name: str) -> Callable[[Outputs, Batch, Hyper], Float[Array, ""]]:
+    """The mean square of an output."""
+
+    def term(outputs: Outputs, batch: Batch, hyper: Hyper) -> Float[Array, ""]:
+        return jnp.mean(jnp.square(outputs[name]))
+
+    return term
+
+
+def around(
+    states: Float[Array, "batch time state"], first: int
+) -> Float[Array, "batch time state"]:
+    """Second differences of standardized states, three on either side of a handover.
+
+    Args:
+        states: Joined there.
+        first: First sample of the prognosis.
+    """
+    near = states[:, max(first - _AROUND, 0) : first + _AROUND]
+    return near[:, 2:] - 2.0 * near[:, 1:-1] + near[:, :-2]
+
+
+def informed_loss(data: Term, *names: str) -> Loss:
+    """The data term, and the mean squares of outputs under weights of their names."""
+    terms = {n: Term(function=mean_square(n), weight=f"weights.{n}") for n in names}
+    return Loss(terms={"data": data, **terms})
+
+
+def broadcast_coefficients(
+    trained: Mapping[str, Float[Array, ""]], rows: int
+) -> dict[str, Any]:
+    """Trained coefficients as outputs ``[B, 1]`` by name, for `coefficient_metrics`."""
+    return {n: jnp.broadcast_to(v[None, None], (rows, 1)) for n, v in trained.items()}
+
+
+def coefficient_metrics(equation: Equation) -> tuple[Average, ...]:
+    """``coefficient.NAME`` of every trained coefficient, in its unit."""
+
+    def value(name: str) -> Callable[..., Array]:
+        return lambda outputs, batch: outputs["coefficients"][name]
+
+    return tuple(
+        Average(name=f"coefficient.{name}", function=value(name))
+        for name in equation.trained
+    )
+
+
+def described(outputs: Outputs, batch: Batch) -> dict[str, Array]:
+    """Every state of the equation, measured or not, in physical units ``[B, T, S]``."""
+    del batch
+    return {"states": outputs["states"]}
+
+
+def excitations(config: Collocation, stated: Stated, *, hidden: int) -> Transform:
+    """What adds fresh excitations to every batch of training and scoring.
+
+    Args:
+        config: What is drawn.
+        stated: The equation beside its data.
+        hidden: Numbers of a flat hidden state.
+    """
+
+    def draw(key: Array, batch: Batch, step: Array, **values: Array) -> Batch:
+        del step
+        return batch | config.draw(
+            key,
+            equation=stated.equation,
+            scale=stated.scale,
+            signals=stated.signals,
+            hidden=hidden,
+            values=values,
+        )
+
+    return Transform(
+        function=draw, values={name: f"collocation.{name}" for name in TRACED}
+    )

@@ -1,0 +1,39 @@
+"""The search space of the family `pirnn`; the horizon of the decay is the trial's budget."""
+
+from __future__ import annotations
+
+from optuna.distributions import (
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from search_spaces.space import Space
+
+SPACE = Space(
+    {
+        "model.hidden_size": IntDistribution(16, 48, step=16),
+        "model.encoder.hidden_size": IntDistribution(16, 48, step=16),
+        "model.p_state_encoder": FloatDistribution(0.0, 0.6),
+        "physics.difference": CategoricalDistribution(
+            ("diff1_forward", "diff1_central", "diff1_central4_double")
+        ),
+        "collocation.excitation": CategoricalDistribution(
+            ("multisine", "prbs", "step")
+        ),
+        "collocation.start": CategoricalDistribution(
+            ("state_encoder", "random_hidden")
+        ),
+        "collocation.amplitude": FloatDistribution(1.0, 3.0),
+        "weights.residual": FloatDistribution(1e-3, 10.0, log=True),
+        "weights.collocation": FloatDistribution(1e-3, 10.0, log=True),
+        "weights.consistency": FloatDistribution(1e-3, 10.0, log=True),
+        "weights.transition": FloatDistribution(1e-3, 10.0, log=True),
+        "data.window": IntDistribution(150, 250, step=50),
+        "data.batch_size": CategoricalDistribution((16, 32)),
+        "loss.kind": CategoricalDistribution(("mse", "mae")),
+        "optimizer.learning_rate": FloatDistribution(1e-3, 1e-2, log=True),
+        "optimizer.weight_decay": FloatDistribution(1e-6, 1e-2, log=True),
+        "optimizer.decay_start": FloatDistribution(0.2, 0.8),
+    }
+)

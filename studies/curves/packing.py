@@ -1,0 +1,78 @@
+"""From the runs of `studies.curves` to the one file that `hpo simulate own_curves` reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpo.ledger.folder import RunFolder
+from hpo.simulate import own
+from hpo.simulate.tables.own_curves import LAYOUT
+from hpo.trials.record import Trial
+from studies.curves.sets import SETS, Recorded
+
+_DIGITS = 5  # of every number; more would only cost bytes
+
+
+def pack(results: Path, file: Path) -> None:
+    """Write every set that was recorded whole.
+
+    Args:
+        results: The folder of runs.
+        file: The file to write, an ``.npz``.
+
+    Raises:
+        UserError: A run is damaged.
+    """
+    arrays: dict[str, Any] = {}
+    sets: dict[str, Any] = {}
+    for recorded in SETS:
+        runs = sorted((results / recorded.name).glob("*"))
+        if runs:
+            record = own.read(RunFolder(runs[-1]))
+            sets[recorded.name] = _described(recorded, record)
+            for family in record.study.families:
+                found = record.whole(family.name)
+                key = f"{recorded.name}/{family.name}"
+                arrays |= {f"{key}/{n}": a for n, a in _arrays(found, record)}
+    about = json.dumps({"layout": LAYOUT, "sets": sets}, separators=(",", ":"))
+    np.savez_compressed(file, about=np.array(about), **arrays)
+
+
+def _described(recorded: Recorded, record: own.Record) -> dict[str, Any]:
+    objective = record.study.objectives[0]
+    return {
+        "chosen_on": recorded.chosen_on,
+        "epochs": record.study.budget.epochs,
+        "objective": {"metric": objective.metric, "direction": objective.direction},
+        "families": {
+            f.name: {
+                "space": f.space.to_json(),
+                "params": [dict(t.params) for t in record.whole(f.name)],
+            }
+            for f in record.study.families
+        },
+    }
+
+
+def _arrays(trials: list[Trial], record: own.Record) -> Iterator[tuple[str, Any]]:
+    """Values and seconds by trial and epoch, NaN behind its end, and seconds of compiling."""
+    length = record.study.budget.epochs
+    metric = record.study.objectives[0].metric
+    values = np.full((len(trials), length), np.nan, dtype=np.float32)
+    seconds = np.full_like(values, np.nan)
+    for row, trial in enumerate(trials):
+        for number, epoch in trial.epochs.items():
+            values[row, number - 1] = _short(epoch.valid[metric])
+            seconds[row, number - 1] = _short(epoch.seconds)
+    yield "values", values
+    yield "seconds", seconds
+    yield "compile", np.array([_short(t.compile_seconds) for t in trials], np.float32)
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")

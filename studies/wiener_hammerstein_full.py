@@ -1,0 +1,121 @@
+"""Wiener–Hammerstein circuit, every family, at most 40 minutes of 2 cores. SYSID 2009 benchmark.
+
+    HPO_DATA=... hpo launch wiener_hammerstein_full
+    HPO_DATA=... hpo rerun wiener_hammerstein_full --seeds 10
+
+Protocol: free-run simulation from u alone, RMSE from sample 50 on; validation on the last
+20,000 estimation samples, the official test record read only by `hpo rerun`.
+
+Most of the time goes to `ssm`: small state spaces, begun at the best linear approximation and
+trained by least squares (`docs/least-squares.md`). The networks get what they need to show where
+they stand; `studies/wiener_hammerstein.py` gives them half an hour to themselves.
+"""
+
+from __future__ import annotations
+
+from optuna.distributions import FloatDistribution, IntDistribution
+
+from hpo.study import Budget, Family, Objective, Rule, Study
+from search_spaces import crnn, linear, rnn, ssm, tcn
+
+# What the networks share: an L1 loss, small batches, a rate high enough for the budget.
+_TRAINING = {
+    "data.batch_size": 32,
+    "data.batches": 150,
+    "data.window": 250,
+    "loss.kind": "mae",
+    "loss.n_skip": 50,
+    "model.dropout": 0.0,
+    "optimizer.learning_rate": FloatDistribution(5e-3, 1.5e-2, log=True),
+    "optimizer.weight_decay": 1e-5,
+    "optimizer.decay_start": 0.4,
+}
+
+# A few windows find the way, two chunks of 32 do most of it, all of the record the rest.
+_SSM = ssm.SPACE.replace(
+    {
+        "model.order": 6,
+        "model.extra_states": 0,
+        "model.hidden_size": IntDistribution(20, 25, step=5),
+        "data.window": 500,
+        "data.batch_size": 32,
+        "loss.n_skip": 100,
+        "optimizer.stage_windows": [32, 64],
+        "optimizer.stage_epochs": [15, 60],
+    }
+)
+
+STUDY = Study(
+    name="wiener_hammerstein_full",
+    data="wiener_hammerstein",
+    task="simulation",
+    families=(
+        Family(
+            name="ssm",
+            space=_SSM,
+            trials=6,
+            epochs=100,
+            initial_points=(
+                {
+                    "model.hidden_size": 25,
+                    "model.ridge": 1e-3,
+                    "optimizer.damping": 1e-2,
+                },
+            ),
+        ),
+        Family(
+            name="rnn",
+            space=rnn.SPACE.replace(
+                {
+                    **_TRAINING,
+                    "model.cell": "gru",
+                    "model.layers": 1,
+                    "model.hidden_size": 64,
+                    "model.skip": False,
+                }
+            ),
+        ),
+        Family(
+            name="tcn",
+            space=tcn.SPACE.replace(
+                {
+                    **_TRAINING,
+                    "model.channels": 32,
+                    "model.depth": 7,
+                    "model.kernel": 2,
+                    "model.activation": "tanh",
+                    "model.weight_norm": False,
+                    "model.skip": True,
+                }
+            ),
+        ),
+        Family(
+            name="crnn",
+            space=crnn.SPACE.replace(
+                {
+                    **_TRAINING,
+                    "model.channels": 16,
+                    "model.depth": 3,
+                    "model.kernel": 2,
+                    "model.activation": "tanh",
+                    "model.weight_norm": False,
+                    "model.cell": "gru",
+                    "model.layers": 1,
+                    "model.hidden_size": 32,
+                    "model.skip": True,
+                }
+            ),
+        ),
+        Family(
+            name="linear",
+            space=linear.SPACE,
+            initial_points=(
+                {"model.lags": 128, "model.output_lags": 0, "model.ridge": 1e-6},
+            ),
+        ),
+    ),
+    objectives=(Objective(metric="rmse", unit="V"),),
+    budget=Budget(trials=16, epochs=30, seconds=38 * 60),
+    sampler=Rule(name="tpe"),
+    stopping=(Rule(name="divergence"), Rule(name="asha", options={"grace": 0.3})),
+)

@@ -1,0 +1,139 @@
+"""The report of a confirmed run: its verdict against numpy and scipy, and who is bold."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+import statistics
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from hpo.confirmation import sentences as said
+from hpo.report import formats
+from hpo.report.page import content, draw_verdict, methods, sections, sentences, style
+from tests.test_hpo import sample_run
+from tests.test_hpo.command_line import run
+from tests.test_hpo.test_confirmation_text import confirmation
+
+
+def told(tmp_path, **changes):
+    """The sample run, whose trials 1 (rnn) and 2 (linear) were confirmed."""
+    found = content.load(sample_run.write(tmp_path))
+    settled = confirmation(("rnn", "linear"), **changes)
+    return replace(
+        found,
+        summary=replace(found.summary, finished=True),
+        confirmation=settled,
+    )
+
+
+def test_the_verdict_is_the_first_line_and_the_caveats_are_near(tmp_path):
+    found = told(tmp_path, reads=2)
+    head = sentences.headline(found)
+    assert head.settled and head.first == (said.headline(found.confirmation),)
+    facts = dict(head.facts)
+    assert facts["Verdict"].startswith(
+        "rnn is better than linear, by enough to matter: "
+    )
+    assert facts["How sure"].startswith("10 new seeds each over the test part.")
+    assert "Not blind: the test part was read twice before." in facts["How sure"]
+
+
+def test_an_unfinished_confirmation_settles_nothing(tmp_path):
+    found = told(tmp_path, look=0, stage="choose")
+    head = sentences.headline(found)
+    assert not head.settled
+    assert head.first == ("Nothing is settled: the candidates are being chosen.",)
+    assert sections.sections(found)[0].empty
+    assert "textbf" not in methods.table(found)
+
+
+def test_every_number_of_the_verdict_is_numpys_and_scipys(tmp_path):
+    found = told(tmp_path)
+    table = next(s for s in sections.sections(found) if s.name == "verdict").table
+    lines = [dict(zip(table.heads, row, strict=True)) for row in table.rows]
+    assert [line["family"] for line in lines] == ["rnn", "linear"]
+    for line, contender in zip(lines, found.confirmation.contenders, strict=True):
+        tests = [s.test["rmse"] for s in contender.winner.seeds]
+        mean, spread, count = re.fullmatch(
+            r"(\S+) ± (\S+) \((\d+)\)", line["test, n"]
+        ).groups()
+        assert float(mean) == pytest.approx(1e3 * statistics.fmean(tests), abs=0.006)
+        assert float(spread) == pytest.approx(1e3 * statistics.stdev(tests), abs=0.006)
+        assert int(count) == len(tests) == 10
+        low, high = map(float, line["95 % interval"].split(" … "))
+        if statistics.stdev(tests) > 1e-9:
+            error = stats.sem(tests)
+            wanted = stats.t.interval(0.95, 9, statistics.fmean(tests), error)
+            assert [low, high] == pytest.approx([1e3 * w for w in wanted], abs=0.006)
+
+
+def test_the_pairs_figure_holds_the_ratio_of_geometric_means(tmp_path):
+    found = told(tmp_path)
+    looks = style.looks(["rnn", "linear"])
+    (pairs,) = draw_verdict.pairs(found, looks)
+    (row,) = csv.DictReader(io.StringIO(formats.csv_text(pairs.rows, pairs.heads)))
+    values = {
+        c.family: np.log([s.test["rmse"] for s in c.winner.seeds])
+        for c in found.confirmation.contenders
+    }
+    assert float(row["effect"]) == pytest.approx(
+        math.exp(values["rnn"].mean() - values["linear"].mean())
+    )
+    # Linear's values are all equal: Welch's interval is that of rnn's mean alone.
+    gap = values["rnn"].mean() - values["linear"].mean()
+    wanted = stats.t.interval(1 - 0.04, 9, gap, stats.sem(values["rnn"]))
+    assert float(row["low"]) == pytest.approx(math.exp(wanted[0]), rel=1e-6)
+    assert float(row["high"]) == pytest.approx(math.exp(wanted[1]), rel=1e-6)
+    assert (float(row["least"]), float(row["most"])) == pytest.approx((1 / 1.05, 1.05))
+    (confirmed,) = draw_verdict.confirmed(found, looks)
+    drawn = [r["value"] for r in confirmed.rows if r["family"] == "rnn"]
+    assert drawn == pytest.approx(np.exp(values["rnn"]).tolist())
+    for drawing in (pairs, confirmed):
+        assert drawing.files(["svg"])["svg"].startswith(b"<?xml")
+
+
+def test_only_whom_the_verdict_names_is_bold(tmp_path):
+    found = told(tmp_path)
+    table = methods.table(found)
+    (bold,) = re.findall(r"\\textbf\{([^}]*)\}", table)
+    (line,) = [line for line in table.splitlines() if "textbf" in line]
+    assert line.strip().startswith("rnn & ") and r"\pm" in bold
+    even = replace(
+        found,
+        confirmation=replace(
+            found.confirmation,
+            pairs=tuple(
+                replace(p, verdict=said.Verdict.SAME) for p in found.confirmation.pairs
+            ),
+        ),
+    )
+    assert "textbf" not in methods.table(even)
+    words = methods.paragraph(found)
+    assert (
+        "10 new seeds each" in words and "differences below 5% do not matter" in words
+    )
+
+
+def test_a_group_gets_a_report_for_each_search(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    place = sample_run.write(tmp_path / "results")
+    study = json.loads((place / "study.json").read_text())
+    group = tmp_path / "results" / "sample" / "groups" / "pair"
+    group.mkdir(parents=True)
+    record = {"schema": 1, "study": study["study"], "seeds": [7, 8], "about": {}}
+    (group / "group.json").write_text(json.dumps(record))
+    refused = run("report", "pair", "--format", "latex")
+    assert refused.exit_code == 1 and "has begun" in refused.stderr
+    study["group"] = {"name": "pair", "index": 0}
+    (place / "study.json").write_text(json.dumps(study))
+    result = run("report", "pair", "--format", "latex")
+    assert result.exit_code == 0 and "We tuned rnn" in result.stdout
+    assert "a report for each of its 1 searches" in result.stderr
+    assert "hpo confirm" in result.stderr

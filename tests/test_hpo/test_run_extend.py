@@ -1,0 +1,225 @@
+"""Runs that go on with more than they were launched with: local executor, one child."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from optuna.distributions import FloatDistribution
+
+sys.path.insert(0, str(Path(__file__).parent))
+import run_helpers as helpers
+import run_processes as processes
+
+from hpo.errors import RunError, RunLocked, StudyError
+from hpo.ledger.folder import RunFolder
+from hpo.ledger.log import read_events
+from hpo.live.statistics import LiveStatistics
+from hpo.report.summary import load_summary
+from hpo.run.extend import Extension, extend, extended
+from hpo.run.launch import launch, resume
+from hpo.simulate import own
+from hpo.study import Budget, Rule, Study
+from hpo.trials.reducer import Reducer
+
+sys.path.pop(0)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left():
+    yield
+    processes.end_all()
+
+
+def run(results, **changes):
+    study = helpers.study(**{"sampler": Rule(name="random"), **changes})
+    return launch(study, results=results, create=helpers.create).folder
+
+
+def more(folder, **changes):
+    return extend(folder, Extension(**changes), create=helpers.create)
+
+
+def events_of(folder, kind=None):
+    found = read_events(Path(folder) / "events.jsonl")[0]
+    return [e for e in found if kind in (None, e.event)]
+
+
+def decided(folder):
+    """What was proposed, trained and decided, without attempts and times."""
+    told = []
+    for e in events_of(folder):
+        if e.event == "proposed":
+            told.append((e.event, e.trial, repr(e.params), e.seed))
+        elif e.event == "epoch":
+            told.append((e.event, e.trial, e.epoch, repr(e.valid)))
+        elif e.event in ("completed", "stopped", "paused", "diverged"):
+            told.append((e.event, e.trial, e.epoch))
+    return told
+
+
+def never_twice(folder):
+    counts = Counter((e.trial, e.epoch) for e in events_of(folder, "epoch"))
+    return max(counts.values()) == 1
+
+
+def agrees(folder):
+    """The live view's sums and the Director's decisions, taken once more."""
+    place = RunFolder(folder)
+    study = Study.from_json(place.read_study()["study"])
+    reducer, view = Reducer.of(study), LiveStatistics(study)
+    for event in events_of(folder):
+        view.apply(event, reducer.apply(event))
+    trials = reducer.record.trials.values()
+    assert view.ended == sum(t.ended for t in trials)
+    for name, family in view.families.items():
+        mine = [t for t in trials if t.family == name]
+        assert family.proposed == len(mine)
+        assert family.trained == sum(t.ended and t.last > 0 for t in mine)
+        assert family.open_epochs == sum(t.last for t in mine if not t.ended)
+        cost = sum(t.seconds + t.compile_seconds for t in mine if t.ended)
+        assert family.cost == pytest.approx(cost)
+    assert own.retrace(own.read(place)).differing == ()
+
+
+def test_more_trials_are_those_of_a_larger_run(tmp_path):
+    """Rules that do not plan by the budget: 4 trials and 4 more are 8 trials."""
+    folder = run(tmp_path / "a", budget=Budget(trials=4, epochs=4))
+    first = decided(folder)
+    outcome = more(folder, trials=4)
+    assert outcome.state == "finished"
+    whole = run(tmp_path / "b", budget=Budget(trials=8, epochs=4))
+    assert decided(folder) == decided(whole)
+    assert decided(folder)[: len(first)] == first
+    assert [getattr(e, "extension", None) for e in events_of(folder, "proposed")][
+        4:
+    ] == [1, 1, 1, 1]
+    (note,) = load_summary(folder).notes
+    assert note == "extended after 4 trials: 4 more trials, 8 in all"
+    agrees(folder)
+
+
+@pytest.fixture(scope="module")
+def halved(tmp_path_factory):
+    """8 epochs a trial, rungs 1 and 2, three full runs' worth of epochs."""
+    folder = run(
+        tmp_path_factory.mktemp("halved"),
+        budget=Budget(trials=9, epochs=8, total_epochs=24),
+        stopping=(Rule(name="divergence"), Rule(name="halving")),
+    )
+    processes.end_all()
+    return folder
+
+
+def copied(folder, tmp_path):
+    """As a second user has it: the folder alone, somewhere else."""
+    place = tmp_path / "theirs" / folder.parent.name / folder.name
+    shutil.copytree(folder, place)
+    return place
+
+
+def test_trials_that_paused_go_on_from_their_checkpoints(halved, tmp_path):
+    folder = copied(halved, tmp_path)
+    before = decided(folder)
+    stopped = {e.trial for e in events_of(folder, "stopped")}
+    assert stopped, "some were left behind by the budget"
+    assert more(folder, total_epochs=60).state in ("finished", "time")
+    assert decided(folder)[: len(before)] == before
+    again = {e.trial: e for e in events_of(folder, "reopened")}
+    assert again.keys() == stopped and {e.state for e in again.values()} == {"paused"}
+    opened = events_of(folder, "extended")[0].n
+    later = [e for e in events_of(folder, "started") if e.n > opened]
+    went_on = [e for e in later if e.trial in again]
+    assert went_on and all(e.attempt_of == "promoted" for e in went_on)
+    assert all(e.from_attempt for e in went_on), "from their checkpoints"
+    assert never_twice(folder)
+    states = load_summary(folder).counts()
+    assert states["completed"] > len([t for t in before if t[0] == "completed"])
+    agrees(folder)
+
+
+def test_a_run_that_was_killed_is_extended_as_it_is(halved, tmp_path):
+    """A copy whose driver died in the middle: nothing is lost, nothing trained twice."""
+    folder = copied(halved, tmp_path)
+    lines = (folder / "events.jsonl").read_text().splitlines(keepends=True)
+    half = next(i for i, t in enumerate(lines) if i > 30 and '"event": "started"' in t)
+    (folder / "events.jsonl").write_text("".join(lines[: half + 1]))
+    before = decided(folder)
+    assert more(folder, trials=3, total_epochs=40).state in ("finished", "time")
+    assert decided(folder)[: len(before)] == before
+    assert never_twice(folder)
+    assert all(t.ended for t in own.read(RunFolder(folder)).trials.values())
+
+
+def test_what_a_budget_cut_goes_on_first(tmp_path):
+    folder = run(
+        tmp_path,
+        budget=Budget(trials=3, epochs=6, total_epochs=8),
+        stopping=(Rule(name="divergence"),),
+    )
+    cut = [e.trial for e in events_of(folder, "cancelled")]
+    assert cut == [2]
+    more(folder, total_epochs=99)
+    opened = events_of(folder, "extended")[0].n
+    assert [e.trial for e in events_of(folder, "started") if e.n > opened] == [2, 3]
+    whole = run(
+        tmp_path / "whole",
+        budget=Budget(trials=3, epochs=6),
+        stopping=(Rule(name="divergence"),),
+    )
+    ours, theirs = decided(folder), decided(whole)
+    assert [t for t in ours if t[0] != "cancelled"] == theirs
+    agrees(folder)
+
+
+def test_a_wider_space_and_a_new_family_join(halved, tmp_path):
+    folder = copied(halved, tmp_path)
+    before = decided(folder)
+    family = helpers.study().families[0]
+    wider = family.space.replace({"rate": FloatDistribution(0.01, 0.99)})
+    new = dataclasses.replace(family, name="other")
+    outcome = more(
+        folder, trials=9, total_epochs=60, families=(new,), spaces={"steady": wider}
+    )
+    assert outcome.state in ("finished", "time")
+    assert decided(folder)[: len(before)] == before
+    (note,) = load_summary(folder).notes
+    assert "family `other` joins" in note
+    assert "family `steady` has another space, which 9 of its 9 trials fit" in note
+    assert {e.family for e in events_of(folder, "proposed")} == {"steady", "other"}
+    agrees(folder)
+    resumed = resume(folder, create=helpers.create)
+    assert resumed.state == outcome.state, "a resume finds a run that is over"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, "nothing to extend"),
+        ({"trials": 5}, "24 epochs of all trials are spent"),
+        ({"total_epochs": 24}, "no more than that"),
+    ],
+)
+def test_extensions_that_are_refused(halved, changes, told):
+    text = (halved / "events.jsonl").read_bytes()
+    with pytest.raises(StudyError) as caught:
+        more(halved, **changes)
+    assert told in caught.value.message and caught.value.hint
+    with pytest.raises(StudyError):
+        extended(halved, Extension(**changes))
+    assert (halved / "events.jsonl").read_bytes() == text
+
+
+def test_a_run_at_work_and_a_rerun_are_refused(halved, tmp_path):
+    with RunFolder(halved).acquire(), pytest.raises(RunLocked):
+        more(halved, trials=5, total_epochs=99)
+    folder = copied(halved, tmp_path)
+    record = json.loads((folder / "study.json").read_text())
+    (folder / "study.json").write_text(json.dumps({**record, "rerun": {}}))
+    with pytest.raises(RunError, match="trials that were named"):
+        more(folder, trials=5, total_epochs=99)
