@@ -37,6 +37,7 @@ def test_the_promised_studies_are_there():
     promised = {
         "quickstart",
         "tanks_prediction",
+        "five_families",
         "wiener_hammerstein",
         "wiener_hammerstein_full",
         "bouc_wen",
