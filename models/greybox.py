@@ -163,7 +163,6 @@ class Model(nnx.Module):
             return self.rest(parameters, u[:, 0])
         y, mask = (given[name] for name in names)
         u = u[:, : y.shape[1]]
-        limits = self.equation.limits()
 
         def outputs(parameters: Any, start: Array) -> Array:
             states = self.solve(parameters, start, u)
@@ -172,11 +171,11 @@ class Model(nnx.Module):
         return fitted_start(
             outputs,
             parameters,
-            self._guess(parameters, u, y, mask),
+            self._guesses(parameters, u, y, mask),
             y=y,
             given=mask,
             std=self.normalize_y.std[...],
-            limits=limits,
+            limits=self.equation.limits(),
             steps=self.start_steps,
         )
 
@@ -253,21 +252,38 @@ class Model(nnx.Module):
             self._derivative, parameters, u, guess, rate=self.rate, limits=(low, high)
         )
 
-    def _guess(self, parameters: Any, u: Array, y: Array, mask: Array) -> Array:
-        """Steady under the mean input of what is given; measured states as first given."""
+    def _guesses(
+        self, parameters: Any, u: Array, y: Array, mask: Array
+    ) -> tuple[Array, ...]:
+        """Where the fit of a start may begin; measured states are as first given.
+
+        The others are in the steady state under the mean input of what is given. Where they
+        have a range they also begin in its middle: at its end, as in a tank that is full,
+        a fit may see no way back.
+        """
         frozen = jax.tree.map(stop_gradient, parameters)
         weight = mask.astype(u.dtype)
         count = jnp.maximum(jnp.sum(weight, axis=1), 1.0)
-        guess = self._steady(frozen, jnp.sum(weight * u, axis=1) / count)
+        steady = self._steady(frozen, jnp.sum(weight * u, axis=1) / count)
         first = jnp.take_along_axis(y, jnp.argmax(mask, axis=1)[:, None], axis=1)[:, 0]
         low, high = self.equation.limits()
-        columns = [
-            guess[:, i]
-            if output is None
-            else jnp.clip(first[:, output], low[i], high[i])
-            for i, output in enumerate(self.equation.measured_states())
-        ]
-        return jnp.stack(columns, axis=-1)
+        measured = self.equation.measured_states()
+
+        def known(guess: Array) -> Array:
+            columns = [
+                guess[:, i]
+                if output is None
+                else jnp.clip(first[:, output], low[i], high[i])
+                for i, output in enumerate(measured)
+            ]
+            return jnp.stack(columns, axis=-1)
+
+        pairs = zip(self.equation.states, measured, strict=True)
+        if not any(q.bounded and output is None for q, output in pairs):
+            return (known(steady),)
+        bounded = jnp.isfinite(low) & jnp.isfinite(high)
+        middle = jnp.where(bounded[None], ((low + high) / 2)[None], steady)
+        return known(steady), known(middle)
 
 
 def problem(config: Config, data: TaskData) -> Problem:

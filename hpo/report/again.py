@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hpo.errors import RunError
 from hpo.ledger.events import RerunEvent
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import events_of
@@ -25,6 +26,7 @@ class Rerun:
         seeds: The fresh seeds.
         values: The objective over the validation part by seed; None for those that failed.
         tests: The objective over the test part by seed, likewise.
+        changed: What was set otherwise than in the search, in words.
     """
 
     trial: int
@@ -34,6 +36,7 @@ class Rerun:
     seeds: tuple[int, ...] = ()
     values: tuple[float | None, ...] = ()
     tests: tuple[float | None, ...] = ()
+    changed: str = ""
 
 
 def reruns(folder: Path, objective: Objective) -> tuple[Rerun, ...]:
@@ -47,7 +50,29 @@ def reruns(folder: Path, objective: Objective) -> tuple[Rerun, ...]:
         RunError: The ledger is missing or unreadable, or one of those lines is damaged.
     """
     events = events_of(RunFolder(folder).events_file, RerunEvent)
-    return tuple(told(event, objective) for event in events)
+    return with_changes(folder, [told(event, objective) for event in events])
+
+
+def with_changes(folder: Path, found: Iterable[Rerun]) -> tuple[Rerun, ...]:
+    """The re-runs, each with what its own folder says was changed.
+
+    Args:
+        folder: The run's folder.
+        found: Its re-runs, as the run's ledger tells them.
+    """
+    return tuple(replace(r, changed=_changed(folder, r.folder)) for r in found)
+
+
+def _changed(folder: Path, name: str) -> str:
+    """Empty also where the folder is gone: the ledger alone says nothing of it."""
+    if not name:
+        return ""
+    try:
+        record = RunFolder(RunFolder(folder).reruns / Path(name).name).read_study()
+    except RunError:
+        return ""
+    about = record.get("rerun")
+    return str(about.get("changed", "")) if isinstance(about, Mapping) else ""
 
 
 def told(event: RerunEvent, objective: Objective) -> Rerun:

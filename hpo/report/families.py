@@ -55,7 +55,10 @@ def standings(summary: Summary, reruns: Sequence[Rerun] = ()) -> tuple[Standing,
         rows = [r for r in summary.rows if r.family == family.name]
         ranked = [r for r in rows if r.rank is not None]
         best = min(ranked, key=lambda r: r.rank or 0, default=None)
-        again = [r for r in reruns if best and r.trial == best.trial]
+        # Seeds that a confirmation chose with flatter whom they chose; and one that was
+        # changed is another configuration.
+        mine = (r for r in reruns if best and r.trial == best.trial)
+        again = [r for r in mine if r.kind == "seeds" and not r.changed]
         found.append(
             Standing(
                 family=family.name,

@@ -105,6 +105,7 @@ def best_linear_approximation(
             hundredth of it is that of the regressions on outputs, too.
         radius: Largest modulus of a pole.
     """
+    train, valid = _filled(train), _filled(valid)
     candidates = [
         kung(response, order).stable(radius) for response in _responses(train, ridge)
     ]
@@ -146,9 +147,8 @@ def _moments(train: Records, lags: int, output_lags: int) -> _Moments:
     for u, y in train:
         for rows, targets in regression(u, y, lags, output_lags):
             both = np.concatenate([rows, targets], axis=1)
-            whole = both[np.isfinite(both).all(axis=1)]
-            matrix += whole.T @ whole
-            count += len(whole)
+            matrix += both.T @ both
+            count += len(both)
     return _Moments(
         matrix=matrix, count=max(count, 1), inputs=inputs, outputs=outputs, lags=lags
     )
@@ -160,13 +160,10 @@ def _refitted(system: StateSpace, train: Records) -> Approximation:
     matrix = np.zeros((width, width))
     target = np.zeros((width, len(system.c)))
     for u, y in train:
-        rows = np.concatenate(
-            [system.states(np.nan_to_num(u)), u, np.ones((len(u), 1))], axis=1
-        )
-        late = np.arange(len(u)) >= min(RESPONSE, len(u) // 4)
-        whole = np.isfinite(rows).all(axis=1) & np.isfinite(y).all(axis=1) & late
-        matrix += rows[whole].T @ rows[whole]
-        target += rows[whole].T @ y[whole]
+        rows = np.concatenate([system.states(u), u, np.ones((len(u), 1))], axis=1)
+        late = min(RESPONSE, len(u) // 4)  # the start is not known
+        matrix += rows[late:].T @ rows[late:]
+        target += rows[late:].T @ y[late:]
     found = scipy.linalg.lstsq(matrix, target)[0].T
     n = system.order
     system = replace(system, c=found[:, :n], d=found[:, n:-1])
@@ -176,11 +173,28 @@ def _refitted(system: StateSpace, train: Records) -> Approximation:
 def _scaled(model: Approximation, train: Records) -> Approximation:
     """The same model with states of unit variance over the train part."""
     system = model.system
-    states = np.concatenate([system.states(np.nan_to_num(u)) for u, _ in train])
+    states = np.concatenate([system.states(u) for u, _ in train])
     deviation = np.std(states, axis=0)
     usable = np.isfinite(deviation) & (deviation > 1e-9)
     scale = np.where(usable, 1 / np.where(usable, deviation, 1.0), 1.0)
     return replace(model, system=system.turned(np.diag(scale)))
+
+
+def _filled(records: Records) -> Records:
+    """The records with gaps bridged by straight lines: few rows of a regression have none."""
+
+    def bridged(values: np.ndarray) -> np.ndarray:
+        whole, time = np.array(values), np.arange(len(values))
+        for channel in whole.T:
+            seen = np.isfinite(channel)
+            channel[~seen] = np.interp(
+                time[~seen],
+                time[seen] if seen.any() else [0],
+                channel[seen] if seen.any() else [0.0],
+            )
+        return whole
+
+    return [(bridged(u), bridged(y)) for u, y in records]
 
 
 def _beginning(records: Records, samples: int) -> Records:
@@ -199,8 +213,7 @@ def _error(model: Approximation, records: Records) -> float:
     errors = []
     for u, y in records:
         with np.errstate(over="ignore", invalid="ignore"):
-            error = model.system.outputs(np.nan_to_num(u)) + model.constant - y
-        errors.append(error[np.isfinite(y).all(axis=1)])
+            errors.append(model.system.outputs(u) + model.constant - y)
     value = float(np.sqrt(np.mean(np.var(np.concatenate(errors), axis=0))))
     return value if np.isfinite(value) else np.inf
 

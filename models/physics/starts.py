@@ -109,7 +109,7 @@ class Fit(NamedTuple):
 def fitted_start(
     outputs: Outputs,
     parameters: Any,
-    guess: Float[Array, "batch state"],
+    guesses: tuple[Float[Array, "batch state"], ...],
     *,
     y: Float[Array, "batch time output"],
     given: Bool[Array, "batch time 1"],
@@ -120,24 +120,32 @@ def fitted_start(
     """The start whose solution lies nearest to the given outputs.
 
     Levenberg and Marquardt's method on the state alone, each row with a damping of its own.
-    A direction that the given outputs say nothing of stays where the guess has it.
+    A direction that the given outputs say nothing of stays where the guess has it. Of
+    several guesses each row keeps the one that ends nearest.
 
     Args:
         outputs: The solution from a start.
         parameters: What it is differentiated by.
-        guess: Where to begin.
+        guesses: Where to begin.
         y: Measured outputs; what is not given may hold anything finite.
         given: Which of them count.
         std: Their standard deviations.
         limits: Smallest and largest value of every state.
         steps: Iterations.
     """
+    guess = jnp.concatenate(guesses)
     low, high = (jnp.broadcast_to(end[None], guess.shape) for end in limits)
     frozen = jax.tree.map(stop_gradient, parameters)
+    rows = len(y)
 
     def residuals(parameters: Any, start: Array) -> Array:
         error = (outputs(parameters, start) - y) / std[None, None]
-        return jnp.where(given, error, jnp.zeros_like(error)).reshape(len(start), -1)
+        return jnp.where(given, error, jnp.zeros_like(error)).reshape(rows, -1)
+
+    def all_residuals(start: Array) -> Array:
+        each = start.reshape(len(guesses), rows, -1)
+        found = jax.vmap(lambda one: residuals(frozen, one))(each)
+        return found.reshape(len(start), -1)
 
     directions = jnp.eye(guess.shape[-1], dtype=guess.dtype)
     directions = jnp.broadcast_to(directions[:, None], (len(directions), *guess.shape))
@@ -145,7 +153,7 @@ def fitted_start(
     def advance(best: Fit, _: None) -> tuple[Fit, None]:
         change = _times(best.factor(best.damping), best.residuals, "bsr,br->bs")
         place = jnp.clip(best.start - change, low, high)
-        values, push = jax.linearize(lambda x: residuals(frozen, x), place)
+        values, push = jax.linearize(all_residuals, place)
         slopes = jnp.moveaxis(jax.vmap(push)(directions), 0, -1)
         cost = jnp.sum(jnp.square(values), axis=-1)
         better = cost < best.cost  # never where it is NaN
@@ -157,16 +165,19 @@ def fitted_start(
         worse = best._replace(damping=best.damping * 10.0)
         return Fit(*map(choose, found, worse)), None
 
-    rows, numbers = len(guess), y.shape[1] * y.shape[2]
+    numbers = y.shape[1] * y.shape[2]
     empty = partial(jnp.zeros, dtype=guess.dtype)
     nothing = Fit(
         start=stop_gradient(guess),
-        residuals=empty((rows, numbers)),
-        slopes=empty((rows, numbers, guess.shape[-1])),
-        cost=empty((rows,)) + jnp.inf,
-        damping=empty((rows,)) + 1e-2,
+        residuals=empty((len(guess), numbers)),
+        slopes=empty((len(guess), numbers, guess.shape[-1])),
+        cost=empty((len(guess),)) + jnp.inf,
+        damping=empty((len(guess),)) + 1e-2,
     )
-    best, _ = jax.lax.scan(advance, nothing, None, length=steps + 1)
+    found, _ = jax.lax.scan(advance, nothing, None, length=steps + 1)
+    winner = jnp.argmin(found.cost.reshape(len(guesses), rows), axis=0)
+    chosen = winner * rows + jnp.arange(rows)
+    best = Fit(*(part[chosen] for part in found))
     factor = best.factor(jnp.zeros_like(best.damping))
     factor = jnp.where(jnp.isfinite(factor), factor, jnp.zeros_like(factor))
     left = residuals(parameters, best.start)

@@ -19,10 +19,11 @@ def main() -> None:
     for command in (record, pack):
         command.add_argument("--results", type=Path, required=True)
     record.add_argument("--sets", help="some of them, separated by commas")
+    pack.add_argument("--earlier", type=Path, help="a prototype's file of curves")
     pack.add_argument("file", type=Path)
     arguments = parser.parse_args()
     if arguments.command == "pack":
-        packing.pack(arguments.results, arguments.file)
+        packing.pack(arguments.results, arguments.file, earlier=arguments.earlier)
         return
     wanted = arguments.sets.split(",") if arguments.sets else [s.name for s in SETS]
     root = os.environ.get("HPO_DATA")

@@ -8,31 +8,38 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from optuna.distributions import IntDistribution
 
 from hpo.ledger.folder import RunFolder
+from hpo.run.active import how_it_ended
 from hpo.simulate import own
 from hpo.simulate.tables.own_curves import LAYOUT
 from hpo.trials.record import Trial
+from search_spaces.space import Space
 from studies.curves.sets import SETS, Recorded
 
 _DIGITS = 5  # of every number; more would only cost bytes
 
 
-def pack(results: Path, file: Path) -> None:
-    """Write every set that was recorded whole.
+def pack(results: Path, file: Path, *, earlier: Path | None = None) -> None:
+    """Write every set that was recorded whole, and those of an earlier file.
 
     Args:
         results: The folder of runs.
         file: The file to write, an ``.npz``.
+        earlier: A file of a prototype: ``SET/FAMILY/{rmse,seconds}``, without
+            configurations, so that a curve's place is all that can be searched.
 
     Raises:
         UserError: A run is damaged.
     """
     arrays: dict[str, Any] = {}
     sets: dict[str, Any] = {}
+    if earlier is not None:
+        _earlier(earlier, arrays, sets)
     for recorded in SETS:
         runs = sorted((results / recorded.name).glob("*"))
-        if runs:
+        if runs and how_it_ended(RunFolder(runs[-1])) is not None:
             record = own.read(RunFolder(runs[-1]))
             sets[recorded.name] = _described(recorded, record)
             for family in record.study.families:
@@ -41,6 +48,31 @@ def pack(results: Path, file: Path) -> None:
                 arrays |= {f"{key}/{n}": a for n, a in _arrays(found, record)}
     about = json.dumps({"layout": LAYOUT, "sets": sets}, separators=(",", ":"))
     np.savez_compressed(file, about=np.array(about), **arrays)
+
+
+def _earlier(file: Path, arrays: dict[str, Any], sets: dict[str, Any]) -> None:
+    with np.load(file) as found:
+        for key in sorted(found.files):
+            if key.endswith("/rmse"):
+                name, family, _ = key.split("/")
+                values, seconds = found[key], found[f"{name}/{family}/seconds"]
+                count, epochs = values.shape
+                space = Space({"curve": IntDistribution(0, count - 1)})
+                described = {
+                    "chosen_on": True,
+                    "epochs": epochs,
+                    "objective": {"metric": "rmse", "direction": "minimize"},
+                    "families": {},
+                }
+                about = sets.setdefault(name.removeprefix("own_"), described)
+                about["families"][family] = {
+                    "space": space.to_json(),
+                    "params": [{"curve": row} for row in range(count)],
+                }
+                place = f"{name.removeprefix('own_')}/{family}"
+                arrays[f"{place}/values"] = values
+                arrays[f"{place}/seconds"] = seconds
+                arrays[f"{place}/compile"] = np.zeros(count, np.float32)
 
 
 def _described(recorded: Recorded, record: own.Record) -> dict[str, Any]:

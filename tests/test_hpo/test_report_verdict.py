@@ -121,6 +121,38 @@ def test_only_whom_the_verdict_names_is_bold(tmp_path):
     )
 
 
+def test_seeds_that_chose_and_changed_configurations_are_no_fresh_seeds(tmp_path):
+    place = sample_run.write(tmp_path)
+    lines = (place / "events.jsonl").read_text()
+    count = lines.count("\n")
+    for kind, folder, value in (
+        ("seeds", "a", 0.001),
+        ("seeds", "b", 0.5),  # trained longer
+        ("choose", "c", 0.0001),
+        ("seeds", "d", 0.002),
+    ):
+        count += 1
+        event = {
+            "schema": 1,
+            "n": count,
+            "time": 1.0,
+            "elapsed": 50.0,
+            "event": "rerun",
+        }
+        event |= {"trial": 1, "attempt": None, "kind": kind, "seeds": [1]}
+        event |= {"values": [value], "tests": [{"rmse": value}], "folder": folder}
+        lines += json.dumps(event) + "\n"
+        child = place / "reruns" / folder
+        child.mkdir(parents=True)
+        record = json.loads((place / "study.json").read_text())
+        record["rerun"] = {"changed": "300 epochs" if folder == "b" else ""}
+        (child / "study.json").write_text(json.dumps(record))
+    (place / "events.jsonl").write_text(lines)
+    found = content.load(place)
+    assert found.families[0].fresh == found.families[0].tested == (0.001, 0.002)
+    assert [r.changed for r in found.history.reruns] == ["", "300 epochs", "", ""]
+
+
 def test_a_group_gets_a_report_for_each_search(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     place = sample_run.write(tmp_path / "results")

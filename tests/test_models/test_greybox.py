@@ -86,7 +86,7 @@ def test_a_fitted_start_and_its_slope_equal_scipy():
         return fitted_start(
             outputs,
             stiffness,
-            jnp.zeros((1, 2)),
+            (jnp.zeros((1, 2)), jnp.full((1, 2), 3.0)),
             y=jnp.asarray(np.where(given, y, 1e6), jnp.float32)[None, :, None],
             given=jnp.asarray(given)[None, :, None],
             std=jnp.ones(1),

@@ -37,10 +37,12 @@ def test_the_promised_studies_are_there():
     promised = {
         "quickstart",
         "tanks_prediction",
+        "five_families",
         "wiener_hammerstein",
         "wiener_hammerstein_full",
         "bouc_wen",
         "cascaded_tanks",
+        "tanks_physics",
     }
     assert promised <= set(NAMES)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hpo.confirmation.reading import load_confirmation
 from hpo.confirmation.record import Confirmation
 from hpo.ledger.folder import RunFolder
+from hpo.report.again import with_changes
 from hpo.report.edges import Edge, edges
 from hpo.report.families import Standing, standings
 from hpo.report.importance import Importance, importances
@@ -84,11 +85,12 @@ def load(folder: Path) -> Content:
         RunError: It is no run, or its study or ledger is damaged.
     """
     summary, course = ledger.read(folder)
-    families = standings(summary, course.reruns)
+    again = with_changes(folder, course.reruns)
+    families = standings(summary, again)
     record = RunFolder(folder).read_study()
     return Content(
         summary=summary,
-        history=course,
+        history=replace(course, reruns=again),
         families=families,
         curves=curves(summary, families),
         size=spots(summary, "parameters"),

@@ -137,6 +137,13 @@ def plain_ticks(axis: Any) -> None:
     axis.set_minor_locator(NullLocator())  # half the time of drawing a small panel
 
 
+def _tick(value: float) -> str:
+    """A tick's number: 0.02, 20, 20,000, 1e-5."""
+    if 1000 <= value < 1e6:
+        return f"{value:,.0f}"
+    return numbers.short(value)
+
+
 def whole_ticks(axes: Axes) -> None:
     """Whole numbers along x, such as epochs."""
     from matplotlib.ticker import MaxNLocator

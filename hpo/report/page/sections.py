@@ -127,7 +127,7 @@ def _reruns(content: Content) -> Section:
     lines = [
         {
             "trial": str(r.trial),
-            "kind": r.kind,
+            "kind": f"{r.kind}, {r.changed}" if r.changed else r.kind,
             "came out": ("equal" if r.equal else "not equal")
             if r.equal is not None
             else families.mean_and_spread(r.values, scale),

@@ -44,8 +44,8 @@ def _outflow(value: float) -> Coefficient:
 
 EQUATION = Equation(
     states=(
-        Quantity(name="upper", unit="cm", low=0.0, high=12.0),
-        Quantity(name="lower", unit="cm", low=0.0, high=12.0),
+        Quantity(name="upper", unit="cm", low=0.0, high=10.0),
+        Quantity(name="lower", unit="cm", low=0.0, high=10.0),
     ),
     inputs=(Quantity(name="pump", unit="V"),),
     outputs=(Quantity(name="lower", unit="V"),),
