@@ -7,6 +7,7 @@ layers on top remember longer (TSFast's CRNN).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 from jaxtyping import Array, Float, Key
@@ -122,6 +123,20 @@ class Model(Simulator):
         seen = self.convolutions(inputs, key=front_key)
         states, _ = self.recurrent(seen, key=back_key)
         return states
+
+    def initial_state(self, batch_size: int) -> Any:
+        """What convolutions and recurrent layers remember before anything was seen."""
+        layers = (self.convolutions, self.recurrent)
+        return tuple(part.initial_state(batch_size) for part in layers)
+
+    def advance(
+        self, inputs: Float[Array, "batch time input"], state: Any
+    ) -> tuple[Float[Array, "batch time feature"], Any]:
+        """`features` from what the layers remember, and what they remember after."""
+        front, back = state
+        seen, front = self.convolutions.advance(inputs, front)
+        states, back = self.recurrent.advance(seen, back)
+        return states, (front, back)
 
 
 def problem(config: Config, data: TaskData) -> Problem:

@@ -63,7 +63,8 @@ from models.informed import (
     stated,
     supervised_loss,
 )
-from models.layers.encoder import Encoder, SequenceEncoder, measured, split_key
+from models.layers.dropout import split_key
+from models.layers.encoder import Encoder, SequenceEncoder, measured
 from models.layers.initialization import initialize
 from models.layers.linear import Linear
 from models.layers.normalization import Standardize

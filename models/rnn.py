@@ -7,6 +7,7 @@ windows of 250, an L1 loss after 50 samples), and add a linear path from inputs 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from jaxtyping import Array, Float, Key
 
@@ -107,6 +108,16 @@ class Model(Simulator):
         """The states of the last recurrent layer."""
         states, _ = self.recurrent(inputs, key=key)
         return states
+
+    def initial_state(self, batch_size: int) -> Any:
+        """What the layers remember before anything was seen."""
+        return self.recurrent.initial_state(batch_size)
+
+    def advance(
+        self, inputs: Float[Array, "batch time input"], state: Any
+    ) -> tuple[Float[Array, "batch time feature"], Any]:
+        """`features` from what the layers remember, and what they remember after."""
+        return self.recurrent.advance(inputs, state)
 
 
 def problem(config: Config, data: TaskData) -> Problem:

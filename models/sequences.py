@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +13,7 @@ from jaxtyping import Array, Float, Key
 
 from models.config import Config, static
 from models.data.windows import Windows
-from models.errors import ConfigError
+from models.errors import ConfigError, UserError
 from models.losses import (
     Loss,
     Term,
@@ -29,6 +28,9 @@ from models.tasks.sequences import SequenceTask
 from models.training.optimizer import Optimizer
 from models.training.problem import Batch, Hyper, Outputs, Problem
 from models.training.residuals import Residuals
+
+WHOLE, WHOLE_SEEN = "whole.y", "whole.seen"
+"""All outputs of a window and which were seen ``[B, T, 1]``; training and scoring alone."""
 
 _ERRORS = {"mse": squared_error, "mae": absolute_error, "huber": huber_error}
 
@@ -86,6 +88,23 @@ def require_scored_window(*, data: Windows, loss: SequenceLoss, known: int = 0) 
     )
 
 
+def whole_outputs(key: Key[Array, ""], batch: Batch, step: Array) -> Batch:
+    """Show the outputs of whole windows to the terms of a loss; for `Problem.targets`.
+
+    A prediction has no such entries, and none may come to depend on them.
+
+    Args:
+        key: Not used.
+        batch: With ``y`` and, where it has gaps, ``seen.y``.
+        step: Not used.
+    """
+    del key, step
+    y = batch["y"]
+    seen = batch.get("seen.y")
+    mask = jnp.ones_like(y, bool) if seen is None else seen
+    return batch | {WHOLE: y, WHOLE_SEEN: jnp.all(mask, axis=-1, keepdims=True)}
+
+
 class SequenceConfig(Protocol):
     """The configuration of a family of sequence networks."""
 
@@ -115,6 +134,15 @@ class SequenceConfig(Protocol):
 
     def static_signature(self) -> tuple[tuple[str, Any], ...]:
         """Equal for configurations that share a compilation."""
+        ...
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """A model that goes on from a state; see `models.stateful`."""
+
+    def stream(self, given: Batch, state: Any) -> tuple[Outputs, Any]:
+        """A piece of a sequence, and the state after it."""
         ...
 
 
@@ -210,7 +238,7 @@ def sequence_problem(
     }
 
     def forward(
-        model: Callable[..., Array],
+        model: Any,
         batch: Batch,
         *,
         key: Key[Array, ""],
@@ -219,7 +247,14 @@ def sequence_problem(
         hyper: Hyper,
     ) -> tuple[Outputs, Any]:
         del hyper
-        return {"y": model(batch, key=key if training else None)}, carry
+        if carry is None:
+            return {"y": model(batch, key=key if training else None)}, None
+        if not isinstance(model, Streams):
+            raise UserError(
+                "this family holds no state from one piece to the next",
+                hint="predict whole sequences",
+            )
+        return model.stream(batch, carry)
 
     def build(key: Key[Array, ""]) -> nnx.Module:
         return builder(config=config.model, data=data, key=key)

@@ -8,6 +8,7 @@ recurrent networks for sequence modeling") with one convolution per block.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from jaxtyping import Array, Float, Key
 
@@ -112,6 +113,16 @@ class Model(Simulator):
     ) -> Float[Array, "batch time feature"]:
         """The outputs of the last convolution."""
         return self.convolutions(inputs, key=key)
+
+    def initial_state(self, batch_size: int) -> Any:
+        """What the layers remember before anything was seen."""
+        return self.convolutions.initial_state(batch_size)
+
+    def advance(
+        self, inputs: Float[Array, "batch time input"], state: Any
+    ) -> tuple[Float[Array, "batch time feature"], Any]:
+        """`features` from what the layers remember, and what they remember after."""
+        return self.convolutions.advance(inputs, state)
 
 
 def problem(config: Config, data: TaskData) -> Problem:

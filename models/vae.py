@@ -28,7 +28,8 @@ from models.data.windows import Windows
 from models.example import Example
 from models.family import creator
 from models.layers.coded_start import CodedStart, Prognosis
-from models.layers.encoder import Encoder, split_key
+from models.layers.dropout import split_key
+from models.layers.encoder import Encoder
 from models.layers.initialization import initialize
 from models.losses import Loss
 from models.sequences import SequenceLoss, check_windows, require_scored_window

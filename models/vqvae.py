@@ -26,7 +26,8 @@ from models.data.windows import Windows
 from models.example import Example
 from models.family import creator
 from models.layers.coded_start import CodedStart, Prognosis
-from models.layers.encoder import Encoder, split_key
+from models.layers.dropout import split_key
+from models.layers.encoder import Encoder
 from models.layers.initialization import initialize
 from models.layers.quantizer import Quantization, Quantizer, perplexities
 from models.losses import Loss

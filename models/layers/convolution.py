@@ -16,9 +16,9 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
-from models.layers.dropout import dropout, dropout_scale
+from models.layers.dropout import dropout, dropout_scale, split_key
 from models.layers.initialization import parameter
 from models.layers.kernels import compiled
 from models.layers.kernels.convolution import block
@@ -186,13 +186,69 @@ class ConvolutionStack(nnx.Module):
         key: Key[Array, ""] | None = None,
     ) -> Array:
         """Map ``[B, T, I]`` to ``[B, T, C]``; a key switches dropout on."""
-        keys = [None] * len(self.layers)
-        if key is not None:
-            keys = list(jax.random.split(key, len(self.layers)))
+        keys = split_key(key, len(self.layers))
         outputs = inputs
         for i, (layer, layer_key) in enumerate(zip(self.layers, keys, strict=True)):
             outputs = self._block(layer, outputs, layer_key, skip=i > 0)
         return outputs
+
+    def initial_state(self, batch_size: int) -> tuple[Array, ...]:
+        """What the layers have seen before anything was: zeros ``[B, S, C]`` for each.
+
+        S is the number of samples that a layer looks back, (taps - 1) times its dilation.
+        """
+        kernels = [layer.direction.shape for layer in self.layers]
+        return tuple(
+            jnp.zeros((batch_size, (taps - 1) * layer.dilation, channels))
+            for layer, (taps, channels, _) in zip(self.layers, kernels, strict=True)
+        )
+
+    def advance(
+        self, inputs: Float[Array, "batch time channel"], state: tuple[Array, ...]
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """As a call, from what the layers have seen before, oldest first; no dropout.
+
+        Returns:
+            The outputs ``[B, T, C]``, and what the layers have seen now.
+        """
+        outputs, after = inputs, []
+        for i, (layer, before) in enumerate(zip(self.layers, state, strict=True)):
+            seen = jnp.concatenate([before, outputs], axis=1)
+            outputs = self._block(layer, seen, None, skip=i > 0)[:, before.shape[1] :]
+            after.append(seen[:, seen.shape[1] - before.shape[1] :])
+        return outputs, tuple(after)
+
+    def step(
+        self,
+        inputs: Float[Array, "batch channel"],
+        state: tuple[Array, ...],
+        position: Int[Array, ""],
+        *,
+        key: Key[Array, ""] | None = None,
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """One sample ``[B, I]`` by two rows of every ring buffer, for use inside a scan.
+
+        Args:
+            inputs: ``[B, I]``.
+            state: A ring ``[S, B, C]`` for every layer, whose oldest sample lies at
+                ``position % S``. Before the first step that is `initial_state` with time in
+                front.
+            position: How many steps went before, counted from the first one.
+            key: Switches dropout on; with the same key every step drops the same channels.
+
+        Returns:
+            ``[B, C]``, and the rings after this step.
+        """
+        keys = split_key(key, len(self.layers))
+        outputs, after = inputs, []
+        for i, (layer, ring) in enumerate(zip(self.layers, state, strict=True)):
+            change = _ring_tap(layer, ring, outputs, position)
+            change = ACTIVATIONS[self.activation](change + layer.bias[...][None])
+            change = dropout(change[:, None], self.rate[...], keys[i])[:, 0]
+            here = position % ring.shape[0]
+            after.append(jax.lax.dynamic_update_index_in_dim(ring, outputs, here, 0))
+            outputs = outputs + change if i else change
+        return outputs, tuple(after)
 
     def _block(
         self,
@@ -212,6 +268,20 @@ class ConvolutionStack(nnx.Module):
             )
         change = dropout(ACTIVATIONS[self.activation](layer(inputs)), rate, key)
         return inputs + change if skip else change
+
+
+def _ring_tap(
+    layer: CausalConvolution, ring: Array, inputs: Array, position: Array
+) -> Array:
+    """The convolution at one sample, without bias: its present and its remembered taps."""
+    kernel, size = layer.kernel, ring.shape[0]
+    total = inputs @ kernel[-1]
+    for j in range(kernel.shape[0] - 1):
+        back = (kernel.shape[0] - 1 - j) * layer.dilation
+        place = (position + (size - back)) % size
+        past = jax.lax.dynamic_index_in_dim(ring, place, 0, keepdims=False)
+        total = total + past @ kernel[j]
+    return total
 
 
 def receptive_field(*, depth: int, kernel: int) -> int:

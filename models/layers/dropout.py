@@ -50,5 +50,12 @@ def dropout_scale(
     return jnp.where(kept, 1 / (1 - rate), 0)
 
 
+def split_key(
+    key: Key[Array, ""] | None, parts: int
+) -> tuple[Key[Array, ""] | None, ...]:
+    """Keys of several parts of a model; None for each without a key (evaluation)."""
+    return (None,) * parts if key is None else tuple(jax.random.split(key, parts))
+
+
 def _kept(rate: Array, key: Key[Array, ""], shape: tuple[int, ...]) -> Array:
     return jax.random.uniform(key, shape, rate.dtype) >= rate

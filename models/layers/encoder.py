@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Key
@@ -92,6 +92,17 @@ class SequenceEncoder(nnx.Module):
             return self.head(self.layers(inputs, key=key)[0])
         return self.head(self.layers(inputs, key=key))
 
+    def initial_state(self, batch_size: int) -> Any:
+        """What it remembers before anything was seen."""
+        return self.layers.initial_state(batch_size)
+
+    def advance(
+        self, inputs: Float[Array, "batch time channel"], state: Any
+    ) -> tuple[Float[Array, "batch time state"], Any]:
+        """As a call without dropout, from what it remembers; and what it does after."""
+        found, state = self.layers.advance(inputs, state)
+        return self.head(found), state
+
 
 def measured(
     u: Float[Array, "batch time input"],
@@ -107,10 +118,3 @@ def measured(
     """
     shown = jnp.where(mask, y, jnp.zeros_like(y))
     return jnp.concatenate([u, shown, mask.astype(u.dtype)], axis=-1)
-
-
-def split_key(
-    key: Key[Array, ""] | None, parts: int
-) -> tuple[Key[Array, ""] | None, ...]:
-    """Keys of several parts of a model; None for each without a key (evaluation)."""
-    return (None,) * parts if key is None else tuple(jax.random.split(key, parts))

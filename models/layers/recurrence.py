@@ -131,6 +131,27 @@ def plain(
     return _time_major(outputs), final
 
 
+def gru_step(
+    weights: GRUWeights, state: State, x: Float[Array, "batch channel"]
+) -> State:
+    """One step of `gru`; its gradient is autodiff's. The new state is the output."""
+    return _gru_cell(weights, state, x)[0]
+
+
+def lstm_step(
+    weights: LSTMWeights, state: tuple[State, State], x: Float[Array, "batch channel"]
+) -> tuple[State, State]:
+    """One step of `lstm`; its gradient is autodiff's. Of the new state h is the output."""
+    return _lstm_cell(weights, state, x)[0]
+
+
+def plain_step(
+    weights: PlainWeights, state: State, x: Float[Array, "batch channel"]
+) -> State:
+    """One step of `plain`; its gradient is autodiff's. The new state is the output."""
+    return jnp.tanh(_project(x, weights) + state @ weights.hidden_weight)
+
+
 def _choose(states: Any, with_gradient: Any) -> Any:
     """The layer, with its own gradient unless forward derivatives are wanted."""
     return states if derivatives.wanted() else with_gradient
@@ -168,21 +189,24 @@ def _input_gradients(x: Array, weights: Any, dgates: Array) -> tuple[Array, ...]
 # --- GRU -------------------------------------------------------------------------------
 
 
+def _gru_cell(
+    weights: GRUWeights, h: Array, x: Array
+) -> tuple[Array, tuple[Array, ...]]:
+    """The state after a step, and what the way back needs of it."""
+    size = h.shape[-1]
+    given, recurrent = _project(x, weights), h @ weights.hidden_weight
+    rz = jax.nn.sigmoid(given[:, : 2 * size] + recurrent[:, : 2 * size])
+    r, z = rz[:, :size], rz[:, size:]
+    inner = recurrent[:, 2 * size :] + weights.hidden_bias[None]
+    n = jnp.tanh(given[:, 2 * size :] + r * inner)
+    h = n + z * (h - n)
+    return h, (h, rz, n, inner)
+
+
 def _gru_forward(
     weights: GRUWeights, inputs: Array, initial: Array
 ) -> tuple[Array, tuple[Array, ...]]:
-    size = initial.shape[-1]
-
-    def step(h: Array, x: Array) -> tuple[Array, tuple[Array, ...]]:
-        given, recurrent = _project(x, weights), h @ weights.hidden_weight
-        rz = jax.nn.sigmoid(given[:, : 2 * size] + recurrent[:, : 2 * size])
-        r, z = rz[:, :size], rz[:, size:]
-        inner = recurrent[:, 2 * size :] + weights.hidden_bias[None]
-        n = jnp.tanh(given[:, 2 * size :] + r * inner)
-        h = n + z * (h - n)
-        return h, (h, rz, n, inner)
-
-    return jax.lax.scan(step, initial, inputs)
+    return jax.lax.scan(lambda h, x: _gru_cell(weights, h, x), initial, inputs)
 
 
 def _gru_states(
@@ -236,25 +260,25 @@ _gru.defvjp(_gru_save, _gru_backward)
 # --- LSTM ------------------------------------------------------------------------------
 
 
+def _lstm_cell(
+    weights: LSTMWeights, state: tuple[Array, Array], x: Array
+) -> tuple[tuple[Array, Array], tuple[Array, ...]]:
+    """The state after a step, and what the way back needs of it."""
+    h, c = state
+    size = h.shape[-1]
+    gates = _project(x, weights) + h @ weights.hidden_weight
+    i, f = jax.nn.sigmoid(gates[:, :size]), jax.nn.sigmoid(gates[:, size : 2 * size])
+    g = jnp.tanh(gates[:, 2 * size : 3 * size])
+    o = jax.nn.sigmoid(gates[:, 3 * size :])
+    c = f * c + i * g
+    h = o * jnp.tanh(c)
+    return (h, c), (h, c, i, f, g, o)
+
+
 def _lstm_forward(
     weights: LSTMWeights, inputs: Array, initial: tuple[Array, Array]
 ) -> tuple[Any, tuple[Array, ...]]:
-    size = initial[0].shape[-1]
-
-    def step(state: Any, x: Array) -> tuple[Any, tuple[Array, ...]]:
-        h, c = state
-        gates = _project(x, weights) + h @ weights.hidden_weight
-        i, f = (
-            jax.nn.sigmoid(gates[:, :size]),
-            jax.nn.sigmoid(gates[:, size : 2 * size]),
-        )
-        g = jnp.tanh(gates[:, 2 * size : 3 * size])
-        o = jax.nn.sigmoid(gates[:, 3 * size :])
-        c = f * c + i * g
-        h = o * jnp.tanh(c)
-        return (h, c), (h, c, i, f, g, o)
-
-    return jax.lax.scan(step, initial, inputs)
+    return jax.lax.scan(lambda s, x: _lstm_cell(weights, s, x), initial, inputs)
 
 
 def _lstm_states(
@@ -319,11 +343,7 @@ _lstm.defvjp(_lstm_save, _lstm_backward)
 def _plain_forward(
     weights: PlainWeights, inputs: Array, initial: Array
 ) -> tuple[Array, Array]:
-    def step(h: Array, x: Array) -> tuple[Array, Array]:
-        h = jnp.tanh(_project(x, weights) + h @ weights.hidden_weight)
-        return h, h
-
-    return jax.lax.scan(step, initial, inputs)
+    return jax.lax.scan(lambda h, x: (plain_step(weights, h, x),) * 2, initial, inputs)
 
 
 def _plain_states(

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from models.layers.linear import Linear
 from models.layers.stack import CellName, RecurrentStack
@@ -147,3 +148,28 @@ class Rollout(nnx.Module):
             found.hidden.reshape(batch, length, -1),
             found.final.reshape(batch, length, -1),
         )
+
+    def follow(
+        self,
+        u: Float[Array, "batch time input"],
+        diagnosed: Float[Array, "batch time state"],
+        mask: Bool[Array, "batch time 1"],
+        flat: Float[Array, "batch state"],
+    ) -> Float[Array, "batch time state"]:
+        """Flat states of a prognosis that takes over a diagnosed state wherever it may.
+
+        Args:
+            u: Inputs, standardized.
+            diagnosed: A flat state for every sample.
+            mask: The samples at which it is taken over.
+            flat: The state before the first sample.
+        """
+
+        def step(flat: Array, item: tuple[Array, ...]) -> tuple[Array, Array]:
+            u, diagnosed, mask = item
+            _, after = self.recurrent.step(u, self.states(flat))
+            flat = jnp.where(mask, diagnosed, self.flatten(after))
+            return flat, flat
+
+        items = tuple(jnp.swapaxes(a, 0, 1) for a in (u, diagnosed, mask))
+        return jnp.swapaxes(jax.lax.scan(step, flat, items)[1], 0, 1)

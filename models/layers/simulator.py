@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from typing import Any
 
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from models.data.statistics import Statistics
+from models.errors import UserError
 from models.layers.encoder import measured
 from models.layers.linear import Linear
 from models.layers.normalization import Standardize
+
+BEGIN = ()
+"""The state of a stream of pieces before its first one."""
 
 
 class Simulator(nnx.Module):
@@ -63,7 +68,46 @@ class Simulator(nnx.Module):
             key: Switches dropout on.
         """
         inputs = self._read(given)
-        outputs = self.head(self.features(inputs, key=key))
+        return self._outputs(inputs, self.features(inputs, key=key))
+
+    def initial_state(self, batch_size: int) -> Any:
+        """What the layers remember before anything was seen.
+
+        Raises:
+            UserError: The family remembers nothing from one piece to the next.
+        """
+        raise UserError(
+            f"`{type(self).__module__}` holds no state from one piece to the next",
+            hint="predict whole sequences",
+        )
+
+    def advance(
+        self, inputs: Float[Array, "batch time input"], state: Any
+    ) -> tuple[Float[Array, "batch time feature"], Any]:
+        """`features` from what the layers remember, and what they remember after."""
+        raise NotImplementedError("a family with `initial_state` has this too")
+
+    def stream(
+        self, given: Mapping[str, Array], state: Any
+    ) -> tuple[dict[str, Float[Array, "batch time output"]], Any]:
+        """A piece of a sequence, and the state after it.
+
+        Args:
+            given: As for a call.
+            state: After the piece before; `BEGIN` before the first.
+        """
+        inputs = self._read(given)
+        if state == BEGIN:
+            state = self.initial_state(inputs.shape[0])
+        features, state = self.advance(inputs, state)
+        return {"y": self._outputs(inputs, features)}, state
+
+    def _outputs(
+        self,
+        inputs: Float[Array, "batch time input"],
+        features: Float[Array, "batch time feature"],
+    ) -> Float[Array, "batch time output"]:
+        outputs = self.head(features)
         if self.skip is not None:
             outputs = outputs + self.skip(inputs)
         return self.normalize_y.inverse(outputs)

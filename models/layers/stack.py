@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
-from models.layers.dropout import dropout
+from models.layers.dropout import dropout, split_key
 from models.layers.initialization import parameter
 from models.layers.recurrence import (
     GRUWeights,
     LSTMWeights,
     PlainWeights,
     gru,
+    gru_step,
     lstm,
+    lstm_step,
     plain,
+    plain_step,
 )
 from models.layers.traced import Traced
 
@@ -29,15 +31,16 @@ class _Cell(NamedTuple):
     """How one kind of layer is built and run."""
 
     run: Callable[..., Any]
+    step: Callable[..., Any]
     weights: type[Any]
     gates: int
     states: int
 
 
 _CELLS: dict[str, _Cell] = {
-    "gru": _Cell(run=gru, weights=GRUWeights, gates=3, states=1),
-    "lstm": _Cell(run=lstm, weights=LSTMWeights, gates=4, states=2),
-    "plain": _Cell(run=plain, weights=PlainWeights, gates=1, states=1),
+    "gru": _Cell(run=gru, step=gru_step, weights=GRUWeights, gates=3, states=1),
+    "lstm": _Cell(run=lstm, step=lstm_step, weights=LSTMWeights, gates=4, states=2),
+    "plain": _Cell(run=plain, step=plain_step, weights=PlainWeights, gates=1, states=1),
 }
 
 
@@ -72,11 +75,19 @@ class Recurrent(nnx.Module):
         self, inputs: Float[Array, "batch time channel"], state: Any
     ) -> tuple[Float[Array, "batch time hidden"], Any]:
         """Run over ``[B, T, I]`` from `state`; gives ``[B, T, H]`` and the final state."""
+        return _CELLS[self.cell].run(self._weights(), inputs, state)
+
+    def step(
+        self, inputs: Float[Array, "batch channel"], state: Any
+    ) -> tuple[Float[Array, "batch hidden"], Any]:
+        """One sample ``[B, I]`` from `state`; gives ``[B, H]`` and the new state."""
         kind = _CELLS[self.cell]
-        weights = kind.weights(
-            **{name: getattr(self, name)[...] for name in kind.weights._fields}
-        )
-        return kind.run(weights, inputs, state)
+        state = kind.step(self._weights(), state, inputs)
+        return (state if kind.states == 1 else state[0]), state
+
+    def _weights(self) -> Any:
+        kind = _CELLS[self.cell].weights
+        return kind(**{name: getattr(self, name)[...] for name in kind._fields})
 
 
 class RecurrentStack(nnx.Module):
@@ -142,9 +153,7 @@ class RecurrentStack(nnx.Module):
     ) -> tuple[list[Float[Array, "batch time hidden"]], tuple[Any, ...]]:
         """As a call, with the hidden states of every layer instead of the last one's."""
         before = self.initial_state(inputs.shape[0]) if state is None else state
-        keys = [None] * len(self.layers)
-        if key is not None:
-            keys = list(jax.random.split(key, len(self.layers)))
+        keys = split_key(key, len(self.layers))
         found, after = [], []
         for i, layer in enumerate(self.layers):
             below = dropout(found[-1], self.rate[...], keys[i]) if i else inputs
@@ -152,6 +161,29 @@ class RecurrentStack(nnx.Module):
             found.append(outputs)
             after.append(final)
         return found, tuple(after)
+
+    def advance(
+        self, inputs: Float[Array, "batch time channel"], state: tuple[Any, ...]
+    ) -> tuple[Float[Array, "batch time hidden"], tuple[Any, ...]]:
+        """As a call from a state, without dropout; as other layers that remember have it."""
+        return self(inputs, state)
+
+    def step(
+        self,
+        inputs: Float[Array, "batch channel"],
+        state: tuple[Any, ...],
+        *,
+        key: Key[Array, ""] | None = None,
+    ) -> tuple[Float[Array, "batch hidden"], tuple[Any, ...]]:
+        """One sample ``[B, I]``; with the same key every step drops the same channels."""
+        keys = split_key(key, len(self.layers))
+        outputs, after = inputs, []
+        for i, layer in enumerate(self.layers):
+            if i:
+                outputs = dropout(outputs[:, None], self.rate[...], keys[i])[:, 0]
+            outputs, final = layer.step(outputs, state[i])
+            after.append(final)
+        return outputs, tuple(after)
 
 
 def micro_batch(batch_size: int) -> int | None:

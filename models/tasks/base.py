@@ -193,6 +193,14 @@ class Task(Config):
             UserError: Their lengths do not fit together.
         """
 
+    def piece(self, arrays: Arrays, data: TaskData) -> dict[str, np.ndarray]:
+        """The batch for a piece of a sequence whose pieces are predicted one by one.
+
+        Raises:
+            UserError: Their lengths do not fit together.
+        """
+        return self.batch(arrays, data)
+
     def arrays(
         self, outputs: Mapping[str, Any], batch: Mapping[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
@@ -352,6 +360,34 @@ class TaskData:
                 f"{', '.join(f'`{r}`' for r in arrays) or 'nothing'}",
                 hint=near_matches((strange or missing)[0], self.takes),
             )
+        whole, alone = self._with_batch(arrays)
+        return self.task.batch(whole, self), alone
+
+    def piece(self, arrays: Arrays) -> tuple[dict[str, np.ndarray], bool]:
+        """As `batch`, for a piece of a sequence: only its inputs are needed.
+
+        Raises:
+            UserError: The inputs are missing, a role is unknown, or an array has the wrong
+                shape.
+        """
+        strange = [role for role in arrays if role not in self.takes]
+        if strange or self.takes[0] not in arrays:
+            raise UserError(
+                f"a piece for the task `{self.task.name}` needs `{self.takes[0]}`, got "
+                f"{', '.join(f'`{r}`' for r in arrays) or 'nothing'}",
+                hint=near_matches((strange or self.takes)[0], self.takes),
+            )
+        whole, alone = self._with_batch(arrays)
+        return self.task.piece(whole, self), alone
+
+    def arrays(
+        self, outputs: Mapping[str, Any], batch: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Arrays ``[B, …]`` by role of what a model gave for a batch."""
+        return self.task.arrays(outputs, batch)
+
+    def _with_batch(self, arrays: Arrays) -> tuple[dict[str, np.ndarray], bool]:
+        """The arrays with a batch axis, and whether it was added."""
         added = {role: self._lacks_batch(role, a) for role, a in arrays.items()}
         if len(set(added.values())) > 1:
             raise UserError(
@@ -360,13 +396,7 @@ class TaskData:
             )
         alone = any(added.values())
         whole = {r: np.asarray(a)[None] if alone else a for r, a in arrays.items()}
-        return self.task.batch(whole, self), alone
-
-    def arrays(
-        self, outputs: Mapping[str, Any], batch: Mapping[str, np.ndarray]
-    ) -> dict[str, np.ndarray]:
-        """Arrays ``[B, …]`` by role of what a model gave for a batch."""
-        return self.task.arrays(outputs, batch)
+        return whole, alone
 
     def _lacks_batch(self, role: str, array: np.ndarray) -> bool:
         """Whether an array is one row; its trailing axes must be the role's."""

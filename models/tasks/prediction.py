@@ -102,14 +102,32 @@ class Task(SequenceTask):
     def batch(self, arrays: Arrays, data: TaskData) -> dict[str, np.ndarray]:
         """The inputs as they are, y filled up to their length, and the mask of what is known."""
         same_times(arrays)
-        u, y = arrays["u"], arrays["y"]
-        known, length = y.shape[1], u.shape[1]
+        known, length = arrays["y"].shape[1], arrays["u"].shape[1]
         if not 1 <= known < length:
             raise UserError(
                 "a prediction needs at least one known output and fewer than inputs, got "
                 f"`y` of {known} and `u` of {length} samples",
                 hint="pass the first samples of y, and u over all that is to be predicted",
             )
+        return self._filled(arrays["u"], arrays["y"], data)
+
+    def piece(self, arrays: Arrays, data: TaskData) -> dict[str, np.ndarray]:
+        """As `batch`, with any number of outputs known at its start: none, or all of them."""
+        same_times(arrays)
+        u = arrays["u"]
+        y = arrays.get("y", np.zeros((len(u), 0, data.channels["y"]), u.dtype))
+        if y.shape[1] > u.shape[1]:
+            raise UserError(
+                "a piece has no more known outputs than inputs, got "
+                f"`y` of {y.shape[1]} and `u` of {u.shape[1]} samples"
+            )
+        return self._filled(u, y, data)
+
+    def _filled(
+        self, u: np.ndarray, y: np.ndarray, data: TaskData
+    ) -> dict[str, np.ndarray]:
+        """The inputs, y filled up to their length, and the mask of what is known."""
+        known = y.shape[1]
         seen = np.ones((*y.shape[:2], 1), bool)
         if "y" in data.reference.gaps:
             seen = ~np.isnan(y).any(axis=-1, keepdims=True)

@@ -39,6 +39,15 @@ class Interface(Protocol):
         """
         ...
 
+    def piece(self, arrays: Arrays) -> tuple[dict[str, np.ndarray], bool]:
+        """As `batch`, for a piece of a sequence whose pieces are predicted one by one.
+
+        Raises:
+            UserError: The inputs are missing, a role is unknown, or an array has the wrong
+                shape.
+        """
+        ...
+
     def arrays(
         self, outputs: Mapping[str, Any], batch: Mapping[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
@@ -50,6 +59,8 @@ def predict(
     interface: Interface,
     given: Arrays | np.ndarray,
     run: Callable[[dict[str, np.ndarray]], Mapping[str, Any]],
+    *,
+    piece: bool = False,
 ) -> Any:
     """Predict with a model.
 
@@ -58,6 +69,7 @@ def predict(
         given: Arrays by role, each with or without a leading batch axis; one array stands
             for the only role.
         run: The model: a batch to its outputs.
+        piece: Whether this is one of the pieces of a sequence.
 
     Returns:
         Arrays by role, with a batch axis where the given ones have it; one array where one
@@ -67,15 +79,14 @@ def predict(
         UserError: A role is missing or unknown, or an array has the wrong shape.
     """
     alone = not isinstance(given, Mapping)
-    if alone and len(interface.takes) != 1:
+    if alone and not piece and len(interface.takes) != 1:
         raise UserError(
             f"a prediction needs {_listed(interface.takes)}, got one array",
             hint=f"pass them by role: {{{', '.join(f'{r!r}: …' for r in interface.takes)}}}",
         )
     arrays: Any = {interface.takes[0]: given} if alone else given
-    batch, added = interface.batch(
-        {role: np.asarray(values) for role, values in arrays.items()}
-    )
+    batched = interface.piece if piece else interface.batch
+    batch, added = batched({r: np.asarray(values) for r, values in arrays.items()})
     found = interface.arrays(run(batch), batch)
     if added:
         found = {role: values[0] for role, values in found.items()}

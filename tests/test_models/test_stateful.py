@@ -1,0 +1,88 @@
+"""Predictions in pieces equal the prediction of the whole sequence."""
+
+from __future__ import annotations
+
+import importlib
+
+import numpy as np
+import pytest
+
+from models import StatefulRNN
+from models.errors import UserError
+
+FAST = [("rnn", "prediction", {})]
+SLOW = [
+    ("rnn", "simulation", {"model.cell": "lstm"}),
+    ("tcn", "simulation", {}),
+    ("tcn", "prediction", {"model.depth": 3}),
+    ("crnn", "simulation", {}),
+    ("ar", "simulation", {}),
+    ("ar", "prediction", {"model.kind": "tcn"}),
+    ("fransys", "prediction", {"model.cell": "lstm"}),
+    ("fransys", "prediction", {"model.diagnosis.kind": "tcn"}),
+]
+
+
+def made(folder, family, task, changes):
+    """A learner that has learned nothing, and what a whole prediction takes."""
+    module = importlib.import_module(f"models.{family}")
+    example = module.example(task)
+    learner = module.create({**example.config, **changes}, example.context(folder))
+    return learner, example.given(folder)
+
+
+def pieces(given, sizes):
+    """What is given, cut: known outputs fall into whatever pieces they fall into."""
+    first = 0
+    for size in sizes:
+        yield {role: array[first : first + size] for role, array in given.items()}
+        first += size
+
+
+@pytest.mark.parametrize(
+    "family,task,changes",
+    FAST + [pytest.param(*case, marks=pytest.mark.slow) for case in SLOW],
+)
+def test_pieces_equal_the_whole(family, task, changes, tmp_path):
+    learner, given = made(tmp_path, family, task, changes)
+    model = StatefulRNN(learner)
+    whole = model.predict(given)["y"]
+    sizes = (5, 1, 1, 36, 1, len(whole) - 44)  # 8 outputs are known, if any
+    found = [model.predict_stateful(piece)["y"] for piece in pieces(given, sizes)]
+    assert [len(piece) for piece in found] == list(sizes)
+    scale = np.abs(whole).max()
+    np.testing.assert_allclose(np.concatenate(found), whole, atol=1e-5 * scale)
+
+
+def test_a_state_is_kept_and_set_back(tmp_path):
+    learner, given = made(tmp_path, "rnn", "simulation", {})
+    model, u = StatefulRNN(learner), given["u"][:40]
+    assert model.get_state() == ()
+    first = model.predict_stateful(u[:20])
+    state = model.get_state()
+    second = model.predict_stateful(u[20:])
+    assert np.abs(model.predict_stateful(u[20:]) - second).max() > 1e-4
+    model.set_state(state)
+    np.testing.assert_array_equal(model.predict_stateful(u[20:]), second)
+    other = StatefulRNN(learner)
+    other.set_state(state)
+    np.testing.assert_array_equal(other.predict_stateful(u[20:]), second)
+    with pytest.raises(UserError, match="a batch of 1, this one of 2"):
+        model.predict_stateful(np.stack([u[:20]] * 2))
+    model.set_state()
+    np.testing.assert_array_equal(model.predict_stateful(u[:20]), first)
+
+
+def test_pieces_that_fit_nothing_are_refused(tmp_path):
+    learner, given = made(tmp_path, "rnn", "prediction", {})
+    model = StatefulRNN(learner)
+    with pytest.raises(UserError, match="needs `u`, got `y`"):
+        model.predict_stateful({"y": given["y"]})
+    with pytest.raises(UserError, match="no more known outputs than inputs"):
+        model.predict_stateful({"u": given["u"][:3], "y": given["y"][:4]})
+
+
+def test_what_was_solved_has_no_state(tmp_path):
+    learner, _ = made(tmp_path, "linear", "simulation", {})
+    with pytest.raises(UserError, match="a ClosedFormLearner holds no state"):
+        StatefulRNN(learner)
