@@ -29,7 +29,7 @@ from optuna.distributions import (
 )
 
 from hpo.study import Budget, Family, Objective, Rule, Study
-from search_spaces import crnn, linear, rnn, tcn
+from search_spaces import crnn, linear, pirnn, rnn, tcn
 
 _NOISE = 0.00963  # of the level's standard deviation of 2.077 V: 0.02 V
 
@@ -90,6 +90,31 @@ STUDY = Study(
                     "model.cell": "gru",
                     "model.layers": 1,
                     "model.hidden_size": IntDistribution(32, 48, step=16),
+                }
+            ),
+        ),
+        Family(
+            name="pirnn",
+            space=pirnn.SPACE.replace(
+                {
+                    **_TRAINING,
+                    "data.window": 150,
+                    "loss.kind": "huber",
+                    "model.skip": False,
+                    "model.hidden_size": 32,
+                    "model.encoder.hidden_size": 32,
+                    "model.p_state_encoder": 0.3,
+                    "physics.equation": "cascaded_tanks",
+                    "physics.trained": False,
+                    "physics.difference": "diff1_central",
+                    "collocation.excitation": "multisine",
+                    "collocation.start": "state_encoder",
+                    "collocation.samples": 100,
+                    "collocation.amplitude": 2.0,
+                    "weights.residual": FloatDistribution(0.1, 2.0, log=True),
+                    "weights.collocation": FloatDistribution(0.1, 2.0, log=True),
+                    "weights.consistency": 0.1,
+                    "weights.transition": 0.1,
                 }
             ),
         ),
