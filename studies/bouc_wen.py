@@ -4,8 +4,8 @@
     HPO_DATA=... hpo rerun bouc_wen --seeds 4 --by-record
 
 Protocol: free-run simulation from the force alone, RMSE from sample 100 on; validation on the
-last fifth of the second period. The test part holds two records, `test_0` the official multisine, to
-which published scores belong, and `test_1` a sweep.
+last fifth of the second period. The test part holds two records, `test_0` the official multisine,
+to which published scores belong, and `test_1` a sweep.
 
 One configuration by itself (order 3, 2 extra states, 15 hidden units, seed 0) had 1.33e-5 m over
 the validation part after 95 epochs and 34 s of processor time, half of it compiling.

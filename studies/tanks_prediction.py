@@ -52,7 +52,6 @@ _TRAINING = {
     "optimizer.decay_start": FloatDistribution(0.2, 0.6),
 }
 
-_PLAIN = ("model.dropout", "model.skip")  # which `pirnn` has not
 _EQUATION = {"physics.equation": "cascaded_tanks"}
 
 STUDY = Study(
@@ -119,14 +118,24 @@ STUDY = Study(
             name="pirnn",
             space=pirnn.SPACE.replace(
                 {
-                    **{k: v for k, v in _TRAINING.items() if k not in _PLAIN},
-                    **_EQUATION,
+                    **_TRAINING,
+                    "data.window": 150,
+                    "loss.kind": "huber",
+                    "model.skip": False,
                     "model.hidden_size": 32,
                     "model.encoder.hidden_size": 32,
+                    "model.p_state_encoder": 0.3,
+                    "physics.equation": "cascaded_tanks",
+                    "physics.trained": False,
                     "physics.difference": "diff1_central",
-                    "collocation.excitation": "prbs",
+                    "collocation.excitation": "multisine",
                     "collocation.start": "state_encoder",
+                    "collocation.samples": 100,
                     "collocation.amplitude": 2.0,
+                    "weights.residual": FloatDistribution(0.1, 2.0, log=True),
+                    "weights.collocation": FloatDistribution(0.1, 2.0, log=True),
+                    "weights.consistency": 0.1,
+                    "weights.transition": 0.1,
                 }
             ),
         ),

@@ -174,12 +174,12 @@ def test_the_epochs_of_the_budget_are_never_exceeded_and_the_best_is_known_then(
     for spent in (1, 4, 9, 10, 23, 41, 59, 60):
         shorter = study.replace(budget=Budget(trials=50, epochs=9, total_epochs=spent))
         best = simulate(shorter, simulated_task(study)).director.best()
-        moment = story.best_at(spent)
+        moment = story.best_at(epochs=spent)
         if best is not None:
             assert moment.ranked and moment.trial.number == best.number
         elif moment is not None:
             assert not moment.ranked
-    assert story.best_at(0) is None
+    assert story.best_at(epochs=0) is None
 
 
 def test_a_longer_curve_than_there_is_cannot_be_replayed():

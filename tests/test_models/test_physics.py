@@ -28,6 +28,7 @@ SETTINGS = {
     "duffing": (20.0, lambda t: 8 * np.sin(2 * np.pi * t / 1.1)),
     "low_pass": (100.0, lambda t: 1 + np.sin(2 * np.pi * 5 * t)),
     "mass_spring_damper": (20.0, lambda t: 4 * np.sin(2 * np.pi * t)),
+    "real_tanks": (0.25, lambda t: 3.2 + 2 * np.sin(2 * np.pi * t / 300)),
 }
 # Compiling takes longer than all else: the ones with kinks every day, the others at night.
 QUICK = [
