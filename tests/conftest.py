@@ -20,6 +20,42 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# Slow tests that take longer than `.ci/run` has: run by hand (`-m long`), and what came out is
+# written into the closing note of the change that they belong to.
+LONG_FILES = {
+    "test_ar.py",
+    "test_confirm.py",
+    "test_fransys.py",
+    "test_greybox.py",
+    "test_group.py",
+    "test_handed_on.py",
+    "test_own_files.py",
+    "test_physics.py",
+    "test_physics_page.py",
+    "test_physics_residual.py",
+    "test_pinc.py",
+    "test_pirnn.py",
+    "test_prediction_page.py",
+    "test_run_ssm.py",
+    "test_stateful.py",
+    "test_stopping_planning.py",
+    "test_verdict_calibration.py",
+}
+LONG_FAMILIES = {
+    *("ar", "fransys", "greybox", "pca", "pinc", "pirnn", "pq", "ssm", "vae", "vqvae"),
+}
+
+
+def pytest_collection_modifyitems(items):
+    """Mark slow tests as long by their file, or by the family that a suite is given."""
+    for item in items:
+        named = getattr(item, "callspec", None)
+        family = named.params.get("name") if named else None
+        suite = item.path.name == "test_conformance.py" and family in LONG_FAMILIES
+        if item.get_closest_marker("slow") and (suite or item.path.name in LONG_FILES):
+            item.add_marker(pytest.mark.long)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def private_cache(tmp_path_factory):
     """Simulated data and compiled programs of the tests go to a folder of their own."""

@@ -183,7 +183,7 @@ import random
 
 from optuna.distributions import FloatDistribution, IntDistribution
 
-from hpo.study import Budget, Family, Objective, Resources, Study
+from hpo.study import Budget, Family, Objective, Resources, Rule, Study
 from search_spaces.space import Space
 
 
@@ -224,6 +224,7 @@ STUDY = Study(
     ),
     objectives=(Objective(unit="V"),),
     budget=Budget(trials=5, epochs=6),
+    stopping=(Rule(name="asha"),),  # a walk cannot be saved, so none is paused
     resources=Resources(executor="local"),
 )
 '''

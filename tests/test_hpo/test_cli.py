@@ -207,7 +207,7 @@ def test_wrong_words_get_near_matches(sample, walk):
     refused(run("launch", walk, "--set", "budget.trils=1"), "`budget.trials`")
     refused(run("launch", walk, "--executor", "rey", *where), "`ray`")
     refused(run("launch", walk, "--set", "sampler.name=tp", *where), "`tpe`")
-    refused(run("launch", walk, "--set", "stopping.halving.eat=2", *where), "`eta`")
+    refused(run("launch", walk, "--set", "stopping.asha.eat=2", *where), "`eta`")
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ CALLS = {
     "rerun": ("sample",),
     "confirm": ("sample",),
     "promote": ("sample", "--name", "promoted"),
+    "report": ("sample",),
     "predict": ("sample", "new.hdf5", "--out", "out.hdf5"),
     "note": ("sample", "a remark"),
     "diff": ("sample", "1", "2"),
@@ -94,6 +95,11 @@ MISTAKES = {
         (("sample",), 2, "--name"),
         (("sample", "--name", "x", "--rank", "99"), 1, "no trial of rank 99"),
         (("sample", "--name", "x", "--rank", "1", "--trial", "1"), 1, "not both"),
+    ],
+    "report": [
+        (("sampel",), 1, "`sample`"),
+        (("sample", "--format", "word"), 2, "word"),
+        (("sample", "--out", "walk.py"), 1, "walk.py"),
     ],
     "predict": [
         (("sample", "nowhere.hdf5", "--out", "out.hdf5"), 1, "no file nowhere.hdf5"),

@@ -64,7 +64,7 @@ def case(name, samples=30):
         )
         return equation.derivative(x, level[None], values) / rate
 
-    start = [4.0, 9.0] if name == "cascaded_tanks" else [0.0] * len(equation.states)
+    start = [4.0, 9.0] if "tanks" in name else [0.0] * len(equation.states)
     states = diffrax.diffeqsolve(
         diffrax.ODETerm(derivative),
         diffrax.Dopri5(),

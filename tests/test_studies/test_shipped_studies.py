@@ -71,6 +71,10 @@ def test_the_resolved_study_survives_json(name):
     assert sum(study.trials_of().values()) >= 16
 
 
+def families_of(name):
+    return {family.name for family in discovery.load_study(name).families}
+
+
 @pytest.mark.slow
 def test_the_quickstart_ranks_every_family_under_ray(tmp_path):
     done = hpo("launch", "quickstart", "--trials", 5, "--epochs", 3, cwd=tmp_path)
