@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from models.config import Config, static
@@ -18,11 +20,12 @@ from models.metrics.accumulators import Average
 from models.physics.collocation import TRACED, Collocation
 from models.physics.equation import Equation, Values
 from models.physics.found import content_of, find_equation
+from models.physics.starts import steady_state
 from models.physics.states import Signals, StateScale, state_scale
 from models.sequences import SequenceLoss, sequence_loss
 from models.tasks.base import TaskData
 from models.tasks.sequences import SequenceTask
-from models.training.problem import Batch, Hyper, Outputs
+from models.training.problem import Batch, Hyper, Outputs, Transforms
 from models.transforms.batch import Transform
 
 _AROUND = 4
@@ -65,6 +68,32 @@ class Stated:
     def rate(self) -> float:
         """Samples per second."""
         return self.signals.rate
+
+    def rest(
+        self, u: Float[Array, "batch input"], coefficients: Values
+    ) -> Float[Array, "batch state"]:
+        """The states in which records begin of which only the first input is known.
+
+        As the equation's `start` says, else the steady state.
+
+        Args:
+            u: The first inputs, in physical units.
+            coefficients: By name; they learn nothing from this.
+        """
+        equation = self.equation
+        coefficients = jax.lax.stop_gradient(coefficients)
+        if equation.start is not None:
+            return jax.vmap(equation.start, (0, None))(u, coefficients)
+        low, high = equation.limits()
+        guess = jnp.asarray(self.scale.mean, u.dtype)
+        return steady_state(
+            lambda c, x, v: equation.derivative(x, v, c),
+            coefficients,
+            u,
+            jnp.broadcast_to(guess[None], (u.shape[0], *guess.shape)),
+            rate=self.rate,
+            limits=(low, high),
+        )
 
     def outputs(
         self,
@@ -137,7 +166,7 @@ def handed_over(data: TaskData, *, warm_up: int, window: int) -> int:
 
     Args:
         data: Of the task.
-        warm_up: Inputs that a start is found from where no output is known.
+        warm_up: Outputs that the start of a training window is found from in simulation.
         window: Samples of a training window.
 
     Raises:
@@ -155,18 +184,70 @@ def handed_over(data: TaskData, *, warm_up: int, window: int) -> int:
     return first
 
 
-def handover_of(batch: Batch, *, first: int, scored: bool) -> Handover:
+def handover_of(
+    known: Batch | None, batch: Batch, *, first: int, scored: bool
+) -> Handover:
     """Where in a batch the prognosis begins.
 
     Args:
+        known: See `known_part`.
         batch: What is given.
-        first: Its first sample in training and scoring.
+        first: Its first sample where outputs are known, in training and scoring.
         scored: Whether this is one of those; a prediction may know any number of outputs.
     """
-    if "given.y" in batch:
-        return handover(batch["given.y"], known=first if scored else None)
-    length = batch["u"].shape[1]
-    return Handover(min(first, max(length - 1, 1)), length)
+    if known is None:
+        return Handover(1, batch["u"].shape[1])
+    return handover(known["given.y"], known=first if scored else None)
+
+
+FIRST = ("first.y", "first.given")
+"""Outputs and mask of a training window that its start is found from, in simulation."""
+
+
+def first_outputs(
+    key: Array, batch: Batch, step: Array, *, count: int, means: np.ndarray
+) -> Batch:
+    """Show the outputs at the start of a training window, which simulation gives no model.
+
+    Args:
+        key: Not used.
+        batch: Of training.
+        step: Not used.
+        count: How many.
+        means: Of the outputs, which take the place of what is not shown.
+    """
+    del key, step
+    y = batch["y"]
+    mask = jnp.broadcast_to(
+        (jnp.arange(y.shape[1]) < count)[None, :, None], (*y.shape[:2], 1)
+    )
+    if "seen.y" in batch:
+        mask = mask & jnp.all(batch["seen.y"], axis=-1, keepdims=True)
+    instead = jnp.asarray(means, y.dtype)[None, None]
+    return {**batch, FIRST[0]: jnp.where(mask, y, instead), FIRST[1]: mask}
+
+
+def revealed(data: TaskData, *, count: int) -> Transforms:
+    """What shows training windows their first outputs, where the task gives none.
+
+    Args:
+        data: Of the task.
+        count: How many.
+    """
+    if "y" in data.takes:
+        return ()
+    return (partial(first_outputs, count=count, means=data.statistics.mean["y"]),)
+
+
+def known_part(batch: Batch) -> Batch | None:
+    """The batch with the outputs that are known; None where none is.
+
+    Args:
+        batch: What is given.
+    """
+    if FIRST[0] in batch:
+        return {**batch, "y": batch[FIRST[0]], "given.y": batch[FIRST[1]]}
+    return batch if "given.y" in batch else None
 
 
 def supervised_loss(

@@ -10,10 +10,12 @@ begins. Recurrent and convolutional layers know no time between samples, and the
 have no forward mode; this network has both, so ``dx/dt`` is exact here (`jax.jvp` in time) where
 `pirnn` takes differences. Inputs are straight lines between samples.
 
-**Where a rollout begins.** With the physical state at the end of the given window, estimated by a
-sequence encoder, or from its last sample alone (`model.start`). The given window is the known part
-in prediction and the first `model.warm_up` inputs in simulation, where no output is ever known;
-within it the output is that of the estimates.
+**Where a rollout begins.** In prediction with the physical state at the last known output,
+estimated by a sequence encoder from the given window, or from its last sample alone
+(`model.start`); within the window the output is that of the estimates. In simulation no output is
+ever known: a record begins in the state that the equation names for its first input
+(`Equation.start`, by default the steady state). Training windows, which begin anywhere, are there
+given their own first `model.warm_up` outputs as in prediction.
 
 Three terms, each with a traced weight `weights.NAME`, reported in validation too: ``data``, the
 error of the supervised outputs in standard deviations; ``residual``, the mean square of ``dx/dt -
@@ -51,6 +53,8 @@ from models.informed import (
     handed_over,
     handover_of,
     informed_loss,
+    known_part,
+    revealed,
     stated,
     supervised_loss,
 )
@@ -92,7 +96,7 @@ class PINC(BaseConfig):
         dropout: Probability that a channel is dropped between two layers of it.
         n_y_supervised: Outputs that the data loss counts and the encoder reads, from the first
             on; None for all.
-        warm_up: In simulation, inputs that the encoder reads.
+        warm_up: In simulation, outputs that the encoder reads of training windows.
     """
 
     hidden_size: int = static(32, low=1)
@@ -174,7 +178,6 @@ class Model(nnx.Module):
         self.normalize_y = Standardize.of(data.statistics, "y")
         self.normalize_x = Standardize(mean=scale.mean, std=scale.std)
         self.supervised = stated.supervised
-        self.known = "y" in data.takes
         inputs, states = self.normalize_u.channels, self.normalize_x.channels
         self.surrogate = Surrogate(
             states=states,
@@ -183,7 +186,7 @@ class Model(nnx.Module):
             layers=config.layers,
             reach=scale.rates / scale.std / stated.rate,
         )
-        read = inputs + (stated.supervised + 1 if self.known else 0)
+        read = inputs + stated.supervised + 1
         size = config.encoder.hidden_size
         self.encoder: SequenceEncoder | nnx.Module
         if config.start == "window":
@@ -203,10 +206,8 @@ class Model(nnx.Module):
 
     def estimates(self, given: Batch, *, key: Key[Array, ""] | None) -> States:
         """The state at every sample, standardized, of what was given up to it."""
-        read = self.normalize_u(given["u"])
-        if self.known:
-            y = self.normalize_y(given["y"])[..., : self.supervised]
-            read = measured(read, y, given["given.y"])
+        y = self.normalize_y(given["y"])[..., : self.supervised]
+        read = measured(self.normalize_u(given["u"]), y, given["given.y"])
         if isinstance(self.encoder, SequenceEncoder):
             return self.encoder(read, key=key)
         first, second = self.encoder
@@ -240,12 +241,17 @@ class _Pass:
         keys = jax.random.split(key, 3)
         scored = _STATES in batch
         u = model.normalize_u(batch["u"])
-        at = handover_of(batch, first=self.first, scored=scored)
-        estimates = model.estimates(batch, key=keys[2] if training else None)
+        coefficients = model.coefficients()
+        known = known_part(batch)
+        at = handover_of(known, batch, first=self.first, scored=scored)
+        if known is None:
+            rest = self.stated.rest(batch["u"][:, 0], coefficients)[:, None]
+            estimates = model.normalize_x(rest)
+        else:
+            estimates = model.estimates(known, key=keys[2] if training else None)
         start = at.start(estimates)
         driven = jnp.concatenate([at.start(u)[:, None], at.behind(u)], axis=1)
         path = model.surrogate.rollout(start, driven)
-        coefficients = model.coefficients()
         whole = model.normalize_x.inverse(at.joined(estimates, path[:, 1:]))
         outputs: dict[str, Any] = {
             "y": self.stated.outputs(whole, batch["u"], coefficients),
@@ -319,6 +325,7 @@ def problem(config: Config, data: TaskData) -> Problem:
         given=partial(task.given, data=data),
         transforms=task.transforms(data),
         describe=described,
+        augmentations=revealed(data, count=first),
         targets=(_draws(config.collocation, told),),
     )
 

@@ -8,9 +8,11 @@ begins with, the state encoder with the traced probability `model.p_state_encode
 given is the physical state that the prognosis reads off the end of the given window, so that the
 physical state must tell all that matters. Evaluation begins with the sequence encoder.
 
-**Where a prognosis begins.** In prediction, behind the last known output. In simulation no output
-is ever known: the given window is then the first `model.warm_up` inputs, of which the sequence
-encoder makes an estimate at each of their samples; the prognosis takes over behind them.
+**Where a prognosis begins.** In prediction, behind the last known output, with the sequence
+encoder. In simulation no output is ever known: a record begins in the physical state that the
+equation names for its first input (`Equation.start`, by default the steady state), through the
+state encoder, and the prognosis takes over behind that sample. Training windows, which begin
+anywhere, are there given their own first `model.warm_up` outputs as in prediction.
 
 The loss has five terms, each with a traced weight `weights.NAME`, each reported in validation too
 (``loss.NAME``), and each without unit, so that weights of one size mean efforts of one size:
@@ -60,6 +62,8 @@ from models.informed import (
     handed_over,
     handover_of,
     informed_loss,
+    known_part,
+    revealed,
     stated,
     supervised_loss,
 )
@@ -102,7 +106,7 @@ class PIRNN(BaseConfig):
         p_state_encoder: Probability that a training batch begins with the state encoder.
         n_y_supervised: Outputs that the data loss counts and the sequence encoder reads, from
             the first on; the others are learned from the physics alone. None for all.
-        warm_up: In simulation, inputs that the sequence encoder reads.
+        warm_up: In simulation, outputs that the sequence encoder reads of training windows.
     """
 
     cell: CellName = static("gru")
@@ -184,7 +188,6 @@ class Model(nnx.Module):
         self.normalize_y = Standardize.of(data.statistics, "y")
         self.normalize_x = Standardize(mean=stated.scale.mean, std=stated.scale.std)
         self.supervised = stated.supervised
-        self.known = "y" in data.takes
         inputs, states = self.normalize_u.channels, self.normalize_x.channels
         self.rollout = Rollout(
             cell=config.cell,
@@ -198,7 +201,7 @@ class Model(nnx.Module):
         self.encoder = SequenceEncoder(
             config=config.encoder,
             cell=config.cell,
-            inputs=inputs + (stated.supervised + 1 if self.known else 0),
+            inputs=inputs + stated.supervised + 1,
             state_size=self.rollout.state_size,
             dropout_name=_DROPOUT,
         )
@@ -213,8 +216,6 @@ class Model(nnx.Module):
     ) -> Float[Array, "batch time hidden"]:
         """The flat hidden state at every sample, of what was given up to it."""
         u = self.normalize_u(given["u"])
-        if not self.known:
-            return self.encoder(u, key=key)
         y = self.normalize_y(given["y"])[..., : self.supervised]
         return self.encoder(measured(u, y, given["given.y"]), key=key)
 
@@ -263,8 +264,14 @@ class _Pass:
         scored = collocated.INPUTS in batch
         keys = split_key(key if training else None, 4)
         u = model.normalize_u(batch["u"])
-        at = handover_of(batch, first=self.first, scored=scored)
-        encoded = model.encode_sequence(batch, key=keys[0])
+        coefficients = model.coefficients()
+        known = known_part(batch)
+        at = handover_of(known, batch, first=self.first, scored=scored)
+        if known is None:
+            rest = self.stated.rest(batch["u"][:, 0], coefficients)[:, None]
+            encoded = model.encode_state(model.normalize_x(rest))
+        else:
+            encoded = model.encode_sequence(known, key=keys[0])
         start, u_start = at.start(encoded)[:, None], at.start(u)[:, None]
         state = model.read(start, u_start)
         again = model.encode_state(state)
@@ -273,23 +280,24 @@ class _Pass:
             drawn = jax.random.bernoulli(keys[1], hyper["model.p_state_encoder"])
             chosen = jnp.where(drawn, again, start)
         rolled = model.rollout(at.behind(u), chosen[:, 0], key=keys[2])
-        whole = at.joined(model.read(encoded, u), rolled.y)
-        coefficients = model.coefficients()
+        before = model.read(encoded, u[:, : encoded.shape[1]])
+        whole = at.joined(before, rolled.y)
         states = model.normalize_x.inverse(whole)
         outputs: dict[str, Any] = {
             "y": self.stated.outputs(states, batch["u"], coefficients),
             "states": states,
         }
         if scored:
+            assert isinstance(at.first, int), "known before compiling"
             path = model.normalize_x.inverse(jnp.concatenate([state, rolled.y], axis=1))
-            driven = batch["u"][:, self.first - 1 :]
+            driven = batch["u"][:, at.first - 1 :]
             outputs |= {
                 "residual": self.residual(path, driven, coefficients),
                 "collocation": self._collocated(
                     model, batch, jax.lax.stop_gradient(coefficients), keys[3]
                 ),
                 "consistency": start - again,
-                "transition": around(whole, self.first),
+                "transition": around(whole, at.first),
                 "coefficients": broadcast_coefficients(
                     model.coefficients.trained(), u.shape[0]
                 ),
@@ -374,6 +382,7 @@ def problem(config: Config, data: TaskData) -> Problem:
         given=partial(task.given, data=data),
         transforms=task.transforms(data),
         describe=described,
+        augmentations=revealed(data, count=first),
         targets=(
             excitations(config.collocation, told, hidden=_state_size(config.model)),
         ),

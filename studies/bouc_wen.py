@@ -3,9 +3,12 @@
     HPO_DATA=... hpo launch bouc_wen
     HPO_DATA=... hpo rerun bouc_wen --seeds 4 --by-record
 
-Protocol: free-run simulation from the force alone, RMSE from sample 100 on; validation on the last
-fifth of the second period. The test part holds two records, `test_0` the official multisine, to
-which published scores belong, and `test_1` a sweep.
+Protocol: free-run simulation from the force alone, RMSE from sample 100 on; validation on the
+last fifth of the second period. The test part holds two records, `test_0` the official multisine,
+to which published scores belong, and `test_1` a sweep.
+
+One configuration by itself (order 3, 2 extra states, 15 hidden units, seed 0) had 1.33e-5 m over
+the validation part after 95 epochs and 34 s of processor time, half of it compiling.
 
 Published over the multisine: PNLSS 1.87e-5 m, dynoNet 4.52e-5 m, NFIR 1.63e-4 m.
 """
@@ -26,8 +29,8 @@ STUDY = Study(
             name="ssm",
             space=ssm.SPACE.replace(
                 {
-                    "model.order": IntDistribution(3, 4),
-                    "model.extra_states": IntDistribution(1, 2),
+                    "model.order": 3,
+                    "model.extra_states": 2,
                     "model.hidden_size": IntDistribution(15, 20, step=5),
                     "model.ridge": 1e-3,
                     "data.window": 600,
@@ -37,8 +40,8 @@ STUDY = Study(
                     "optimizer.stage_epochs": [15],
                 }
             ),
-            trials=10,
-            epochs=120,
+            trials=8,
+            epochs=100,
         ),
         Family(
             name="rnn",

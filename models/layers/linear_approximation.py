@@ -161,7 +161,7 @@ def _refitted(system: StateSpace, train: Records) -> Approximation:
     target = np.zeros((width, len(system.c)))
     for u, y in train:
         rows = np.concatenate([system.states(u), u, np.ones((len(u), 1))], axis=1)
-        late = min(RESPONSE, len(u) // 4)  # the start is not known
+        late = _unknown_start(u)
         matrix += rows[late:].T @ rows[late:]
         target += rows[late:].T @ y[late:]
     found = scipy.linalg.lstsq(matrix, target)[0].T
@@ -213,9 +213,15 @@ def _error(model: Approximation, records: Records) -> float:
     errors = []
     for u, y in records:
         with np.errstate(over="ignore", invalid="ignore"):
-            errors.append(model.system.outputs(u) + model.constant - y)
+            error = model.system.outputs(u) + model.constant - y
+        errors.append(error[_unknown_start(u) :])
     value = float(np.sqrt(np.mean(np.var(np.concatenate(errors), axis=0))))
     return value if np.isfinite(value) else np.inf
+
+
+def _unknown_start(u: np.ndarray) -> int:
+    """Samples of a record that are left out: it need not begin at rest."""
+    return min(RESPONSE, len(u) // 4)
 
 
 def _zero(system: StateSpace) -> np.ndarray:
