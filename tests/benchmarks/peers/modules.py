@@ -47,10 +47,30 @@ class Convolutional(nn.Module):
         return self.head(x).transpose(1, 2)
 
 
+class FreeRunning(nn.Module):
+    """A GRU that is fed its own last output, step by step, from rest."""
+
+    def __init__(self, *, width: int, layers: int) -> None:
+        super().__init__()
+        self.recurrent = nn.GRU(2, width, num_layers=layers, batch_first=True)
+        self.head = nn.Linear(width, 1)
+
+    def forward(self, u: Tensor) -> Tensor:
+        """Simulate from rest."""
+        state, last, outputs = None, torch.zeros_like(u[:, :1]), []
+        for now in u.split(1, dim=1):
+            hidden, state = self.recurrent(torch.cat([now, last], -1), state)
+            last = self.head(hidden)
+            outputs.append(last)
+        return torch.cat(outputs, 1)
+
+
 def build(shape: Shape) -> nn.Module:
     """The module of a shape."""
     if shape.cell == "tcn":
         return Convolutional(
             width=shape.width, layers=shape.layers, kernel=shape.kernel
         )
+    if shape.cell == "ar":
+        return FreeRunning(width=shape.width, layers=shape.layers)
     return Recurrent(cell=shape.cell, width=shape.width, layers=shape.layers)

@@ -26,6 +26,8 @@ def prepare(shape: dict[str, Any], data: str, micro_batch: int | None) -> list[s
     torch.manual_seed(0)
     _epochs.clear()
     _epochs["tsfast"] = _tsfast(chosen, Path(data))
+    if chosen.cell == "fransys":  # TSFast's own module: there is no plainer one
+        return list(_epochs)
     _epochs["torch"] = _loop(chosen, Path(data), None)
     if micro_batch is not None:
         _epochs["torch micro"] = _loop(chosen, Path(data), micro_batch)
@@ -53,11 +55,33 @@ def _tsfast(shape: Shape, data: Path) -> Callable[[], Any]:
         n_batches_train=shape.batches,
         cache=True,
     )
+    if shape.cell == "fransys":
+        return _fransys(loaders, shape)
     learner = Learner(
         build(shape),
         loaders,
         nn.MSELoss(),
         opt_func=torch.optim.AdamW,
+        device=torch.device("cpu"),
+        show_bar=False,
+    )
+    learner.setup(lr=RATE)
+    return learner.train_one_epoch
+
+
+def _fransys(loaders: Any, shape: Shape) -> Callable[[], Any]:
+    """TSFast's `FranSysLearner` by its factory, without any of its further terms."""
+    from tsfast.prediction.fransys import FranSysLearner
+
+    learner = FranSysLearner(
+        loaders,
+        init_sz=shape.known,
+        attach_output=True,
+        loss_func=nn.MSELoss(),
+        opt_func=torch.optim.AdamW,
+        hidden_size=shape.width,
+        rnn_layer=shape.layers,
+        rnn_type="gru",
         device=torch.device("cpu"),
         show_bar=False,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from models import rnn, tcn
+from models import ar, fransys, rnn, tcn
 from models.data.catalog import prepare
 from models.training.learner import GradientLearner
 from models.training.protocol import Context
@@ -36,8 +36,13 @@ def configuration(shape: Shape) -> dict[str, Any]:
             "model.kernel": shape.kernel,
             "model.activation": "relu",
         }
+    if shape.cell == "fransys":
+        common |= {
+            "model.diagnosis.hidden_size": shape.width,
+            "model.diagnosis.layers": shape.layers,
+        }
     return common | {
-        "model.cell": shape.cell,
+        "model.cell": "lstm" if shape.cell == "lstm" else "gru",
         "model.layers": shape.layers,
         "model.hidden_size": shape.width,
     }
@@ -48,9 +53,11 @@ def learner(
 ) -> GradientLearner:
     """The learner of a shape."""
     reference = prepare({"path": data}).to_json()
-    context = Context(
-        task={"name": "simulation"}, data=reference, seed=seed, epochs=HORIZON
-    )
-    family = tcn if shape.cell == "tcn" else rnn
+    task: dict[str, Any] = {"name": "simulation"}
+    if shape.known:
+        horizon = shape.window - shape.known
+        task = {"name": "prediction", "known": shape.known, "horizon": horizon}
+    context = Context(task=task, data=reference, seed=seed, epochs=HORIZON)
+    family = {"tcn": tcn, "ar": ar, "fransys": fransys}.get(shape.cell, rnn)
     config = configuration(shape) | {"optimizer.learning_rate": rate}
     return family.create(config, context)

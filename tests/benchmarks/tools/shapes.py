@@ -1,4 +1,4 @@
-"""The six models and batches whose training throughput is compared."""
+"""The models and batches whose training throughput is compared: six plain ones, and families."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ class Shape:
 
     Attributes:
         name: Short, for the command line.
-        cell: ``gru``, ``lstm`` or ``tcn``.
+        cell: ``gru``, ``lstm`` or ``tcn``; ``ar``, a GRU that is fed its own last output, and
+            ``fransys``, whose window has its first quarter of outputs known.
         width: Hidden size or channels.
         layers: Recurrent layers, or depth of the TCN.
         window: Samples in a window.
@@ -29,6 +30,16 @@ class Shape:
     batch_size: int
     batches: int
     kernel: int = 3
+
+    @property
+    def plain(self) -> bool:
+        """Whether it counts for the mean over shapes that docs and bars speak of."""
+        return self.cell in ("gru", "lstm", "tcn")
+
+    @property
+    def known(self) -> int:
+        """Outputs at the start of a window that are known."""
+        return self.window // 4 if self.cell == "fransys" else 0
 
     @property
     def windows(self) -> int:
@@ -104,6 +115,24 @@ SHAPES = {
             window=500,
             batch_size=64,
             batches=8,
+        ),
+        Shape(
+            name="ar-64",
+            cell="ar",
+            width=64,
+            layers=1,
+            window=200,
+            batch_size=16,
+            batches=12,
+        ),
+        Shape(
+            name="fransys-64",
+            cell="fransys",
+            width=64,
+            layers=1,
+            window=200,
+            batch_size=16,
+            batches=32,
         ),
     )
 }
