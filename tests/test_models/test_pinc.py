@@ -124,7 +124,7 @@ def test_its_rollout_is_that_of_runge_and_kutta():
     )
     learner = pinc.create(config, context)
     learner.fit()
-    (found,) = [learner.describe("test")["states"][:, 5:]]
+    found = learner.describe("test")["states"][:, 5:]
     equation = find_equation("mass_spring_damper")
     inputs = _windows(learner, "test")[:, 5:]
     coefficients = {k: jnp.asarray(v) for k, v in equation.values.items()}

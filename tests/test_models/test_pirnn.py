@@ -479,7 +479,7 @@ def test_the_hidden_level_of_tanks_is_found():
     for name, off in (("physics", {}), ("none", OFF)):
         config = {**LEARNING, **off, "physics.equation": "cascaded_tanks"}
         learner = trained(config, data, epochs=20)
-        (found,) = [d["states"] for d in learner.describe("test")]
+        found = learner.describe("test")["states"]
         errors[name] = np.sqrt(np.mean((found[:, 30:, 0] - upper[:, 30:]) ** 2))
     assert errors["physics"] < 0.5 * upper.std(), errors
     assert errors["physics"] < 0.5 * errors["none"], errors
