@@ -90,13 +90,16 @@ def test_the_quickstart_ranks_every_family_under_ray(tmp_path):
 
 @pytest.mark.slow
 def test_tanks_prediction_learns_and_goes_on_from_known_levels(tmp_path, monkeypatch):
-    shrunk = ("--trials", 7, "--epochs", 2, "--set", "data.batches=3")
+    # Without those that compile an equation, which takes longer than all the rest.
+    few = ("rnn", "tcn", "crnn", "linear")
+    shrunk = ("--trials", 4, "--epochs", 2, "--set", "data.batches=3")
+    shrunk += ("--families", ",".join(few))
     done = hpo(
         "launch", "tanks_prediction", "--executor", "local", *shrunk, cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
     rows = json.loads(hpo("results", "--format", "json", cwd=tmp_path).stdout)
-    assert {row["family"] for row in rows} == families_of("tanks_prediction")
+    assert {row["family"] for row in rows} == set(few)
     assert all(row["state"] == "completed" for row in rows), rows
     exact = hpo("rerun", "latest", "--exact", "--format", "json", cwd=tmp_path)
     assert exact.returncode == 0, exact.stderr
