@@ -51,6 +51,17 @@ _TRAINING = {
     "optimizer.decay_start": FloatDistribution(0.2, 0.6),
 }
 
+# Five coefficients: an epoch is a step of Levenberg and Marquardt over all windows.
+_LEAST_SQUARES = {
+    "optimizer.kind": "levenberg_marquardt",
+    "optimizer.damping": 1e-2,
+    "optimizer.stage_windows": (),
+    "optimizer.stage_epochs": (),
+    "optimizer.learning_rate": 0.0,
+    "optimizer.weight_decay": 0.0,
+    "optimizer.decay_start": 0.5,
+}
+
 STUDY = Study(
     name="tanks_prediction",
     data={"name": "simulated_cascaded_tanks", "samples": 16384, "noise": _NOISE},
@@ -116,12 +127,14 @@ STUDY = Study(
             space=greybox.SPACE.replace(
                 {
                     "physics.equation": "cascaded_tanks",
+                    "physics.spread": FloatDistribution(0.1, 1.0),
                     "model.residual": 0,
                     "data.window": 150,
                     "data.batch_size": 16,
-                    "data.batches": 20,
+                    **_LEAST_SQUARES,
                 }
             ),
+            epochs=40,
         ),
         Family(
             name="pirnn",
@@ -157,6 +170,6 @@ STUDY = Study(
         ),
     ),
     objectives=(Objective(metric="rmse", unit="V"),),
-    budget=Budget(trials=36, epochs=120),
+    budget=Budget(trials=36, epochs=120, seconds=38 * 60),
     stopping=(Rule(name="divergence"), Rule(name="asha", options={"grace": 0.3})),
 )

@@ -310,3 +310,30 @@ def test_the_driver_s_half_loads_no_jax():
         [sys.executable, "-c", check], capture_output=True, text=True, check=True
     )
     assert out.stdout.strip() == "False"
+
+
+def test_a_share_of_train_is_its_beginning_and_leaves_valid_and_test_whole(folder):
+    whole = open_dataset(prepare(str(folder)))
+    some = open_dataset(prepare({"path": str(folder), "train_share": 0.31}))
+    tenth = open_dataset(prepare({"path": str(folder), "train_share": 0.1}))
+    assert tenth.part("train").lengths == (3, 5, 4)
+    assert "train_share" not in whole.reference.settings
+    assert some.part("train").lengths == (10, 16, 13)  # rounded up
+    for name in ("valid", "test"):
+        assert some.part(name).lengths == whole.part(name).lengths
+    for index, length in enumerate((10, 16, 13)):
+        for role in "uy":
+            np.testing.assert_array_equal(
+                some.part("train").load(index)[role],
+                whole.part("train").load(index)[role][:length],
+            )
+    used = np.concatenate([some.part("train").load(i)["y"] for i in range(3)])
+    np.testing.assert_allclose(some.statistics.mean["y"], used.mean(0), rtol=1e-12)
+    with pytest.raises(DataError, match="which has 10"):
+        some.part("train").slice(0, 5, 11)
+
+
+@pytest.mark.parametrize("share", [0, -0.1, 1.5, "half", True, float("nan")])
+def test_a_share_that_is_none_is_refused(folder, share):
+    with pytest.raises(DataError, match="above 0 and at most 1"):
+        prepare({"path": str(folder), "train_share": share})

@@ -7,14 +7,16 @@ Root attributes ``fs`` (sampling rate in Hz), ``init_sz`` (samples not scored) a
 are read from the first train file. Files may differ in length.
 
 Request: ``inputs``, ``outputs``, ``truth`` (names of the signals of roles u, y and x),
-``units`` (of y, or by role), ``score_from``, ``also_score_from``, and ``gaps``: true where
-values of u and y may be missing (NaN); those of x always may.
+``units`` (of y, or by role), ``score_from``, ``also_score_from``, ``gaps``: true where values
+of u and y may be missing (NaN); those of x always may; and ``train_share``: the share of every
+train record, from its start, that is used (1 for all): how a model does with less data.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,7 +40,16 @@ from models.data.reference import PARTS, Reference
 from models.data.requests import flag, names_of, units_of
 from models.errors import DataError
 
-KEYS = ("inputs", "outputs", "truth", "units", "score_from", "also_score_from", "gaps")
+KEYS = (
+    "inputs",
+    "outputs",
+    "truth",
+    "units",
+    "score_from",
+    "also_score_from",
+    "gaps",
+    "train_share",
+)
 CUT: Literal["windows", "rows"] = "windows"
 HIDDEN: tuple[str, ...] = ("x",)
 LAYOUT = "a folder with train/, valid/ and test/ of HDF5 files"
@@ -64,7 +75,9 @@ class RecordsPart(StoredPart):
             for path in part_files(Path(reference.path), name)
         )
         first = self.records[0]
-        self.lengths = tuple(record.length for record in self.records)
+        share = reference.settings.get("train_share", 1.0) if name == "train" else 1.0
+        # 0.1 of 30 is 3, whatever floating point makes of the product.
+        self.lengths = tuple(ceil(round(share * r.length, 6)) for r in self.records)
         self.shapes = first.shapes
         for record in self.records:
             if record.channels != first.channels:
@@ -93,11 +106,10 @@ class RecordsPart(StoredPart):
         Raises:
             DataError: The samples do not lie inside the record.
         """
-        record = self.records[index]
-        if not 0 <= start < stop <= record.length:
+        record, length = self.records[index], self.lengths[index]
+        if not 0 <= start < stop <= length:
             raise DataError(
-                f"samples {start} to {stop} do not lie in {record.path}, which has "
-                f"{record.length}"
+                f"samples {start} to {stop} do not lie in {record.path}, which has {length}"
             )
         wanted = self.shapes if roles is None else roles
         return {role: record.read(role, start, stop) for role in wanted}
@@ -157,7 +169,7 @@ def prepare(request: Request, *, name: str, path: Path) -> Reference:
         hashes={part: hash_files(files) for part, files in found.items()},
         sampling_rate=float(notes["fs"]) if "fs" in notes else None,
         units=units_of(request) or {"y": (str(notes.get("y_unit", "")),)},
-        settings=_scoring(request, notes),
+        settings=_scoring(request, notes) | _share(request),
     )
     allowed = reference.roles if flag(request, "gaps") else ("x",)
     dataset = open(reference)
@@ -248,6 +260,18 @@ def _scoring(request: Request, notes: Mapping[str, Any]) -> dict[str, Any]:
                 hint="give whole numbers from 0",
             )
     return {"score_from": starts[0], "also_score_from": tuple(starts[1:])}
+
+
+def _share(request: Request) -> dict[str, float]:
+    """The share of the train part, where not all of it is asked for."""
+    share = request.get("train_share", 1)
+    number = isinstance(share, (int, float)) and not isinstance(share, bool)
+    if not number or not 0 < share <= 1:
+        raise DataError(
+            f"`train_share` must be above 0 and at most 1, got {share!r}",
+            hint="0.1 trains on the first tenth of every train record",
+        )
+    return {} if share == 1 else {"train_share": float(share)}
 
 
 def _check_scored(part: Part) -> None:
