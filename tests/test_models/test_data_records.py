@@ -337,3 +337,36 @@ def test_a_share_of_train_is_its_beginning_and_leaves_valid_and_test_whole(folde
 def test_a_share_that_is_none_is_refused(folder, share):
     with pytest.raises(DataError, match="above 0 and at most 1"):
         prepare({"path": str(folder), "train_share": share})
+
+
+def test_another_folder_serves_as_a_part(folder):
+    write(folder / "all" / "all_0.hdf5", signals(100), fs=10.0, init_sz=5)
+    plain = prepare(str(folder))
+    reference = prepare(
+        {"path": str(folder), "folders": {"train": "all", "valid": "all"}}
+    )
+    assert reference != plain and "folders" not in plain.settings
+    assert reference.hashes["train"] == reference.hashes["valid"]
+    assert reference.hashes["test"] == plain.hashes["test"]
+    dataset = open_dataset(reference.to_json())
+    assert [dataset.part(p).lengths for p in ("train", "valid", "test")] == [
+        (100,),
+        (100,),
+        (70,),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        ({"train": "test"}, "nothing may be fitted to it"),
+        ({"test": "valid"}, "which folder serves as train"),
+        ({"train": "../set/test"}, "which folder serves as train"),
+        ({"train": 3}, "which folder serves as train"),
+        ("all", "which folder serves as train"),
+        ({"train": "nowhere"}, "no part `nowhere`"),
+    ],
+)
+def test_a_folder_that_cannot_serve_is_refused(folder, folders, message):
+    with pytest.raises(DataError, match=message):
+        prepare({"path": str(folder), "folders": folders})

@@ -41,6 +41,7 @@ def test_the_promised_studies_are_there():
         "wiener_hammerstein",
         "wiener_hammerstein_full",
         "bouc_wen",
+        "bouc_wen_prediction",
         "cascaded_tanks",
         "tanks_physics",
     }

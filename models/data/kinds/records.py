@@ -8,8 +8,9 @@ are read from the first train file. Files may differ in length.
 
 Request: ``inputs``, ``outputs``, ``truth`` (names of the signals of roles u, y and x),
 ``units`` (of y, or by role), ``score_from``, ``also_score_from``, ``gaps``: true where values
-of u and y may be missing (NaN); those of x always may; and ``train_share``: the share of every
-train record, from its start, that is used (1 for all): how a model does with less data.
+of u and y may be missing (NaN); those of x always may; ``train_share``: the share of every
+train record, from its start, that is used (1 for all): how a model does with less data; and
+``folders``: part to the folder that serves as it, such as ``{"train": "train_valid"}``.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ KEYS = (
     "also_score_from",
     "gaps",
     "train_share",
+    "folders",
 )
 CUT: Literal["windows", "rows"] = "windows"
 HIDDEN: tuple[str, ...] = ("x",)
@@ -71,8 +73,7 @@ class RecordsPart(StoredPart):
     def __init__(self, *, reference: Reference, name: str, fills: Fills = dict) -> None:
         super().__init__(reference=reference, name=name, fills=fills)
         self.records = tuple(
-            signal_file(path, reference.roles)
-            for path in part_files(Path(reference.path), name)
+            signal_file(path, reference.roles) for path in _files(reference, name)
         )
         first = self.records[0]
         share = reference.settings.get("train_share", 1.0) if name == "train" else 1.0
@@ -158,8 +159,10 @@ def find(path: Path) -> Path | None:
 def prepare(request: Request, *, name: str, path: Path) -> Reference:
     """Check and hash a folder of records; see `models.data.kinds.base.Kind`."""
     # Train and valid must be there; a study can be run without a test part.
+    folders = _folders(request)
     parts = [p for p in PARTS if p != "test" or (path / p).is_dir()]
-    found = {part: part_files(path, part) for part in parts}
+    places = {part: folders.get(part, part) for part in parts}
+    found = {part: part_files(path, folder) for part, folder in places.items()}
     notes = attributes(found["train"][0])
     reference = Reference(
         name=name,
@@ -169,7 +172,9 @@ def prepare(request: Request, *, name: str, path: Path) -> Reference:
         hashes={part: hash_files(files) for part, files in found.items()},
         sampling_rate=float(notes["fs"]) if "fs" in notes else None,
         units=units_of(request) or {"y": (str(notes.get("y_unit", "")),)},
-        settings=_scoring(request, notes) | _share(request),
+        settings=_scoring(request, notes)
+        | _share(request)
+        | ({"folders": folders} if folders else {}),
     )
     allowed = reference.roles if flag(request, "gaps") else ("x",)
     dataset = open(reference)
@@ -232,7 +237,13 @@ def _first_train(
     reference: Reference, roles: Mapping[str, tuple[str, ...]]
 ) -> ArrayFile:
     """The first file of the train part, which says how wide each signal is."""
-    return signal_file(part_files(Path(reference.path), "train")[0], roles)
+    return signal_file(_files(reference, "train")[0], roles)
+
+
+def _files(reference: Reference, part: str) -> tuple[Path, ...]:
+    """The files of a part, from the folder that serves as it."""
+    folders = reference.settings.get("folders", {})
+    return part_files(Path(reference.path), folders.get(part, part))
 
 
 def _roles(request: Request, first: Path) -> dict[str, tuple[str, ...]]:
@@ -260,6 +271,27 @@ def _scoring(request: Request, notes: Mapping[str, Any]) -> dict[str, Any]:
                 hint="give whole numbers from 0",
             )
     return {"score_from": starts[0], "also_score_from": tuple(starts[1:])}
+
+
+def _folders(request: Request) -> dict[str, str]:
+    """The folders asked for by part; the test part has none but its own."""
+    folders = request.get("folders", {})
+    if not isinstance(folders, Mapping) or not all(
+        part in ("train", "valid") and isinstance(name, str) and Path(name).name == name
+        for part, name in folders.items()
+    ):
+        raise DataError(
+            "`folders` says which folder serves as train and which as valid, got "
+            f"{folders!r}",
+            hint='{"train": "train_valid"} trains on what lies in train_valid/; the test '
+            "part is always test/, so that nothing is fitted to it",
+        )
+    if "test" in folders.values():
+        raise DataError(
+            "the folder test/ cannot serve as train or valid: nothing may be fitted to it",
+            hint="copy the files elsewhere if they are no test part",
+        )
+    return {str(part): str(name) for part, name in folders.items()}
 
 
 def _share(request: Request) -> dict[str, float]:
