@@ -65,7 +65,7 @@ def pairs(shape, module, ours):
 
 @pytest.mark.slow
 @pytest.mark.oracles
-@pytest.mark.parametrize("name", [n for n in SHAPES if SHAPES[n].cell != "fransys"])
+@pytest.mark.parametrize("name", [n for n in SHAPES if not SHAPES[n].known])
 def test_the_same_loss_and_gradients_as_the_peer(name, folder):
     torch = pytest.importorskip("torch")
     from tests.benchmarks.peers import modules

@@ -9,13 +9,14 @@ from typing import Any
 
 import h5py
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tests.benchmarks.peers.modules import build
 from tests.benchmarks.tools.serve import serve
-from tests.benchmarks.tools.shapes import Shape
+from tests.benchmarks.tools.shapes import INFORMED, P_STATE_ENCODER, Shape
 
 RATE, DECAY = 3e-3, 1e-2
+STEP, FREQUENCY = 1.0 / 51_200.0, 50.0  # s; 1/s, of the equation that a PIRNN is told
 _epochs: dict[str, Callable[[], Any]] = {}
 
 
@@ -26,7 +27,7 @@ def prepare(shape: dict[str, Any], data: str, micro_batch: int | None) -> list[s
     torch.manual_seed(0)
     _epochs.clear()
     _epochs["tsfast"] = _tsfast(chosen, Path(data))
-    if chosen.cell == "fransys":  # TSFast's own module: there is no plainer one
+    if chosen.known:  # TSFast's own modules: there are no plainer ones
         return list(_epochs)
     _epochs["torch"] = _loop(chosen, Path(data), None)
     if micro_batch is not None:
@@ -57,6 +58,8 @@ def _tsfast(shape: Shape, data: Path) -> Callable[[], Any]:
     )
     if shape.cell == "fransys":
         return _fransys(loaders, shape)
+    if shape.cell == "pirnn":
+        return _pirnn(loaders, shape)
     learner = Learner(
         build(shape),
         loaders,
@@ -85,6 +88,63 @@ def _fransys(loaders: Any, shape: Shape) -> Callable[[], Any]:
         device=torch.device("cpu"),
         show_bar=False,
     )
+    learner.setup(lr=RATE)
+    return learner.train_one_epoch
+
+
+def _pirnn(loaders: Any, shape: Shape) -> Callable[[], Any]:
+    """TSFast's `PIRNNLearner` by its factory, with the four terms that ours has.
+
+    It is told the same linear equation: ``y' = f v``, ``v' = f (g u - y - 2 d v)``, where v is
+    an output that the data has not.
+    """
+    from tsfast.pinn.aux_losses import (
+        CollocationLoss,
+        ConsistencyLoss,
+        PhysicsLoss,
+        TransitionSmoothnessLoss,
+    )
+    from tsfast.pinn.differentiation import diff1_central
+    from tsfast.pinn.pirnn import PIRNNLearner
+    from tsfast.pinn.signals import generate_excitation_signals
+
+    def residual(u: Tensor, x: Tensor, _: Any) -> Tensor:
+        y, v = x[..., 0], x[..., 1]
+        first = diff1_central(y, STEP) - FREQUENCY * v
+        second = diff1_central(v, STEP) - FREQUENCY * (0.5 * u[..., 0] - y - 2.0 * v)
+        return (first.square().mean() + second.square().mean()) / FREQUENCY**2
+
+    def fresh(batch: int, length: int, device: str) -> Tensor:
+        u = generate_excitation_signals(
+            batch, length, 1, dt=STEP, device=device, signal_types=["multisine"]
+        )
+        return torch.cat(
+            [u, torch.zeros_like(u)], -1
+        )  # its scaler wants the output, too
+
+    learner = PIRNNLearner(
+        loaders,
+        init_sz=shape.known,
+        n_aux_outputs=1,
+        attach_output=True,
+        loss_func=nn.MSELoss(),
+        opt_func=torch.optim.AdamW,
+        hidden_size=shape.width,
+        rnn_layer=shape.layers,
+        rnn_type="gru",
+        p_state_encoder=P_STATE_ENCODER,
+        aux_losses=[
+            PhysicsLoss(residual, n_inputs=1, n_skip=shape.known),
+            CollocationLoss(
+                fresh, residual, init_mode="state_encoder", output_ranges=[(-1.0, 1.0)]
+            ),
+            ConsistencyLoss(),
+            TransitionSmoothnessLoss(shape.known, dt=STEP),
+        ],
+        device=torch.device("cpu"),
+        show_bar=False,
+    )
+    assert len(learner.aux_losses) == len(INFORMED), "the terms that ours has"
     learner.setup(lr=RATE)
     return learner.train_one_epoch
 

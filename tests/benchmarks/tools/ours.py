@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from models import ar, fransys, rnn, tcn
+from models import ar, fransys, pirnn, rnn, tcn
 from models.data.catalog import prepare
 from models.training.learner import GradientLearner
 from models.training.protocol import Context
-from tests.benchmarks.tools.shapes import Shape
+from tests.benchmarks.tools.shapes import INFORMED, P_STATE_ENCODER, Shape
 
 HORIZON = 1_000_000  # epochs of the (constant) schedule: more than are ever trained
 
@@ -36,6 +36,24 @@ def configuration(shape: Shape) -> dict[str, Any]:
             "model.kernel": shape.kernel,
             "model.activation": "relu",
         }
+    if shape.cell == "pirnn":
+        return common | {
+            "model.cell": "gru",
+            "model.layers": shape.layers,
+            "model.hidden_size": shape.width,
+            "model.encoder.hidden_size": shape.width,
+            "model.encoder.layers": shape.layers,
+            "model.state_encoder_size": 64,
+            "model.p_state_encoder": P_STATE_ENCODER,
+            **{f"weights.{term}": 1.0 for term in INFORMED},
+            "physics.equation": "low_pass",
+            "physics.trained": False,
+            "physics.difference": "diff1_central",
+            "collocation.excitation": "multisine",
+            "collocation.start": "state_encoder",
+            "collocation.rows": shape.batch_size,
+            "collocation.samples": shape.window,
+        }
     if shape.cell == "fransys":
         common |= {
             "model.diagnosis.hidden_size": shape.width,
@@ -58,6 +76,8 @@ def learner(
         horizon = shape.window - shape.known
         task = {"name": "prediction", "known": shape.known, "horizon": horizon}
     context = Context(task=task, data=reference, seed=seed, epochs=HORIZON)
-    family = {"tcn": tcn, "ar": ar, "fransys": fransys}.get(shape.cell, rnn)
+    family = {"tcn": tcn, "ar": ar, "fransys": fransys, "pirnn": pirnn}.get(
+        shape.cell, rnn
+    )
     config = configuration(shape) | {"optimizer.learning_rate": rate}
     return family.create(config, context)

@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+P_STATE_ENCODER = 0.3
+"""Probability that a batch of a PIRNN begins with its state encoder, here and there."""
+
+INFORMED = ("residual", "collocation", "consistency", "transition")
+"""The terms beside the data loss that a PIRNN is trained with, here and there."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
@@ -12,8 +18,9 @@ class Shape:
 
     Attributes:
         name: Short, for the command line.
-        cell: ``gru``, ``lstm`` or ``tcn``; ``ar``, a GRU that is fed its own last output, and
-            ``fransys``, whose window has its first quarter of outputs known.
+        cell: ``gru``, ``lstm`` or ``tcn``; ``ar``, a GRU that is fed its own last output;
+            ``fransys`` and ``pirnn``, whose windows have their first quarter of outputs
+            known; ``pirnn`` is told a linear equation of two states, one of them unmeasured.
         width: Hidden size or channels.
         layers: Recurrent layers, or depth of the TCN.
         window: Samples in a window.
@@ -39,7 +46,7 @@ class Shape:
     @property
     def known(self) -> int:
         """Outputs at the start of a window that are known."""
-        return self.window // 4 if self.cell == "fransys" else 0
+        return self.window // 4 if self.cell in ("fransys", "pirnn") else 0
 
     @property
     def windows(self) -> int:
@@ -133,6 +140,15 @@ SHAPES = {
             window=200,
             batch_size=16,
             batches=32,
+        ),
+        Shape(
+            name="pirnn-64",
+            cell="pirnn",
+            width=64,
+            layers=1,
+            window=200,
+            batch_size=16,
+            batches=16,
         ),
     )
 }
