@@ -21,21 +21,27 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.lax import stop_gradient
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key
 
 from models.config import Config as BaseConfig
 from models.config import static, traced
 from models.data.windows import Windows
-from models.errors import ConfigError
+from models.equations import (
+    FIRST,
+    broadcast_coefficients,
+    coefficient_metrics,
+    equation_for,
+    known_part,
+    revealed,
+)
 from models.example import Example
 from models.family import creator
 from models.layers.initialization import initialize
 from models.layers.linear import Linear
 from models.layers.normalization import Standardize, Statistic
-from models.metrics.accumulators import Average
 from models.physics.coefficients import Coefficients
 from models.physics.equation import Equation
-from models.physics.found import content_of, find_equation
+from models.physics.found import content_of
 from models.physics.solve import rk4
 from models.physics.starts import fitted_start, steady_state
 from models.sequences import SequenceLoss, check_windows, sequence_problem
@@ -47,9 +53,6 @@ from models.training.problem import Batch, Hyper, Outputs, Problem
 TASKS = ("simulation", "prediction")
 CLOSED_FORM = False
 CAUSAL = True
-
-_FIRST = ("first.y", "first.given")
-"""The outputs at the start of a training window, where the task itself gives none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +127,7 @@ class Model(nnx.Module):
         self.equation = equation
         self.rate = float(data.sampling_rate or 0.0)
         self.steps, self.between = config.physics.steps, config.physics.between
-        self.start_steps = config.model.start_steps
+        self.first, self.start_steps = config.model.first, config.model.start_steps
         self.normalize_u = Standardize.of(data.statistics, "u")
         self.normalize_y = Standardize.of(data.statistics, "y")
         self.coefficients = Coefficients(equation)
@@ -158,11 +161,12 @@ class Model(nnx.Module):
     def start(self, parameters: Any, given: Mapping[str, Array]) -> Array:
         """The states at the first sample, ``[B, S]``."""
         u = given["u"]
-        names = _FIRST if _FIRST[0] in given else ("y", GIVEN)
-        if names[0] not in given:
+        known = known_part(given)
+        if known is None:
             return self.rest(parameters, u[:, 0])
-        y, mask = (given[name] for name in names)
-        u = u[:, : y.shape[1]]
+        # Nothing is known of a training window behind its first outputs.
+        count = self.first if FIRST[0] in given else u.shape[1]
+        u, y, mask = u[:, :count], known["y"][:, :count], known[GIVEN][:, :count]
 
         def outputs(parameters: Any, start: Array) -> Array:
             states = self.solve(parameters, start, u)
@@ -298,69 +302,22 @@ def problem(config: Config, data: TaskData) -> Problem:
             window.
     """
     reference = config.physics.equation
-    equation = find_equation(reference)
-    check_equation(equation, data, where=reference)
+    equation = equation_for(reference, data)
 
     def build(*, config: Any, data: TaskData, key: Key[Array, ""]) -> nnx.Module:
         return Model(config=whole, equation=equation, data=data, key=key)
 
     whole = config
     shared = sequence_problem(build, config=config, data=data)
-    first = config.model.first if data.task.takes == ("u",) else 0
     return replace(
         shared,
-        signature=(*_parts(shared.signature), "equation", content_of(reference)),
+        signature=(shared.signature, "equation", content_of(reference)),
         forward=_forward,
-        metrics=(*shared.metrics, *_reported(equation)),
-        augmentations=(partial(_first_outputs, count=first),) if first else (),
+        metrics=(*shared.metrics, *coefficient_metrics(equation)),
+        augmentations=revealed(data, count=config.model.first),
         start=_begin,
         micro_batch=None,
     )
-
-
-def check_equation(equation: Equation, data: TaskData, *, where: str) -> None:
-    """Refuse an equation that does not fit the data.
-
-    Args:
-        equation: The equation.
-        data: What is known of data and task.
-        where: The name that the equation was asked for by.
-
-    Raises:
-        ConfigError: Channels differ, the data tells no sampling rate, its outputs lie
-            outside the declared range of what they measure, or the right-hand side is not
-            finite where the data is.
-    """
-    channels, statistics = data.channels, data.statistics
-    equation.check(inputs=channels["u"], outputs=channels["y"], where=where)
-    if not data.sampling_rate:
-        raise ConfigError(
-            f"the equation `{where}` runs in seconds, but the data tells no sampling rate",
-            hint="write the attribute `fs` (samples per second) into its files",
-        )
-    state = []
-    for quantity, output in zip(
-        equation.states, equation.measured_states(), strict=True
-    ):
-        value = (quantity.low + quantity.high) / 2 if quantity.bounded else 0.0
-        value = min(max(value, quantity.low), quantity.high)
-        if output is not None:
-            value = float(statistics.mean["y"][output])
-            if not quantity.holds(value):
-                raise ConfigError(
-                    f"the outputs have a mean of {value:g}, outside the range "
-                    f"{quantity.low:g} to {quantity.high:g} of the state "
-                    f"`{quantity.name}` of `{where}`",
-                    hint="are they in the equation's units? else widen the range",
-                )
-        state.append(value)
-    mean = [float(m) for m in statistics.mean["u"]]
-    equation.check_finite(state, mean)
-    equation.check_start(mean)
-
-
-def _parts(signature: Any) -> tuple[Any, ...]:
-    return signature if isinstance(signature, tuple) else (signature,)
 
 
 def _forward(
@@ -374,11 +331,8 @@ def _forward(
 ) -> tuple[Outputs, Any]:
     """The solution, the states behind it, and every trained coefficient, once a row."""
     y, states = model(batch)
-    rows = {
-        name: jnp.broadcast_to(value, (len(y),))
-        for name, value in model.coefficients.trained().items()
-    }
-    return {"y": y, "states": states, "coefficients": rows}, carry
+    found = broadcast_coefficients(model.coefficients.trained(), len(y))
+    return {"y": y, "states": states, "coefficients": found}, carry
 
 
 def _begin(model: Model, batch: Batch, *, key: Key[Array, ""], hyper: Hyper) -> None:
@@ -386,31 +340,6 @@ def _begin(model: Model, batch: Batch, *, key: Key[Array, ""], hyper: Hyper) -> 
     model.coefficients.scatter(key, hyper["physics.spread"])
     if model.hidden is not None:
         model.settle(batch)
-
-
-def _first_outputs(
-    key: Key[Array, ""], batch: Batch, step: Int[Array, ""], *, count: int
-) -> Batch:
-    """The outputs at the start of a training window, under names that the model may see."""
-    y = batch["y"][:, :count]
-    seen = jnp.ones((*y.shape[:2], 1), bool)
-    if "seen.y" in batch:
-        seen = jnp.all(batch["seen.y"][:, :count], axis=-1, keepdims=True)
-        y = jnp.where(seen, y, jnp.zeros_like(y))
-    return {**batch, _FIRST[0]: y, _FIRST[1]: seen}
-
-
-def _reported(equation: Equation) -> tuple[Average, ...]:
-    """A metric for each trained coefficient: its value."""
-
-    def value(outputs: Outputs, batch: Batch, *, name: str) -> Array:
-        found: Array = outputs["coefficients"][name]
-        return found
-
-    return tuple(
-        Average(name=f"coefficient.{name}", function=partial(value, name=name))
-        for name in equation.trained
-    )
 
 
 create = creator(__name__)

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from models.config import Config, static
+from models.equations import equation_for
 from models.errors import ConfigError
 from models.layers.handover import Handover, handover
 from models.losses import Loss, Term
-from models.metrics.accumulators import Average
 from models.physics.collocation import TRACED, Collocation
 from models.physics.equation import Equation, Values
-from models.physics.found import content_of, find_equation
+from models.physics.found import content_of
 from models.physics.starts import steady_state
 from models.physics.states import Signals, StateScale, state_scale
 from models.sequences import SequenceLoss, sequence_loss
 from models.tasks.base import TaskData
 from models.tasks.sequences import SequenceTask
-from models.training.problem import Batch, Hyper, Outputs, Transforms
+from models.training.problem import Batch, Hyper, Outputs
 from models.transforms.batch import Transform
 
 _AROUND = 4
@@ -122,13 +119,6 @@ def stated(
             not finite, the data tells no sampling rate, or more outputs are to be supervised
             than there are.
     """
-    rate = data.sampling_rate
-    if rate is None:
-        raise ConfigError(
-            f"an equation needs to know how long a sample takes, and the data "
-            f"`{data.reference.name}` tells no sampling rate",
-            hint="write the attribute `fs`, in Hz, into its files",
-        )
     outputs = data.channels["y"]
     if n_y_supervised is not None and n_y_supervised > outputs:
         raise ConfigError(
@@ -137,20 +127,14 @@ def stated(
             hint="unmeasured states are no outputs of the data: the equation adds them",
         )
     reference = told.equation
-    equation = find_equation(reference)
-    if not told.trained:
-        fixed = {
-            name: replace(c, trained=False) for name, c in equation.coefficients.items()
-        }
-        equation = replace(equation, coefficients=fixed)
-    equation.check(inputs=data.channels["u"], outputs=outputs, where=reference)
+    equation = equation_for(reference, data, trained=told.trained)
     statistics = data.statistics
     signals = Signals(
         u_mean=tuple(map(float, statistics.mean["u"])),
         u_std=tuple(map(float, statistics.std["u"])),
         y_mean=tuple(map(float, statistics.mean["y"])),
         y_std=tuple(map(float, statistics.std["y"])),
-        rate=float(rate),
+        rate=float(data.sampling_rate or 0.0),
     )
     return Stated(
         equation=equation,
@@ -198,56 +182,6 @@ def handover_of(
     if known is None:
         return Handover(1, batch["u"].shape[1])
     return handover(known["given.y"], known=first if scored else None)
-
-
-FIRST = ("first.y", "first.given")
-"""Outputs and mask of a training window that its start is found from, in simulation."""
-
-
-def first_outputs(
-    key: Array, batch: Batch, step: Array, *, count: int, means: np.ndarray
-) -> Batch:
-    """Show the outputs at the start of a training window, which simulation gives no model.
-
-    Args:
-        key: Not used.
-        batch: Of training.
-        step: Not used.
-        count: How many.
-        means: Of the outputs, which take the place of what is not shown.
-    """
-    del key, step
-    y = batch["y"]
-    mask = jnp.broadcast_to(
-        (jnp.arange(y.shape[1]) < count)[None, :, None], (*y.shape[:2], 1)
-    )
-    if "seen.y" in batch:
-        mask = mask & jnp.all(batch["seen.y"], axis=-1, keepdims=True)
-    instead = jnp.asarray(means, y.dtype)[None, None]
-    return {**batch, FIRST[0]: jnp.where(mask, y, instead), FIRST[1]: mask}
-
-
-def revealed(data: TaskData, *, count: int) -> Transforms:
-    """What shows training windows their first outputs, where the task gives none.
-
-    Args:
-        data: Of the task.
-        count: How many.
-    """
-    if "y" in data.takes:
-        return ()
-    return (partial(first_outputs, count=count, means=data.statistics.mean["y"]),)
-
-
-def known_part(batch: Batch) -> Batch | None:
-    """The batch with the outputs that are known; None where none is.
-
-    Args:
-        batch: What is given.
-    """
-    if FIRST[0] in batch:
-        return {**batch, "y": batch[FIRST[0]], "given.y": batch[FIRST[1]]}
-    return batch if "given.y" in batch else None
 
 
 def supervised_loss(
@@ -300,25 +234,6 @@ def informed_loss(data: Term, *names: str) -> Loss:
     """The data term, and the mean squares of outputs under weights of their names."""
     terms = {n: Term(function=mean_square(n), weight=f"weights.{n}") for n in names}
     return Loss(terms={"data": data, **terms})
-
-
-def broadcast_coefficients(
-    trained: Mapping[str, Float[Array, ""]], rows: int
-) -> dict[str, Any]:
-    """Trained coefficients as outputs ``[B, 1]`` by name, for `coefficient_metrics`."""
-    return {n: jnp.broadcast_to(v[None, None], (rows, 1)) for n, v in trained.items()}
-
-
-def coefficient_metrics(equation: Equation) -> tuple[Average, ...]:
-    """``coefficient.NAME`` of every trained coefficient, in its unit."""
-
-    def value(name: str) -> Callable[..., Array]:
-        return lambda outputs, batch: outputs["coefficients"][name]
-
-    return tuple(
-        Average(name=f"coefficient.{name}", function=value(name))
-        for name in equation.trained
-    )
 
 
 def described(outputs: Outputs, batch: Batch) -> dict[str, Array]:

@@ -48,6 +48,12 @@ from jaxtyping import Array, Float, Key
 from models.config import Config as BaseConfig
 from models.config import static, traced
 from models.data.windows import Windows
+from models.equations import (
+    broadcast_coefficients,
+    coefficient_metrics,
+    known_part,
+    revealed,
+)
 from models.errors import ConfigError
 from models.example import Example
 from models.family import creator
@@ -55,15 +61,11 @@ from models.informed import (
     Stated,
     Told,
     around,
-    broadcast_coefficients,
-    coefficient_metrics,
     described,
     excitations,
     handed_over,
     handover_of,
     informed_loss,
-    known_part,
-    revealed,
     stated,
     supervised_loss,
 )
