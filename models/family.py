@@ -23,7 +23,7 @@ from models.data.dataset import open_dataset
 from models.data.feeding import Feed
 from models.data.kinds.base import Dataset, SingleRecord
 from models.data.reference import Reference
-from models.errors import ConfigError, near_matches
+from models.errors import ConfigError, DataError, near_matches
 from models.example import Example
 from models.tasks.base import Task, TaskData, describe
 from models.training.closed_form import ClosedForm, ClosedFormLearner
@@ -239,11 +239,21 @@ class _Opened:
     def records(
         self, part: str, *, lead: int, dtype: Any = None
     ) -> Iterator[tuple[str, Any]]:
-        """Every record of a part as it is scored, by its name."""
+        """Every record of a part as it is scored, by its name.
+
+        One of which nothing can be scored, such as a file shorter than a window, is left
+        out: so it is of the whole part.
+        """
         whole = self.dataset.part(part)
         for index, name in enumerate(whole.names):
             single = SingleRecord(whole, index)
-            yield name, self.task.groups(single, lead=lead, dtype=dtype)
+            try:
+                groups = self.task.groups(single, lead=lead, dtype=dtype)
+            except DataError:
+                if len(whole.names) == 1:
+                    raise
+                continue
+            yield name, groups
 
 
 def _place(data: Any, task: Task) -> tuple[str, str, bool]:

@@ -106,6 +106,7 @@ class Winner:
         seeds: One training a new seed, in order; those that failed say so.
         looks: The look at which each seed came in, in the same order.
         folders: The folders that the seeds lie in, by look; `hpo show` reads them.
+        numbers: Which trial there each seed is, in the order of the seeds.
         valid: Mean over the validation part.
         test: Mean over the test part; None where there is none.
         optimism: Validation mean less the search's value, turned so that a positive number
@@ -135,6 +136,7 @@ class Winner:
     trials: int
     epochs: int
     seconds: float
+    numbers: tuple[int, ...] = ()
     best_of: tuple[tuple[int, float], ...] = ()
 
 

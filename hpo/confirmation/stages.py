@@ -51,6 +51,15 @@ class Stage:
         """How many configurations a family was given to choose from."""
         return int(self.details["top"])
 
+    def numbers(self, trial: int) -> range:
+        """Which trials of the stage are the seeds of a trial of the search.
+
+        Args:
+            trial: The trial of the search.
+        """
+        before = self.trials.index(trial) * self.seeds
+        return range(before + 1, before + 1 + len(self.found[trial]))
+
     @property
     def matters(self) -> str:
         """What mattered when the stage began."""

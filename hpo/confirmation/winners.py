@@ -85,7 +85,7 @@ def confirmation(
     )
     objective = summary.objective
     units = {
-        row.family: [_value(seed, part, objective) for seed in winner.seeds]
+        row.family: [value_of(seed, part, objective) for seed in winner.seeds]
         for row, winner in zip(filter(None, rows.values()), winners, strict=True)
     }
     contenders = [
@@ -193,6 +193,7 @@ def _winner(
         seeds=tuple(s for s, _ in seeds),
         looks=tuple(look for _, look in seeds),
         folders=tuple(stage.folder.path for stage in looks),
+        numbers=tuple(n for stage in looks for n in stage.numbers(row.trial)),
         valid=valid,
         test=test,
         optimism=_optimism(valid, row, objective),
@@ -229,7 +230,14 @@ def contender(
     )
 
 
-def _value(seed: Seeded, part: str, objective: Objective) -> float | None:
+def value_of(seed: Seeded, part: str, objective: Objective) -> float | None:
+    """What a verdict compares, of one seed; None where it failed.
+
+    Args:
+        seed: The training.
+        part: The part of the data that the verdict is about.
+        objective: Whose metric is compared.
+    """
     if seed.error:
         return None
     return (

@@ -3,7 +3,7 @@
 results/<study>/<YYYYMMDD-HHMMSS>-<hash>/
   study.json      resolved study and spaces, provenance, command line
   events.jsonl    the ledger
-  trials/0007/    config.json · attempt-1/ · error.txt
+  trials/0007/    config.json · attempt-1/ · error.txt · excerpts.npz
   reruns/ report/
   .index          what was read of a long ledger; can be deleted at any time
 """
@@ -110,6 +110,10 @@ class RunFolder:
     def error_file(self, number: int) -> Path:
         """The traceback of a failed trial."""
         return self.trial(number) / "error.txt"
+
+    def excerpts_file(self, number: int) -> Path:
+        """The pieces of the test part that an evaluated trial shows (`hpo.ledger.excerpts`)."""
+        return excerpts_file(self.trial(number))
 
     def children(self) -> list[RunFolder]:
         """Every re-run and stage of a confirmation that is a run, newest first."""
@@ -326,6 +330,15 @@ class RunFolder:
 
     def _lock(self) -> filelock.BaseFileLock:
         return filelock.FileLock(self.lock_file, thread_local=False)
+
+
+def excerpts_file(trial: Path) -> Path:
+    """The file of the excerpts of an evaluated trial.
+
+    Args:
+        trial: The trial's folder.
+    """
+    return trial / "excerpts.npz"
 
 
 def write_atomically(path: Path, content: bytes) -> None:

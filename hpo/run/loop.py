@@ -138,11 +138,12 @@ class TrialLoop:
             RunError: No trial can be trained any more: the disk is full, for one.
         """
         number, attempt, now = report.trial, report.attempt, self.elapsed
+        who: dict[str, Any] = {"trial": number, "attempt": attempt, "elapsed": now}
         if self._evaluations.awaits(number, attempt):
+            self._write(Note(**who, text=text) for text in report.notes)
             return self._evaluated(self._evaluations.returned(report))
         if not self.is_running(number, attempt):
             return Stop(self.director.trials[number].state)
-        who: dict[str, Any] = {"trial": number, "attempt": attempt, "elapsed": now}
         self._write(Note(**who, text=text) for text in report.notes)
         if report.obstacle:
             raise RunError(

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from models.training.protocol import Context, Epoch
+from models.training.protocol import Context, Epoch, Excerpt
 
 TROUBLES = (
     *("none", "raise", "exit", "hang", "die", "die once", "nan"),
@@ -95,6 +95,34 @@ class Steady:
     def evaluate_records(self, part: str) -> dict[str, dict[str, float]]:
         """One record with the best validation error, one with thrice that."""
         return {"a": {"rmse": self._best()}, "b": {"rmse": 3 * self._best()}}
+
+    def excerpts(self, part: str) -> list[Excerpt]:
+        """Three rows of four samples, the first one known, behind which all are scored."""
+        best = self._best()
+        return [
+            Excerpt(
+                which=which,
+                record="a",
+                row=number,
+                rows=3,
+                start=0,
+                pieces=3,
+                metric="rmse",
+                value=number * best,
+                unit="V",
+                measured=[[0.0], [1.0], [0.0], [-1.0]],
+                predicted=[
+                    [math.nan],
+                    *([y + number * best] for y in (1.0, 0.0, -1.0)),
+                ],
+                known=[[True], [False], [False], [False]],
+                scored=[[False], [True], [True], [True]],
+                names=("y0",),
+                units=("V",),
+                rate=10.0,
+            )
+            for number, which in enumerate(("best", "median", "worst"), 1)
+        ]
 
     def save(self, directory: Path) -> None:
         """Write state and epochs, atomically."""

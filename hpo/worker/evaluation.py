@@ -8,11 +8,20 @@ the epoch saved; one that cannot be restored is trained again from epoch 1.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
+from pathlib import Path
 
+from hpo.ledger.excerpts import Excerpts, write
+from hpo.ledger.folder import excerpts_file
 from hpo.worker import epochs
 from hpo.worker.assignment import Assignment, Report, Scores
 from hpo.worker.session import Session, failure, make_learner
-from models.training.protocol import Evaluable, EvaluableByRecord, Learner, Resumable
+from models.training.protocol import (
+    Evaluable,
+    EvaluableByRecord,
+    Illustrated,
+    Learner,
+    Resumable,
+)
 
 
 class Evaluation:
@@ -29,10 +38,13 @@ class Evaluation:
         """Evaluate; whatever the learner raises comes back as data."""
         a = self.assignment
         try:
-            scores = _scores(_trained(a), a.evaluate)
+            learner = _trained(a)
+            scores = _scores(learner, a.evaluate)
         except (Exception, SystemExit) as error:
             return Report(trial=a.trial, attempt=a.attempt, **failure(error))
-        return Report(trial=a.trial, attempt=a.attempt, scores=scores)
+        part = a.evaluate if scores.metrics else "valid"  # of what is told of the trial
+        notes = _illustrate(learner, part, a.folder)
+        return Report(trial=a.trial, attempt=a.attempt, scores=scores, notes=notes)
 
     def close(self) -> None:
         """Nothing is open and nothing is to be saved."""
@@ -78,6 +90,22 @@ def _scores(learner: Learner, part: str) -> Scores:
         found = learner.evaluate_records(part)
         records = {str(name): _plain(metrics) for name, metrics in found.items()}
     return Scores(metrics=whole, records=records)
+
+
+def _illustrate(learner: Learner, part: str, trial: Path) -> tuple[str, ...]:
+    """Keep what the predictions look like; a remark where that goes wrong.
+
+    A trial has its scores whether there is a picture of it or not.
+    """
+    if not isinstance(learner, Illustrated):
+        return ()
+    try:
+        pieces = tuple(learner.excerpts(part))
+        if pieces:
+            write(excerpts_file(trial), Excerpts(part=part, pieces=pieces))
+    except (Exception, SystemExit) as error:
+        return (f"no excerpts of the part {part}: {failure(error)['reason']}",)
+    return ()
 
 
 def _plain(metrics: Mapping[str, float]) -> dict[str, float]:

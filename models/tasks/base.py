@@ -18,6 +18,8 @@ from models.data.reference import Reference
 from models.data.statistics import Statistics
 from models.errors import DataError, UserError, near_matches
 from models.tasks.arrays import SAME, Units, on_device
+from models.tasks.comparison import compared
+from models.training.excerpts import Comparison
 from models.training.interface import Arrays
 
 if TYPE_CHECKING:  # a driver reads tasks, and must not load JAX
@@ -182,6 +184,40 @@ class Task(Config):
                 state = metric.update(state, *on_device(pair))
             values[metric.name] = float(metric.finish(state))
         return values
+
+    # -- how a prediction looks -----------------------------------------------------------
+
+    def comparison(
+        self, outputs: Mapping[str, Any], batch: Batch, data: TaskData
+    ) -> Comparison | None:
+        """Outputs beside the targets of a scored batch, for those who want to see them.
+
+        Args:
+            outputs: Of a model, for what of the batch is given.
+            batch: After the task's transforms.
+            data: What is known of data and task.
+
+        Returns:
+            None where there is no target of the outputs' shape (draws of a distribution), or
+            where a row has more axes than time and channels.
+        """
+        role = self.gives[0]
+        if np.shape(outputs[role]) != np.shape(batch[role]):
+            return None
+        given = self.given(batch, data).get(f"given.{role}")
+        physical = self.measured_in(self.OBJECTIVE[0]) == role
+        return compared(
+            role,
+            measured=batch[role],
+            predicted=outputs[role],
+            masks=(batch.get(f"seen.{role}", True), given, self.scored(batch, data)),
+            reference=data.reference,
+            std=None if physical else data.statistics.std[role],
+        )
+
+    def scored(self, batch: Batch, data: TaskData) -> Any:
+        """The mask of what counts of a scored batch; broadcasts to the targets."""
+        return batch[f"scored.{self.gives[0]}"]
 
     # -- how a model is used --------------------------------------------------------------
 
@@ -385,6 +421,12 @@ class TaskData:
     ) -> dict[str, np.ndarray]:
         """Arrays ``[B, …]`` by role of what a model gave for a batch."""
         return self.task.arrays(outputs, batch)
+
+    def comparison(
+        self, outputs: Mapping[str, Any], batch: Mapping[str, Any]
+    ) -> Comparison | None:
+        """Outputs beside the targets of a scored batch; see `Task.comparison`."""
+        return self.task.comparison(outputs, batch, self)
 
     def _with_batch(self, arrays: Arrays) -> tuple[dict[str, np.ndarray], bool]:
         """The arrays with a batch axis, and whether it was added."""

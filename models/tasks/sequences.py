@@ -73,6 +73,13 @@ class SequenceTask(Task):
         ]
         return scores(pairs, start=start, also=also)
 
+    def scored(self, batch: Batch, data: TaskData) -> np.ndarray:
+        """The samples from the first one that counts."""
+        start, _ = self.scored_from(data)
+        shape = np.shape(batch["y"])
+        late = (np.arange(shape[1]) >= start)[None, :, None]
+        return np.broadcast_to(late, shape)
+
     def inputs(self, u: np.ndarray, data: TaskData) -> dict[str, np.ndarray]:
         """Inputs of a prediction; NaN was not seen where the data has such gaps."""
         if "u" not in data.reference.gaps:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,8 +14,9 @@ import numpy as np
 from models.errors import ConfigError
 from models.training import checkpoint
 from models.training.checkpoint import CheckpointError
+from models.training.excerpts import Comparison, Source, excerpts
 from models.training.interface import Arrays, Interface, predict
-from models.training.protocol import Epoch
+from models.training.protocol import Epoch, Excerpt
 
 Solution: TypeAlias = Mapping[str, np.ndarray]
 """The numbers that were solved for: arrays by name, float64."""
@@ -125,6 +127,24 @@ class ClosedFormLearner:
         pairs = [(self.outputs(self._given(dict(g))), g) for g in groups]
         return dict(self._score(pairs))
 
+    def excerpts(self, part: str) -> tuple[Excerpt, ...]:
+        """The best, the median and the worst piece of a part; see `GradientLearner`."""
+
+        def compared(batch: Mapping[str, Any]) -> Comparison | None:
+            return self.interface.comparison(
+                self.outputs(self._given(dict(batch))), batch
+            )
+
+        def sources() -> Iterator[Source]:
+            for name, groups in self._records(part):
+                rows, first = sum(map(_rows, groups)), 0
+                for group in groups:
+                    compare = partial(compared, group)
+                    yield Source(record=name, first=first, rows=rows, compare=compare)
+                    first += _rows(group)
+
+        return excerpts(sources())
+
     def outputs(self, batch: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """The outputs for the given part of a batch, ``[B, …]`` by name."""
         return self.problem.outputs(self.solution, batch)
@@ -160,3 +180,7 @@ class ClosedFormLearner:
 
     def _signature(self) -> str:
         return repr(self.problem.signature)
+
+
+def _rows(group: Mapping[str, Any]) -> int:
+    return len(next(iter(group.values())))

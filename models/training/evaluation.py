@@ -62,7 +62,7 @@ class Evaluation:
         """
 
         def score(batch: Batch, number: Any = 0) -> tuple[Outputs, Batch]:
-            return self._score(params, variables, hyper, batch, number)
+            return self.scored(params, variables, hyper, batch, number)
 
         scored: Scored | None = None
         number = 0
@@ -142,10 +142,10 @@ class Evaluation:
         """
         assert self.problem.describe is not None, "asked only where it is there"
         return self.problem.describe(
-            *self._score(params, variables, hyper, batch, number)
+            *self.scored(params, variables, hyper, batch, number)
         )
 
-    def _score(
+    def scored(
         self,
         params: Any,
         variables: Any,
@@ -153,7 +153,15 @@ class Evaluation:
         batch: Batch,
         number: int | Int[Array, ""],
     ) -> tuple[Outputs, Batch]:
-        """The outputs of one batch with its targets, and the batch."""
+        """The outputs of one batch with its targets, and the batch after all transforms.
+
+        Args:
+            params: The model's parameters.
+            variables: Its other variables.
+            hyper: Traced values by name.
+            batch: One of `batches`.
+            number: Its number, from which all that is random is drawn.
+        """
         problem = self.problem
         hyper = problem.at_rest(hyper)
         batch, carry = self._begin(batch, None)

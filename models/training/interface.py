@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from models.errors import UserError
+from models.training.excerpts import Comparison
 
 Arrays: TypeAlias = Mapping[str, np.ndarray]
 """Arrays by role, in physical units."""
@@ -52,6 +53,12 @@ class Interface(Protocol):
         self, outputs: Mapping[str, Any], batch: Mapping[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
         """Arrays ``[B, …]`` by role of what the model gave for a batch."""
+        ...
+
+    def comparison(
+        self, outputs: Mapping[str, Any], batch: Mapping[str, Any]
+    ) -> Comparison | None:
+        """Outputs beside the targets of a scored batch; None where they do not compare."""
         ...
 
 

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ from models.layers.kernels import compiled
 from models.training import checkpoint
 from models.training.checkpoint import CheckpointError
 from models.training.engine import Direction
+from models.training.evaluation import batches, rows_of
+from models.training.excerpts import Comparison, Source, excerpts
 from models.training.interface import Arrays, Interface, predict
 from models.training.least_squares import rules
 from models.training.optimizer import ADAM
 from models.training.problem import Batch, Problem
-from models.training.protocol import Epoch
+from models.training.protocol import Epoch, Excerpt
 from models.training.runner import EpochResult, Runner, start
 from models.training.state import Best, TrainState, count_parameters
 
@@ -205,6 +208,39 @@ class GradientLearner:
                 "this model describes nothing of its data beyond its scores"
             )
         return self.runner.describe(self.state, self.best, self._groups(part))
+
+    def excerpts(self, part: str) -> tuple[Excerpt, ...]:
+        """The best, the median and the worst piece of a part, predicted beside measured.
+
+        Returns:
+            Nothing where the learner was not told of records, or of a task, or where
+            predictions of the task cannot be held against anything.
+
+        Raises:
+            UserError: There is no such part.
+        """
+        if self._by_record is None or self.interface is None:
+            return ()
+        return excerpts(self._sources(self.interface, self._by_record(part)))
+
+    def _sources(
+        self, interface: Interface, records: Iterable[tuple[str, Groups]]
+    ) -> Iterator[Source]:
+        def compared(batch: Batch, number: int) -> Comparison | None:
+            outputs, whole = self.runner.scored(self.state, self.best, batch, number)
+            return interface.comparison(outputs, whole)
+
+        for name, groups in records:
+            placed = on_device(groups)
+            rows, first = sum(map(rows_of, placed)), 0
+            for number, batch in enumerate(b for g in placed for b in batches(g)):
+                yield Source(
+                    record=name,
+                    first=first,
+                    rows=rows,
+                    compare=partial(compared, batch, number),
+                )
+                first += rows_of(batch)
 
     def outputs(
         self, batch: Mapping[str, Any], carry: Any = None

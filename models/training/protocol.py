@@ -6,7 +6,7 @@ speak these words without loading JAX.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -100,6 +100,59 @@ class EvaluableByRecord(Evaluable, Protocol):
         """The metrics of `evaluate` for each record (a file, usually), by its name.
 
         Empty where the part has no records, or the learner does not know them.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Excerpt:
+    """A piece of one scored row, predicted beside measured, in physical units.
+
+    Attributes:
+        which: ``best``, ``median`` or ``worst`` among the pieces of its part; ``only``.
+        record: The record (a file, usually) it lies in.
+        row: Which of the record's rows (windows, for one), from 1.
+        rows: How many these are.
+        start: The first sample of the piece within its row, from 0.
+        pieces: How many pieces were held against each other.
+        metric: What these were ordered by.
+        value: Its value for this piece.
+        unit: Its unit; ``sd`` for standard deviations of the train part.
+        measured: ``[T, C]``, NaN where nothing was measured.
+        predicted: ``[T, C]``, NaN where the model was given the value.
+        known: Whether it was given an entry ``[T, C]``.
+        scored: Whether the entry counts.
+        names: Of the channels.
+        units: Of the channels.
+        rate: Time steps a second; None where that is unknown, or ``T`` is no time.
+    """
+
+    which: str
+    record: str
+    row: int
+    rows: int
+    start: int
+    pieces: int
+    metric: str
+    value: float
+    unit: str
+    measured: Any
+    predicted: Any
+    known: Any
+    scored: Any
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+    rate: float | None = None
+
+
+@runtime_checkable
+class Illustrated(Learner, Protocol):
+    """A learner that can show how its predictions look beside what was measured."""
+
+    def excerpts(self, part: str) -> Sequence[Excerpt]:
+        """The best, the median and the worst piece of a part, by the best epoch's model.
+
+        Nothing where predictions of the task cannot be drawn.
         """
         ...
 

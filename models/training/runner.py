@@ -184,6 +184,26 @@ class Runner:
         (values, carry), _ = self._call("outputs", function, arguments, (0, 0, None, 0))
         return jax.device_get(values), carry
 
+    def scored(
+        self, state: TrainState, best: Best, batch: Batch, number: int
+    ) -> tuple[Mapping[str, Any], Batch]:
+        """The outputs of the best parameters for a scored batch, and the batch with masks.
+
+        Args:
+            state: Its hyperparameters count.
+            best: Its parameters do.
+            batch: One of `batches`, on the device.
+            number: Its number.
+        """
+
+        def function(best: Best, hyper: Any, batch: Batch, number: Array) -> Any:
+            evaluation = self.engine.evaluation
+            return evaluation.scored(best.params, best.variables, hyper, batch, number)
+
+        arguments = (best, state.hyper, batch, np.asarray(number, np.int32))
+        found, _ = self._call("scored", function, arguments, (0, 0, None, None))
+        return jax.device_get(found)
+
     def describe(
         self, state: TrainState, best: Best, groups: tuple[Batch, ...]
     ) -> dict[str, np.ndarray]:

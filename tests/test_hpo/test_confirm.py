@@ -218,6 +218,12 @@ def test_streams_of_seeds_are_disjoint_whatever_the_hash_gives(monkeypatch):
     assert len(set(every)) == len(every)
 
 
+def pictures(folder):
+    """The bytes of every file of excerpts of a confirmation, by stage and trial."""
+    found = Path(folder).glob("reruns/*/trials/*/excerpts.npz")
+    return {(p.parts[-4][16:], p.parts[-2]): p.read_bytes() for p in found}
+
+
 def killed_at(folder, moment):
     process = subprocess.run(
         [sys.executable, "-c", KILLED, str(folder), str(moment)],
@@ -243,6 +249,7 @@ def check_killed(small, place, moment):
         before[stage] = {n: lines[n] for n in ended}
     confirmed(folder, top=2, seeds=2)
     assert numbers(folder) == numbers(undisturbed)
+    assert pictures(folder) == pictures(undisturbed) and len(pictures(folder)) == 2
     for stage, lines in before.items():
         after = trained(stage)
         for number, told in lines.items():

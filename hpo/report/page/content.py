@@ -15,6 +15,7 @@ from hpo.report.edges import Edge, edges
 from hpo.report.families import Standing, standings
 from hpo.report.importance import Importance, importances
 from hpo.report.page import history as ledger
+from hpo.report.page.excerpts import Shown, shown
 from hpo.report.page.history import History
 from hpo.report.page.panels import Curves, Slice, Spot, curves, slices, spots
 from hpo.report.summary import Summary
@@ -35,6 +36,7 @@ class Content:
         importances: How much each hyperparameter mattered.
         edges: Winners at the end of a range.
         confirmation: What new seeds of the winners say; None where that was not asked for.
+        windows: What each confirmed winner predicts beside what was measured.
         record: The rest of ``study.json``: provenance, data and command line.
     """
 
@@ -48,6 +50,7 @@ class Content:
     importances: tuple[Importance, ...]
     edges: tuple[Edge, ...]
     confirmation: Confirmation | None
+    windows: tuple[Shown, ...]
     record: Mapping[str, Any]
 
     @property
@@ -88,6 +91,7 @@ def load(folder: Path) -> Content:
     again = with_changes(folder, course.reruns)
     families = standings(summary, again)
     record = RunFolder(folder).read_study()
+    confirmation = load_confirmation(folder, summary=summary)
     return Content(
         summary=summary,
         history=replace(course, reruns=again),
@@ -98,6 +102,7 @@ def load(folder: Path) -> Content:
         slices=slices(summary, families),
         importances=importances(summary),
         edges=edges(summary, families),
-        confirmation=load_confirmation(folder, summary=summary),
+        confirmation=confirmation,
+        windows=shown(confirmation),
         record={k: v for k, v in record.items() if k not in ("study", "spaces")},
     )

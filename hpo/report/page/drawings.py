@@ -7,6 +7,7 @@ from hpo.report.page import (
     draw_search,
     draw_space,
     draw_verdict,
+    draw_windows,
     style,
 )
 from hpo.report.page.content import Content
@@ -24,6 +25,7 @@ def drawings(content: Content) -> tuple[Drawing, ...]:
         draw_verdict.confirmed,
         draw_verdict.pairs,
         draw_verdict.best_of,
+        draw_windows.windows,
         draw_results.families,
         draw_search.curves,
         draw_search.progress,

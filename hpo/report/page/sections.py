@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hpo.report import families, formats, rungs
+from hpo.report import families, formats, numbers, rungs
 from hpo.report.page import methods, sentences, verdict
 from hpo.report.page.content import Content
+from models.training.protocol import Excerpt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,7 @@ def sections(content: Content) -> tuple[Section, ...]:
     """
     return (
         _verdict(content),
+        _windows(content),
         _families(content),
         Section(name="curves", title="Curves"),
         Section(name="costs", title="Accuracy and cost"),
@@ -85,6 +87,34 @@ def _verdict(content: Content) -> Section:
         points=verdict.points(found),
         table=_table(verdict.cells(found), left=("family",)),
     )
+
+
+def _windows(content: Content) -> Section:
+    every = [(shown, piece) for shown in content.windows for piece in shown.pieces]
+    lines = [
+        {
+            "family": shown.family,
+            "which": piece.which,
+            "record": piece.record,
+            "window": f"{piece.row:,} of {piece.rows:,}",
+            "from step": f"{piece.start:,}",
+            "error": f"{piece.metric} {_error(piece, [p for _, p in every])}",
+        }
+        for shown, piece in every
+    ]
+    return Section(
+        name="windows",
+        title="Predictions beside measurements",
+        points=tuple(s.remark for s in content.windows if s.remark),
+        table=_table(lines, left=("family", "which", "record")) if lines else None,
+    )
+
+
+def _error(piece: Excerpt, every: Sequence[Excerpt]) -> str:
+    """A piece's error on the scale of all those in its unit."""
+    same = [p.value for p in every if p.unit == piece.unit]
+    scale = numbers.scale_for(same, piece.unit)
+    return f"{scale.format(piece.value)} {scale.unit}".strip()
 
 
 def _families(content: Content) -> Section:
