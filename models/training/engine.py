@@ -84,7 +84,7 @@ class Engine(ABC):
         self, state: TrainState, best: Best, groups: tuple[Batch, ...]
     ) -> tuple[Best, dict[str, Array]]:
         """Validate, and keep the parameters if this epoch is the best so far."""
-        params = state.params if self.problem.average is None else state.average
+        params = state.average if self.problem.averaged else state.params
         values = self.evaluation.metrics(params, state.variables, state.hyper, groups)
         value = values[self.objective].astype(best.value.dtype)
         ahead = (

@@ -94,10 +94,10 @@ class GradientEngine(Engine):
         Source: the warm-up ``min(decay, (1 + t) / (10 + t))`` of TensorFlow's
         ExponentialMovingAverage.
         """
-        if self.problem.average is None:
+        if not self.problem.averaged:
             return None
         step = state.step.astype(jnp.zeros(()).dtype)
-        decay = jnp.minimum(hyper[self.problem.average], (1 + step) / (10 + step))
+        decay = jnp.minimum(hyper["optimizer.average"], (1 + step) / (10 + step))
         moved = jax.tree.map(
             lambda a, p: a * decay.astype(a.dtype) + p * (1 - decay).astype(a.dtype),
             state.average,

@@ -46,6 +46,10 @@ class Optimizer(Config):
             `decay_start`); ``warmup_cosine`` (linear up to `warmup`, then cosine to zero).
         decay_start: Fraction of the horizon at which the decay of ``flat_cosine`` begins.
         warmup: Fraction of the horizon that the warm-up of ``warmup_cosine`` takes.
+        averaged: Whether an exponential average of the parameters is what is scored, kept
+            as best and predicted with.
+        average: Decay of that average, per step (Polyak and Juditsky 1992, with the
+            exponential weights of Kingma and Ba 2015, section 7.2).
         damping: Levenberg–Marquardt: λ of the first step, relative to the squared length
             of a parameter's column in the Jacobian.
         damping_up: Factor on λ when a step is refused.
@@ -68,6 +72,8 @@ class Optimizer(Config):
     )
     decay_start: float = traced(0.5, low=0.0, high=1.0)
     warmup: float = traced(0.1, low=0.0, high=1.0)
+    averaged: bool = static(False)
+    average: float = traced(0.999, low=0.0, high=0.999999)
     damping: float = traced(1e-2, low=1e-12)
     damping_up: float = traced(4.0, low=1.0)
     damping_down: float = traced(5.0, low=1.0)
@@ -86,15 +92,16 @@ class Optimizer(Config):
             )
 
     def unused(self) -> frozenset[str]:
-        """The fields that belong to the other kind.
+        """The fields that belong to the other kind, and those of an average that is not taken.
 
-        For ``adam`` `kind` is one of them: configurations from before there was a choice
-        keep their signature, and with it their checkpoints.
+        For ``adam`` `kind` is one of them, and `averaged` where it is false: configurations
+        from before there was a choice keep their signature, and with it their checkpoints.
         """
         second = {"damping", "damping_up", "damping_down", "scale_floor"}
         second |= {"stage_windows", "stage_epochs"}
         if self.kind == ADAM:
-            return frozenset({"kind", *second})
+            off = set() if self.averaged else {"averaged", "average"}
+            return frozenset({"kind", *second, *off})
         return frozenset(set(self.keys()) - second - {"kind"})
 
     def rate(

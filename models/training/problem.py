@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from models.losses.terms import Loss
 from models.metrics.accumulators import Metric
-from models.training.optimizer import Optimizer
+from models.training.optimizer import ADAM, Optimizer
 from models.training.residuals import Residuals
 from models.transforms.batch import BatchTransform, Transform
 
@@ -116,8 +116,6 @@ class Problem:
             ``y`` ``[B, T, C]``, and a tree like the parameters' whose leaves
             ``[B, T, C, …]`` are its derivatives by each; None derives them from `forward`.
         initial_carry: Batch size → the carry before the first batch, or None.
-        average: Name of the traced decay of averaged parameters, which are then scored,
-            kept as best and predicted with; None trains without.
         micro_batch: Split each batch into parts of about this size and sum their
             gradients before the one update; None for losses or models that need the whole
             batch at once (masked means, batch statistics).
@@ -140,8 +138,12 @@ class Problem:
     residuals: Residuals | None = None
     sensitivities: Callable[..., tuple[Outputs, Any]] | None = None
     initial_carry: Callable[[int], Any] | None = None
-    average: str | None = None
     micro_batch: int | None = None
+
+    @property
+    def averaged(self) -> bool:
+        """Whether averaged parameters are scored, kept as best and predicted with."""
+        return self.optimizer.averaged and self.optimizer.kind == ADAM
 
     def values(self) -> dict[str, float]:
         """Every traced value, the optimizer's included."""

@@ -27,7 +27,7 @@ class TrainState(NamedTuple):
 
     Attributes:
         params: `nnx.Param` values by path.
-        average: Averaged parameters (`Problem.average`), or None.
+        average: Averaged parameters (`Optimizer.averaged`), or None.
         variables: All other variables by path: statistics, codebooks, traced values.
         carry: What the last batch handed to the next one, or None.
         optimizer: The optax state.
@@ -90,7 +90,7 @@ def initialize(
     carry = problem.initial_carry(batch_size) if problem.initial_carry else None
     state = TrainState(
         params=params,
-        average=None if problem.average is None else jax.tree.map(jnp.copy, params),
+        average=jax.tree.map(jnp.copy, params) if problem.averaged else None,
         variables=variables,
         carry=carry,
         optimizer=problem.optimizer.init(hyper, params),

@@ -53,8 +53,9 @@ def away(outputs, batch, hyper):
     return distance(outputs, batch, hyper, wanted="away")
 
 
-def scale_problem(signature, *, learning_rate=0.0, **changes):
+def scale_problem(signature, *, learning_rate=0.0, average=None, **changes):
     """A problem of two numbers; it learns nothing unless it is told a rate."""
+    options = {} if average is None else {"averaged": True, "average": average}
     settings = {
         "forward": forward,
         "loss": Loss(terms={"distance": Term(function=distance)}),
@@ -65,7 +66,9 @@ def scale_problem(signature, *, learning_rate=0.0, **changes):
     return Problem(
         signature=("scale", signature),
         build=lambda key: Scale(key),
-        optimizer=Optimizer(learning_rate=learning_rate, schedule="constant"),
+        optimizer=Optimizer(
+            learning_rate=learning_rate, schedule="constant", **options
+        ),
         **settings,
     )
 
@@ -368,9 +371,7 @@ def test_outputs_may_nest():
 
 
 def averaged(decay, **options):
-    problem = scale_problem(
-        "averaged", learning_rate=0.05, hyper={"decay": decay}, average="decay"
-    )
+    problem = scale_problem("averaged", learning_rate=0.05, average=decay)
     feed, _ = one_batch()
     return learner_of(problem, feed=feed, epochs=30, **options)
 
@@ -432,11 +433,11 @@ def test_a_model_starts_from_the_first_batch_of_its_first_epoch(streaming, tmp_p
     feed = ToyFeed(arrays, batch_size=6, streaming=streaming)
     problem = scale_problem(
         "start",
-        hyper={"begin": 3.0, "decay": 0.5},
+        hyper={"begin": 3.0},
         given=only_u,
         transforms=(shifted,),
         start=remembering,
-        average="decay",
+        average=0.5,
     )
     learner = learner_of(problem, feed=feed, seed=5)
     rows = np.asarray(learner.runner.engine.order(learner.state))[0]

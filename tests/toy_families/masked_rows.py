@@ -32,11 +32,10 @@ WEIGHT_NOW = "divergence.now"
 
 @dataclass(frozen=True, kw_only=True)
 class MaskedRows(BaseConfig):
-    """Sizes of the hidden layers and of the code, and the decay of averaged parameters."""
+    """Sizes of the hidden layers and of the code."""
 
     hidden_size: int = static(16, low=1)
     code_size: int = static(2, low=1)
-    average: float = traced(0.95, low=0.0, high=1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +53,9 @@ class Config(BaseConfig):
     model: MaskedRows = field(default_factory=MaskedRows)
     divergence: Divergence = field(default_factory=Divergence)
     data: Rows = field(default_factory=lambda: Rows(batch_size=32))
-    optimizer: Optimizer = field(default_factory=Optimizer)
+    optimizer: Optimizer = field(
+        default_factory=lambda: Optimizer(averaged=True, average=0.95)
+    )
 
 
 class Model(nnx.Module):
@@ -135,7 +136,6 @@ def problem(config, data):
         },
         given=partial(task.given, data=data),
         transforms=task.transforms(data),
-        average="model.average",
     )
 
 
@@ -145,7 +145,7 @@ SPACE = Space(
     {
         "model.hidden_size": IntDistribution(8, 16, step=8),
         "model.code_size": IntDistribution(1, 3),
-        "model.average": FloatDistribution(0.5, 0.99),
+        "optimizer.average": FloatDistribution(0.5, 0.99),
         "divergence.weight": FloatDistribution(1e-3, 1.0, log=True),
         "divergence.annealed": FloatDistribution(0.2, 1.0),
         "optimizer.learning_rate": FloatDistribution(1e-3, 1e-2, log=True),
