@@ -153,3 +153,14 @@ def test_refuses():
         Optimizer(learning_rate=-1.0)
     with pytest.raises(ConfigError, match="b2"):
         Optimizer(b2=1.0)
+
+
+def test_an_average_that_is_not_taken_leaves_no_trace():
+    """Configurations from before there was one keep their signature and checkpoints."""
+    plain, kept = Optimizer(), Optimizer(averaged=True, average=0.9)
+    assert plain.static_signature() == Optimizer(average=0.5).static_signature()
+    assert "average" not in plain.traced() and kept.traced()["average"] == 0.9
+    assert not any("average" in key for key, _ in plain.static_signature()[1:])
+    assert ("averaged", True) in kept.static_signature()
+    squares = Optimizer(kind="levenberg_marquardt", averaged=True)
+    assert "average" not in squares.traced()
