@@ -82,7 +82,13 @@ class Optimizer(Config):
     stage_epochs: tuple[int, ...] = static((15, 20), low=1)
 
     def validate(self) -> None:
-        """Refuse stages without an end, and ends without a stage."""
+        """Refuse stages without an end, ends without a stage, and averaged iterations."""
+        if self.averaged and self.kind == LEVENBERG_MARQUARDT:
+            raise ConfigError(
+                f"`optimizer.kind` {LEVENBERG_MARQUARDT} averages no parameters: each "
+                "iteration is better than the one before, got `optimizer.averaged` true",
+                hint="set `optimizer.averaged` to false, or `optimizer.kind` to `adam`",
+            )
         if len(self.stage_windows) != len(self.stage_epochs):
             raise ConfigError(
                 "`optimizer.stage_windows` and `optimizer.stage_epochs` describe the same "

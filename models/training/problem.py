@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from models.losses.terms import Loss
 from models.metrics.accumulators import Metric
-from models.training.optimizer import ADAM, Optimizer
+from models.training.optimizer import Optimizer
 from models.training.residuals import Residuals
 from models.transforms.batch import BatchTransform, Transform
 
@@ -143,7 +143,7 @@ class Problem:
     @property
     def averaged(self) -> bool:
         """Whether averaged parameters are scored, kept as best and predicted with."""
-        return self.optimizer.averaged and self.optimizer.kind == ADAM
+        return self.optimizer.averaged
 
     def values(self) -> dict[str, float]:
         """Every traced value, the optimizer's included."""

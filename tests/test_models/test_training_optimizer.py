@@ -162,5 +162,5 @@ def test_an_average_that_is_not_taken_leaves_no_trace():
     assert "average" not in plain.traced() and kept.traced()["average"] == 0.9
     assert not any("average" in key for key, _ in plain.static_signature()[1:])
     assert ("averaged", True) in kept.static_signature()
-    squares = Optimizer(kind="levenberg_marquardt", averaged=True)
-    assert "average" not in squares.traced()
+    with pytest.raises(ConfigError, match="averages no parameters"):
+        Optimizer(kind="levenberg_marquardt", averaged=True)

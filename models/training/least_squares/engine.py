@@ -16,11 +16,19 @@ from models.data.order import shuffled
 from models.layers import derivatives
 from models.training.engine import Engine, choose
 from models.training.least_squares.damping import Damping, lowered, raised
-from models.training.least_squares.jacobian import columns
+from models.training.least_squares.jacobian import columns, told
 from models.training.least_squares.normal import Normal, added, nothing, step
 from models.training.problem import Batch
 from models.training.state import TrainState
 from models.transforms.batch import apply_transforms
+
+STEEPEST = 2.0**11.5
+"""A derivative along a step, of residuals in standard deviations by parameters of order one,
+beyond which the step is refused: one over the square root of float32's resolution.
+
+A recursion that runs away in some window can have a smaller sum of squares and sensitivities of
+1e15, from where no further step is ever taken. In fits that end well none was above 10.
+"""
 
 TRIES = 8
 """Dampings that an epoch tries before it gives its step up; the next one goes on from there."""
@@ -65,9 +73,12 @@ class LeastSquaresEngine(Engine):
     """Levenberg and Marquardt's method; see `models.training.least_squares`.
 
     An epoch linearises the residuals once and tries dampings until the sum of squares
-    falls. Parameters that are not finite, or give residuals that are not, end nothing: the
-    epoch changes no parameter, its loss is NaN and one update counts as skipped. Variables
-    that are no parameters (statistics of batches) stay as they were built.
+    falls, at a place from where it can fall further (`STEEPEST`). Windows whose residuals
+    hang on the rounding of a parameter do not tell where to (`jacobian.told`), though they
+    count for whether a step is better. Parameters that are not finite, or give residuals
+    that are not, end nothing: the epoch changes no parameter, its loss is NaN and one update
+    counts as skipped. Variables that are no parameters (statistics of batches) stay as they
+    were built.
     """
 
     def step(
@@ -187,9 +198,10 @@ class LeastSquaresEngine(Engine):
         def attempt(trial: Trial) -> Trial:
             change = step(sums, trial.damping, floor).astype(vector.dtype)
             place = vector - change
-            squares = self._squares(state, place, chunks, chunk)
+            squares, slope = self._squares(state, place, change, chunks, chunk)
             with jax.enable_x64(True):
-                taken = squares < sums.squares  # never where either is NaN
+                better = squares < sums.squares  # never where either is NaN
+            taken = better & (slope <= STEEPEST)
             damping = jnp.where(
                 taken, trial.damping, raised(trial.damping, state.hyper)
             )
@@ -222,7 +234,8 @@ class LeastSquaresEngine(Engine):
 
         if problem.sensitivities is None:
             values, jacobian, count = columns(residuals, vector)
-            return added(sums, values, jacobian, count.astype(vector.dtype))
+            jacobian = jacobian.reshape(len(chunk.skip), -1, len(vector))
+            return added(sums, values, told(jacobian), count.astype(vector.dtype))
         model = self._model(state, state.params)
         outputs, tree = problem.sensitivities(
             model, visible, hyper=problem.at_rest(state.hyper)
@@ -237,30 +250,47 @@ class LeastSquaresEngine(Engine):
         values, push, scored = jax.linearize(of_outputs, outputs["y"], has_aux=True)
         jacobian = jax.vmap(push, in_axes=-1, out_axes=-1)(whole)
         count = jnp.sum(scored, dtype=jnp.int32).astype(vector.dtype)
-        return added(sums, values.reshape(-1), jacobian.reshape(-1, len(vector)), count)
+        jacobian = jacobian.reshape(len(chunk.skip), -1, len(vector))
+        return added(sums, values.reshape(-1), told(jacobian), count)
 
     def _squares(
         self,
         state: TrainState,
         vector: Float[Array, " parameters"],
+        change: Float[Array, " parameters"],
         chunks: Int[Array, ""],
         chunk: Callable[[Int[Array, ""]], Chunk],
-    ) -> Float[Array, ""]:
-        """The sum of squares over all chunks, in float64."""
-        params = ravel_pytree(state.params)[1](vector)
+    ) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """What a step came to.
 
-        def body(place: Int[Array, ""], total: Array) -> Array:
+        Returns:
+            The sum of squares over all chunks, in float64, and the largest derivative of a
+            residual along the step.
+        """
+        unravel = ravel_pytree(state.params)[1]
+        tiny = jnp.asarray(jnp.finfo(vector.dtype).tiny, vector.dtype)
+        along = change / jnp.maximum(jnp.linalg.norm(change), tiny)
+
+        def body(
+            place: Int[Array, ""], found: tuple[Array, Array]
+        ) -> tuple[Array, Array]:
             own = chunk(place)
             visible, targets, key = self._prepared(state, own)
-            outputs = self._outputs(state, params, visible, key)
-            values, _ = self._residuals(outputs, targets, own.skip)
+
+            def residuals(vector: Array) -> Array:
+                outputs = self._outputs(state, unravel(vector), visible, key)
+                return self._residuals(outputs, targets, own.skip)[0]
+
+            values, slopes = jax.jvp(residuals, (vector,), (along,))
             squares = jnp.sum(jnp.square(values))
+            steepest = jnp.maximum(found[1], jnp.max(jnp.abs(slopes)))
             with jax.enable_x64(True):
-                return total + squares.astype(jnp.float64)
+                return found[0] + squares.astype(jnp.float64), steepest
 
         with jax.enable_x64(True):
             zero = jnp.zeros((), jnp.float64)
-        return jax.lax.fori_loop(0, chunks, body, zero)
+        none = jnp.zeros((), vector.dtype)
+        return jax.lax.fori_loop(0, chunks, body, (zero, none))
 
     def _prepared(
         self, state: TrainState, chunk: Chunk

@@ -22,7 +22,7 @@ def check(problem: Problem) -> None:
 
     Raises:
         ConfigError: Its loss is no mean square, its model has too many parameters, or it
-            carries a state or averages its parameters.
+            carries a state.
     """
     if problem.optimizer.kind != LEVENBERG_MARQUARDT:
         return
@@ -33,10 +33,9 @@ def check(problem: Problem) -> None:
             f"{', '.join(problem.loss.names)}",
             hint="set `loss.kind` to `mse`, or `optimizer.kind` to `adam`",
         )
-    if problem.initial_carry is not None or problem.average is not None:
+    if problem.initial_carry is not None:
         raise ConfigError(
-            f"{asked} knows neither models that carry a state from batch to batch nor "
-            "averaged parameters",
+            f"{asked} knows no models that carry a state from batch to batch",
             hint="set `optimizer.kind` to `adam`",
         )
     count = parameters(problem)
