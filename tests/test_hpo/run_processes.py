@@ -133,6 +133,12 @@ def trained(folder):
     }
 
 
+def trained_in(results):
+    """Likewise, of the one run among results; nothing before it is there."""
+    folder = run_folder(results)
+    return trained(folder) if folder else {}
+
+
 def interrupt(process):
     """Ctrl-C in the terminal: the whole process group hears it."""
     os.killpg(process.pid, signal.SIGINT)

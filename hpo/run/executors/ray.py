@@ -32,7 +32,7 @@ class Executor:
             RunError: Ray does not start, or ends again and again without a result.
         """
         loop.observer.message("starting Ray")
-        with cluster(plan, kernels=loop.kernels) as place:
+        with cluster(plan, kernels=loop.kernels, shielded=loop.stop.shielded) as place:
             from hpo.run.ray.fit import fit  # only now: see `cluster`
 
             creates = _write_creates(loop, place.folder)

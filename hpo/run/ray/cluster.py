@@ -8,8 +8,8 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,12 +41,18 @@ class Cluster:
 
 
 @contextmanager
-def cluster(plan: Plan, *, kernels: str | None = None) -> Iterator[Cluster]:
+def cluster(
+    plan: Plan,
+    *,
+    kernels: str | None = None,
+    shielded: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Iterator[Cluster]:
     """Start Ray for the time of a ``with``.
 
     Args:
         plan: How many workers there will be and what each of them gets.
         kernels: The compiled kernels the run has computed with so far, if any.
+        shielded: Makes a section that no Ctrl-C cuts in two, for tidying up.
 
     Raises:
         RunError: This process runs a Ray already, or Ray does not start.
@@ -66,8 +72,9 @@ def cluster(plan: Plan, *, kernels: str | None = None) -> Iterator[Cluster]:
             _start(folder, plan, variables)
             yield Cluster(folder=folder)
         finally:
-            ray.shutdown()
-            shutil.rmtree(folder, ignore_errors=True)
+            with shielded():
+                ray.shutdown()
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_abandoned() -> None:
