@@ -10,6 +10,13 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
+# Nearly every program of a test runs once or twice: XLA does not polish it, which takes two
+# thirds of all compiling. `XLA_FLAGS= pytest` compiles as people's runs do (see `.ci/run`).
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
+    " --xla_llvm_disable_expensive_passes=true",
+)
 
 import signal
 
@@ -58,14 +65,15 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session", autouse=True)
 def private_cache(tmp_path_factory):
-    """Simulated data and compiled programs of the tests go to a folder of their own."""
+    """Simulated data and compiled programs of the tests go to a folder of their own.
+
+    The processes of one session share it, as those of a person do.
+    """
     before = os.environ.get("HPO_CACHE")
-    cache, base = tmp_path_factory.mktemp("cache"), tmp_path_factory.getbasetemp()
-    # Compiled kernels are shared by the processes of one session.
+    base = tmp_path_factory.getbasetemp()
     common = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    (common / "kernels").mkdir(mode=0o700, exist_ok=True)
-    (cache / "kernels").symlink_to(common / "kernels")
-    os.environ["HPO_CACHE"] = str(cache)
+    (common / "cache").mkdir(mode=0o700, exist_ok=True)
+    os.environ["HPO_CACHE"] = str(common / "cache")
     yield
     if before is None:
         del os.environ["HPO_CACHE"]

@@ -23,7 +23,8 @@ COLUMNS = 120
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A folder in which the run lies as it lay when it was recorded."""
+    """A folder in which the run lies as it lay when it was recorded, compiled as then."""
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
     shutil.copytree(RECORDED / "data", tmp_path / "data")
     shutil.copytree(RECORDED / "run", tmp_path / "results" / "recorded" / RUN)
     monkeypatch.chdir(tmp_path)

@@ -17,6 +17,13 @@ import run_processes as processes
 sys.path.pop(0)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled_as_for_people():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("XLA_FLAGS", raising=False)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def nothing_left():
     yield

@@ -7,7 +7,6 @@ import importlib
 import pkgutil
 
 import h5py
-import jax
 import numpy as np
 import pytest
 
@@ -257,20 +256,12 @@ def test_traced_dimension_is_alive(name, task, key, folder):
     families.check_alive(FAMILIES[name], task, SPACES[name], key, folder / task)
 
 
-@pytest.fixture
-def compile_quickly():
-    """Every static dimension is a program of its own: do not polish what runs once."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name,task,key",
     dimensions([(n, f.TASKS[0]) for n, f in FAMILIES.items()], traced=False),
 )
-def test_static_dimension_is_alive(name, task, key, folder, compile_quickly):
+def test_static_dimension_is_alive(name, task, key, folder):
     families.check_alive(FAMILIES[name], task, SPACES[name], key, folder / task)
 
 

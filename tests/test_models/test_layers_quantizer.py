@@ -23,14 +23,6 @@ from models.layers.traced import Traced
 TRACED = ("decay", "revive_below")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compile_quickly():
-    """Every test is a program of its own: do not polish what runs once."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def quantizer(groups=1, seed=0, **settings):
     """A quantizer that knows its traced values, as the engine would tell it."""
     config = Quantization(**settings)
