@@ -1,7 +1,7 @@
 """The search space of the family `ssm`: its sizes, its windows, and how steps are damped.
 
 A constant of the hidden layer's start is not searched: repeat a configuration with other seeds
-instead, one in five of which sticks.
+instead.
 """
 
 from __future__ import annotations

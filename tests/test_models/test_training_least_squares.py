@@ -19,7 +19,7 @@ from models.data.windows import Windows
 from models.errors import ConfigError
 from models.losses import Loss, Term
 from models.metrics import sequence_metrics
-from models.training.least_squares.jacobian import COLUMNS, columns
+from models.training.least_squares.jacobian import COLUMNS, columns, told
 from models.training.optimizer import Optimizer
 from models.training.problem import Problem
 from models.training.residuals import Residuals
@@ -62,7 +62,19 @@ class Filter(nnx.Module):
         return y + jnp.sin(bend * y)
 
 
-def filter_problem(*, bend=0.0, stages=((), ()), **optimizer):
+class Cliff(nnx.Module):
+    """A number that is its own output up to 1; beyond, no step can follow what it gives."""
+
+    def __init__(self, key):
+        self.place = nnx.Param(jnp.zeros(()))
+
+    def __call__(self, u, bend):
+        place = self.place[...]
+        rough = 1.0 + 0.01 * jnp.sin(1e8 * place)
+        return jnp.where(place < 1.0, place, rough) + jnp.zeros_like(u)
+
+
+def filter_problem(*, bend=0.0, stages=((), ()), build=Filter, **optimizer):
     def forward(model, batch, *, key, training, carry, hyper):
         return {"y": model(batch["u"], hyper["bend"])}, carry
 
@@ -73,8 +85,8 @@ def filter_problem(*, bend=0.0, stages=((), ()), **optimizer):
         return jnp.where(scored, outputs["y"] - batch["y"], zero), scored
 
     return Problem(
-        signature=("filter", stages),
-        build=Filter,
+        signature=("filter", build.__name__, stages),
+        build=build,
         forward=forward,
         loss=Loss(terms={"mse": Term(function=mse)}),
         metrics=sequence_metrics(),
@@ -227,6 +239,30 @@ def test_a_second_trial_compiles_nothing():
     with compilations() as seconds:
         lm_learner(filter_problem(damping=0.7), data(6), seed=8, epochs=9).fit()
     assert not seconds
+
+
+def test_a_better_place_from_where_no_step_leads_on_is_refused():
+    """The undamped step goes to 2, beyond the cliff: 1 is nearer the target 2 than 0 is."""
+    arrays = data()
+    arrays["y"] = np.full_like(arrays["y"], 2.0)
+    learner = lm_learner(filter_problem(build=Cliff, damping=1e-6), arrays, epochs=30)
+    losses = [epoch.train["loss"] for epoch in learner.fit()]
+    place = float(learner.state.params["place"])
+    assert 0.99 < place < 1.0
+    assert losses == sorted(losses, reverse=True)
+    assert learner.records[0].train["refused"] > 2
+
+
+def test_windows_that_hang_on_rounding_tell_nothing():
+    random = np.random.default_rng(0)
+    jacobian = random.normal(size=(4, 5, 3)).astype(np.float32)
+    jacobian[1, 2, 0] = 1e7  # one over the resolution is 8.4e6
+    jacobian[2, 4, 1] = np.nan
+    jacobian[3, 0, 2] = -8e6
+    rows = np.asarray(told(jnp.asarray(jacobian)))
+    expected = jacobian.copy()
+    expected[1:3] = 0.0
+    np.testing.assert_array_equal(rows, expected.reshape(20, 3))
 
 
 def test_what_is_not_finite_changes_nothing():
