@@ -42,7 +42,7 @@ _TRAINING = {
     "optimizer.decay_start": 0.4,
 }
 
-# A few windows find the way, two chunks of 32 do most of it, all of the record the rest.
+# A few windows find the way; two chunks of 32 for longer fit themselves and not the record.
 _SSM = ssm.SPACE.replace(
     {
         "model.order": 6,
@@ -52,7 +52,7 @@ _SSM = ssm.SPACE.replace(
         "data.batch_size": 32,
         "loss.n_skip": 100,
         "optimizer.stage_windows": [32, 64],
-        "optimizer.stage_epochs": [15, 60],
+        "optimizer.stage_epochs": [15, 20],
     }
 )
 
