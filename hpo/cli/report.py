@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hpo.cli import options, shell
 from hpo.live import terminal
+
+if TYPE_CHECKING:
+    from hpo.ledger.folder import RunFolder
+    from hpo.ledger.group import RunGroup
 
 
 class Printed(StrEnum):
@@ -38,8 +42,8 @@ def report(
         typer.Option(
             "--out",
             metavar="DIR",
-            help="A new folder; else the run's report/. Of several runs, a folder in it "
-            "for each.",
+            help="A new folder; else report/ of the run or group. Several runs go to "
+            "reports/ below the results.",
             show_default=False,
         ),
     ] = None,
@@ -54,61 +58,49 @@ def report(
     ] = None,
     results: options.Results = options.DEFAULT_RESULTS,
 ) -> None:
-    """Write the report of a run, and print where its page is.
+    """Write the report of a run, of a group, or of several on one page.
 
     One page that needs nothing else (index.html), report.md, the leaderboard as CSV, Parquet
     and JSON, every figure as SVG, PDF, PNG and CSV, paper.tex and references.bib. The run is
     only read; nobody's code is run.
     """
-    places = [place for run in runs or ["latest"] for place in _places(results, run)]
+    places = [_place(results, run) for run in runs or ["latest"]]
     if format is not None:
         _print(places, format)
         return
     from hpo.report.page import folder
 
-    for place in places:
-        where = out / place.resolve().name if out and len(places) > 1 else out
-        page = folder.write(place, out=where)
-        shell.out(str(page))
-        if show:
-            _open(page)
-    if not show:
+    page = folder.write(places, results=results, out=out)
+    shell.out(str(page))
+    if show:
+        _open(page)
+    else:
         shell.hint("`--open` shows it in the web browser")
 
 
-def _places(results: Path, run: str) -> list[Path]:
-    """The folder of a run, or those of every search of a group."""
-    from hpo.errors import RunError
+def _place(results: Path, run: str) -> RunFolder | RunGroup:
+    """The run or group that a person means."""
+    from hpo.ledger.folder import RunFolder
     from hpo.ledger.group import RunGroup
 
-    group = RunGroup.find(results, run)
-    if group is None:
-        return [shell.find_run(results, run)]
-    found = [search.path for search in group.runs]
-    if not found:
-        raise RunError(
-            f"no search of group `{group.name}` has begun",
-            hint=f"`hpo resume {group.path}` begins with it",
-        )
-    terminal.say(
-        f"group `{group.name}`: a report for each of its {len(found)} searches"
-    )
-    shell.hint(f"`hpo confirm {group.path}` compares the families over all of them")
-    return found
+    return RunGroup.find(results, run) or RunFolder(shell.find_run(results, run))
 
 
-def _print(places: list[Path], form: Printed) -> None:
+def _print(places: list[RunFolder | RunGroup], form: Printed) -> None:
     from hpo.report import latex
-    from hpo.report.page import content, drawings, methods, text
+    from hpo.report.page import folder, group_page, methods, text
+    from hpo.report.page.group import GroupContent
 
-    for place in places:
-        found = content.load(place)
-        if form is Printed.markdown:
-            shell.out(text.render(found, drawings.drawings(found)))
-            continue
-        shell.out(f"{latex.escape(methods.paragraph(found))}\n")
-        shell.out(methods.table(found))
-        commented = methods.bibtex(found).splitlines()
+    parts = folder.load(places)
+    if form is Printed.markdown:
+        shell.out(text.render(parts))
+        return
+    for part in parts:
+        if part.trials is not None:
+            shell.out(folder.paper(part.trials))
+        elif isinstance(part.told, GroupContent):
+            shell.out(f"{latex.escape(group_page.paragraph(part.told))}\n")
+        commented = methods.bibtex(part.told).splitlines()
         shell.out(
             "\n".join(["% references.bib:", *(f"% {line}" for line in commented)])
         )

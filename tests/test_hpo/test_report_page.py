@@ -21,7 +21,7 @@ import pytest
 from hpo.errors import RunError
 from hpo.ledger.folder import RunFolder
 from hpo.report import formats
-from hpo.report.page import content, drawings, folder, html, sentences, text
+from hpo.report.page import content, folder, html, parts, sentences, text
 from hpo.report.page.history import read
 from tests.test_hpo import sample_run
 from tests.test_hpo.command_line import refused, run
@@ -71,11 +71,12 @@ def rows_of(found, name):
 def words_of(place):
     """Page, Markdown and paper of a run, without the figures' further files."""
     told = content.load(place)
-    made = drawings.drawings(told)
-    figures = {d.name: (d, d.files(["svg"])["svg"]) for d in made}
+    part = parts.of_run(told)
+    made = part.drawings
+    figures = {d.name: d.files(["svg"])["svg"] for d in made}
     return {
-        "index.html": html.render(told, figures).encode(errors="replace"),
-        "report.md": text.render(told, made).encode(errors="replace"),
+        "index.html": html.render([part], figures).encode(errors="replace"),
+        "report.md": text.render([part]).encode(errors="replace"),
         "paper.tex": folder.paper(told).encode(),
         "leaderboard.json": formats.to_json(told.summary).encode(),
         **{
@@ -436,7 +437,7 @@ def test_a_run_without_trials_is_a_report(tmp_path):
 def test_a_full_disk_leaves_the_report_of_before(tmp_path):
     """A limit of the file size stands for the disk: the kernel refuses to write on."""
     place = sample_run.write(tmp_path / "results")
-    folder.write(place)
+    folder.write([RunFolder(place)], results=place.parent.parent)
     (place / "report" / "mine.txt").write_text("kept")
     before = {p: p.read_bytes() for p in (place / "report").rglob("*") if p.is_file()}
     code = (
@@ -470,7 +471,7 @@ def test_what_else_lies_in_the_folder_stays_and_old_figures_go(tmp_path, monkeyp
     old = place / "report" / "figures" / "old.svg"
     old.parent.mkdir()
     old.write_text("gone")
-    page = folder.write(place)
+    page = folder.write([RunFolder(place)], results=tmp_path)
     assert page == RunFolder(place).report / "index.html" and page.is_file()
     assert kept.read_text() == "logs" and not old.exists()
     assert (place / "report" / "figures" / "new.svg").read_bytes() == b"figure"

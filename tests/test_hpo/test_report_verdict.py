@@ -18,7 +18,6 @@ from hpo.confirmation import sentences as said
 from hpo.report import formats
 from hpo.report.page import content, draw_verdict, methods, sections, sentences, style
 from tests.test_hpo import sample_run
-from tests.test_hpo.command_line import run
 from tests.test_hpo.test_confirmation_text import confirmation
 
 
@@ -151,21 +150,3 @@ def test_seeds_that_chose_and_changed_configurations_are_no_fresh_seeds(tmp_path
     found = content.load(place)
     assert found.families[0].fresh == found.families[0].tested == (0.001, 0.002)
     assert [r.changed for r in found.history.reruns] == ["", "300 epochs", "", ""]
-
-
-def test_a_group_gets_a_report_for_each_search(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    place = sample_run.write(tmp_path / "results")
-    study = json.loads((place / "study.json").read_text())
-    group = tmp_path / "results" / "sample" / "groups" / "pair"
-    group.mkdir(parents=True)
-    record = {"schema": 1, "study": study["study"], "seeds": [7, 8], "about": {}}
-    (group / "group.json").write_text(json.dumps(record))
-    refused = run("report", "pair", "--format", "latex")
-    assert refused.exit_code == 1 and "has begun" in refused.stderr
-    study["group"] = {"name": "pair", "index": 0}
-    (place / "study.json").write_text(json.dumps(study))
-    result = run("report", "pair", "--format", "latex")
-    assert result.exit_code == 0 and "We tuned rnn" in result.stdout
-    assert "a report for each of its 1 searches" in result.stderr
-    assert "hpo confirm" in result.stderr

@@ -15,7 +15,7 @@ import pytest
 
 from hpo.ledger import excerpts
 from hpo.report import formats
-from hpo.report.page import content, draw_windows, html, sections, style, text
+from hpo.report.page import content, draw_windows, html, parts, sections, style, text
 from hpo.report.page.excerpts import shown
 from hpo.run.launch import launch
 from hpo.study import Budget
@@ -75,17 +75,18 @@ def test_the_median_seed_of_each_winner_is_shown(place):
 def test_page_and_markdown_show_them_with_a_table(place):
     told = content.load(place)
     looks = style.looks([f.name for f in told.summary.study.families])
-    figures = {
-        d.name: (d, d.files(["svg"])["svg"]) for d in draw_windows.windows(told, looks)
-    }
-    for drawing, svg in figures.values():
+    made = tuple(draw_windows.windows(told, looks))
+    figures = {d.name: d.files(["svg"])["svg"] for d in made}
+    for drawing in made:
+        svg = figures[drawing.name]
         assert "the median of 3 seeds, over the test part" in drawing.caption
         assert "In the darker stretch it was given" in drawing.caption
         words = "".join(ElementTree.fromstring(svg).itertext())
         assert "best, rmse" in words and "y0 [V]" in words and "[s]" in words
-    page = html.render(told, figures)
+    part = replace(parts.of_run(told), drawings=made)
+    page = html.render([part], figures)
     assert 'id="figure-windows-first"' in page
-    assert "Predictions beside measurements" in text.render(told, [])
+    assert "Predictions beside measurements" in text.render([parts.of_run(told)])
     (section,) = [s for s in sections.sections(told) if s.name == "windows"]
     lines = [
         dict(zip(section.table.heads, row, strict=True)) for row in section.table.rows
@@ -108,7 +109,7 @@ def test_learners_without_excerpts_and_runs_without_a_verdict_show_nothing(place
         path.unlink()
     told = content.load(place)
     assert told.verdict is not None and told.windows == ()
-    assert "Predictions beside" not in text.render(told, [])
+    assert "Predictions beside" not in text.render([parts.of_run(told)])
     assert shown(None) == () == shown(replace(told.confirmation, look=0))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -19,12 +20,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 import run_helpers as helpers
 import run_processes as processes
 
+from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import read_events
 from hpo.run.driver import STOP_FILE
 from hpo.testing.steady import PROCESSES
 
 sys.path.pop(0)
 
+ROOT = Path(__file__).parents[2]
 TROUBLES = {
     "raises": "raise",
     "exits": "exit",
@@ -330,3 +333,35 @@ def test_ray_starts_no_workers_ahead_that_nobody_can_use(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "raylet" in done.stdout
     assert "ray::IDLE" not in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_confirmation_under_ray_is_that_of_local(tmp_path):
+    """Chosen, trained, scored once and illustrated by workers of Ray, to the same bits."""
+    from hpo.confirmation.reading import load_confirmation
+    from hpo.run.launch import launch
+    from hpo.run.rerun_folder import command
+    from tests.test_hpo.test_confirm import SMALL, kinds, numbers, pictures
+
+    local = launch(SMALL, results=tmp_path / "local").folder
+    ray = tmp_path / "ray" / local.parent.name / local.name
+    shutil.copytree(local, ray)
+    for folder, executor in ((local, "local"), (ray, "ray")):
+        call = ["confirm", folder, "--top", "2", "--seeds", "2", "--workers", "2"]
+        done = subprocess.run(
+            [sys.executable, "-m", "hpo.cli.main", *call, "--executor", executor],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+    assert numbers(ray) == numbers(local)
+    assert pictures(ray) == pictures(local) and len(pictures(ray)) == 2
+    assert load_confirmation(ray).part == "test" and kinds(ray).count("test_read") == 1
+    (look,) = ray.glob("reruns/*-confirm-*")
+    record = json.loads((look / "study.json").read_text())
+    assert record["study"]["resources"]["executor"] == "ray"
+    assert kinds(look).count("test_read") == 1 and kinds(look).count("evaluated") == 2
+    assert command(RunFolder(look)) == f"hpo confirm {ray}"

@@ -11,6 +11,7 @@ from hpo.report.page.content import Content
 from hpo.report.page.drawing import Drawing
 from hpo.report.page.panels import POINTS, Spot, spread, thinned
 from hpo.report.page.style import Look
+from hpo.report.page.told import Told
 from hpo.statistics.means import mean_interval
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def axis_of(content: Content, values: Sequence[float]) -> tuple[numbers.Scale, str]:
+def axis_of(content: Told, values: Sequence[float]) -> tuple[numbers.Scale, str]:
     """The scale of an axis of the objective, and its label."""
     objective = content.summary.objective
     scale = numbers.scale_for(values, objective.unit)

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.confirmation.record import Confirmation
 from hpo.report.page import style
-from hpo.report.page.content import Content
 from hpo.report.page.draw_results import axis_of, legend, plain_ticks, whole_ticks
 from hpo.report.page.drawing import Drawing
 from hpo.report.page.panels import spread
 from hpo.report.page.style import Look
+from hpo.report.page.told import Told
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def confirmed(content: Content, looks: Mapping[str, Look]) -> list[Drawing]:
+def confirmed(content: Told, looks: Mapping[str, Look]) -> list[Drawing]:
     """The values of the new seeds of each winner, their mean and its interval."""
     found = content.verdict
     if found is None or not any(c.values for c in found.contenders):
@@ -79,7 +79,7 @@ def confirmed(content: Content, looks: Mapping[str, Look]) -> list[Drawing]:
     ]
 
 
-def pairs(content: Content, looks: Mapping[str, Look]) -> list[Drawing]:
+def pairs(content: Told, looks: Mapping[str, Look]) -> list[Drawing]:
     """The interval of each pair of families against what matters."""
     found = content.verdict
     shown = [p for p in found.pairs if p.low is not None] if found else []
@@ -108,7 +108,7 @@ def pairs(content: Content, looks: Mapping[str, Look]) -> list[Drawing]:
     ]
 
 
-def _pairs(found: Confirmation, content: Content, looks: Mapping[str, Look]) -> Any:
+def _pairs(found: Confirmation, content: Told, looks: Mapping[str, Look]) -> Any:
     def draw() -> Figure:
         shown = [p for p in found.pairs if p.low is not None and p.high is not None]
         made = style.figure(height=0.8 + 0.3 * len(shown))
@@ -149,7 +149,7 @@ def _pairs(found: Confirmation, content: Content, looks: Mapping[str, Look]) -> 
     return draw
 
 
-def best_of(content: Content, looks: Mapping[str, Look]) -> list[Drawing]:
+def best_of(content: Told, looks: Mapping[str, Look]) -> list[Drawing]:
     """The expected best value of n trials of random search."""
     found = content.verdict
     told = [c for c in found.contenders if len(c.winner.best_of) > 1] if found else []

@@ -10,10 +10,10 @@ import numpy as np
 
 from hpo.report import numbers
 from hpo.report.page import style
-from hpo.report.page.content import Content
 from hpo.report.page.drawing import Drawing
 from hpo.report.page.excerpts import Shown
 from hpo.report.page.style import Look
+from hpo.report.page.told import Told
 from models.training.protocol import Excerpt
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _HEADS = (
 )
 
 
-def windows(content: Content, looks: Mapping[str, Look]) -> list[Drawing]:
+def windows(content: Told, looks: Mapping[str, Look]) -> list[Drawing]:
     """A figure for each winner, and for each further channel of its outputs."""
     return [
         _drawing(shown, channel, looks[shown.family])

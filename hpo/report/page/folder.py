@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hpo.errors import RunError
 from hpo.ledger.folder import RunFolder
+from hpo.ledger.group import RunGroup
 from hpo.report import formats, latex, rungs
-from hpo.report.page import html, methods, text
-from hpo.report.page.content import Content, load
-from hpo.report.page.drawings import drawings
+from hpo.report.page import content, group, html, methods, text
+from hpo.report.page.content import Content
+from hpo.report.page.parts import Part, of_group, of_run, several
 
 _OURS = (
     "index.html",
@@ -24,32 +26,36 @@ _OURS = (
     "references.bib",
     "rungs.json",
     "figures",
+    "runs",
 )
 _LEADERBOARD = tuple(f"leaderboard.{kind}" for kind in ("csv", "json", "parquet"))
 
 
-def write(folder: Path, *, out: Path | None = None) -> Path:
-    """Write the report of a run, and say where its page is.
+def write(
+    places: Sequence[RunFolder | RunGroup], *, results: Path, out: Path | None = None
+) -> Path:
+    """Write the report of runs and groups, and say where its page is.
 
-    Whatever else lies in the run's ``report/``, such as an export, stays there.
+    Whatever else lies in a run's ``report/``, such as an export, stays there.
 
     Args:
-        folder: The run's folder.
-        out: A folder that is not there yet; None means the run's ``report/``, where a
-            report of before is replaced.
+        places: One run or group, or several for one page.
+        results: The folder of all results, where a page of several goes.
+        out: A folder that is not there yet; None means the ``report/`` of the run or group,
+            or ``reports/NAME`` below the results, where a report of before is replaced.
 
     Returns:
         The page's path.
 
     Raises:
-        RunError: `out` is there already or cannot be written, or the run is damaged.
+        RunError: `out` is there already or cannot be written, or a run is damaged.
     """
-    place = RunFolder(folder).report if out is None else out
     if out is not None and (out.exists() or out.is_symlink()):
         raise RunError(
             f"{out} is there already", hint="remove it or choose another with `--out`"
         )
-    made = files(load(folder))
+    place = home(places, results) if out is None else out
+    made = files(load(places))
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         _put(place, made)
@@ -62,51 +68,95 @@ def write(folder: Path, *, out: Path | None = None) -> Path:
     return place / "index.html"
 
 
-def files(content: Content) -> dict[str, bytes]:
+def home(places: Sequence[RunFolder | RunGroup], results: Path) -> Path:
+    """Where a report goes unless somebody says otherwise.
+
+    Args:
+        places: What it is of.
+        results: The folder of all results.
+    """
+    if len(places) == 1:
+        return RunFolder(places[0].path).report
+    names = [f"{p.path.resolve().parent.name}/{p.name}" for p in places]
+    digest = hashlib.blake2b("\n".join(names).encode(), digest_size=4).hexdigest()
+    return results / "reports" / f"{len(places)}-runs-{digest}"
+
+
+def load(places: Sequence[RunFolder | RunGroup]) -> tuple[Part, ...]:
+    """Read runs and groups, and compute all that a report tells of them.
+
+    Args:
+        places: Their folders; only read.
+
+    Raises:
+        RunError: One is no run, or is damaged.
+    """
+    parts = [
+        of_group(group.load(place))
+        if isinstance(place, RunGroup)
+        else of_run(content.load(place.path))
+        for place in places
+    ]
+    return tuple(parts) if len(parts) == 1 else several(parts)
+
+
+def files(parts: Sequence[Part]) -> dict[str, bytes]:
     """Every file of the report by its path in the folder.
 
     Args:
-        content: What the report tells.
+        parts: What the report tells.
     """
-    summary = content.summary
     figures, found = {}, {}
-    for drawing in drawings(content):
-        kinds = drawing.files()
-        figures[drawing.name] = drawing, kinds["svg"]
-        for kind, told in kinds.items():
-            found[f"figures/{drawing.name}.{kind}"] = told
-    page = html.render(content, figures)
-    markdown = text.render(content, [drawing for drawing, _ in figures.values()])
+    for part in parts:
+        for drawing in part.drawings:
+            kinds = drawing.files()
+            figures[f"{part.prefix}{drawing.name}"] = kinds["svg"]
+            for kind, told in kinds.items():
+                found[f"{part.prefix}figures/{drawing.name}.{kind}"] = told
+        for name, told in _files(part).items():
+            found[f"{part.prefix}{name}"] = told
+    page, markdown = html.render(parts, figures), text.render(parts)
     return {
         **found,
-        "leaderboard.json": formats.to_json(summary).encode(),
-        "leaderboard.csv": formats.to_csv(summary).encode(),
-        "leaderboard.parquet": _parquet(content),
-        "rungs.json": formats.json_text(rungs.json_rows(summary.fidelity)).encode(),
-        "paper.tex": paper(content).encode(),
-        "references.bib": methods.bibtex(content).encode(),
         "report.md": markdown.encode(errors="replace"),
         "index.html": page.encode(errors="replace"),
     }
 
 
-def paper(content: Content) -> str:
+def _files(part: Part) -> dict[str, bytes]:
+    """What a part has beside its figures."""
+    found = {"references.bib": methods.bibtex(part.told).encode()}
+    if part.trials is None:
+        return found
+    summary = part.trials.summary
+    rows = formats.json_text(rungs.json_rows(summary.fidelity))
+    return {
+        **found,
+        "leaderboard.json": formats.to_json(summary).encode(),
+        "leaderboard.csv": formats.to_csv(summary).encode(),
+        "leaderboard.parquet": _parquet(part.trials),
+        "rungs.json": rows.encode(),
+        "paper.tex": paper(part.trials).encode(),
+    }
+
+
+def paper(found: Content) -> str:
     """The methods and the families' table, for LaTeX.
 
     Args:
-        content: What the report tells.
+        found: What the report tells.
     """
-    told = latex.escape(methods.paragraph(content))
-    return f"{told}\n\n{methods.table(content)}"
+    told = latex.escape(methods.paragraph(found))
+    return f"{told}\n\n{methods.table(found)}"
 
 
-def _parquet(content: Content) -> bytes:
+def _parquet(found: Content) -> bytes:
     """The columns of ``leaderboard.csv``, each with the type of its values."""
     import pyarrow
     from pyarrow import csv, parquet
 
     table = csv.read_csv(
-        io.BytesIO(formats.to_csv(content.summary).encode()),
+        io.BytesIO(formats.to_csv(found.summary).encode()),
         convert_options=csv.ConvertOptions(strings_can_be_null=True),
     )
     out = io.BytesIO()

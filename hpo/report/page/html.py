@@ -12,8 +12,8 @@ from typing import Any
 from hpo.report import numbers, table
 from hpo.report.page import sentences, style
 from hpo.report.page.content import Content
-from hpo.report.page.drawing import Drawing
-from hpo.report.page.sections import Section, sections
+from hpo.report.page.parts import Part, overview, title
+from hpo.report.page.sections import Section
 from hpo.report.page.svg import inlined
 from hpo.report.summary import Row
 
@@ -54,12 +54,12 @@ class Cell:
     code: bool = False
 
 
-def render(content: Content, figures: Mapping[str, tuple[Drawing, bytes]]) -> str:
+def render(parts: Sequence[Part], figures: Mapping[str, bytes]) -> str:
     """The page.
 
     Args:
-        content: What the report tells.
-        figures: Each figure with its SVG, by name.
+        parts: What it tells: one part, or several below an overview.
+        figures: The SVG of each drawing, by part's prefix and name.
     """
     import jinja2
     from markupsafe import Markup
@@ -71,10 +71,26 @@ def render(content: Content, figures: Mapping[str, tuple[Drawing, bytes]]) -> st
         lstrip_blocks=True,
     )
     environment.filters["ticked"] = _ticked
+    css, script = _asset("page.css"), _asset("page.js")
+    return environment.from_string(_asset("page.html")).render(
+        policy=policy(css, script),
+        style=Markup(css),
+        script=Markup(script),
+        title=title(parts),
+        overview=_with_figures(overview(parts), {}) if len(parts) > 1 else (),
+        parts=[_part(part, figures) for part in parts],
+    )
+
+
+def _part(part: Part, figures: Mapping[str, bytes]) -> dict[str, Any]:
+    """What the template needs of a part."""
+    from markupsafe import Markup
+
     pictures: dict[str, list[Picture]] = {}
-    for drawing, svg in figures.values():
+    for drawing in part.drawings:
         label = f"{drawing.title}. {drawing.caption}"
-        made = Markup(inlined(svg, name=drawing.name, label=label))
+        svg = figures[f"{part.prefix}{drawing.name}"]
+        made = Markup(inlined(svg, name=f"{part.key}{drawing.name}", label=label))
         pictures.setdefault(drawing.section, []).append(
             Picture(
                 name=drawing.name,
@@ -83,20 +99,19 @@ def render(content: Content, figures: Mapping[str, tuple[Drawing, bytes]]) -> st
                 svg=made,
             )
         )
-    css, script = _asset("page.css"), _asset("page.js")
-    heads, rows = _leaderboard(content)
-    return environment.from_string(_asset("page.html")).render(
-        policy=policy(css, script),
-        style=Markup(css),
-        script=Markup(script),
-        title=sentences.title(content),
-        headline=sentences.headline(content),
-        description=content.summary.study.description,
-        counted=sentences.counted(content),
-        heads=heads,
-        rows=rows,
-        sections=_with_figures(sections(content), pictures),
-    )
+    heads, rows = ([], []) if part.trials is None else _leaderboard(part.trials)
+    return {
+        "title": part.title,
+        "key": part.key,
+        "prefix": part.prefix,
+        "headline": part.headline,
+        "description": part.told.summary.study.description,
+        "counted": part.counted,
+        "heads": heads,
+        "rows": rows,
+        "listed": "Trials" if part.trials is not None else "Group",
+        "sections": _with_figures(part.sections, pictures),
+    }
 
 
 def _ticked(text: str) -> Any:

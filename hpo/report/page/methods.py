@@ -10,6 +10,7 @@ from hpo.confirmation.sentences import about, verdict_sentence
 from hpo.report import citations, latex, numbers
 from hpo.report.page import sentences, verdict, words
 from hpo.report.page.content import Content
+from hpo.report.page.told import Told
 
 _TOLD = ("hpo-harness", "jax", "jaxlib", "flax", "optax", "optuna", "ray")
 
@@ -25,8 +26,8 @@ def paragraph(content: Content) -> str:
             *_search(content),
             *_again(content),
             sentences.looks(content.history.reads),
-            *_data(content),
-            *_machine(content.provenance),
+            *data(content),
+            *machine(content.provenance),
         ]
     )
 
@@ -85,7 +86,8 @@ def _confirmed(found: Confirmation) -> list[str]:
     ]
 
 
-def _data(content: Content) -> list[str]:
+def data(content: Told) -> list[str]:
+    """The data with their hashes, in a sentence."""
     hashes = content.data.get("hashes")
     if not isinstance(hashes, Mapping) or not hashes:
         return [f"The data were {words.data_name(content)}."]
@@ -93,20 +95,21 @@ def _data(content: Content) -> list[str]:
     return [f"The data were {words.data_name(content)} (SHA-256: {parts})."]
 
 
-def _machine(provenance: Mapping[str, Any]) -> list[str]:
+def machine(provenance: Mapping[str, Any]) -> list[str]:
+    """Versions and machine, in sentences."""
     versions = provenance.get("versions")
     known = versions if isinstance(versions, Mapping) else {}
     told = [f"{n} {known[n]}" for n in _TOLD if known.get(n)]
     if python := known.get("python"):
         told.append(f"Python {python}")
     gpus = provenance.get("gpus") or []
-    machine = ", ".join(
+    parts = ", ".join(
         str(x)
         for x in (provenance.get("cpu"), *(gpus if isinstance(gpus, list) else ()))
         if x
     )
     out = [f"Software: {', '.join(told)}."] if told else []
-    return [*out, f"Machine: {machine}."] if machine else out
+    return [*out, f"Machine: {parts}."] if parts else out
 
 
 def table(content: Content) -> str:
@@ -127,7 +130,7 @@ def table(content: Content) -> str:
     )
 
 
-def bibtex(content: Content) -> str:
+def bibtex(content: Told) -> str:
     """The entries for what the run used.
 
     Args:

@@ -1,8 +1,7 @@
 "use strict";
-// Sorts and filters the table, and lights up the curve of the row that is pointed at.
-(function () {
-  const table = document.getElementById("leaderboard");
-  if (!table) return;
+// Sorts and filters each run's table, and lights up the curve of the row that is pointed at.
+document.querySelectorAll("table.leaderboard").forEach((table) => {
+  const own = table.closest("article");
   const body = table.tBodies[0];
   const rows = Array.from(body.rows);
   const heads = Array.from(table.tHead.rows[0].cells);
@@ -65,7 +64,7 @@
     lit = [];
     if (!row) return;
     const trial = Number(row.dataset.trial);
-    lit = [row, ...document.querySelectorAll(".curve-" + trial)];
+    lit = [row, ...own.querySelectorAll(".curve-" + trial)];
     lit.forEach((element) => {
       element.classList.add("lit");
       const picture = element.closest("svg");
@@ -75,4 +74,4 @@
   body.addEventListener("pointerover", (event) => light(event.target.closest("tr")));
   body.addEventListener("pointerleave", () => light(null));
   body.addEventListener("focusin", (event) => light(event.target.closest("tr")));
-})();
+});

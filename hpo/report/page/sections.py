@@ -9,6 +9,7 @@ from typing import Any
 from hpo.report import families, formats, numbers, rungs
 from hpo.report.page import methods, sentences, verdict
 from hpo.report.page.content import Content
+from hpo.report.page.told import Told
 from models.training.protocol import Excerpt
 
 
@@ -63,7 +64,7 @@ def sections(content: Content) -> tuple[Section, ...]:
     """
     return (
         _verdict(content),
-        _windows(content),
+        windows(content),
         _families(content),
         Section(name="curves", title="Curves"),
         Section(name="costs", title="Accuracy and cost"),
@@ -85,11 +86,12 @@ def _verdict(content: Content) -> Section:
         name="verdict",
         title="Verdict",
         points=verdict.points(found),
-        table=_table(verdict.cells(found), left=("family",)),
+        table=table(verdict.cells(found), left=("family",)),
     )
 
 
-def _windows(content: Content) -> Section:
+def windows(content: Told) -> Section:
+    """What each confirmed winner predicts beside what was measured, in numbers."""
     every = [(shown, piece) for shown in content.windows for piece in shown.pieces]
     lines = [
         {
@@ -106,7 +108,7 @@ def _windows(content: Content) -> Section:
         name="windows",
         title="Predictions beside measurements",
         points=tuple(s.remark for s in content.windows if s.remark),
-        table=_table(lines, left=("family", "which", "record")) if lines else None,
+        table=table(lines, left=("family", "which", "record")) if lines else None,
     )
 
 
@@ -122,7 +124,7 @@ def _families(content: Content) -> Section:
     return Section(
         name="families",
         title="Families in the search",
-        table=_table(lines, left=("family",)),
+        table=table(lines, left=("family",)),
     )
 
 
@@ -147,7 +149,7 @@ def _rungs(content: Content) -> Section:
         title="Rungs",
         texts=(rungs.EXPLAINED,),
         points=tuple(rungs.warnings(found, names)),
-        table=_table(rungs.cells(found), left=("family", "verdict")),
+        table=table(rungs.cells(found), left=("family", "verdict")),
     )
 
 
@@ -176,7 +178,7 @@ def _reruns(content: Content) -> Section:
         name="reruns",
         title="Re-runs",
         texts=texts if lines else (),
-        table=_table(lines, left=("kind", "folder")) if lines else None,
+        table=table(lines, left=("kind", "folder")) if lines else None,
     )
 
 
@@ -201,7 +203,7 @@ def _provenance(content: Content) -> Section:
     )
 
 
-def provenance(content: Content) -> list[tuple[str, str]]:
+def provenance(content: Told) -> list[tuple[str, str]]:
     """Facts needed to repeat the run, as far as they were recorded."""
     study, told = content.summary.study, content.provenance
     git = told.get("git")
@@ -251,7 +253,13 @@ def _pairs(values: Any) -> str:
     return ", ".join(f"{k} {v}" for k, v in found.items() if v is not None)
 
 
-def _table(lines: Sequence[Mapping[str, str]], *, left: Sequence[str]) -> Table:
+def table(lines: Sequence[Mapping[str, str]], *, left: Sequence[str]) -> Table:
+    """A table of lines that all have the same columns.
+
+    Args:
+        lines: At least one.
+        left: The columns that are not aligned to the right.
+    """
     heads = list(lines[0])
     right = frozenset(i for i, head in enumerate(heads) if head not in left)
     return Table(heads=heads, rows=[list(line.values()) for line in lines], right=right)

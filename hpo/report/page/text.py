@@ -6,46 +6,55 @@ import re
 from collections.abc import Sequence
 
 from hpo.report import formats
-from hpo.report.page import sentences
-from hpo.report.page.content import Content
 from hpo.report.page.drawing import Drawing
-from hpo.report.page.sections import Section, sections
+from hpo.report.page.parts import Part, overview, title
+from hpo.report.page.sections import Section
 
 _MARKS = re.compile(r"([\\`*_{}\[\]<>#|~!])")
 _TOP = 100  # rows of trials; the whole table is in the CSV file
 
 
-def render(content: Content, figures: Sequence[Drawing]) -> str:
+def render(parts: Sequence[Part]) -> str:
     """The report as Markdown.
 
     Args:
-        content: What it tells.
-        figures: Its figures.
+        parts: What it tells: one part, or several below an overview.
     """
-    head = sentences.headline(content)
-    shown = content.summary.select(top=_TOP)
-    more = len(content.summary.rows) - len(shown.rows)
+    lines = []
+    if len(parts) > 1:
+        lines.append(f"# {plain(title(parts))}\n")
+        for section in overview(parts):
+            lines += _section(section, (), "")
+    for part in parts:
+        lines += _part(part)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _part(part: Part) -> list[str]:
+    head, described = part.headline, part.told.summary.study.description
     lines = [
-        f"# {plain(sentences.title(content))}\n",
+        f"# {plain(part.title)}\n",
         *(f"**{plain(text)}**\n" for text in head.first),
         *(f"- {label or 'and'}: {plain(text)}" for label, text in head.facts),
         *(f"- next: `{command}` {does}" for command, does in head.commands),
         "",
-        "## Trials\n",
-        *(
-            [f"{plain(content.summary.study.description)}\n"]
-            if content.summary.study.description
-            else []
-        ),
-        f"{plain(sentences.counted(content))}\n",
-        formats.to_markdown(shown) if shown.rows else "",
-        *([f"{more:,} more trials are in `leaderboard.csv`.\n"] if more else []),
+        "## Trials\n" if part.trials is not None else "## Group\n",
+        *([f"{plain(described)}\n"] if described else []),
+        f"{plain(part.counted)}\n",
     ]
-    for section in sections(content):
-        mine = [f for f in figures if f.section == section.name]
+    if part.trials is not None:
+        shown = part.trials.summary.select(top=_TOP)
+        more = len(part.trials.summary.rows) - len(shown.rows)
+        lines.append(formats.to_markdown(shown) if shown.rows else "")
+        if more:
+            lines.append(
+                f"{more:,} more trials are in `{part.prefix}leaderboard.csv`.\n"
+            )
+    for section in part.sections:
+        mine = [f for f in part.drawings if f.section == section.name]
         if mine or not section.empty:
-            lines += _section(section, mine)
-    return "\n".join(lines).rstrip() + "\n"
+            lines += _section(section, mine, part.prefix)
+    return lines
 
 
 def plain(text: str) -> str:
@@ -59,7 +68,7 @@ def plain(text: str) -> str:
     )
 
 
-def _section(section: Section, figures: Sequence[Drawing]) -> list[str]:
+def _section(section: Section, figures: Sequence[Drawing], prefix: str) -> list[str]:
     lines = [f"## {section.title}\n", *(f"{plain(t)}\n" for t in section.texts)]
     lines += [f"- {plain(text)}" for text in section.points]
     if section.points:
@@ -70,12 +79,11 @@ def _section(section: Section, figures: Sequence[Drawing]) -> list[str]:
             formats.markdown_table(section.table.heads, rows, right=section.table.right)
         )
     for figure in figures:
-        lines.append(f"![{plain(figure.title)}](figures/{figure.name}.png)\n")
+        lines.append(f"![{plain(figure.title)}]({prefix}figures/{figure.name}.png)\n")
         lines.append(f"{plain(figure.caption)}\n")
-    if section.name == "paper":
-        lines.append(
-            "The table is in `paper.tex`, the citations in `references.bib`.\n"
-        )
+    if section.blocks:
+        names = [f"`{prefix}{name}`" for name, _ in section.blocks]
+        lines.append(f"To be copied: {', '.join(names)}.\n")
     return lines
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from hpo.report import formats
-from hpo.report.page.content import Content
+from hpo.report.page.told import Told
 
 
-def compared(content: Content) -> str:
+def compared(content: Told) -> str:
     """Which families, with what budget."""
     summary = content.summary
     names = ", ".join(
@@ -23,14 +23,14 @@ def compared(content: Content) -> str:
     return f"{text}. Their budgets are unequal." if told else f"{text}."
 
 
-def on(content: Content) -> str:
+def on(content: Told) -> str:
     """The data and the task."""
     task = content.summary.study.described_task.get("name")
     told = f" (task {task})" if task else ""
     return f"{data_name(content)}{told}."
 
 
-def data_name(content: Content) -> str:
+def data_name(content: Told) -> str:
     """The name of the data, or whatever the study says of it."""
     if name := content.data.get("name"):
         return str(name)

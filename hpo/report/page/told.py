@@ -1,0 +1,50 @@
+"""What a page of one run and that of a group of searches have in common, as a type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from hpo.confirmation.record import Confirmation
+from hpo.report.families import Standing
+from hpo.report.page.excerpts import Shown
+from hpo.report.summary import Summary
+
+
+class Told(Protocol):
+    """A run's `Content`, or a `GroupContent`."""
+
+    @property
+    def summary(self) -> Summary:
+        """The run; of a group the first search, for the study that they share."""
+        ...
+
+    @property
+    def run(self) -> str:
+        """Its name as commands take it."""
+        ...
+
+    @property
+    def families(self) -> Sequence[Standing]:
+        """Its families; of a group with what all searches spent."""
+        ...
+
+    @property
+    def verdict(self) -> Confirmation | None:
+        """The confirmation, once a look of it is whole."""
+        ...
+
+    @property
+    def windows(self) -> Sequence[Shown]:
+        """What each confirmed winner predicts."""
+        ...
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """The reference of the data."""
+        ...
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """Versions, machine and command line of the (first) launch."""
+        ...
