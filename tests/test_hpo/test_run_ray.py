@@ -336,7 +336,7 @@ def test_ray_starts_no_workers_ahead_that_nobody_can_use(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_confirmation_under_ray_is_that_of_local(tmp_path):
     """Chosen, trained, scored once and illustrated by workers of Ray, to the same bits."""
     from hpo.confirmation.reading import load_confirmation
@@ -354,7 +354,7 @@ def test_a_confirmation_under_ray_is_that_of_local(tmp_path):
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=800,
         )
         assert done.returncode == 0, done.stderr
     assert numbers(ray) == numbers(local)

@@ -1,6 +1,7 @@
-"""The report of a run: frozen data first, then a page, figures and the parts of a paper.
+"""The report of runs: frozen data first, then a page, figures and the parts of a paper.
 
-`history`, `panels` and `content` gather the data, which no rendering changes; `sentences` and
-`methods` put it into words; `drawings` and its neighbours draw it with matplotlib; `svg`, `html`
-and `folder` make the files.
+`history`, `panels`, `excerpts` and `content` gather the data of a run, `group` that of several
+searches; no rendering changes it. `sentences` and `methods` put it into words; `drawings` and its
+neighbours draw it with matplotlib. A page is made of `parts`, a run or a group each; `svg`, `html`,
+`text` and `folder` make the files.
 """
