@@ -61,8 +61,12 @@ def confirmed(content: Told, looks: Mapping[str, Look]) -> list[Drawing]:
             section="verdict",
             title="Winners with new seeds",
             caption=f"Small marks: one {found.unit_of} each over the {found.part} part; "
-            "large mark and line: mean with its 95 % interval; | is what the search found "
-            "over the validation part.",
+            "large mark and line: mean with its 95 % interval"
+            + (
+                "."
+                if found.unit_of == "search"
+                else "; | is what the search found over the validation part."
+            ),
             heads=("family", "trial", "search", "value"),
             rows=[
                 {

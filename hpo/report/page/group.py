@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hpo.confirmation.reading import load_confirmation
-from hpo.confirmation.record import DECIDED, Confirmation, Contender
+from hpo.confirmation.record import DECIDED, LEAST, Confirmation, Contender
 from hpo.confirmation.sentences import about, verdict_sentence
 from hpo.confirmation.sentences import headline as first_line
 from hpo.errors import RunError
@@ -212,7 +212,7 @@ def _next(content: GroupContent) -> tuple[str, str]:
         )
     if all(p.verdict in DECIDED for p in content.verdict.pairs):
         return f"hpo report {content.searches[0].run}", "reports a search by itself"
-    study, count = content.summary.study.name, 2 * content.planned
+    study, count = content.summary.study.name, max(2 * content.planned, LEAST)
     return f"hpo launch {study} --repeat {count}", "a larger group settles what is open"
 
 
