@@ -7,11 +7,11 @@ Protocol: free-run simulation from the force alone, RMSE from sample 100 on; val
 last fifth of the second period. The test part holds two records, `test_0` the official multisine,
 to which published scores belong, and `test_1` a sweep.
 
-Measured on 2 cores beside other work: 2 min 18 s from command to table, 1 min 38 s for ten fresh seeds.
-Over the validation part `ssm` has 8.09 µm, `rnn` 22.7 µm, `linear` (FIR) 188 µm. Ten seeds of the best
-(297 parameters) on the multisine: mean 8.54 µm, 95 % interval 5.20 … 11.88; on the sweep 6.17 µm,
-4.39 … 7.95. Before steps to where the recursion runs away were refused (`docs/least-squares.md`), one
-of these ten seeds ended at 348 µm.
+Measured on 2 cores beside other work: 2 min 10 s from command to table, 1 min 38 s for ten fresh
+seeds. Over the validation part `ssm` has 8.09 µm, `rnn` 22.7 µm, `linear` (FIR) 188 µm. Ten
+seeds of the best (297 parameters) on the multisine: mean 8.54 µm, 95 % interval 5.20 … 11.88; on
+the sweep 6.17 µm, 4.39 … 7.95. Before steps to where the recursion runs away were refused
+(`docs/least-squares.md`), one of these ten seeds ended at 348 µm.
 
 Published over the multisine: PNLSS 1.87e-5 m, dynoNet 4.52e-5 m, NFIR 1.63e-4 m.
 """

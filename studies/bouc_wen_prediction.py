@@ -9,9 +9,9 @@ multisine `test_0` has 81 of them. `studies/bouc_wen.py` simulates the same reco
 alone.
 
 Measured on 2 cores beside other work: 1 min 29 s from command to table, 1 min 20 s for ten fresh
-seeds. Over the validation part `ssm` has 7.73 µm, `rnn` 20.5 µm, `linear` (ARX) 166 µm. Ten seeds of
-the best (237 parameters) on the official multisine `test_0`: mean 3.58 µm, 95 % interval 2.38 … 4.78;
-on the sweep `test_1` 3.89 µm, 3.00 … 4.78.
+seeds. Over the validation part `ssm` has 7.73 µm, `rnn` 20.5 µm, `linear` (ARX) 166 µm. Ten
+seeds of the best (237 parameters) on the official multisine `test_0`: mean 3.58 µm, 95 %
+interval 2.38 … 4.78; on the sweep `test_1` 3.89 µm, 3.00 … 4.78.
 
 Beside it, over the same windows: a GRU given y 23 µm, ARX 132 µm, a GRU on u alone 110 µm
 (prototypes, before this study was written).

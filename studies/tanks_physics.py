@@ -26,14 +26,14 @@ fresh seeds of a family's best (`--trial`). RMSE in V:
     greybox         0.242 (7 at 0.212)    mean 0.324, 95 % interval 0.278 … 0.370
     greybox_stated  0.520                 mean 0.592, 95 % interval 0.582 … 0.602
 
-The seven of ten `greybox` that end where the fit is best (0.212 V) have 0.291 to 0.295 V on test, the
-three that stick 0.348 to 0.494 V: take the best of ten by estimation error. The network told the
-equation does better than the equation: what it learns beside the physics is worth 0.055 V here.
-Published: grey box 0.191 V, GRU 0.396 V.
+The seven of ten `greybox` that end where the fit is best (0.212 V) have 0.291 to 0.295 V on
+test, the three that stick 0.348 to 0.494 V: take the best of ten by estimation error. The
+network told the equation does better than the equation: what it learns beside the physics is
+worth 0.055 V here. Published: grey box 0.191 V, GRU 0.396 V.
 
-Not blind: while `pirnn` was written, five seeds of three settings of its weights were seen with their
-test errors (0.287 to 0.369 V, on 864 samples), and an earlier protocol of this study, which chose on
-160 samples set aside, was re-run on the test part twice (0.373 and 0.413 V).
+Not blind: while `pirnn` was written, five seeds of three settings of its weights were seen with
+their test errors (0.287 to 0.369 V, on 864 samples), and an earlier protocol of this study,
+which chose on 160 samples set aside, was re-run on the test part twice (0.373 and 0.413 V).
 """
 
 from __future__ import annotations

@@ -16,10 +16,10 @@ Measured on 2 CPU cores beside other work: 19 min 17 s from command to table. Va
     test        mean 21.74 mV, 95 % interval 21.58 … 21.90
     validation  mean 21.39 mV, 95 % interval 21.26 … 21.52
 
-Over the test part the true equations with their start fitted to the 50 levels have 19.6 mV, and the
-noise alone 19.5 mV; a GRU that is given the voltage alone has 239 mV. `greybox`, the true equation
-with five coefficients to find, ends there or in a wrong place (313 mV and more), the more often the
-farther from the truth it begins (`physics.spread`): four of six trials did.
+Over the test part the true equations with their start fitted to the 50 levels have 19.6 mV, and
+the noise alone 19.5 mV; a GRU that is given the voltage alone has 239 mV. `greybox`, the true
+equation with five coefficients to find, ends there or in a wrong place (313 mV and more), the
+more often the farther from the truth it begins (`physics.spread`): four of six trials did.
 
 SHARES
 """
