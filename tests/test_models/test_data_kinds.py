@@ -28,7 +28,7 @@ def hdf5(path, groups=("",)):
 
 
 def test_every_module_is_a_kind():
-    assert kinds.names() == ("records", "samples", "series")
+    assert kinds.names() == ("records", "samples", "series", "windows")
     for name in kinds.names():
         module = kinds.kind(name)
         assert module.CUT in ("windows", "rows") and module.LAYOUT and module.KEYS

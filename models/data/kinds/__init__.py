@@ -14,6 +14,8 @@ from models.data.kinds.base import Kind
 from models.errors import DataError, near_matches
 
 _NO_KIND = "base"
+_NAMED = frozenset({"windows"})
+"""Kinds that lie as another does: not told by the layout, but named by a request."""
 
 
 def names() -> tuple[str, ...]:
@@ -41,7 +43,8 @@ def kind_at(path: Path) -> str:
     Raises:
         DataError: No kind, or more than one, lies there.
     """
-    found = [name for name in names() if kind(name).find(path) is not None]
+    told = (name for name in names() if name not in _NAMED)
+    found = [name for name in told if kind(name).find(path) is not None]
     if len(found) == 1:
         return found[0]
     if found:

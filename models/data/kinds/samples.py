@@ -9,7 +9,8 @@ with NaN to one shape.
 Request: ``arrays`` (role to an array's name, or to several that lie beside one another on the
 last axis; by default every array of numbers is a role of its own name), ``split`` for a file
 without parts (``{"seed": 0, "shares": [0.7, 0.1, 0.2]}``, or row ranges
-``{"train": [0, 70], "valid": [70, 80], "test": [80, 100]}``) and ``units`` (of y, or by role).
+``{"train": [0, 70], "valid": [70, 80], "test": [80, 100]}``, or names of arrays of row numbers,
+see `models.data.split`) and ``units`` (of y, or by role).
 Any value may be missing (NaN).
 """
 
@@ -90,7 +91,7 @@ class SamplesPart(StoredPart):
     def locate(self, role: str, index: int, entry: tuple[int, ...]) -> tuple[str, str]:
         """The array and its file, and the row in that file."""
         row = entry[0] if self._rows is None else int(self._rows[entry[0]])
-        return _located(self._file, role, (row, *entry[1:]), self.name)
+        return located(self._file, role, (row, *entry[1:]), self.name)
 
     def _read(self, role: str, start: int, stop: int) -> np.ndarray:
         """Rows of a split lie scattered over the file, in its order."""
@@ -166,7 +167,7 @@ def read(
         {role: np.array(file.read(role, 0, file.length), float) for role in wanted},
         gaps=reference.gaps,
         fills=train.fills,
-        locate=lambda role, entry: _located(file, role, entry, ""),
+        locate=lambda role, entry: located(file, role, entry, ""),
     )
 
 
@@ -280,9 +281,10 @@ def _hash(part: SamplesPart) -> str:
     return digest.hexdigest()
 
 
-def _located(
+def located(
     file: ArrayFile, role: str, entry: tuple[int, ...], part: str
 ) -> tuple[str, str]:
+    """The array and its file, and the row and what else tells an entry, for messages."""
     name, channel = file.name_of(role, entry[-1])
     inner = [*entry[1:-1], *([] if channel is None else [channel])]
     where = f"row {entry[0]}" + (f", entry {tuple(inner)}" if inner else "")
