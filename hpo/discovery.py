@@ -114,6 +114,14 @@ def space(name: str) -> Space:
     return value
 
 
+def further_spaces(name: str) -> dict[str, Space]:
+    """The spaces that a family has for other tasks than that of `space`, by task."""
+    found: dict[str, Space] = vars(
+        importlib.import_module(f"search_spaces.{name}")
+    ).get("SPACES", {})
+    return found
+
+
 def studies() -> tuple[Found, ...]:
     """Every study: a file that defines `STUDY`, in ``./studies`` or our package `studies`.
 

@@ -1,4 +1,4 @@
-"""Rows of a reconstruction as the matrices that closed forms are solved with."""
+"""Rows or windows of a reconstruction as the matrices that closed forms are solved with."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from models.data.kinds.base import Part
 from models.errors import ConfigError
@@ -17,27 +18,49 @@ from models.tasks.base import TaskData
 class Flat:
     """Rows ``[N, …, C]`` as ``[N, D]`` in standard deviations of their channels, and back.
 
+    Windows are rows of ``[time, channel]``; of the train part any that `stride` gives.
+
     Attributes:
         role: What is reconstructed.
         shape: Of one row.
         mean: ``[D]``, in physical units.
         std: Likewise.
+        stride: Time steps between the starts of windows of the train part; None for rows.
     """
 
     role: str
     shape: tuple[int, ...]
     mean: np.ndarray
     std: np.ndarray
+    stride: int | None = None
 
     @classmethod
-    def of(cls, data: TaskData, role: str) -> Flat:
-        """Of the role that a task reconstructs."""
-        shape = tuple(data.shapes[role])
+    def of(cls, data: TaskData, role: str, *, stride: int | None = None) -> Flat:
+        """Of the role that a task reconstructs.
+
+        Args:
+            data: What is known of data and task.
+            role: The role.
+            stride: Of windows; None for such that follow one another.
+
+        Raises:
+            ConfigError: Rows have no stride.
+        """
+        window = data.reference.settings.get("window")
+        if window is None and stride is not None:
+            raise ConfigError(
+                f"`model.stride` is of windows of recordings, got {stride}, and "
+                f"`{data.reference.name}` has independent rows",
+                hint="leave `model.stride` out",
+            )
+        time = () if window is None else (window,)
+        shape = (*time, *data.shapes[role])
         mean, std = (
             np.broadcast_to(values[role], shape).reshape(-1)
             for values in (data.statistics.mean, data.statistics.std)
         )
-        return cls(role=role, shape=shape, mean=mean, std=std)
+        stride = stride or window
+        return cls(role=role, shape=shape, mean=mean, std=std, stride=stride)
 
     @property
     def size(self) -> int:
@@ -59,7 +82,11 @@ class Flat:
 
     def part(self, part: Part) -> tuple[np.ndarray, np.ndarray]:
         """All rows of a part, and which entries of them were seen."""
-        values = np.asarray(part.load(0)[self.role], float)
+        records = [part.load(i)[self.role] for i in range(len(part.lengths))]
+        if self.stride is not None:
+            cut = (sliding_window_view(r, self.shape[0], axis=0) for r in records)
+            records = [np.moveaxis(c[:: self.stride], -1, 1) for c in cut]
+        values = np.concatenate(records, dtype=float)
         mask = np.isfinite(values)
         return self.matrix(np.where(mask, values, 0.0)), mask.reshape(len(mask), -1)
 

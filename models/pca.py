@@ -37,10 +37,13 @@ class Principal(BaseConfig):
         size: Numbers of it.
         shrink: How strongly codes are drawn to zero: 1 as the noise that was found says, which
             suits hidden entries; 0 for the nearest row that a code stands for.
+        stride: Time steps between the starts of train windows, where the data is windows of
+            longer recordings; None for windows that follow one another.
     """
 
     size: int = static(8, low=1)
     shrink: float = traced(1.0, low=0.0)
+    stride: int | None = static(None, low=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +65,7 @@ def problem(config: Config, data: TaskData) -> ClosedForm:
     """
     task, model = data.task, config.model
     assert isinstance(task, reconstruction.Task), "families are asked for their TASKS"
-    flat = Flat.of(data, task.role)
+    flat = Flat.of(data, task.role, stride=model.stride)
     flat.check(model.size)
 
     def solve(part: Part) -> tuple[Solution, float]:
@@ -75,8 +78,12 @@ def problem(config: Config, data: TaskData) -> ClosedForm:
         solution: Solution, batch: Mapping[str, np.ndarray]
     ) -> Mapping[str, np.ndarray]:
         found = components_of(solution)
-        codes = found.codes(*flat.given(batch), shrink=model.shrink)
-        return {task.role: flat.rows(found.rows(codes))}
+
+        def again(batch: Mapping[str, np.ndarray]) -> np.ndarray:
+            codes = found.codes(*flat.given(batch), shrink=model.shrink)
+            return flat.rows(found.rows(codes))
+
+        return {name: again(shown) for name, shown in task.tries(batch, data).items()}
 
     return ClosedForm(
         signature=("pca", config.static_signature(), model.shrink, data.identity),

@@ -41,6 +41,7 @@ class ProductCode(BaseConfig):
         stages: Codebooks of a group, each for what the one before left over.
         bits: Of one token.
         shrink: How strongly components are drawn to zero before (`models.pca`).
+        stride: Of train windows (`models.pca`).
     """
 
     size: int = static(8, low=1)
@@ -48,6 +49,7 @@ class ProductCode(BaseConfig):
     stages: int = static(1, low=1)
     bits: int = static(4, low=1, high=12)
     shrink: float = traced(1.0, low=0.0)
+    stride: int | None = static(None, low=1)
 
     def validate(self) -> None:
         """Refuse groups without any component."""
@@ -78,7 +80,7 @@ def problem(config: Config, data: TaskData) -> ClosedForm:
     """
     task, model = data.task, config.model
     assert isinstance(task, reconstruction.Task), "families are asked for their TASKS"
-    flat = Flat.of(data, task.role)
+    flat = Flat.of(data, task.role, stride=model.stride)
     flat.check(model.size)
 
     def decoded(solution: Solution, rows: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -101,7 +103,10 @@ def problem(config: Config, data: TaskData) -> ClosedForm:
     def outputs(
         solution: Solution, batch: Mapping[str, np.ndarray]
     ) -> Mapping[str, np.ndarray]:
-        return {task.role: flat.rows(decoded(solution, *flat.given(batch)))}
+        return {
+            name: flat.rows(decoded(solution, *flat.given(shown)))
+            for name, shown in task.tries(batch, data).items()
+        }
 
     return ClosedForm(
         signature=("pq", config.static_signature(), model.shrink, data.identity),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from flax import nnx
+from jaxtyping import Array, Float, Key
 
 from models.config import Config, static, traced
 from models.errors import ConfigError
@@ -16,7 +19,7 @@ from models.losses.annealing import cyclical, warm_up
 from models.losses.divergence import FreeForm, counted, gaussian_divergence
 from models.losses.likelihood import gaussian_nll, optimal_nll
 from models.metrics.accumulators import Average, Metric
-from models.metrics.codes import ActiveUnits
+from models.metrics.codes import ActiveUnits, InformedUnits
 from models.training.problem import Batch, Hyper, Outputs, Schedule
 
 WEIGHT_NOW = "divergence.now"
@@ -139,6 +142,55 @@ class Scored:
         return jnp.sum(errors, axis=(0, 1)), count.astype(errors.dtype)
 
 
+class Variance(nnx.Module):
+    """The variance of the noise around every channel, where it is not what errors say.
+
+    Args:
+        kind: Of the likelihood.
+        channels: How many.
+    """
+
+    def __init__(self, kind: str, *, channels: int) -> None:
+        self.kind = kind
+        self.log_variance = (
+            nnx.Param(jnp.zeros((channels,))) if kind == "learned" else None
+        )
+
+    def outputs(self, hyper: Hyper, shape: tuple[int, int]) -> dict[str, Array]:
+        """The variance ``[B, C]`` of the likelihood under its name, unless errors decide it."""
+        if self.kind == "analytic":
+            return {}
+        if self.log_variance is None:
+            return {"variance": jnp.broadcast_to(hyper["likelihood.variance"], shape)}
+        learned = jnp.exp(self.log_variance[...])[None]
+        return {"variance": jnp.broadcast_to(learned, shape)}
+
+
+class Code(NamedTuple):
+    """A Gaussian code.
+
+    Attributes:
+        mean: ``[B, L]``.
+        log_variance: Likewise.
+    """
+
+    mean: Float[Array, "row latent"]
+    log_variance: Float[Array, "row latent"]
+
+    @classmethod
+    def of(cls, features: Float[Array, "row feature"]) -> Code:
+        """The two halves of what an encoder gave."""
+        return cls(*jnp.split(features, 2, axis=-1))
+
+    def drawn(self, key: Key[Array, ""]) -> Float[Array, "row latent"]:
+        """``mean + σ ε``: a draw that gradients pass through.
+
+        Source: Kingma and Welling 2014, section 2.4.
+        """
+        noise = jax.random.normal(key, self.mean.shape, self.mean.dtype)
+        return self.mean + jnp.exp(0.5 * self.log_variance) * noise
+
+
 def latent_divergence(outputs: Outputs) -> Float[Array, "row latent"]:
     """Of the code ``{"mean", "log_variance"}`` in a model's outputs, in nats."""
     code = outputs["code"]
@@ -161,7 +213,7 @@ def channel_nll(
 
 
 def bound_terms(*, divergence: Divergence, scored: Scored) -> dict[str, Term]:
-    """The evidence lower bound as two terms, both in nats for each value seen.
+    """The evidence lower bound as two terms, both in nats for each value seen, and β.
 
     Divided by the number of values, neither the rate nor the clipping of gradients depends
     on how long windows are; the ratio of the terms is that of the bound.
@@ -183,7 +235,14 @@ def bound_terms(*, divergence: Divergence, scored: Scored) -> dict[str, Term]:
         _, count = scored.squared(outputs, batch)
         return total * found.shape[0] / jnp.maximum(jnp.sum(count), 1.0)
 
-    return {"nll": Term(function=nll), "kl": Term(function=kl, weight=WEIGHT_NOW)}
+    def beta(outputs: Outputs, batch: Batch, hyper: Hyper) -> Float[Array, ""]:
+        return hyper[WEIGHT_NOW]
+
+    return {
+        "nll": Term(function=nll),
+        "kl": Term(function=kl, weight=WEIGHT_NOW),
+        "beta": Term(function=beta, weight=0.0),  # to be reported
+    }
 
 
 class NegativeBound:
@@ -243,8 +302,9 @@ class BoundSums(NamedTuple):
 def code_metrics(latents: int) -> tuple[Metric, ...]:
     """What codes carry, by themselves.
 
-    ``carried``: mean divergence of a row, in nats. ``kl.0``, …: that of each latent.
-    ``active_units``: latents whose mean differs from row to row with a variance above 0.01.
+    ``carried``: mean divergence of a row, in nats; ``bits`` in bits. ``kl.0``, …: that of each
+    latent. ``active_units``: latents whose mean differs from row to row with a variance above
+    0.01; ``informed_units``: those of more than 0.01 nats.
 
     Args:
         latents: Numbers of a code.
@@ -260,4 +320,11 @@ def code_metrics(latents: int) -> tuple[Metric, ...]:
         name="carried",
         function=lambda outputs, batch: jnp.sum(latent_divergence(outputs), axis=1),
     )
-    return (carried, ActiveUnits(), *map(of, range(latents)))
+    bits = Average(
+        name="bits",
+        function=lambda outputs, batch: (
+            jnp.sum(latent_divergence(outputs), axis=1) / math.log(2.0)
+        ),
+    )
+    counts = (ActiveUnits(), InformedUnits(latent_divergence))
+    return (carried, bits, *counts, *map(of, range(latents)))

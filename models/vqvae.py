@@ -6,6 +6,9 @@ of a few codes. From these a recurrent network, driven by u, goes on. So the pas
 the training windows) is used instead of that of the window. `perplexity` and `dead` say how
 many codes of a codebook are used, counted over the last 100 or so training batches.
 
+For *reconstruction* whole windows of recordings, with gaps, are read into such vectors and written
+from their codes again (`models.layers.window_coder`).
+
 Source: van den Oord et al. 2017, "Neural discrete representation learning".
 """
 
@@ -15,11 +18,21 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 
-from models.coded import without_start
+from models.coded import (
+    all_tries,
+    branch_outputs,
+    branch_terms,
+    refuse_silent,
+    squared_term,
+    tried,
+    window_of,
+    without_start,
+)
 from models.config import Config as BaseConfig
 from models.config import static
 from models.data.windows import Windows
@@ -29,7 +42,9 @@ from models.layers.coded_start import CodedStart, Prognosis
 from models.layers.dropout import split_key
 from models.layers.encoder import Encoder
 from models.layers.initialization import initialize
-from models.layers.quantizer import Quantization, Quantizer, perplexities
+from models.layers.quantizer import Quantization
+from models.layers.tokens import Tokens
+from models.layers.window_coder import Coder, WindowCoder
 from models.losses import Loss
 from models.metrics.accumulators import Average, Metric
 from models.sequences import (
@@ -38,12 +53,14 @@ from models.sequences import (
     require_scored_window,
     sequence_loss,
 )
+from models.tasks import reconstruction
 from models.tasks.base import TaskData
 from models.tasks.sequences import SequenceTask
 from models.training.optimizer import Optimizer
 from models.training.problem import Batch, Hyper, Outputs, Problem
+from models.variational import Scored
 
-TASKS = ("prediction",)
+TASKS = ("prediction", "reconstruction")
 CLOSED_FORM = False
 CAUSAL = True
 
@@ -61,12 +78,16 @@ class Latent(BaseConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class Config(BaseConfig):
-    """Configuration of the family `vqvae`."""
+    """Configuration of the family `vqvae`.
+
+    `encoder`, `rollout` and `loss` act in prediction, `coder` in reconstruction.
+    """
 
     encoder: Encoder = field(default_factory=Encoder)
     latent: Latent = field(default_factory=Latent)
     quantizer: Quantization = field(default_factory=lambda: Quantization(bits=4))
     rollout: Prognosis = field(default_factory=Prognosis)
+    coder: Coder = field(default_factory=Coder)
     data: Windows = field(
         default_factory=lambda: Windows(window=150, batch_size=32, batches=100)
     )
@@ -89,18 +110,19 @@ class Model(nnx.Module):
     """
 
     def __init__(self, *, config: Config, data: TaskData, key: Key[Array, ""]) -> None:
-        vectors, size = config.latent.vectors, config.quantizer.size
-        self.shape = (vectors, size)
         weights, codes = split_key(key, 2)
+        size = config.latent.vectors * config.quantizer.size
         self.coded = CodedStart(
             encoder=config.encoder,
             rollout=config.rollout,
-            features=vectors * size,
-            code=vectors * size,
+            features=size,
+            code=size,
             statistics=data.statistics,
         )
         initialize(self, weights)
-        self.quantizer = Quantizer(config=config.quantizer, groups=vectors, key=codes)
+        self.tokens = Tokens(
+            config=config.quantizer, vectors=config.latent.vectors, key=codes
+        )
 
     def __call__(
         self,
@@ -123,33 +145,79 @@ class Model(nnx.Module):
         """
         reading, going, following = split_key(key if training else None, 3)
         seen = self.coded.read(given, known=known, key=reading)
-        found = self.quantizer(self._vectors(seen.features), key=following)
-        code = found.codes.reshape(seen.features.shape)
-        outputs = {"code": found.losses, "tokens": found.tokens}
+        code, outputs = self.tokens(seen.features, key=following)
         if training:
             (y,) = self.coded.predict(seen, [code], key=going)
             return {"y": y, **outputs}
-        usual = jnp.broadcast_to(self.quantizer.usual().reshape(1, -1), code.shape)
-        y, without = self.coded.predict(seen, [code, usual])
-        usage = self._usage(len(code))
+        rows = len(code)
+        y, without = self.coded.predict(seen, [code, self.tokens.usual(rows)])
+        usage = self.tokens.usage(rows)
         return {"y": y, "without_start": without, "usage": usage, **outputs}
 
     def begin(self, given: Batch, *, known: int | None, key: Key[Array, ""]) -> None:
         """Let the codes begin where a first batch's vectors lie."""
-        seen = self.coded.read(given, known=known)
-        self.quantizer.begin(self._vectors(seen.features), key)
+        self.tokens.begin(self.coded.read(given, known=known).features, key)
 
-    def _vectors(
-        self, features: Float[Array, "batch feature"]
-    ) -> Float[Array, "batch vector number"]:
-        return features.reshape(-1, *self.shape)
 
-    def _usage(self, rows: int) -> dict[str, Float[Array, "row codebook"]]:
-        shares = self.quantizer.shares()
-        shares = shares.reshape(-1, shares.shape[-1])
-        dead = jnp.sum(shares == 0, axis=-1, dtype=jnp.int32).astype(shares.dtype)
-        found = {"perplexity": perplexities(shares), "dead": dead}
-        return {n: jnp.broadcast_to(v[None], (rows, len(v))) for n, v in found.items()}
+class WindowModel(nnx.Module):
+    """Reads whole windows into tokens, and writes them from their codes.
+
+    Args:
+        config: The family's configuration.
+        data: Of a task of reconstruction; gives units and channels.
+        length: Time steps of a window.
+        key: Randomness of the initial weights and codes.
+    """
+
+    def __init__(
+        self, *, config: Config, data: TaskData, length: int, key: Key[Array, ""]
+    ) -> None:
+        task = data.task
+        assert isinstance(task, reconstruction.Task), "see `problem`"
+        self.role = task.role
+        weights, codes = split_key(key, 2)
+        size = config.latent.vectors * config.quantizer.size
+        self.coder = WindowCoder(
+            config=config.coder,
+            role=task.role,
+            length=length,
+            features=size,
+            code=size,
+            statistics=data.statistics,
+        )
+        initialize(self, weights)
+        self.tokens = Tokens(
+            config=config.quantizer, vectors=config.latent.vectors, key=codes
+        )
+
+    def learned(self, given: Batch, *, key: Key[Array, ""]) -> dict[str, Any]:
+        """Windows written from their codes, which follow them, and what branches give."""
+        reading, following, writing = split_key(key, 3)
+        features = self.coder.read(*self._given(given), key=reading)
+        code, outputs = self.tokens(features, key=following)
+        written = self.coder.write(code, key=writing)
+        found = {self.role: written.values, **branch_outputs(written.branches)}
+        return found | outputs
+
+    def tries(
+        self, given: Batch, *, data: TaskData, key: Key[Array, ""]
+    ) -> dict[str, Any]:
+        """Windows written from their codes, as they are and with every hole, side by side."""
+        task = data.task
+        assert isinstance(task, reconstruction.Task), "see `problem`"
+        names, values, shown = all_tries(task, given, data)
+        rows = len(given[task.role])
+        code, outputs = self.tokens(self.coder.read(values, shown))
+        own = jax.tree.map(lambda leaf: leaf[:rows], outputs)
+        found = tried(names, self.coder.write(code))
+        return found | own | {"usage": self.tokens.usage(rows)}
+
+    def begin(self, given: Batch, key: Key[Array, ""]) -> None:
+        """Let the codes begin where a first batch's vectors lie."""
+        self.tokens.begin(self.coder.read(*self._given(given)), key)
+
+    def _given(self, given: Batch) -> tuple[Array, Array]:
+        return given[self.role], given[f"given.{self.role}"]
 
 
 def problem(config: Config, data: TaskData) -> Problem:
@@ -160,10 +228,19 @@ def problem(config: Config, data: TaskData) -> Problem:
         data: What is known of data and task.
 
     Raises:
-        ConfigError: Windows are no longer than the known outputs.
+        ConfigError: A key acts in another task only; of prediction, windows are no longer
+            than the known outputs; of reconstruction, they are not those that are scored.
     """
-    task = data.task
-    assert isinstance(task, SequenceTask), "families are only asked for their TASKS"
+    refuse_silent(config, data.task.name)
+    if isinstance(data.task, reconstruction.Task):
+        return _reconstruction(config, data, data.task)
+    assert isinstance(data.task, SequenceTask), (
+        "families are only asked for their TASKS"
+    )
+    return _prediction(config, data, data.task)
+
+
+def _prediction(config: Config, data: TaskData, task: SequenceTask) -> Problem:
     known = task.known_outputs
     require_scored_window(data=config.data, loss=config.loss, known=known)
     certain = None if "y" in data.reference.gaps else known
@@ -199,6 +276,50 @@ def problem(config: Config, data: TaskData) -> Problem:
     )
 
 
+def _reconstruction(
+    config: Config, data: TaskData, task: reconstruction.Task
+) -> Problem:
+    length, role = window_of(data, config.data), task.role
+    scored = Scored(signal=role, std=data.statistics.std[role])
+
+    def forward(
+        model: WindowModel,
+        batch: Batch,
+        *,
+        key: Key[Array, ""],
+        training: bool,
+        carry: Any,
+        hyper: Hyper,
+    ) -> tuple[Outputs, Any]:
+        run = model.learned if training else partial(model.tries, data=data)
+        return run(batch, key=key), carry
+
+    def start(
+        model: WindowModel, batch: Batch, *, key: Key[Array, ""], hyper: Hyper
+    ) -> None:
+        model.begin(batch, key)
+
+    return Problem(
+        signature=(__name__, config.static_signature(), data.identity),
+        build=lambda key: WindowModel(config=config, data=data, length=length, key=key),
+        forward=forward,
+        loss=Loss(
+            terms={
+                "squared": squared_term(scored),
+                **config.quantizer.terms(),
+                **branch_terms(config.coder, scored),
+            }
+        ),
+        metrics=(*task.metrics(data), *_metrics(config)),
+        hyper=config.traced(),
+        optimizer=config.optimizer,
+        given=partial(task.given, data=data),
+        transforms=task.transforms(data),
+        start=start if config.quantizer.begins_from_data else None,
+        describe=lambda outputs, batch: {"tokens": outputs["tokens"]},
+    )
+
+
 def _metrics(config: Config) -> tuple[Metric, ...]:
     """Bits of a row, and per codebook the perplexity and the number of dead codes."""
     bits = config.latent.vectors * config.quantizer.carried
@@ -215,14 +336,26 @@ create = creator(__name__)
 
 def example(task: str) -> Example:
     """A tiny problem of a task, for the conformance suites."""
+    code = {"latent.vectors": 2, "quantizer.bits": 2, "quantizer.code_size": 2}
+    if task == "reconstruction":
+        return Example(
+            task=task,
+            config={
+                **code,
+                "coder.kind": "recurrent",
+                "data.window": 24,
+                "data.stride": 6,
+                "data.batch_size": 16,
+                "data.batches": 2,
+            },
+            write=reconstruction.Task.write_windows,
+        )
     return Example(
         task=task,
         config={
+            **code,
             "encoder.hidden_size": 4,
             "encoder.depth": 2,
-            "latent.vectors": 2,
-            "quantizer.bits": 2,
-            "quantizer.code_size": 2,
             "rollout.hidden_size": 4,
             "data.window": 20,
             "data.batch_size": 16,

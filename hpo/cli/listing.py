@@ -172,10 +172,15 @@ def _tasks(results: Path) -> Rows:
 def _spaces(results: Path) -> Rows:
     from hpo import discovery
 
+    spaces = {}
+    for name in (found.name for found in discovery.spaces()):
+        spaces[name] = discovery.space(name)
+        for task, space in discovery.further_spaces(name).items():
+            spaces[f"{name} ({task})"] = space
     return [
-        {"space": found.name, "key": key, "values": values, "when": when}
-        for found in discovery.spaces()
-        for key, values, when in discovery.space(found.name).rows()
+        {"space": name, "key": key, "values": values, "when": when}
+        for name, space in spaces.items()
+        for key, values, when in space.rows()
     ]
 
 

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from models.metrics.accumulators import Moments, empty_moments, merge, moments
+from models.metrics.accumulators import (
+    Mean,
+    Moments,
+    add,
+    empty_mean,
+    empty_moments,
+    merge,
+    moments,
+)
 
 ACTIVE = 0.01
-"""Variance of a latent's mean over rows above which it is active."""
+"""Variance of a latent's mean over rows above which it is active: a deviation above 0.1."""
+INFORMED = 0.01
+"""Nats of a latent, in the mean over rows, above which it tells something."""
 
 
 class ActiveUnits:
@@ -39,3 +49,34 @@ class ActiveUnits:
         count = jnp.maximum(state.count, 1).astype(state.deviation.dtype)
         active = state.deviation / count > ACTIVE
         return jnp.sum(active, dtype=jnp.int32).astype(state.deviation.dtype)
+
+
+class InformedUnits:
+    """Latents whose mean divergence from N(0, 1) over rows is above 0.01 nats.
+
+    The criterion of the source (`reference/models.md`, section 4) beside `ActiveUnits`.
+
+    Args:
+        divergence: Outputs → nats ``[B, L]``.
+    """
+
+    name = "informed_units"
+
+    def __init__(self, divergence: Callable[[Mapping[str, Any]], Array]) -> None:
+        self.divergence = divergence
+
+    def init(self, outputs: Mapping[str, Any], batch: Mapping[str, Array]) -> Mean:
+        """The empty accumulator."""
+        nats = self.divergence(outputs)
+        return empty_mean(nats.shape[-1], nats.dtype)
+
+    def update(
+        self, state: Mean, outputs: Mapping[str, Any], batch: Mapping[str, Array]
+    ) -> Mean:
+        """Add the rows of one batch."""
+        return add(state, self.divergence(outputs))
+
+    def finish(self, state: Mean) -> Float[Array, ""]:
+        """How many tell something."""
+        informed = state.value > INFORMED
+        return jnp.sum(informed, dtype=jnp.int32).astype(state.total.dtype)

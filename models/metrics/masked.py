@@ -20,7 +20,7 @@ _ERRORS = {"mse": squared_error, "rmse": squared_error, "mae": absolute_error}
 
 
 class MaskedMetric:
-    """One error of ``outputs[signal]`` against ``batch[signal]`` where ``batch[mask]``.
+    """One error of ``outputs[output]`` against ``batch[signal]`` where ``batch[mask]``.
 
     Every chosen entry counts once: ``mse`` the mean squared error, ``rmse`` its root,
     ``mae`` the mean absolute error. What the mask leaves out may hold anything.
@@ -30,6 +30,8 @@ class MaskedMetric:
         signal: Name in the outputs and in the batch, ``[B, …, C]``.
         mask: Name in the batch; of a shape that broadcasts to the signal's.
         unit: What 1 is, per channel, in physical units; one for physical units.
+        output: Name in the outputs, where it is another than in the batch.
+        channel: The only one that counts; all by default.
         name: What the value is reported as; the kind by default.
 
     Raises:
@@ -43,6 +45,8 @@ class MaskedMetric:
         signal: str,
         mask: str,
         unit: np.ndarray | float = 1.0,
+        output: str | None = None,
+        channel: int | None = None,
         name: str | None = None,
     ) -> None:
         if kind not in _ERRORS:
@@ -53,6 +57,8 @@ class MaskedMetric:
         self.signal = signal
         self.mask = mask
         self.unit = unit
+        self.output = signal if output is None else output
+        self.channel = channel
         self.name = kind if name is None else name
 
     def init(self, outputs: Mapping[str, Array], batch: Mapping[str, Array]) -> Mean:
@@ -69,7 +75,10 @@ class MaskedMetric:
         """
         target = batch[self.signal]
         mask = jnp.broadcast_to(batch[self.mask], target.shape)
-        prediction, target = only(mask, outputs[self.signal], target)
+        if self.channel is not None:
+            only_this = jnp.arange(target.shape[-1]) == self.channel
+            mask = mask & jnp.broadcast_to(only_this, mask.shape)
+        prediction, target = only(mask, outputs[self.output], target)
         unit = jnp.broadcast_to(jnp.asarray(self.unit, target.dtype), target.shape)
         error = _ERRORS[self.kind](prediction / unit, target / unit)
         count = jnp.sum(mask, dtype=jnp.int32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,7 @@ import numpy as np
 
 from models.config import static
 from models.data.kinds.base import Part
+from models.errors import DataError
 from models.tasks.arrays import SAME, Units, shown, without
 from models.tasks.base import Groups, TaskData
 from models.tasks.base import Task as Base
@@ -24,12 +26,15 @@ if TYPE_CHECKING:
     from models.metrics.accumulators import Metric
     from models.training.problem import Batch, Transforms
 
-KINDS = ("samples",)
+KINDS = ("samples", "windows")
+HOLES = ("entries", "blocks")
+"""What is hidden of scored windows beside, to see how well it is filled in."""
+_SHARE = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task(Base):
-    """Independent rows, given with their gaps and reconstructed.
+    """Independent rows or windows, given with their gaps and reconstructed.
 
     With `hidden` at 0 every seen entry is given and scored: how much of the row survives a
     model's bottleneck. With a fraction of entries hidden, drawn anew in every training step
@@ -38,6 +43,7 @@ class Task(Base):
     Attributes:
         role: The array that is reconstructed.
         hidden: Fraction of the entries that a model is not given, and is scored on.
+        block: Time steps of a block.
     """
 
     KINDS: ClassVar[tuple[str, ...]] = KINDS
@@ -46,6 +52,7 @@ class Task(Base):
 
     role: str = static("values")
     hidden: float = static(0.0, low=0.0, high=0.9)
+    block: int = static(6, low=1)
 
     @property
     def takes(self) -> tuple[str, ...]:
@@ -63,10 +70,57 @@ class Task(Base):
         return f"scored.{self.role}"
 
     def groups(self, part: Part, *, lead: int = 0, dtype: Any = None) -> Groups:
-        """Every row of the part, one group."""
-        from models.data.feeding import rows
+        """Every row of the part, or every window with the masks of its holes; one group."""
+        from models.data.feeding import full_sequences, rows
 
-        return rows(part, dtype=dtype)
+        if part.reference.kind != "windows":
+            return rows(part, dtype=dtype)
+        (group,) = full_sequences(part, dtype=dtype)
+        return (group | self._holes(part, group),)
+
+    def _holes(self, part: Part, group: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """``entries.ROLE`` and ``blocks.ROLE``: which seen entries are hidden in turn."""
+        values = group[self.role]
+        _, length, channels = values.shape
+        if length <= self.block:
+            raise DataError(
+                f"a hidden block must be shorter than a window, got {self.block} time steps "
+                f"and windows of {length}",
+                hint='lower it: task={"name": "reconstruction", "block": …}',
+            )
+        count = max(1, round(_SHARE * length / self.block))
+        entries, blocks = [], []
+        for name in part.names:
+            number = int(part.reference.hashes.get(part.name, "0")[:12], 16)
+            random = np.random.default_rng([number, zlib.crc32(name.encode())])
+            entries.append(random.random((length, channels)) < _SHARE)
+            starts = random.integers(0, length - self.block + 1, (count, 1, channels))
+            when = np.arange(length)[None, :, None]
+            inside = (when >= starts) & (when < starts + self.block)
+            blocks.append(inside.any(axis=0))
+        seen = group.get(f"seen.{self.role}", np.ones(values.shape, bool))
+        found = zip(HOLES, (entries, blocks), strict=True)
+        return {f"{hole}.{self.role}": np.stack(masks) & seen for hole, masks in found}
+
+    def tries(
+        self, given: Mapping[str, Any], data: TaskData
+    ) -> dict[str, dict[str, Any]]:
+        """A given batch by the name of what becomes of it: as it is, and with every hole.
+
+        Args:
+            given: What `given` left of a batch; of a prediction it has no holes.
+            data: Of the task.
+        """
+        values, mask = given[self.role], given[f"given.{self.role}"]
+        found = {self.role: dict(given)}
+        for hole in HOLES:
+            name = f"{hole}.{self.role}"
+            if name in given:
+                left = mask & ~given[name]
+                mean = data.statistics.mean[self.role]
+                shown_ = shown(values, left, mean)
+                found[name] = {self.role: shown_, f"given.{self.role}": left}
+        return found
 
     def transforms(self, data: TaskData) -> Transforms:
         """Draw which entries are hidden."""
@@ -82,14 +136,47 @@ class Task(Base):
         }
 
     def metrics(self, data: TaskData) -> tuple[Metric, ...]:
-        """Errors over the scored entries, in standard deviations of each channel."""
+        """Errors over the scored entries, in standard deviations of each channel.
+
+        Of windows also ``rmse.CHANNEL`` in physical units, and ``mae`` and ``mse`` over the
+        entries of holes: ``mae_entries``, ``mse_blocks``, ….
+        """
         from models.metrics.masked import MaskedMetric
 
         std = data.statistics.std[self.role]
-        return tuple(
+        found = [
             MaskedMetric(kind=kind, signal=self.role, mask=self.scored_mask, unit=std)
             for kind in ("mse", "mae")
-        )
+        ]
+        if data.reference.kind != "windows":
+            return tuple(found)
+        found += [
+            MaskedMetric(
+                kind="rmse",
+                signal=self.role,
+                mask=self.scored_mask,
+                channel=channel,
+                name=f"rmse.{name}",
+            )
+            for channel, name in enumerate(_channel_names(data, self.role))
+        ]
+        found += [
+            MaskedMetric(
+                kind=kind,
+                signal=self.role,
+                mask=f"{hole}.{self.role}",
+                output=f"{hole}.{self.role}",
+                unit=std,
+                name=f"{kind}_{hole}",
+            )
+            for hole in HOLES
+            for kind in ("mae", "mse")
+        ]
+        return tuple(found)
+
+    def measured_in(self, metric: str) -> str | None:
+        """The errors of single channels are in physical units."""
+        return self.role if metric.startswith("rmse.") else None
 
     def batch(self, arrays: Arrays, data: TaskData) -> dict[str, np.ndarray]:
         """The rows; what is NaN was not seen."""
@@ -111,6 +198,42 @@ class Task(Base):
                     values[random.random(values.shape) < 0.1] = np.nan
                     file[f"{part}/{self.role}"] = units.of(self.role, values)
         return {"path": str(path)}
+
+    def write_windows(self, folder: Path, *, units: Units = SAME) -> Mapping[str, Any]:
+        """Windows of 24 time steps and 2 channels: noisy waves, one in ten values missing.
+
+        Those of train follow one another, eight in each of ten series. As `write_example`.
+        """
+        path = folder / "windows.hdf5"
+        if not path.is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            random = np.random.default_rng(0)
+            with h5py.File(path, "w") as file:
+                for part, count in {"train": 80, "valid": 24, "test": 24}.items():
+                    long = 8 if part == "train" else 1
+                    waves = [_wave(random, 24 * long) for _ in range(count // long)]
+                    values = np.concatenate(waves).reshape(count, 24, 2)
+                    values[random.random(values.shape) < 0.1] = np.nan
+                    file[f"{part}/{self.role}"] = units.of(self.role, values)
+                    file[f"{part}/series"] = np.arange(count) // long
+                    file[f"{part}/start"] = np.arange(count) % long * 24
+        joined = {"kind": "windows", "series": "series", "start": "start"}
+        return {"path": str(path), "arrays": {self.role: self.role}, **joined}
+
+
+def _wave(random: np.random.Generator, length: int) -> np.ndarray:
+    """``[length, 2]``: two waves of one period, of random phase and size."""
+    when = np.arange(length) / random.uniform(8.0, 16.0)
+    waves = [np.sin(2 * np.pi * (when + random.random())) for _ in range(2)]
+    sizes = random.normal(size=2) + np.array([0.0, 1.0])
+    return np.stack(waves, axis=1) * sizes + 0.1 * random.normal(size=(length, 2))
+
+
+def _channel_names(data: TaskData, role: str) -> tuple[str, ...]:
+    """As the data names its channels, else their numbers."""
+    numbers = tuple(map(str, range(data.channels[role])))
+    names: tuple[str, ...] = data.reference.settings.get("channels", numbers)
+    return names
 
 
 def _hide(

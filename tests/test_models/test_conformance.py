@@ -31,11 +31,23 @@ SPACES = {
     **{n: importlib.import_module(f"search_spaces.{n}").SPACE for n in SHIPPED},
     **{n: toy.SPACE for n, toy in TOYS.items()},
 }
+TASK_SPACES = {
+    (n, task): space
+    for n in SHIPPED
+    for task, space in vars(importlib.import_module(f"search_spaces.{n}"))
+    .get("SPACES", {})
+    .items()
+}
 PAIRS = [(name, task) for name, family in FAMILIES.items() for task in family.TASKS]
 GRADIENT = [(name, task) for name, task in PAIRS if not FAMILIES[name].CLOSED_FORM]
 # Every pair goes through every check; these are quick enough for every day.
 FAST = {("rnn", "prediction"), ("tcn", "simulation")}
 FAST |= {(n, task) for n, task in PAIRS if n in TOYS or FAMILIES[n].CLOSED_FORM}
+
+
+def space_of(name, task):
+    """The space of a family for a task."""
+    return TASK_SPACES.get((name, task), SPACES[name])
 
 
 def marked(values, fast):
@@ -108,7 +120,13 @@ def test_metrics(name, task, fitted):
     families.check_metrics(FAMILIES[name], task, fitted(name, task))
 
 
-@over([(name, task) for name, task in PAIRS if FAMILIES[name].CAUSAL])
+@over(
+    [
+        (name, task)
+        for name, task in PAIRS
+        if FAMILIES[name].CAUSAL and "u" in FAMILIES[name].example(task).described.takes
+    ]
+)
 def test_causal(name, task, fitted, given):
     families.check_causal(fitted(name, task), given)
 
@@ -232,10 +250,13 @@ def test_unknown_keys(name):
     families.check_scored_window(FAMILIES[name])
 
 
-@pytest.mark.parametrize("name", SPACES)
-def test_space_is_known_to_the_family(name):
-    check_known(SPACES[name], FAMILIES[name].Config.keys())
-    families.check_space(FAMILIES[name], SPACES[name])
+@pytest.mark.parametrize(
+    "name,task", [*((n, FAMILIES[n].TASKS[0]) for n in SPACES), *TASK_SPACES]
+)
+def test_space_is_known_to_the_family(name, task):
+    space = space_of(name, task)
+    check_known(space, FAMILIES[name].Config.keys())
+    families.check_space(FAMILIES[name], space)
 
 
 def dimensions(pairs, *, traced):
@@ -243,7 +264,7 @@ def dimensions(pairs, *, traced):
     return [
         (name, task, key)
         for name, task in pairs
-        for key in SPACES[name].distributions
+        for key in space_of(name, task).distributions
         if (key in FAMILIES[name].Config.traced_keys()) == traced
     ]
 
@@ -253,16 +274,23 @@ def dimensions(pairs, *, traced):
     marked(dimensions(PAIRS, traced=True), lambda v: v[:2] in FAST),
 )
 def test_traced_dimension_is_alive(name, task, key, folder):
-    families.check_alive(FAMILIES[name], task, SPACES[name], key, folder / task)
+    families.check_alive(FAMILIES[name], task, space_of(name, task), key, folder / task)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name,task,key",
-    dimensions([(n, f.TASKS[0]) for n, f in FAMILIES.items()], traced=False),
+    [
+        *dimensions([(n, f.TASKS[0]) for n, f in FAMILIES.items()], traced=False),
+        *(
+            d
+            for d in dimensions(TASK_SPACES, traced=False)
+            if d[2].startswith("coder.")
+        ),
+    ],
 )
 def test_static_dimension_is_alive(name, task, key, folder):
-    families.check_alive(FAMILIES[name], task, SPACES[name], key, folder / task)
+    families.check_alive(FAMILIES[name], task, space_of(name, task), key, folder / task)
 
 
 @pytest.mark.slow

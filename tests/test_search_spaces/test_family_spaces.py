@@ -31,14 +31,22 @@ NAMES = sorted(
 )
 
 
-@pytest.fixture(params=NAMES)
+MODULES = {name: importlib.import_module(f"search_spaces.{name}") for name in NAMES}
+SPACES = {name: module.SPACE for name, module in MODULES.items()} | {
+    f"{name}-{task}": space
+    for name, module in MODULES.items()
+    for task, space in getattr(module, "SPACES", {}).items()
+}
+
+
+@pytest.fixture(params=SPACES)
 def name(request):
     return request.param
 
 
 @pytest.fixture
 def space(name):
-    return importlib.import_module(f"search_spaces.{name}").SPACE
+    return SPACES[name]
 
 
 def test_json(space):
