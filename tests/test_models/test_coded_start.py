@@ -146,7 +146,7 @@ def test_rows_of_equal_tokens_and_inputs_have_one_future(quantized):
 
 def test_codes_follow_in_training_only(quantized):
     _, model = quantized
-    codes = np.asarray(model.quantizer.books[0].vectors())
+    codes = np.asarray(model.tokens.quantizer.books[0].vectors())
     look = nnx.jit(
         lambda model, given, training: model(
             given, known=5, key=jax.random.key(0), training=training
@@ -154,9 +154,9 @@ def test_codes_follow_in_training_only(quantized):
         static_argnums=2,
     )
     look(model, batch(), False)
-    np.testing.assert_array_equal(model.quantizer.books[0].vectors(), codes)
+    np.testing.assert_array_equal(model.tokens.quantizer.books[0].vectors(), codes)
     look(model, batch(seed=4), True)
-    assert np.abs(model.quantizer.books[0].vectors() - codes).max() > 1e-3
+    assert np.abs(model.tokens.quantizer.books[0].vectors() - codes).max() > 1e-3
 
 
 def test_what_cannot_be_meant_is_refused():

@@ -131,6 +131,8 @@ def test_bound_is_of_the_values_seen_and_divided_by_their_number(kind):
     assert float(nll) == pytest.approx(-likely.mean(), rel=1e-5)
     assert float(kl) == pytest.approx(nats.sum() / seen.sum(), rel=1e-5)
     assert terms["kl"].weight == WEIGHT_NOW
+    assert terms["beta"].weight == 0  # reported as it is, and no part of the loss
+    assert terms["beta"].function(outputs, batch, {WEIGHT_NOW: 0.3}) == 0.3
     bound = NegativeBound(scored=scored, output="y")
     state = bound.init(outputs, batch)
     for rows in (slice(0, 1), slice(1, 4)):  # however it is cut
@@ -212,12 +214,18 @@ def test_active_units_are_those_above_the_noise_of_the_decoder(solved):
     for rows in (slice(0, 150), slice(150, 400)):
         state = metric.update(state, rows_of({"code": code}, rows), {})
     assert float(metric.finish(state)) == 3
-    carried, active, *each = code_metrics(5)
+    carried, bits, active, informed, *each = code_metrics(5)
     found = []
     for metric in (carried, *each):
         state = metric.update(metric.init({"code": code}, {}), {"code": code}, {})
         found.append(float(metric.finish(state)))
     assert active.name == "active_units"
+    in_bits = bits.update(bits.init({"code": code}, {}), {"code": code}, {})
+    assert float(bits.finish(in_bits)) == pytest.approx(found[0] / np.log(2), rel=1e-5)
+    state = informed.init({"code": code}, {})
+    for rows in (slice(0, 150), slice(150, 400)):
+        state = informed.update(state, rows_of({"code": code}, rows), {})
+    assert float(informed.finish(state)) == sum(nats > 0.01 for nats in found[1:]) == 3
     assert found[0] == pytest.approx(sum(found[1:]), rel=1e-5)
     assert np.array(found[1:])[:3].min() > 0.3
     np.testing.assert_allclose(found[4:], 0.0, atol=1e-6)

@@ -18,6 +18,7 @@ from hpo import discovery
 from hpo.check import keys
 from hpo.study import Study
 from models.data.catalog import prepare
+from models.tasks import reconstruction
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(found.name for found in discovery.studies())
@@ -44,6 +45,8 @@ def test_the_promised_studies_are_there():
         "bouc_wen_prediction",
         "cascaded_tanks",
         "tanks_physics",
+        "air_quality_latent",
+        "vitals_latent",
     }
     assert promised <= set(NAMES)
 
@@ -81,7 +84,9 @@ def test_the_resolved_study_survives_json(name):
     study = discovery.resolve(discovery.load_study(name))
     again = Study.from_json(json.loads(json.dumps(study.to_json())))
     assert again.to_json() == study.to_json()
-    assert study.trials_of()["linear"] == study.epochs_of("linear") == 1
+    for closed in {"linear", "pca", "pq"} & set(study.trials_of()):
+        assert study.epochs_of(closed) == 1
+    assert study.trials_of().get("linear", 1) == 1
     assert sum(study.trials_of().values()) >= 16
 
 
@@ -146,9 +151,48 @@ def test_the_noise_of_tanks_prediction_is_20_mv():
 @pytest.mark.skipif("HPO_DATA" not in os.environ, reason="needs HPO_DATA")
 @pytest.mark.parametrize(
     "name",
-    ["wiener_hammerstein", "wiener_hammerstein_full", "cascaded_tanks", "bouc_wen"],
+    ["wiener_hammerstein", "wiener_hammerstein_full", "cascaded_tanks", "bouc_wen"]
+    + ["vitals_latent"],
 )
 def test_studies_on_real_data_start(name, tmp_path):
     options = ("--executor", "local", "--trials", 4, "--epochs", 1)
     done = hpo("launch", name, *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+SMALL = """
+import dataclasses
+from hpo.study import Budget
+from studies.air_quality_latent import STUDY as WHOLE
+
+SMALLER = {
+    "data.window": 24, "data.stride": 6, "data.batches": 1, "data.batch_size": 32,
+    "quantizer.kind": "ema", "quantizer.bits": 3, "coder.channels": 4,
+    "model.size": 12, "model.stride": 6, "model.bits": 3,
+}
+
+def smaller(family):
+    space = family.space
+    known = {k: v for k, v in SMALLER.items() if k in space.entries()}
+    if "coder.channels" in known and space.constants["coder.kind"] == "recurrent":
+        del known["coder.channels"]
+    return dataclasses.replace(family, space=space.replace(known))
+
+STUDY = WHOLE.replace(
+    name="small", data=DATA, families=tuple(map(smaller, WHOLE.families)),
+    budget=Budget(trials=5, epochs=1),
+)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_air_quality_latent_in_small_ranks_all_that_it_names(tmp_path):
+    """Waves instead of air: windows of 24 steps, one trial of one epoch for each family."""
+    data = dict(reconstruction.Task().write_windows(tmp_path))
+    (tmp_path / "small.py").write_text(SMALL.replace("DATA", repr(data)))
+    done = hpo("launch", "small.py", "--executor", "local", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(hpo("results", "--format", "json", cwd=tmp_path).stdout)
+    assert {row["family"] for row in rows} == families_of("air_quality_latent")
+    assert all(row["state"] == "completed" for row in rows), rows
