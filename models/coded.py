@@ -76,10 +76,10 @@ def window_of(data: TaskData, windows: Windows) -> int:
             f"`{data.reference.name}` is of kind {data.reference.kind}",
             hint='ask for data={"kind": "windows", …}, or for another family',
         )
-    if windows.window != length or windows.order != "shuffled":
+    if windows.window != length:
         raise ConfigError(
             f"windows are trained on as they are scored, of {length} time steps, got "
-            f"`data.window` {windows.window} in {windows.order} order",
+            f"`data.window` {windows.window}",
             hint=f"set `data.window` to {length}",
         )
     return length

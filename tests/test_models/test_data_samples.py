@@ -231,21 +231,31 @@ def test_requests_that_are_refused(tmp_path, request_, message):
             {"train": "x", "valid": [0, 5]},
             "`x` in .* must list row numbers, got float64",
         ),
-        ({"train": "rowz", "valid": [0, 5]}, "(?s)`rowz` is not in .*`rows`"),
         (
-            {"train": "rows", "valid": [5, 9]},
+            {"train": "split/rowz", "valid": [0, 5]},
+            "(?s)`split/rowz` is not in .*`rows`",
+        ),
+        (
+            {"train": "split/rows", "valid": [5, 9]},
             "must not share rows.*row 7 .*more than once",
         ),
-        ({"train": "beyond", "valid": [0, 5]}, "rows from 0 to 49, got 7 to 50"),
-        ({"train": "rows", "valid": {"of": "rows", "rows": 1}}, "got `of` 'rows'"),
-        ({"train": "rows", "valid": {"of": "train", "rows": 0}}, "by `of`, `rows`"),
-        ({"train": "rows", "valid": {"of": "train", "rows": 2}}, "which has 2"),
+        ({"train": "split/beyond", "valid": [0, 5]}, "rows from 0 to 49, got 7 to 50"),
+        (
+            {"train": "split/rows", "valid": {"of": "rows", "rows": 1}},
+            "got `of` 'rows'",
+        ),
+        (
+            {"train": "split/rows", "valid": {"of": "train", "rows": 0}},
+            "by `of`, `rows`",
+        ),
+        ({"train": "split/rows", "valid": {"of": "train", "rows": 2}}, "which has 2"),
     ],
 )
 def test_splits_that_are_refused(tmp_path, split, message):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["x"] = np.arange(50.0)
-        file["rows"], file["beyond"] = np.array([7, 30]), np.array([7, 50])
+        file["split/rows"] = np.array([7, 30])
+        file["split/beyond"] = np.array([7, 50])
     asked = {"path": str(tmp_path)} | ({} if split is None else {"split": split})
     with pytest.raises(DataError, match=message) as caught:
         prepare(asked)

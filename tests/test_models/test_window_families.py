@@ -132,7 +132,13 @@ def test_the_sources_loss(gaps, free):
 
 def context(data, **task):
     described = {"name": "reconstruction", **task}
-    return Context(task=described, data=data.to_json(), seed=0, epochs=1)
+    return Context(
+        task=described,
+        data=data.to_json(),
+        seed=0,
+        epochs=1,
+        objective=reconstruction.Task.OBJECTIVE,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +152,6 @@ def data(tmp_path_factory):
     "changes,words",
     [
         ({"data.window": 25}, "of 24 time steps, got `data.window` 25"),
-        ({"data.order": "consecutive"}, "in consecutive order"),
         (
             {"rollout.hidden_size": 5},
             "`rollout.hidden_size` acts in the task `prediction`",
