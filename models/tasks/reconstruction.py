@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -89,16 +89,16 @@ class Task(Base):
                 hint='lower it: task={"name": "reconstruction", "block": …}',
             )
         count = max(1, round(_SHARE * length / self.block))
+        seen = group.get(f"seen.{self.role}", np.ones(values.shape, bool))
         entries, blocks = [], []
-        for name in part.names:
-            number = int(part.reference.hashes.get(part.name, "0")[:12], 16)
-            random = np.random.default_rng([number, zlib.crc32(name.encode())])
+        for name, mask in zip(part.names, seen, strict=True):
+            digest = hashlib.sha256(name.encode() + np.packbits(mask).tobytes())
+            random = np.random.default_rng(list(digest.digest()))
             entries.append(random.random((length, channels)) < _SHARE)
             starts = random.integers(0, length - self.block + 1, (count, 1, channels))
             when = np.arange(length)[None, :, None]
             inside = (when >= starts) & (when < starts + self.block)
             blocks.append(inside.any(axis=0))
-        seen = group.get(f"seen.{self.role}", np.ones(values.shape, bool))
         found = zip(HOLES, (entries, blocks), strict=True)
         return {f"{hole}.{self.role}": np.stack(masks) & seen for hole, masks in found}
 

@@ -112,13 +112,6 @@ def compiled(make, use):
     return jax.jit(run)
 
 
-@pytest.fixture(autouse=True)
-def compile_quickly():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def test_no_branch_repeats_an_edge_and_none_is_cut_on_one_side():
     """Every sample of every branch depends on the code in a way of its own."""
     branches = compiled(lambda: decoder(70), lambda d, x: d(x)[1])(numbers(1, 3))

@@ -186,6 +186,7 @@ STUDY = WHOLE.replace(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_air_quality_latent_in_small_ranks_all_that_it_names(tmp_path):
     """Waves instead of air: windows of 24 steps, one trial of one epoch for each family."""
