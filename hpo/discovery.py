@@ -328,13 +328,14 @@ def _execute(path: Path) -> ModuleType:
     in_package = path.parent == ours("studies")
     module_name = f"studies.{path.stem}" if in_package else f"study_file_{path.stem}"
     spec = importlib.util.spec_from_file_location(module_name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = (
         module  # dataclasses in the file look themselves up there
     )
     try:
-        spec.loader.exec_module(module)
+        # Not by the loader: its bytecode knows a file by size and second, and may be stale.
+        exec(compile(path.read_bytes(), path, "exec", dont_inherit=True), vars(module))  # noqa: S102
     except (UserError, SpaceError) as error:
         message = error.message if isinstance(error, UserError) else str(error)
         hint = error.hint if isinstance(error, UserError) else None

@@ -119,11 +119,12 @@ def _load(path: Path, content: str) -> ModuleType:
         return importlib.import_module(f"{__package__}.equations.{path.stem}")
     name = f"equation_file_{path.stem}_{content[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses of the file look themselves up there
     try:
-        spec.loader.exec_module(module)
+        # Not by the loader: its bytecode knows a file by size and second, and may be stale.
+        exec(compile(path.read_bytes(), path, "exec", dont_inherit=True), vars(module))  # noqa: S102
     except ConfigError:
         raise
     except (Exception, SystemExit) as error:

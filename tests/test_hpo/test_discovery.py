@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,27 @@ def test_every_listed_space_and_study_can_be_loaded():
     for found in discovery.studies():
         study = discovery.load_study(found.name)
         assert study.name == found.name and study.description == found.description
+
+
+OWN = """
+from hpo.study import Budget, Family, Study
+
+FAMILY = Family(name="linear", space={"model.order": 2})
+STUDY = Study(name="own", families=(FAMILY,), budget=Budget(trials=TRIALS))
+"""
+
+
+def test_a_study_changed_within_a_second_is_read_as_it_is(tmp_path, monkeypatch):
+    """By as many letters too, where Python keeps bytecode."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    file = tmp_path / "own.py"
+    file.write_text(OWN.replace("TRIALS", "4"))
+    moment = file.stat()
+    assert discovery.load_study(str(file)).budget.trials == 4
+    file.write_text(OWN.replace("TRIALS", "5"))
+    os.utime(file, ns=(moment.st_atime_ns, moment.st_mtime_ns))
+    assert discovery.load_study(str(file)).budget.trials == 5
+    assert [p.name for p in tmp_path.iterdir()] == ["own.py"], "nothing beside it"
 
 
 def test_closed_form_families_get_one_trial_of_one_epoch():
