@@ -30,26 +30,21 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Slow tests that take longer than `.ci/run` has: run by hand (`-m long`), and what came out is
 # written into the closing note of the change that they belong to.
 LONG_FILES = {
-    "test_ar.py",
     "test_confirm.py",
-    "test_fransys.py",
-    "test_greybox.py",
     "test_group.py",
     "test_handed_on.py",
     "test_own_files.py",
     "test_physics.py",
     "test_physics_page.py",
     "test_physics_residual.py",
-    "test_pinc.py",
     "test_pirnn.py",
     "test_prediction_page.py",
     "test_run_ssm.py",
-    "test_stateful.py",
     "test_stopping_planning.py",
     "test_verdict_calibration.py",
 }
 LONG_FAMILIES = {
-    *("ar", "fransys", "greybox", "pca", "pinc", "pirnn", "pq", "ssm", "vae", "vqvae"),
+    *("ar", "fransys", "greybox", "pinc", "pirnn", "ssm", "vae", "vqvae"),
 }
 
 
