@@ -11,7 +11,8 @@ values are held between the quantiles 0.1 and 99.9 % of train.
 On the given validation part have been reported (issue 6): the mean 0.779, the last value 0.456,
 linear interpolation 0.372, a Gaussian's conditional mean 0.278; over blocks linear interpolation
 0.440, the conditional mean 0.294. `pca` is that mean with a covariance of few components.
-Nothing of this study has been measured yet as a whole.
+Measured here so far, a single trial: `pca` of 16 components has 0.406 (blocks 0.420) on the 640
+stays of valid, after 11 seconds of processor. The study as a whole has not been run.
 """
 
 from __future__ import annotations
