@@ -10,7 +10,7 @@ begins at midnight is trained on; scores are taken on the windows as they are gi
 `pq` as many on 36 components.
 
 `pca` and `pq` take a window every week, with which they are solved in minutes; from every midnight
-PCA-32 has been reported at 0.305 on test (`reference/models.md`). Nothing of this study has been
+PCA-32 had 0.305 on test in a prototype. Nothing of this study has been
 measured yet as a whole; its limit of 40 minutes is a limit, and what has not begun then is not run.
 """
 

@@ -10,15 +10,26 @@ Most of the time goes to `ssm`: small state spaces, begun at the best linear app
 trained by least squares (`docs/least-squares.md`). The networks get what they need to show where
 they stand; `studies/wiener_hammerstein.py` gives them half an hour to themselves.
 
-Measured on 2 cores under a load of 12 to 19 by other work (so a part of that on cores of their
-own), with two local workers: the 16 trials took 34 min 32 s. Over the validation part:
+Measured on 2 cores beside other work: 9 min 29 s from command to table, 18 trials with two
+workers. Over the validation part:
 
-    ssm     0.291 mV  25 hidden units, 425 parameters, 100 epochs in 513 s
-    rnn     1.795 mV  30 epochs of 150 batches in 402 s
-    tcn     3.204 mV  30 epochs in 222 s
-    crnn    3.871 mV  30 epochs in 232 s
+    ssm     0.264 mV  30 hidden units, 500 parameters, 120 epochs in 271 s
+    rnn     1.826 mV  30 epochs of 150 batches in 55 s
+    tcn     3.204 mV  30 epochs in 51 s
+    crnn    3.951 mV  30 epochs in 46 s
     linear 42.717 mV
 
+Ten fresh seeds of the best (14 min):
+
+    test        mean 0.254 mV, 95 % interval 0.238 … 0.269 (0.240 to 0.312)
+    validation  mean 0.270 mV, 95 % interval 0.257 … 0.282
+
+The seed that is best over validation (0.251 mV) has 0.241 mV on test. Not blind: an earlier
+version trained on 64 windows until epoch 75, and seven of its ten seeds had 0.245 to 0.317 mV on
+test, three 0.482 to 0.792 mV; validation curves, which rose during that stage, are why it is
+shorter now.
+
+LONGER
 Published test scores: 0.241 mV (SUBNET, more than 200 hours), dynoNet 1.2, GRU 3.97, linear 43.4.
 """
 

@@ -9,7 +9,8 @@ Two layouts. ``original`` is that of the source: kernels as they are, a decoder 
 ``fitted``, kernels are no longer than what they are applied to, every branch of the decoder begins
 with as many steps as its strides need, and what is too much is cut off on both sides.
 
-Source: the multi-scale Conv1D VAE plan in `reference/models.md`, section 4.
+Source: the multi-scale Conv1D VAE that this family follows: branches of kernels and strides per
+scale of time.
 """
 
 from __future__ import annotations

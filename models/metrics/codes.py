@@ -54,7 +54,7 @@ class ActiveUnits:
 class InformedUnits:
     """Latents whose mean divergence from N(0, 1) over rows is above 0.01 nats.
 
-    The criterion of the source (`reference/models.md`, section 4) beside `ActiveUnits`.
+    The criterion of the LSTM-VAE that this family follows, beside `ActiveUnits`.
 
     Args:
         divergence: Outputs → nats ``[B, L]``.
