@@ -34,7 +34,6 @@ LONG_FILES = {
     "test_group.py",
     "test_handed_on.py",
     "test_own_files.py",
-    "test_physics.py",
     "test_physics_page.py",
     "test_physics_residual.py",
     "test_pirnn.py",
@@ -44,7 +43,7 @@ LONG_FILES = {
     "test_verdict_calibration.py",
 }
 LONG_FAMILIES = {
-    *("ar", "fransys", "greybox", "pinc", "pirnn", "ssm", "vae", "vqvae"),
+    *("fransys", "greybox", "pinc", "pirnn", "ssm", "vae", "vqvae"),
 }
 
 
