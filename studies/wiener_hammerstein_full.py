@@ -29,10 +29,9 @@ version trained on 64 windows until epoch 75, and seven of its ten seeds had 0.2
 test, three 0.482 to 0.792 mV; validation curves, which rose during that stage, are why it is
 shorter now.
 
-Two fresh seeds each with 75 epochs, about half the time of a trial of `ssm` (`--trial N --epochs
-75`): `rnn` 1.33 mV on test, with averaged weights (`--set optimizer.averaged=true`) 1.41 mV; `tcn`
-2.13 and 2.27 mV: an average that still holds weights of the flat part of the schedule gains
-nothing when the rate ends at zero. Half an hour of search for networks alone
+Two fresh seeds each with 75 epochs (`--trial N --epochs 75`; 105 to 120 s, where `ssm` took 147 to
+193 s): `rnn` 1.33 mV on test, with averaged weights (`--set optimizer.averaged=true`) 1.41 mV;
+`tcn` 2.13 and 2.27 mV. A rate that ends at zero seems to leave an average nothing to gain. Half an hour of search for networks alone
 (`studies/wiener_hammerstein.py`) gave a TCN with 0.876 mV.
 
 Published test scores: 0.241 mV (SUBNET, more than 200 hours), dynoNet 1.2, GRU 3.97, linear 43.4.
