@@ -136,11 +136,9 @@ class Model(nnx.Module):
         self.center = Statistic(jnp.zeros((size,), dtype))
         self.scale = Statistic(jnp.ones((size,), dtype))
         self.slope = Statistic(jnp.ones((size,), dtype))
-        self.hidden = self.correction = None
-        if hidden:
-            inputs = size + len(equation.inputs)
-            self.hidden = Linear(inputs=inputs, outputs=hidden)
-            self.correction = Linear(inputs=hidden, outputs=size)
+        inputs = size + len(equation.inputs)
+        self.hidden = Linear(inputs=inputs, outputs=hidden) if hidden else None
+        self.correction = Linear(inputs=hidden, outputs=size) if hidden else None
         initialize(self, key)
         if self.correction is not None:  # training begins at the equation itself
             weight = self.correction.weight

@@ -297,10 +297,11 @@ def test_static_dimension_is_alive(name, task, key, folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("name,task", PAIRS)
 def test_default_trains(name, task, folder):
+    """As a family is by itself, on the example's windows and what they must be longer than."""
     data = {
         k: v
         for k, v in FAMILIES[name].example(task).config.items()
-        if k.startswith(("data.", "loss.", "physics."))
+        if k.startswith(("data.", "loss.", "physics.", "model.warm_up"))
     }
     if not FAMILIES[name].CLOSED_FORM:
         data["data.batches"] = 20
