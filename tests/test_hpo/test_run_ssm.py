@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 STUDY = """
-from hpo.study import Budget, Family, Study
+from hpo.study import Budget, Family, Rule, Study
 from search_spaces import ssm
 
 SPACE = ssm.SPACE.replace(
@@ -36,6 +36,7 @@ STUDY = Study(
     task={"name": "prediction", "known": 20, "horizon": 40},
     families=(Family(name="ssm", space=SPACE),),
     budget=Budget(trials=2, epochs=40),
+    stopping=(Rule(name="none"),),
 )
 """
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -79,7 +80,7 @@ def test_a_killed_run_goes_on_and_repeats_exactly(tmp_path):
 def wait_for_epochs(results, run):
     """Until some epochs of the first trial are in the ledger."""
     for _ in range(3000):
-        ledgers = list(results.glob("*/events.jsonl"))
+        ledgers = list(results.glob("*/*/events.jsonl"))
         if ledgers and ledgers[0].read_text().count('"epoch"') >= 3:
             return
         assert run.poll() is None, "the run ended before it could be killed"
