@@ -33,18 +33,12 @@ LONG_FILES = {
     "test_confirm.py",
     "test_group.py",
     "test_handed_on.py",
-    "test_own_files.py",
-    "test_physics_page.py",
     "test_physics_residual.py",
     "test_pirnn.py",
-    "test_prediction_page.py",
-    "test_run_ssm.py",
     "test_stopping_planning.py",
     "test_verdict_calibration.py",
 }
-LONG_FAMILIES = {
-    *("fransys", "greybox", "pinc", "pirnn", "ssm", "vae", "vqvae"),
-}
+LONG_FAMILIES = {"vae", "vqvae"}
 
 
 def pytest_collection_modifyitems(items):
