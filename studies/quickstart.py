@@ -3,10 +3,9 @@
     hpo launch quickstart
 
 The spaces are narrow in what compiles anew (widths, depths, cells), so that the time goes into
-training and not into compiling. Measured on 2 cores, from command to table: 73 s the first time,
-40 s with data and compiled code cached, on a day when the study before `ssm` joined took 63 s and
-32 s on the same machine (24 s and 13 s on a better one). Over the validation part the best `ssm`
-has 0.80 mV, `crnn` 18.8, `rnn` 21.4, `tcn` 43.9 and `linear` 73.3 mV.
+training and not into compiling. Measured on 2 cores, from command to table: 37 s the first time,
+25 s with data and compiled code cached; 73 s and 40 s on a slower machine. Over the validation
+part the best `ssm` has 0.79 mV, `crnn` 18.8, `rnn` 21.4, `tcn` 43.9 and `linear` 73.3 mV.
 """
 
 from __future__ import annotations
