@@ -18,6 +18,9 @@ from models.physics.found import find_equation
 from models.tasks.base import TaskData
 from models.training.problem import Batch, Transforms
 
+FIRST = ("first.y", "first.given")
+"""Outputs and mask of a training window that its start is found from, in simulation."""
+
 
 def equation_for(reference: str, data: TaskData, *, trained: bool = True) -> Equation:
     """A stated equation, held against the data.
@@ -41,10 +44,6 @@ def equation_for(reference: str, data: TaskData, *, trained: bool = True) -> Equ
         equation = replace(equation, coefficients=fixed)
     _check(equation, data, where=reference)
     return equation
-
-
-FIRST = ("first.y", "first.given")
-"""Outputs and mask of a training window that its start is found from, in simulation."""
 
 
 def first_outputs(

@@ -3,9 +3,10 @@
     hpo launch quickstart
 
 The spaces are narrow in what compiles anew (widths, depths, cells), so that the time goes into
-training and not into compiling. Measured on 2 cores, from command to table: 37 s the first time,
-25 s with data and compiled code cached; 73 s and 40 s on a slower machine. Over the validation
-part the best `ssm` has 0.79 mV, `crnn` 18.8, `rnn` 21.4, `tcn` 43.9 and `linear` 73.3 mV.
+training and not into compiling. Measured on 2 cores, from command to table: 60 s the first time in
+a fresh environment, where Python compiles its modules too; 37 s with an empty cache of data and
+programs, 25 s with a full one; 73 s and 40 s on a slower machine. Over the validation part the
+best `ssm` has 0.79 mV, `crnn` 18.8, `rnn` 21.4, `tcn` 43.9 and `linear` 73.3 mV.
 """
 
 from __future__ import annotations

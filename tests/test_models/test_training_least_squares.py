@@ -19,7 +19,7 @@ from models.data.windows import Windows
 from models.errors import ConfigError
 from models.losses import Loss, Term
 from models.metrics import sequence_metrics
-from models.training.least_squares.jacobian import COLUMNS, columns, told
+from models.training.least_squares.jacobian import COLUMNS, columns
 from models.training.optimizer import Optimizer
 from models.training.problem import Problem
 from models.training.residuals import Residuals
@@ -251,18 +251,6 @@ def test_a_better_place_from_where_no_step_leads_on_is_refused():
     assert 0.99 < place < 1.0
     assert losses == sorted(losses, reverse=True)
     assert learner.records[0].train["refused"] > 2
-
-
-def test_windows_that_hang_on_rounding_tell_nothing():
-    random = np.random.default_rng(0)
-    jacobian = random.normal(size=(4, 5, 3)).astype(np.float32)
-    jacobian[1, 2, 0] = 1e7  # one over the resolution is 8.4e6
-    jacobian[2, 4, 1] = np.nan
-    jacobian[3, 0, 2] = -8e6
-    rows = np.asarray(told(jnp.asarray(jacobian)))
-    expected = jacobian.copy()
-    expected[1:3] = 0.0
-    np.testing.assert_array_equal(rows, expected.reshape(20, 3))
 
 
 def test_what_is_not_finite_changes_nothing():

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from hpo.confirmation.reading import load_confirmation
-from hpo.confirmation.record import Confirmation
 from hpo.ledger.folder import RunFolder
 from hpo.report.again import with_changes
 from hpo.report.edges import Edge, edges
@@ -18,11 +15,12 @@ from hpo.report.page import history as ledger
 from hpo.report.page.excerpts import Shown, shown
 from hpo.report.page.history import History
 from hpo.report.page.panels import Curves, Slice, Spot, curves, slices, spots
+from hpo.report.page.told import Recorded
 from hpo.report.summary import Summary
 
 
 @dataclass(frozen=True, kw_only=True)
-class Content:
+class Content(Recorded):
     """All that a report of one run tells.
 
     Attributes:
@@ -35,9 +33,7 @@ class Content:
         slices: Their trials along each hyperparameter.
         importances: How much each hyperparameter mattered.
         edges: Winners at the end of a range.
-        confirmation: What new seeds of the winners say; None where that was not asked for.
         windows: What each confirmed winner predicts beside what was measured.
-        record: The rest of ``study.json``: provenance, data and command line.
     """
 
     summary: Summary
@@ -49,33 +45,13 @@ class Content:
     slices: tuple[Slice, ...]
     importances: tuple[Importance, ...]
     edges: tuple[Edge, ...]
-    confirmation: Confirmation | None
     windows: tuple[Shown, ...]
-    record: Mapping[str, Any]
 
     @property
     def run(self) -> str:
         """The run as commands take it, such as ``quickstart/20260131-101500-1a2b3c4d``."""
         folder = RunFolder(self.summary.folder)
         return f"{folder.study_name}/{folder.name}"
-
-    @property
-    def verdict(self) -> Confirmation | None:
-        """The confirmation, once a look of it is whole; before that nothing is settled."""
-        found = self.confirmation
-        return found if found is not None and found.look else None
-
-    @property
-    def data(self) -> Mapping[str, Any]:
-        """The reference of the data, with its hashes; empty where the study has none."""
-        found = self.record.get("data")
-        return found if isinstance(found, dict) else {}
-
-    @property
-    def provenance(self) -> Mapping[str, Any]:
-        """Versions, machine and command line of the launch; empty where not recorded."""
-        found = self.record.get("provenance")
-        return found if isinstance(found, dict) else {}
 
 
 def load(folder: Path) -> Content:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from hpo.confirmation.reading import load_confirmation
 from hpo.confirmation.record import DECIDED, LEAST, Confirmation, Contender
@@ -18,6 +17,7 @@ from hpo.report.families import Standing, mean_and_spread, standings
 from hpo.report.page import words
 from hpo.report.page.excerpts import Shown, shown
 from hpo.report.page.headline import Headline
+from hpo.report.page.told import Recorded
 from hpo.report.summary import Summary, load_summary
 
 _MOST = 3  # verdicts on the first screen
@@ -46,7 +46,7 @@ class Search:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GroupContent:
+class GroupContent(Recorded):
     """All that the report of a group tells; see `Told`.
 
     Attributes:
@@ -54,41 +54,19 @@ class GroupContent:
         planned: How many searches it has in all.
         searches: Those that have begun.
         families: The families, the one with the best mean of its searches' values first.
-        confirmation: What new seeds of the winners say, the search being the unit.
         windows: What a winner of each family predicts.
-        record: ``study.json`` of the first search.
     """
 
     run: str
     planned: int
     searches: tuple[Search, ...]
     families: tuple[Standing, ...]
-    confirmation: Confirmation | None
     windows: tuple[Shown, ...]
-    record: Mapping[str, Any]
 
     @property
     def summary(self) -> Summary:
         """The first search."""
         return self.searches[0].summary
-
-    @property
-    def verdict(self) -> Confirmation | None:
-        """The confirmation, once that of every search is whole."""
-        found = self.confirmation
-        return found if found is not None and found.look else None
-
-    @property
-    def data(self) -> Mapping[str, Any]:
-        """See `Told`."""
-        found = self.record.get("data")
-        return found if isinstance(found, dict) else {}
-
-    @property
-    def provenance(self) -> Mapping[str, Any]:
-        """See `Told`."""
-        found = self.record.get("provenance")
-        return found if isinstance(found, dict) else {}
 
     @property
     def finished(self) -> bool:

@@ -1,4 +1,4 @@
-"""The Jacobian of residuals by forward derivatives, and what of it tells anything."""
+"""The Jacobian of residuals by forward derivatives, for any model."""
 
 from __future__ import annotations
 
@@ -35,22 +35,3 @@ def columns(
 
     found = jax.lax.map(block, numbers)
     return values, found.reshape(blocks * size, -1)[:count].T, beside
-
-
-def told(
-    jacobian: Float[Array, "batch samples parameters"],
-) -> Float[Array, "rows parameters"]:
-    """The Jacobian with zero rows for windows that tell nothing.
-
-    Where a derivative is beyond one over the type's resolution, rounding a parameter of
-    order one changes a residual by more than its own order: a recursion that runs away in
-    a window makes it a function of rounding. Its derivatives would outweigh all others, and
-    every step be refused from then on.
-
-    Args:
-        jacobian: Of residuals in standard deviations, by window.
-    """
-    limit = 1.0 / jnp.finfo(jacobian.dtype).eps
-    largest = jnp.max(jnp.abs(jacobian), axis=(1, 2))
-    kept = jnp.where((largest <= limit)[:, None, None], jacobian, 0.0)
-    return kept.reshape(-1, jacobian.shape[-1])
