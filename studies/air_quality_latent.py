@@ -6,7 +6,7 @@
 Windows of 745 hours, six pollutants and the temperature, with gaps; mean squared error of what was
 seen, in standard deviations of train. Train windows of a station are joined, and every one that
 begins at midnight is trained on; scores are taken on the windows as they are given. `vae` and
-`vae_recurrent` (the source's LSTM) have 32 numbers, as `pca` has; `vqvae` has 12 tokens of 8 bits,
+`vae_recurrent` (LSTM both ways) have 32 numbers, as `pca` has; `vqvae` has 12 tokens of 8 bits,
 `pq` as many on 36 components.
 
 `pca` and `pq` take a window every week, with which they are solved in minutes; from every midnight

@@ -6,7 +6,8 @@ The spaces are narrow in what compiles anew (widths, depths, cells), so that the
 training and not into compiling. Measured on 2 cores, from command to table: 60 s the first time in
 a fresh environment, where Python compiles its modules too; 37 s with an empty cache of data and
 programs, 25 s with a full one; 73 s and 40 s on a slower machine. Over the validation part the
-best `ssm` has 0.79 mV, `crnn` 18.8, `rnn` 21.4, `tcn` 43.9 and `linear` 73.3 mV.
+best `ssm` has 0.79 mV, `crnn` 19.0, `rnn` 21.9, `tcn` 43.9 and `linear` 73.3 mV; which trials are
+stopped depends on what ends first, and so do these by some per cent.
 """
 
 from __future__ import annotations

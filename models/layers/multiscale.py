@@ -4,13 +4,12 @@ Local, hourly, daily and multi-day branches (of hourly samples) have kernels of 
 strides of 2 to 16. There is no normalization: no branch is deeper than six layers, and statistics
 of a batch would mix what is filled in with what was seen.
 
-Two layouts. ``original`` is that of the source: kernels as they are, a decoder that gives 512 or
-1,024 samples whatever is wanted, whose last one is repeated (or whose end is cut off). In
+Two layouts. ``original`` is that of the network followed: kernels as they are, a decoder that gives
+512 or 1,024 samples whatever is wanted, whose last one is repeated (or whose end is cut off). In
 ``fitted``, kernels are no longer than what they are applied to, every branch of the decoder begins
 with as many steps as its strides need, and what is too much is cut off on both sides.
 
-Source: the multi-scale Conv1D VAE that this family follows: branches of kernels and strides per
-scale of time.
+Follows an unpublished multi-scale Conv1D VAE for air quality, whose shapes ``original`` keeps.
 """
 
 from __future__ import annotations
