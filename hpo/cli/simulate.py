@@ -104,6 +104,14 @@ def simulate(
             show_default=False,
         ),
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Draw regret against the budget, too: FILE.svg, .pdf or .png.",
+            show_default=False,
+        ),
+    ] = None,
     format: Annotated[  # noqa: A002 - the option's name
         ListFormat, typer.Option("--format", help="How to print.")
     ] = ListFormat.table,
@@ -115,10 +123,12 @@ def simulate(
     The Director is the one of `hpo launch`; nothing is trained. For a run its own decisions
     are checked first. Regret is 0 for the best reference configuration and 1 for the median.
     """
-    from hpo.report import regret
+    from hpo.report import regret, regret_plot
     from hpo.simulate import compare
     from hpo.worker import environment
 
+    if plot is not None:
+        regret_plot.check(plot)
     where, names, most, own = _open(source, tasks, data, results)
     plan = compare.Plan(
         source=where,
@@ -134,6 +144,8 @@ def simulate(
     worth = seeds * len(plan.methods) // _FEW
     found = compare.compare(plan, processes=max(1, min(environment.cores(), worth)))
     rows = regret.rows(found, baseline=baseline)
+    if plot is not None:
+        regret_plot.write(rows, plot, cost=cost.value)
     if format is ListFormat.json:
         shell.out(regret.to_json(rows))
     elif format is ListFormat.csv:

@@ -556,6 +556,19 @@ def test_simulate_prints_regret_for_a_run(recorded):
     assert csv.stdout.startswith("method,budget,regret,low,high,difference,")
 
 
+def test_simulate_draws_what_it_prints(recorded, tmp_path):
+    given = ["made", "--results", recorded.path.parents[1], "--seeds", 5]
+    methods = ["--sampler", "random,qmc", "--stopping", "none"]
+    drawn = tmp_path / "regret.svg"
+    result = run("simulate", *given, *methods, "--plot", drawn)
+    assert result.exit_code == 0, result.stderr
+    text = drawn.read_text()
+    for words in ("random none", "qmc none", "full runs&apos; worth of epochs"):
+        assert words in text or words.replace("&apos;", "'") in text, words
+    run("simulate", *given, *methods, "--plot", tmp_path / "again.svg")
+    assert (tmp_path / "again.svg").read_bytes() == drawn.read_bytes()
+
+
 def test_processes_do_not_change_the_result(recorded):
     source = compare.Source(run=recorded.path)
     plan = compare.Plan(
@@ -582,6 +595,8 @@ def test_processes_do_not_change_the_result(recorded):
         (["made", "--stopping", "asha@rnadom"], ("unknown sampler `rnadom`",)),
         (["made", "--baseline", "tpe ahsa"], ("none of the methods",)),
         (["made", "--tasks", "x"], ("tasks of a table",)),
+        (["made", "--plot", "regret.gif"], ("ends in .svg", "regret.svg")),
+        (["made", "--plot", "no/where.svg"], ("no folder `no`", "mkdir -p no")),
         (["some/hpo_nmt"], ("no run `some/hpo_nmt`", "or a table")),
         (["hpo_nmt"], ("no data folder", "--data DIR")),
         (["hpo_nmt", "--data", "."], ("there is no `hpo_nmt`", "HPO_DATA")),

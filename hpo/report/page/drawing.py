@@ -14,12 +14,13 @@ from hpo.report.page import style
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_ABOUT: Mapping[str, Mapping[str, Any]] = {
+ABOUT: Mapping[str, Mapping[str, Any]] = {
     # Nothing of the moment, so that a report built twice is the same.
     "svg": {"Date": None, "Creator": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     "png": {"Software": None},
 }
+"""What each format is told of its own making: nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,6 @@ class Drawing:
             )  # it stands; else each format works it out again
             for kind in kinds:
                 out = io.BytesIO()
-                made.savefig(out, format=kind, metadata=dict(_ABOUT[kind]))
+                made.savefig(out, format=kind, metadata=dict(ABOUT[kind]))
                 found[kind] = out.getvalue()
         return found
