@@ -26,8 +26,8 @@ _HOURS = {"data.window": 745, "data.stride": 24, "data.batch_size": 64}
 _TRAINING = {
     **_HOURS,
     "data.batches": 48,  # a quarter of all midnights
-    "coder.hidden": FloatDistribution(0.0, 0.2),
-    "optimizer.learning_rate": FloatDistribution(1e-3, 4e-3, log=True),
+    "coder.hidden": FloatDistribution(0.0, 0.15),
+    "optimizer.learning_rate": FloatDistribution(2e-3, 4e-3, log=True),
     "optimizer.weight_decay": 1e-5,
     "optimizer.decay_start": FloatDistribution(0.2, 0.6),
 }
@@ -35,13 +35,13 @@ _BRANCHES = {
     "coder.kind": "multiscale",
     "coder.pool": "flatten",
     "coder.channels": 16,
-    "coder.branch_weight": FloatDistribution(0.0, 0.3),
+    "coder.branch_weight": FloatDistribution(0.0, 0.2),
     "coder.dropout": 0.0,
 }
 _GAUSSIAN = {
     "latent.size": 32,
-    "divergence.weight": FloatDistribution(0.03, 1.0, log=True),
-    "divergence.schedule": CategoricalDistribution(("constant", "warm_up")),
+    "divergence.weight": FloatDistribution(0.005, 0.1, log=True),
+    "divergence.schedule": "constant",
     "divergence.free_bits": 0.0,
     "likelihood.kind": "analytic",
 }
@@ -123,6 +123,6 @@ STUDY = Study(
         ),
     ),
     objectives=(Objective(metric="mse"),),
-    budget=Budget(trials=16, epochs=40, seconds=2400),
+    budget=Budget(trials=14, epochs=28, seconds=2400),
     stopping=(Rule(name="divergence"), Rule(name="asha", options={"grace": 0.3})),
 )
