@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from hpo.objective import Matters
 
 
-_WORTH = 100  # more seeds each than anybody is told to train
-
-
 class ConfirmFormat(StrEnum):
     """How a confirmation is printed."""
 
@@ -132,12 +129,14 @@ def show(folder: Path, *, matters: Matters | None, form: ConfirmFormat) -> None:
 
 def _next(found: Confirmation) -> list[str]:
     """What would settle what is open."""
+    from hpo.confirmation.reach import missing, within_reach
     from hpo.confirmation.record import Verdict
-    from hpo.confirmation.sentences import missing
 
     if found.unit_of == "search":
         return ["a larger `hpo launch --repeat` would settle what is open"] * any(
-            p.verdict in (Verdict.UNDECIDED, Verdict.NONE) for p in found.pairs
+            p.verdict is Verdict.NONE
+            or (p.verdict is Verdict.UNDECIDED and within_reach(found, p))
+            for p in found.pairs
         )
     more = missing(found)
     if not more:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from statistics import stdev
 
+from hpo.confirmation.reach import MOST, within_reach
 from hpo.confirmation.record import (
     LEAST,
     Confirmation,
@@ -105,9 +108,24 @@ def _remedy(found: Confirmation, pair: Pair) -> str:
     many = "searches" if found.unit_of == "search" else "seeds"
     if pair.p is not None:
         return f"how many {many} would settle it cannot be told where some failed"
-    if pair.needed is None:
-        return f"no number of {many} worth training would settle it"
-    return f"about {pair.needed:,} {many} each would settle it"
+    if within_reach(found, pair):
+        return f"about {pair.needed:,} {many} each would settle it"
+    both = (c for c in found.contenders if c.family in (pair.a, pair.b))
+    widest = max(both, key=lambda c: _spread(c, pair)).family
+    price = (
+        f"{MOST} times as many"
+        if found.unit_of == "search"
+        else f"{MOST} times the training of their search"
+    )
+    return f"the {many} of {widest} vary so much that {price} would not settle it"
+
+
+def _spread(contender: Contender, pair: Pair) -> float:
+    """Of its values, as the pair compares them."""
+    if len(contender.values) < 2:
+        return 0.0
+    ratio = pair.scale == "ratio"
+    return stdev([math.log(v) if ratio else v for v in contender.values])
 
 
 def _effect(found: Confirmation, pair: Pair, a: Contender, b: Contender) -> str:
@@ -232,24 +250,6 @@ def optimism(found: Confirmation, contender: Contender) -> str:
     if expected is not None:
         due = f"; {_signed(scale, expected)}{unit} is expected of the best of so many"
     return f"{contender.family}: {words}: {told}{due}."
-
-
-def missing(found: Confirmation) -> int:
-    """How many more seeds each would settle what can be settled; 0 where nothing is to do.
-
-    Args:
-        found: The confirmation of one search.
-    """
-    have = min((c.count for c in found.contenders), default=0)
-    wanted = [
-        p.needed - have
-        for p in found.pairs
-        if p.verdict is Verdict.UNDECIDED and p.needed is not None
-    ]
-    if any(p.verdict is Verdict.NONE for p in found.pairs):
-        wanted.append(LEAST - have)
-    more = max(wanted, default=0)
-    return max(more, 2) if more > 0 else 0
 
 
 def _signed(scale: numbers.Scale, value: float) -> str:

@@ -13,6 +13,7 @@ from scipy import stats
 
 from hpo.confirmation import sentences, text
 from hpo.confirmation.judging import Sample, chosen, judged, located
+from hpo.confirmation.reach import missing, within_reach
 from hpo.confirmation.record import Candidate, Confirmation, Verdict, Winner
 from hpo.confirmation.winners import contender, settled
 from hpo.objective import Matters, Objective
@@ -160,6 +161,34 @@ def test_the_words_carry_scipys_numbers():
     assert told == pytest.approx(expected, abs=0.051)
     assert sentence.startswith("crnn is better than tcn, by enough to matter:")
     assert "crnn wins 100 of 100 pairs of seeds" in sentence
+
+
+def test_seeds_out_of_reach_are_not_asked_for(monkeypatch):
+    """Half of a family's seeds stick: to settle it takes more than the search is worth."""
+    monkeypatch.setitem(FAMILIES, "sticky", (0.02, 0.8, 16, 480, 900.0, 0))
+    found = confirmation(("crnn", "rnn", "sticky"))
+    pairs = {frozenset((p.a, p.b)): p for p in found.pairs}
+    near, far = pairs[frozenset(("crnn", "rnn"))], pairs[frozenset(("rnn", "sticky"))]
+    assert far.verdict is near.verdict is Verdict.UNDECIDED
+    seeds = 2.0 * 2 * (far.needed - 10)  # seconds of both families
+    assert seeds > 10 * (420 + 900) and not within_reach(found, far)
+    assert sentences.verdict_sentence(found, far).startswith(
+        f"{far.a} and {far.b}: undecided: the seeds of sticky vary so much that 10 times "
+        "the training of their search would not settle it: rmse of "
+    )
+    assert f"{far.needed:,}" not in sentences.verdict_sentence(found, far)
+    assert missing(found) == near.needed - 10, "the pair in reach is still worth it"
+    alone = confirmation(("rnn", "sticky"))
+    assert missing(alone) == 0
+    cheap = replace(far, needed=10 + int(10 * (420 + 900) / 4))
+    assert within_reach(found, cheap), "at the very bound"
+    assert not within_reach(found, replace(cheap, needed=cheap.needed + 1))
+    group = replace(found, unit_of="search")
+    assert not within_reach(group, replace(far, needed=101))
+    assert within_reach(group, replace(far, needed=100))
+    assert "the searches of sticky vary so much that 10 times as many" in (
+        sentences.verdict_sentence(group, far)
+    )
 
 
 def test_headlines_say_who_and_how_surely():

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from hpo.confirmation.reach import missing
 from hpo.confirmation.record import DECIDED, Confirmation, Contender, Verdict
-from hpo.confirmation.sentences import about, missing, optimism, verdict_sentence
+from hpo.confirmation.sentences import about, optimism, verdict_sentence
 from hpo.confirmation.sentences import headline as first_line
 from hpo.report import numbers
 from hpo.report.families import Standing, mean_and_spread
