@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from hpo.report.page import html
 from tests.test_hpo.test_report_page import (
     HOSTILE,
     RECORDED,
@@ -76,6 +77,16 @@ def written(tmp_path_factory):
     shutil.copytree(RECORDED, place)
     path = place / "index.html"
     path.write_bytes(words_of(place)["index.html"])
+    return path
+
+
+@pytest.fixture(scope="module")
+def folded(written):
+    """The same page, all but five of its sixteen trials folded."""
+    path = written.with_name("folded.html")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(html, "_OPEN", 5)
+        path.write_bytes(words_of(written.parent)["index.html"])
     return path
 
 
@@ -159,6 +170,47 @@ def test_sorting_filtering_and_pointing(chromium, written):
         page.locator("h1").hover()
         assert "lit" not in curve.get_attribute("class")
         assert opened.console == []
+
+
+def test_folded_trials_join_the_others_when_all_are_asked_for(chromium, folded):
+    shown = "#leaderboard tbody tr"
+    for asked in ("sort", "filter"):
+        with Opened(chromium, folded) as opened:
+            page = opened.page
+            rest = page.locator("details.rest")
+            assert page.locator(shown).count() == 5
+            assert rest.locator("summary").inner_text() == "The other 11 trials"
+            assert not rest.locator("tbody tr").first.is_visible()
+            if asked == "sort":
+                page.get_by_role("button", name="trial").click()
+                trials = [int(t) for t in page.locator(f"{shown} td:nth-child(2)")
+                          .all_inner_texts()]  # fmt: skip
+                assert trials == list(range(1, 17))
+            else:
+                page.get_by_role("searchbox").fill("crnn stopped")
+                assert page.locator(shown).locator("visible=true").count() == 3
+            assert rest.count() == 0 and page.locator(shown).count() == 16
+            assert opened.console == []
+    with Opened(chromium, folded, java_script_enabled=False) as opened:
+        opened.page.locator("details.rest summary").click()
+        assert opened.page.locator("#others tbody tr").first.is_visible()
+
+
+def test_pictures_out_of_sight_are_drawn_when_they_are_reached_and_on_paper(
+    chromium, written
+):
+    drawn = """() => [...document.querySelectorAll("figure")].map((f) =>
+      f.querySelector("svg path").checkVisibility({contentVisibilityAuto: true}))"""
+    with Opened(chromium, written) as opened:
+        page = opened.page
+        assert not page.evaluate(drawn)[-1]
+        page.locator("figure").last.scroll_into_view_if_needed()
+        page.evaluate("new Promise((done) => requestAnimationFrame(() =>"
+                      " requestAnimationFrame(done)))")  # fmt: skip
+        assert page.evaluate(drawn)[-1]
+    with Opened(chromium, written) as opened:
+        opened.page.emulate_media(media="print")
+        assert all(opened.page.evaluate(drawn))
 
 
 def test_hostile_names_do_nothing(chromium, tmp_path):

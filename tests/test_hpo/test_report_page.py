@@ -130,6 +130,17 @@ class Ledger:
         return sorted((t for t in whole if self.best(t) is not None), key=self.best)
 
 
+def test_of_many_trials_the_page_holds_all_and_shows_the_first(recorded, monkeypatch):
+    whole = parsed(recorded[1]["index.html"]).tables[0]
+    monkeypatch.setattr(html, "_OPEN", 5)
+    reader = parsed(words_of(recorded[0])["index.html"])
+    first, others = reader.tables[:2]
+    assert first == whole[:6] and others == [whole[0], *whole[6:]]
+    assert "The other 11 trials" in reader.text
+    assert not any(t == ("details", {"class": "rest", "id": "rest"})
+                   for t in parsed(recorded[1]["index.html"]).tags)  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def ledger(recorded):
     return Ledger(recorded[0])

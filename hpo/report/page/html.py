@@ -17,6 +17,10 @@ from hpo.report.page.sections import Section
 from hpo.report.page.svg import inlined
 from hpo.report.summary import Row
 
+_OPEN = 200
+"""Rows of the table of trials that are laid out with the page; of 2,000, each a dozen cells, the
+layout took most of the time to open. The others lie folded, until they are asked for."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
@@ -108,7 +112,8 @@ def _part(part: Part, figures: Mapping[str, bytes]) -> dict[str, Any]:
         "description": part.told.summary.study.description,
         "counted": part.counted,
         "heads": heads,
-        "rows": rows,
+        "rows": rows[:_OPEN],
+        "rest": rows[_OPEN:],
         "listed": "Trials" if part.trials is not None else "Group",
         "sections": _with_figures(part.sections, pictures),
     }

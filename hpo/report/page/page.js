@@ -1,10 +1,21 @@
 "use strict";
 // Sorts and filters each run's table, and lights up the curve of the row that is pointed at.
-document.querySelectorAll("table.leaderboard").forEach((table) => {
+document.querySelectorAll("table[id$=leaderboard]").forEach((table) => {
   const own = table.closest("article");
   const body = table.tBodies[0];
-  const rows = Array.from(body.rows);
   const heads = Array.from(table.tHead.rows[0].cells);
+
+  let gathered = null;
+  function all() {  // those that lie folded join the others when all are asked for
+    if (gathered) return gathered;
+    const rest = own.querySelector("details.rest");
+    if (rest) {
+      body.append(...rest.querySelectorAll("tbody tr"));
+      rest.remove();
+    }
+    gathered = Array.from(body.rows);
+    return gathered;
+  }
 
   function value(row, column) {
     const cell = row.cells[column];
@@ -24,7 +35,7 @@ document.querySelectorAll("table.leaderboard").forEach((table) => {
     const down = head.getAttribute("aria-sort") === "ascending";
     heads.forEach((h) => h.removeAttribute("aria-sort"));
     head.setAttribute("aria-sort", down ? "descending" : "ascending");
-    const found = rows.map((row, place) => [value(row, column), place, row]);
+    const found = all().map((row, place) => [value(row, column), place, row]);
     found.sort((a, b) => {
       const missing = (a[0] === null) - (b[0] === null);  // last, whichever way
       if (missing) return missing;
@@ -45,11 +56,12 @@ document.querySelectorAll("table.leaderboard").forEach((table) => {
   input.type = "search";
   input.placeholder = "filter: crnn, stopped, cell=gru …";
   input.setAttribute("aria-label", "Filter the trials");
-  const texts = rows.map((row) => row.textContent.toLowerCase());
+  let texts = null;
   input.addEventListener("input", () => {
+    texts = texts || all().map((row) => [row, row.textContent.toLowerCase()]);
     const words = input.value.toLowerCase().split(/[\s,]+/).filter(Boolean);
-    rows.forEach((row, place) => {
-      row.hidden = !words.every((word) => texts[place].includes(word));
+    texts.forEach(([row, text]) => {
+      row.hidden = !words.every((word) => text.includes(word));
     });
   });
   table.parentElement.before(input);
