@@ -1,20 +1,17 @@
-"""How far more seeds can carry: what it would take to settle a pair, beside what was spent."""
+"""How far more seeds can carry: what it would take to settle a pair, beside what there is."""
 
 from __future__ import annotations
 
-from statistics import fmean
+from hpo.confirmation.record import LEAST, Confirmation, Pair, Verdict
 
-from hpo.confirmation.record import LEAST, Confirmation, Contender, Pair, Verdict
-
-MOST = 10
-"""Times the pair's whole search that its seeds may train before nobody is told to go on."""
+MOST = 50
+"""Times as many values as there are that anybody is told to go on for."""
 
 
 def within_reach(found: Confirmation, pair: Pair) -> bool:
-    """Whether the values that a pair still needs can be had at a price in proportion.
+    """Whether a pair would be settled by at most `MOST` times as many values as there are.
 
-    Seeds may train for at most `MOST` times as long as the search of the two families did, and
-    searches be at most `MOST` times as many as there are.
+    Beyond that the estimate says little, but that values vary too much.
 
     Args:
         found: The confirmation.
@@ -22,17 +19,8 @@ def within_reach(found: Confirmation, pair: Pair) -> bool:
     """
     if pair.needed is None:
         return False
-    both = [c for c in found.contenders if c.family in (pair.a, pair.b)]
-    if found.unit_of == "search":
-        return pair.needed <= MOST * min(c.count for c in both)
-    price = sum(max(pair.needed - c.count, 0) * _seconds(c) for c in both)
-    return price <= MOST * sum(c.seconds for c in both)
-
-
-def _seconds(contender: Contender) -> float:
-    """Of one more seed, as those there are took."""
-    took = [s.seconds for w in contender.winners for s in w.seeds]
-    return fmean(took) if took else 0.0
+    both = (c.count for c in found.contenders if c.family in (pair.a, pair.b))
+    return pair.needed <= MOST * min(both)
 
 
 def missing(found: Confirmation) -> int:

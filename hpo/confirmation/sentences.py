@@ -112,11 +112,7 @@ def _remedy(found: Confirmation, pair: Pair) -> str:
         return f"about {pair.needed:,} {many} each would settle it"
     both = (c for c in found.contenders if c.family in (pair.a, pair.b))
     widest = max(both, key=lambda c: _spread(c, pair)).family
-    price = (
-        f"{MOST} times as many"
-        if found.unit_of == "search"
-        else f"{MOST} times the training of their search"
-    )
+    price = f"{MOST} times as many"
     return f"the {many} of {widest} vary so much that {price} would not settle it"
 
 
@@ -238,8 +234,8 @@ def optimism(found: Confirmation, contender: Contender) -> str:
         return ""
     scale = numbers.scale_for([winner.search], objective.unit)
     unit = f" {scale.unit}" if scale.unit else ""
-    told = f"{_signed(scale, gap.mean)}{unit} [{_signed(scale, gap.low)}, "
-    told += f"{_signed(scale, gap.high)}]"
+    told = f"{scale.signed(gap.mean)}{unit} [{scale.signed(gap.low)}, "
+    told += f"{scale.signed(gap.high)}]"
     words = "validation less search"
     if gap.low > 0:
         words = "the search promised more than new seeds keep"
@@ -248,12 +244,8 @@ def optimism(found: Confirmation, contender: Contender) -> str:
     expected = winner.expected_optimism
     due = ""
     if expected is not None:
-        due = f"; {_signed(scale, expected)}{unit} is expected of the best of so many"
+        due = f"; {scale.signed(expected)}{unit} is expected of the best of so many"
     return f"{contender.family}: {words}: {told}{due}."
-
-
-def _signed(scale: numbers.Scale, value: float) -> str:
-    return _minus(f"{value * scale.factor:+.{scale.decimals}f}")
 
 
 def _minus(text: str) -> str:

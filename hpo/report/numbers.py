@@ -52,6 +52,11 @@ class Scale:
             return f"{scaled:.2e}"
         return f"{scaled:.{self.decimals}f}"
 
+    def signed(self, value: float) -> str:
+        """A difference with its sign, in the column's digits however small it is."""
+        text = f"{value * self.factor:+.{self.decimals}f}"
+        return text.replace("-", "−", 1)
+
 
 def scale_for(values: Iterable[float | None], unit: str, *, digits: int = 4) -> Scale:
     """Choose prefix and decimals so that the smallest value shows `digits` digits.

@@ -53,7 +53,8 @@ def _drawing(shown: Shown, channel: int, look: Look) -> Drawing:
         title=f"{shown.family}{f', {name}' if several else ''}",
         caption=f"Trial {shown.trial} with {kept}, over the {shown.part} part: "
         f"{_listed([p.which for p in shown.pieces])}{among} by {first.metric}. "
-        f"The thin line is measured, the coloured one predicted.{_marks(shown.pieces, channel)}",
+        "The thin line is measured, the broad one below it predicted."
+        f"{_marks(shown.pieces, channel)}",
         heads=_HEADS,
         rows=list(_rows(shown.pieces, channel)),
         draw=lambda: _draw(shown.pieces, channel, look),
@@ -179,13 +180,12 @@ def _panel(
                 x[first] - width / 2, x[behind - 1] + width / 2,
                 color=style.QUIET, alpha=0.28 if state == GIVEN else 0.12, lw=0,
             )  # fmt: skip
-    axes.plot(x, measured, "-", color=style.INK, lw=1.0, label="measured")
+    axes.plot(x, measured, "-", color=style.INK, lw=0.8, label="measured", zorder=3)
     # A model that left all bounds must not flatten what was measured.
     low, high = _limits(measured, predicted)
     shown = np.clip(predicted, low - 9 * (high - low), high + 9 * (high - low))
-    axes.plot(
-        x, shown, linestyle=look.dash, color=look.colour, lw=1.4, label="predicted"
-    )
+    # Broad and below, so that both can be told apart where they agree.
+    axes.plot(x, shown, "-", color=look.colour, lw=2.6, label="predicted")
     if stretches is None:
         counted = piece.scored[:, channel]
         axes.plot(

@@ -70,9 +70,6 @@ def plain(text: str) -> str:
 
 def _section(section: Section, figures: Sequence[Drawing], prefix: str) -> list[str]:
     lines = [f"## {section.title}\n", *(f"{plain(t)}\n" for t in section.texts)]
-    lines += [f"- {plain(text)}" for text in section.points]
-    if section.points:
-        lines.append("")
     if section.table is not None:
         rows = [[plain_cell(c) for c in line] for line in section.table.rows]
         lines.append(
@@ -81,6 +78,9 @@ def _section(section: Section, figures: Sequence[Drawing], prefix: str) -> list[
     for figure in figures:
         lines.append(f"![{plain(figure.title)}]({prefix}figures/{figure.name}.png)\n")
         lines.append(f"{plain(figure.caption)}\n")
+    lines += [f"- {plain(text)}" for text in section.points]
+    if section.points:
+        lines.append("")
     if section.blocks:
         names = [f"`{prefix}{name}`" for name, _ in section.blocks]
         lines.append(f"To be copied: {', '.join(names)}.\n")

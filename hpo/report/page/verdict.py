@@ -98,7 +98,7 @@ def cells(found: Confirmation) -> list[dict[str, str]]:
             "validation": mean_and_spread(_valid(c), scale),
             f"{found.part}, n": mean_and_spread(_values(c), scale),
             "95 % interval": _interval(c.mean, scale),
-            "optimism": _interval(c.winner.optimism, scale),
+            "optimism": _difference(c.winner.optimism, scale),
             "parameters": numbers.count(c.winner.parameters),
         }
         for c in found.contenders
@@ -123,6 +123,12 @@ def _interval(found: Interval | None, scale: numbers.Scale) -> str:
     if found is None or found.low is None or found.high is None:
         return "–"
     return f"{scale.format(found.low)} … {scale.format(found.high)}"
+
+
+def _difference(found: Interval | None, scale: numbers.Scale) -> str:
+    if found is None or found.low is None or found.high is None:
+        return "–"
+    return f"{scale.signed(found.low)} … {scale.signed(found.high)}"
 
 
 def winners(found: Confirmation | None) -> frozenset[str]:
