@@ -71,6 +71,7 @@ def of_group(group: RunGroup, *, matters: Matters | None) -> Confirmation | None
         pairs=(),
         changed="; ".join(dict.fromkeys(c.changed for c in begun if c.changed)),
         grown=sum(c.grown for c in begun),
+        group="",
         look=1 if whole else 0,
         reads=sum(c.reads for c in begun),
         finished=whole,

@@ -200,6 +200,7 @@ class Confirmation:
         finished: Whether nothing is left to train of what was asked for.
         stage: What is unfinished: ``choose`` or ``confirm``; empty when finished.
         unequal: Whether the families' budgets differ by more than a tenth.
+        group: The name of the group that the run is a search of; empty for none.
     """
 
     folder: Path
@@ -218,6 +219,7 @@ class Confirmation:
     finished: bool
     stage: str
     unequal: bool
+    group: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able data: everything, with the study by its name."""

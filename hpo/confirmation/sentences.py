@@ -215,8 +215,15 @@ def _subject(found: Confirmation) -> str:
         )
     return (
         f"This is about the tuned winners of this search, on this {part} part ({spent}); a "
-        "claim about families needs several searches: `hpo launch STUDY --repeat 5`."
+        f"claim about families needs several searches: `{broader(found)}`."
     )
+
+
+def broader(found: Confirmation) -> str:
+    """The command that leads from one search to a claim about families."""
+    if found.group:
+        return f"hpo confirm {found.group}"
+    return f"hpo launch {found.study.name} --repeat 5"
 
 
 def optimism(found: Confirmation, contender: Contender) -> str:

@@ -12,6 +12,7 @@ from hpo.confirmation.judging import Sample, chosen, judged
 from hpo.confirmation.record import Candidate, Confirmation, Contender, Winner
 from hpo.confirmation.stages import Stage, Stages, reads_before, stages
 from hpo.ledger.folder import RunFolder
+from hpo.ledger.group import membership
 from hpo.objective import Matters, Objective
 from hpo.report.summary import Row, Summary, load_summary
 from hpo.report.verdicts import Seeded
@@ -36,12 +37,14 @@ def of_run(
     found = stages(run)
     if found.first is None:
         return None
-    return confirmation(
+    plain = confirmation(
         summary or load_summary(folder),
         found,
         reads=reads_before(run, found.looks),
         matters=matters,
     )
+    group = membership(run)
+    return replace(plain, group=group[0] if group else "")
 
 
 def confirmation(

@@ -149,11 +149,11 @@ class RunGroup:
         found: dict[int, RunFolder] = {}
         for run in RunFolder.list(self.results, study):
             try:
-                of = run.read_study().get("group")
+                name, index = membership(run) or ("", 0)
             except RunError:
                 continue
-            if isinstance(of, Mapping) and of.get("name") == self.name:
-                found[int(of["index"])] = run
+            if name == self.name:
+                found[index] = run
         return found
 
     def mark(self, index: int) -> dict[str, Any]:
@@ -163,3 +163,16 @@ class RunGroup:
             index: Its place in `seeds`.
         """
         return {"group": {"name": self.name, "index": index}}
+
+
+def membership(run: RunFolder) -> tuple[str, int] | None:
+    """The name of the group that a run is a search of, and its place there; None for none.
+
+    Args:
+        run: The run.
+
+    Raises:
+        RunError: Its ``study.json`` is missing or damaged.
+    """
+    of = run.read_study().get("group")
+    return (str(of["name"]), int(of["index"])) if isinstance(of, Mapping) else None

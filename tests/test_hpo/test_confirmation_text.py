@@ -188,6 +188,14 @@ def test_seeds_out_of_reach_are_not_asked_for(monkeypatch):
     )
 
 
+def test_a_search_of_a_group_points_to_the_group():
+    alone = confirmation(("crnn", "tcn"))
+    assert "`hpo launch pump --repeat 5`" in sentences.about(alone)[0]
+    one = replace(alone, group="20260131-101500-1a2b3c4d-x5")
+    assert "`hpo confirm 20260131-101500-1a2b3c4d-x5`" in sentences.about(one)[0]
+    assert "launch" not in sentences.about(one)[0]
+
+
 def test_headlines_say_who_and_how_surely():
     assert sentences.headline(confirmation(("crnn", "tcn"))) == (
         "crnn is better than tcn, by enough to matter."

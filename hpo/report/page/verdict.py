@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hpo.confirmation.reach import missing
 from hpo.confirmation.record import DECIDED, Confirmation, Contender, Verdict
-from hpo.confirmation.sentences import about, optimism, verdict_sentence
+from hpo.confirmation.sentences import about, broader, optimism, verdict_sentence
 from hpo.confirmation.sentences import headline as first_line
 from hpo.report import numbers
 from hpo.report.families import Standing, mean_and_spread
@@ -64,8 +64,8 @@ def headline(content: Content, found: Confirmation) -> Headline:
             if more
             else (
                 (
-                    f"hpo launch {content.summary.study.name} --repeat 5",
-                    "searches again: only that tells whether families differ",
+                    broader(found),
+                    "compares several searches: only that tells whether families differ",
                 ),
             )
         ),
