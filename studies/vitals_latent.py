@@ -31,11 +31,11 @@ _TRAINING = {
     "data.batch_size": 64,
     "coder.kind": "multiscale",
     "coder.pool": "flatten",
-    "coder.channels": 16,
+    "coder.channels": 32,
     "coder.branch_weight": 0.0,
-    "coder.dropout": FloatDistribution(0.0, 0.2),
-    "coder.hidden": FloatDistribution(0.1, 0.5),
-    "optimizer.learning_rate": FloatDistribution(1e-3, 5e-3, log=True),
+    "coder.dropout": 0.0,
+    "coder.hidden": FloatDistribution(0.2, 0.6),
+    "optimizer.learning_rate": FloatDistribution(2e-3, 5e-3, log=True),
     "optimizer.weight_decay": FloatDistribution(1e-6, 1e-2, log=True),
     "optimizer.decay_start": FloatDistribution(0.2, 0.6),
 }
@@ -61,9 +61,9 @@ STUDY = Study(
             space=vae.SPACES["reconstruction"].replace(
                 {
                     **_TRAINING,
-                    "latent.size": CategoricalDistribution((16, 32)),
-                    "divergence.weight": FloatDistribution(0.03, 1.0, log=True),
-                    "divergence.schedule": "warm_up",
+                    "latent.size": 64,
+                    "divergence.weight": FloatDistribution(0.003, 0.1, log=True),
+                    "divergence.schedule": "constant",
                     "divergence.free_bits": 0.0,
                     "likelihood.kind": "analytic",
                 }
@@ -89,13 +89,13 @@ STUDY = Study(
         Family(
             name="pca",
             space=pca.SPACE.replace(
-                {"model.size": IntDistribution(8, 64, log=True), "model.shrink": 1.0}
+                {"model.size": IntDistribution(16, 96, log=True), "model.shrink": 1.0}
             ),
-            initial_points=({"model.size": 32},),
+            initial_points=({"model.size": 64},),
             trials=4,
         ),
     ),
     objectives=(Objective(metric="mae_entries"),),
-    budget=Budget(trials=24, epochs=60, seconds=2400),
+    budget=Budget(trials=16, epochs=150, seconds=1800),
     stopping=(Rule(name="divergence"), Rule(name="asha", options={"grace": 0.3})),
 )
