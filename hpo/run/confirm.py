@@ -141,17 +141,31 @@ def confirm_group(
             f"{len(ended)} of {count} searches of the group have ended",
             hint=f"`hpo resume {group.path}` goes on with them",
         )
-    wish = dataclasses.replace(
-        asked, top=asked.top or GROUP_TOP, seeds=asked.seeds or GROUP_SEEDS
-    )
+    wishes = [_wish(run, asked) for run in runs]  # all refusals before any training
     last: Outcome | None = None
-    for place, run in enumerate(runs, 1):
+    for place, (run, wish) in enumerate(zip(runs, wishes, strict=True), 1):
         tell(f"search {place} of {count}: {run.path}")
         outcome = confirm(run.path, wish, manner=manner, tell=tell, data_root=data_root)
         last = outcome or last
         if outcome is not None and outcome.state == "interrupted":
             return outcome
     return last
+
+
+def _wish(run: RunFolder, asked: Asked) -> Asked:
+    """What is asked of a search of a group; one that was begun by itself goes on as it began.
+
+    Raises:
+        RunError: The search cannot be confirmed so.
+    """
+    found = stages(run)
+    wish = asked
+    if found.first is None:
+        wish = dataclasses.replace(
+            asked, top=asked.top or GROUP_TOP, seeds=asked.seeds or GROUP_SEEDS
+        )
+    _refuse(load_summary(run.path), found, wish)
+    return wish
 
 
 class _Confirming:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import statistics
 import subprocess
@@ -126,6 +127,20 @@ def test_a_killed_group_goes_on_as_one(place, group, tmp_path):
     assert again.exit_code == 0, again.stderr
     assert [values(r.path) for r in mine.runs] == [values(r.path) for r in group.runs]
     assert trained(mine.runs[0].path) == before[0], "an ended search was trained again"
+
+
+def test_a_search_confirmed_by_itself_stands(group, tmp_path):
+    shutil.copytree(group.results, tmp_path / "results")
+    mine = RunGroup(tmp_path / "results/pair/groups" / group.name)
+    fifth = mine.runs[4].path
+    alone = run("confirm", fifth, "--top", 2, "--seeds", 5, "--workers", 1)
+    assert alone.exit_code == 0, alone.stderr
+    refused(run("confirm", mine.path, "--top", 1), "chosen with `--top 2`")
+    assert load_confirmation(mine.runs[0].path) is None, "refused after training"
+    done = run("confirm", mine.path, "--workers", 1)
+    assert done.exit_code == 0, done.stderr
+    for contender in load_confirmation(mine.path).contenders:
+        assert [len(w.seeds) for w in contender.winners] == [3, 3, 3, 3, 5]
 
 
 def test_the_search_is_the_unit(group):
