@@ -106,6 +106,30 @@ def numeric_names(path: Path, group: str = "/") -> list[str]:
         ]
 
 
+def texts(path: Path, name: str) -> tuple[str, ...]:
+    """The texts of an array ``[N]``, such as names of columns.
+
+    Raises:
+        DataError: The file is missing or damaged, or has no such array of texts.
+    """
+    with _lock:
+        file = _current(path)
+        found = file.get(name)
+        there: list[str] = []
+        file.visit(there.append)
+        if not isinstance(found, h5py.Dataset):
+            raise DataError(
+                f"array `{name}` is not in {path}", hint=near_matches(name, there)
+            )
+        if h5py.check_string_dtype(found.dtype) is None or found.ndim != 1:
+            raise DataError(
+                f"array `{name}` in {path} must hold one text a column, got {found.dtype} "
+                f"of shape {found.shape}",
+                hint="name an array of texts",
+            )
+        return tuple(found.asstr()[:].tolist())
+
+
 def group_names(path: Path) -> list[str]:
     """The names of the groups at the file's root.
 
