@@ -16,6 +16,7 @@ from hpo.cli import (
     clean,
     confirm,
     diff,
+    discover,
     doctor,
     export,
     extend,
@@ -141,6 +142,7 @@ for name, function in (
     ("check", check.check),
     ("simulate", simulate.simulate),
     ("list", listing.listing),
+    ("discover-categories", discover.discover_categories),
     ("doctor", doctor.doctor),
 ):
     app.command(name)(function)

@@ -103,7 +103,7 @@ def check_metrics(family: ModuleType, task: str, learner: Any) -> None:
     """
     described = family.example(task).described
     declared = {metric.name for metric in described.metrics(learner.interface)}
-    wanted = set(declared)
+    wanted = declared | set(getattr(learner.problem, "facts", ()))
     if not family.CLOSED_FORM:
         problem = learner.problem
         metrics = (*problem.metrics, *problem.train_metrics)

@@ -106,6 +106,51 @@ def numeric_names(path: Path, group: str = "/") -> list[str]:
         ]
 
 
+def arrays_below(path: Path, *, axes: int | None = None) -> tuple[str, ...]:
+    """The names of all arrays of a file, those inside groups by their path.
+
+    Args:
+        path: The file.
+        axes: Only arrays of numbers with so many axes.
+
+    Raises:
+        DataError: The file is missing or damaged.
+    """
+    found: list[str] = []
+
+    def visit(name: str, item: Any) -> None:
+        if not isinstance(item, h5py.Dataset):
+            return
+        if axes is None or (item.ndim == axes and item.dtype.kind in "fiub"):
+            found.append(name)
+
+    with _lock:
+        _current(path).visititems(visit)
+    return tuple(found)
+
+
+def attribute_above(path: Path, name: str, attribute: str) -> Any:
+    """An attribute of the nearest group above an array; None where no group has it.
+
+    Args:
+        path: The file.
+        name: The array's path inside it.
+        attribute: The attribute.
+
+    Raises:
+        DataError: The file is missing or damaged.
+    """
+    group = name.strip("/")
+    with _lock:
+        file = _current(path)
+        while group:
+            group = group.rpartition("/")[0]
+            place = file.get(group or "/")
+            if place is not None and attribute in place.attrs:
+                return place.attrs[attribute]
+    return None
+
+
 def texts(path: Path, name: str) -> tuple[str, ...]:
     """The texts of an array ``[N]``, such as names of columns.
 

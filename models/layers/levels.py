@@ -45,6 +45,7 @@ class Levels(Config):
         bits: Of a token, of all levels or of each; a codebook has ``2**bits`` codes.
         budget: Bits of a whole row instead, dealt out to the categories by how much of them
             few numbers could tell (`dealt_bits`); None where `bits` says it.
+        most_bits: Of a token that a budget is dealt out to.
         normalize: Whether projected vectors are layer-normalized.
         dropout: Of projected vectors, before that.
     """
@@ -54,6 +55,7 @@ class Levels(Config):
     code_size: int | tuple[int, ...] = static(8, low=1)
     bits: int | tuple[int, ...] = static(4, low=1, high=12)
     budget: int | None = static(None, low=1)
+    most_bits: int = static(12, low=1, high=12)
     normalize: bool = static(False)
     dropout: float = traced(0.0, low=0.0, high=0.95)
 
@@ -93,6 +95,12 @@ class Levels(Config):
                 hint="give codes 3 numbers at least, or set `levels.normalize` to false",
             )
 
+        if self.budget is None and self.most_bits != 12:
+            raise ConfigError(
+                f"`levels.most_bits` acts with a budget, got {self.most_bits} without",
+                hint="set `levels.budget`, or leave it out",
+            )
+
     @property
     def code_sizes(self) -> tuple[int, ...]:
         """Numbers of a code by level."""
@@ -106,14 +114,16 @@ class Levels(Config):
             spectra: Of every category (`models.data.grouping.Grouping`).
 
         Raises:
-            ConfigError: The budget gives no bit to some token, or more than 12 to one.
+            ConfigError: The budget gives no bit to some token, or more than a token may have.
         """
         if self.budget is None:
             each = (
                 self.bits if isinstance(self.bits, tuple) else (self.bits,) * self.count
             )
             return tuple((bits,) * len(spectra) for bits in each)
-        dealt = dealt_bits(spectra, budget=self.budget, levels=self.count)
+        dealt = dealt_bits(
+            spectra, budget=self.budget, levels=self.count, most=self.most_bits
+        )
         return tuple(
             tuple(own // self.count + (level < own % self.count) for own in dealt)
             for level in range(self.count)
