@@ -116,8 +116,9 @@ def discovered(rows: np.ndarray, options: Options) -> Discovery:
         for count in range(options.least, min(options.most, len(apart) - 1) + 1):
             cut = scipy.cluster.hierarchy.fcluster(tree, count, "maxclust")
             labels, orphans = adopted(cut, correlations, smallest=options.smallest)
-            left = len(np.unique(labels))
-            if left < 2:
+            _, sizes = np.unique(labels, return_counts=True)
+            left = len(sizes)
+            if left < 2 or sizes.min() < options.smallest:
                 continue
             score = silhouette(apart, labels)
             tried.append((linkage, count, left, orphans, round(score, 4)))

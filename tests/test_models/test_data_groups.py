@@ -76,6 +76,7 @@ def test_limits_are_quantiles_of_train_alone(path):
     """A wild value of test moves nothing."""
     whole = {"clean": True, "clip": [0.05, 0.95]}
     first = prepare(request(path, **whole))
+    close_files()
     with h5py.File(path, "r+") as file:
         x = file["x"][:]
         x[52] = 1e9
