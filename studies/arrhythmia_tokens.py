@@ -87,6 +87,7 @@ STUDY = Study(
                 }
             ),
             trials=4,
+            initial_points=({"model.size": 28, "model.shrink": 0.0},),
         ),
     ),
     objectives=(Objective(metric="mse"), Objective(metric="carried")),

@@ -84,6 +84,7 @@ def _closed(bits: int, components: tuple[int, int]) -> Family:
         ),
         trials=2,
         epochs=1,
+        initial_points=({"model.size": bits // 2},),
     )
 
 
