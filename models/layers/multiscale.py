@@ -1,13 +1,14 @@
 """Windows to features and back by branches of convolutions, each for its own span of time.
 
 Local, hourly, daily and multi-day branches (of hourly samples) have kernels of 3 to 255 taps and
-strides of 2 to 16. There is no normalization: no branch is deeper than six layers, and statistics
-of a batch would mix what is filled in with what was seen.
+strides of 2 to 16.
 
-Two layouts. ``original`` is that of the network followed: kernels as they are, a decoder that gives
-512 or 1,024 samples whatever is wanted, whose last one is repeated (or whose end is cut off). In
-``fitted``, kernels are no longer than what they are applied to, every branch of the decoder begins
-with as many steps as its strides need, and what is too much is cut off on both sides.
+Two layouts. ``original`` is that of the network followed: kernels as they are, each convolution
+normalized over the batch, a decoder that gives 512 or 1,024 samples whatever is wanted, whose last
+one is repeated (or whose end is cut off). In ``fitted``, kernels are no longer than what they are
+applied to, every branch of the decoder begins with as many steps as its strides need, and what is
+too much is cut off on both sides. Nothing is normalized there: no branch is deeper than six layers,
+and statistics of a batch would mix what is filled in with what was seen.
 
 Follows an unpublished multi-scale Conv1D VAE for air quality, whose shapes ``original`` keeps.
 """
@@ -23,6 +24,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
+from models.layers.batch_normalization import BatchNormalization
 from models.layers.dropout import dropout_scale
 from models.layers.linear import Linear
 from models.layers.strided import MirroredConvolution, StridedConvolution
@@ -112,6 +114,7 @@ class MultiscaleEncoder(nnx.Module):
                 before, steps = outputs, -(-steps // stride)
             self.branches.append(layers)
             width += before * (steps if pool == "flatten" else 1)
+        self.norms = _norms(self.branches, layout)
         self.narrow = Linear(inputs=width, outputs=2 * channels)
         self.head = Linear(inputs=2 * channels, outputs=features)
 
@@ -121,11 +124,11 @@ class MultiscaleEncoder(nnx.Module):
         *,
         key: Key[Array, ""] | None = None,
     ) -> Float[Array, "batch feature"]:
-        """The features; a key switches dropout on."""
+        """The features; a key is of training: dropout, and statistics of the batch."""
         scales = _scales(self.branches, self.rate[...], key, inputs.shape[0])
         found = []
-        for layers in self.branches:
-            outputs = _through(layers, inputs, scales)
+        for layers, norms in zip(self.branches, self.norms, strict=True):
+            outputs = _through(layers, norms, inputs, scales, training=key is not None)
             if self.pool == "mean":
                 found.append(jnp.mean(outputs, axis=1))
             else:
@@ -184,21 +187,23 @@ class MultiscaleDecoder(nnx.Module):
                     inputs=before, outputs=outputs, kernel=_LAST_TAPS, stride=1
                 )
             )
+        self.norms = _norms(self.branches, layout)
         self.merge = Linear(inputs=len(DECODER) * outputs, outputs=outputs)
 
     def __call__(
         self, codes: Float[Array, "batch code"], *, key: Key[Array, ""] | None = None
     ) -> tuple[Array, list[Array]]:
-        """The window, and what each branch makes of the code; a key switches dropout on."""
+        """The window, and what each branch makes of the code; a key is of training."""
         scales = _scales(self.branches, self.rate[...], key, codes.shape[0])
         wide = self.widen(codes[:, None])[:, 0]
         found, start = [], 0
-        for layers, last, steps in zip(
-            self.branches, self.last, self.steps, strict=True
+        for layers, norms, last, steps in zip(
+            self.branches, self.norms, self.last, self.steps, strict=True
         ):
             piece = wide[:, start : start + steps * self.channels]
             begin = piece.reshape(-1, steps, self.channels)
-            found.append(self._cut(last(_through(layers, begin, scales))))
+            outputs = _through(layers, norms, begin, scales, training=key is not None)
+            found.append(self._cut(last(outputs)))
             start += steps * self.channels
         return self.merge(jnp.concatenate(found, axis=-1)), found
 
@@ -223,10 +228,31 @@ def _first_steps(branch: Branch, length: int, layout: Layout) -> int:
     return -(-length // math.prod(branch.strides))
 
 
-def _through(layers: Sequence[nnx.Module], inputs: Array, scales: list[Array]) -> Array:
+def _norms(branches: Sequence[Sequence[nnx.Module]], layout: Layout) -> nnx.List:
+    """A normalization behind every layer of every branch; none of them in ``fitted``."""
+    made = nnx.List([])
+    for layers in branches:
+        widths = [layer.bias[...].shape[0] for layer in layers]
+        made.append(
+            nnx.List([BatchNormalization(w) for w in widths if layout == "original"])
+        )
+    return made
+
+
+def _through(
+    layers: Sequence[nnx.Module],
+    norms: Sequence[BatchNormalization],
+    inputs: Array,
+    scales: list[Array],
+    *,
+    training: bool,
+) -> Array:
     """Layer by layer, each with its share of the dropout's factors, which are used up."""
-    for layer in layers:
-        inputs = _leaky(layer(inputs))
+    for number, layer in enumerate(layers):
+        inputs = layer(inputs)
+        if norms:
+            inputs = norms[number](inputs, training=training)
+        inputs = _leaky(inputs)
         if scales:
             inputs = inputs * scales.pop(0)[:, None]
     return inputs

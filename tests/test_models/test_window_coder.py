@@ -10,6 +10,7 @@ from flax import nnx
 
 from models.data.statistics import Statistics
 from models.errors import ConfigError
+from models.layers.batch_normalization import BatchNormalization
 from models.layers.initialization import initialize
 from models.layers.multiscale import MultiscaleDecoder, MultiscaleEncoder, fitting
 from models.layers.strided import mirrored_convolution, strided_convolution
@@ -54,6 +55,57 @@ def test_strided_convolutions_are_torchs(kernel, stride, length):
     found = jax.jit(mirrored_convolution, static_argnames="stride")(x, w, stride=stride)
     assert found.shape[1] == x.shape[1] * stride
     np.testing.assert_allclose(found, back.transpose(1, 2), rtol=2e-4, atol=2e-4)
+
+
+def test_batch_normalization_is_torchs():
+    """Three batches of training and one of evaluation: outputs, gradients, averages."""
+    torch = pytest.importorskip("torch")
+    scale, shift = numbers(5, seed=1), numbers(5, seed=2)
+    theirs = torch.nn.BatchNorm1d(5)
+    ours = BatchNormalization(5)
+    ours.scale.set_value(jnp.asarray(scale))
+    ours.shift.set_value(jnp.asarray(shift))
+    with torch.no_grad():
+        theirs.weight.copy_(torch.tensor(scale))
+        theirs.bias.copy_(torch.tensor(shift))
+    graph, state = nnx.split(ours)
+
+    @jax.jit
+    def step(state, x):
+        made = nnx.merge(graph, state, copy=True)
+        outputs = made(x, training=True)
+        return outputs, nnx.split(made)[1]
+
+    cube = jax.jit(jax.grad(lambda x, s: jnp.sum(step(s, x)[0] ** 3)))
+    for seed in range(3):
+        x = 3 * numbers(4, 6, 5, seed=seed) + 2
+        leaf = torch.tensor(x, requires_grad=True)
+        wanted = theirs(leaf.transpose(1, 2)).transpose(1, 2)
+        (wanted**3).sum().backward()
+        np.testing.assert_allclose(cube(x, state), leaf.grad, rtol=1e-3, atol=1e-3)
+        outputs, state = step(state, x)
+        np.testing.assert_allclose(outputs, wanted.detach(), rtol=1e-4, atol=1e-5)
+    made = nnx.merge(graph, state)
+    np.testing.assert_allclose(made.mean[...], theirs.running_mean, rtol=1e-5)
+    np.testing.assert_allclose(made.variance[...], theirs.running_var, rtol=1e-5)
+    theirs.eval()
+    wanted = theirs(torch.tensor(x).transpose(1, 2)).transpose(1, 2)
+    again = made(x, training=False)
+    np.testing.assert_allclose(again, wanted.detach(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(made.mean[...], nnx.merge(graph, state).mean[...])
+
+
+@pytest.mark.parametrize("layout", ["original", "fitted"])
+def test_only_the_sources_layers_are_normalized(layout):
+    """The source's: a convolution, its normalization, a leaky unit; 8 + 13 of them."""
+    sides = encoder(64, layout=layout), decoder(64, layout)
+    found = [
+        node
+        for side in sides
+        for _, node in nnx.iter_graph(side)
+        if isinstance(node, BatchNormalization)
+    ]
+    assert len(found) == (21 if layout == "original" else 0)
 
 
 def shapes_of(make, *arguments, **keywords):

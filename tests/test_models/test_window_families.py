@@ -73,10 +73,12 @@ def shown(x):
 def test_the_sources_shapes():
     def steps(coder, x, key):
         found, doubled = [], jnp.concatenate([x, x], axis=-1)
-        for layers in coder.reader.branches:
+        for layers, norms in zip(
+            coder.reader.branches, coder.reader.norms, strict=True
+        ):
             values = doubled
-            for layer in layers:
-                values = layer(values)
+            for layer, norm in zip(layers, norms, strict=True):
+                values = norm(layer(values), training=True)
             found.append(values)
         return found
 
