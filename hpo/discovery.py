@@ -94,13 +94,27 @@ def family(name: str) -> FoundFamily:
     return found[name]
 
 
+def source_keys(name: str) -> dict[str, str]:
+    """What the files of the system that a family is from call its keys, by that name.
+
+    Raises:
+        StudyError: There is no such family.
+    """
+    node = _assignment(_readable(family(name).path), "SOURCE_KEYS")
+    return {} if node is None else dict(ast.literal_eval(node))
+
+
 def spaces() -> tuple[Found, ...]:
     """Every default space: a module of `search_spaces` that defines `SPACE`."""
     return _defining(ours("search_spaces"), "SPACE")
 
 
-def space(name: str) -> Space:
+def space(name: str, *, task: str | None = None) -> Space:
     """The default space of a family.
+
+    Args:
+        name: The family's.
+        task: What it shall learn; None means the task that its `SPACE` is of.
 
     Raises:
         StudyError: There is none, or the file does not define a `Space`.
@@ -109,8 +123,10 @@ def space(name: str) -> Space:
     if name not in found:
         raise StudyError(f"unknown space `{name}`", hint=near_matches(name, found))
     value = importlib.import_module(f"search_spaces.{name}").SPACE
+    if task is not None:
+        value = further_spaces(name).get(task, value)
     if not isinstance(value, Space):
-        raise StudyError(f"`SPACE` in search_spaces/{name}.py is no Space: {value!r}")
+        raise StudyError(f"the space in search_spaces/{name}.py is no Space: {value!r}")
     return value
 
 

@@ -17,10 +17,9 @@ from typing import Any, cast
 from hpo.errors import StudyError
 from models.protocols import (
     Catalog,
-    Categories,
+    Codes,
     CompiledKernels,
     Datasets,
-    FoundCategories,
     Kernels,
     Task,
     Tasks,
@@ -112,20 +111,6 @@ def prepare_data(data: Any, *, root: Path | None = None) -> Any:
     return _catalog().prepare(data, root=root).to_json()
 
 
-def categories_of(data: str, **options: Any) -> FoundCategories:
-    """The categories of the features of a dataset; see `models.data.categories.find`.
-
-    Args:
-        data: Its name, or a path.
-        **options: As `find` takes them.
-
-    Raises:
-        UserError: The data is missing or damaged, or has no categories.
-    """
-    found = cast(Categories, _ours("models.data.categories"))
-    return found.find(data, **options)
-
-
 def check_data(task: Mapping[str, Any], reference: Any) -> None:
     """Refuse prepared data that a task cannot be learned from or scored on.
 
@@ -159,6 +144,24 @@ def normalisation(reference: Any) -> dict[str, Any] | None:
             ("std", found.statistics.std),
         )
     }
+
+
+def write_codes(
+    path: Path,
+    codes: Mapping[str, Mapping[str, Any]],
+    attributes: Mapping[str, Any],
+) -> Mapping[str, tuple[int, ...]]:
+    """Write a model's codes into a new file; the shape of each of its arrays.
+
+    Args:
+        path: The file.
+        codes: As the learner's `codes` gave them.
+        attributes: Further facts of the file.
+
+    Raises:
+        UserError: The file is there already or cannot be written.
+    """
+    return cast(Codes, _ours("models.data.codes")).write(path, codes, attributes)
 
 
 def same_layout(reference: Any) -> Any:

@@ -65,6 +65,16 @@ from models.variational import (
 TASKS = ("prediction", "reconstruction")
 CLOSED_FORM = False
 CAUSAL = True
+SOURCE_KEYS = {
+    "latent_dim": "latent.size",
+    "base_channels": "coder.channels",
+    "hidden_dim": "coder.hidden_size",
+    "n_layers": "coder.layers",
+    "dropout": "coder.dropout",
+    "beta": "divergence.weight",
+    "free_bits": "divergence.free_bits",
+}
+"""What the configuration files of the system followed call our keys (`hpo train`)."""
 
 
 @dataclass(frozen=True, kw_only=True)

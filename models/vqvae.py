@@ -63,6 +63,12 @@ from models.variational import Scored
 TASKS = ("prediction", "reconstruction")
 CLOSED_FORM = False
 CAUSAL = True
+SOURCE_KEYS = {
+    "commitment_cost": "quantizer.commitment",
+    "decay": "quantizer.decay",
+    "ema_decay": "quantizer.decay",
+}
+"""What the configuration files of the system followed call our keys (`hpo train`)."""
 
 
 @dataclass(frozen=True, kw_only=True)

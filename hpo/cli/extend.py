@@ -68,13 +68,17 @@ def extend(
     Trials that a budget cut go on first, and those that were stopped at a pause wait
     again, with their checkpoints. Nothing of the run's history is lost or trained again.
     """
+    from hpo.ledger.folder import RunFolder
     from hpo.live.progress import Progress
     from hpo.run import extend as runner
+    from hpo.study import Study
 
     folder = shell.find_run(results, run)
-    asked = _extension(trials, epochs_total, time_budget, families)
-    study = runner.extended(folder, asked, new_spaces=new_spaces, data_root=data)
-    with Progress(study) as progress:
+    study = Study.from_json(RunFolder(folder).read_study()["study"])
+    task = study.described_task.get("name")
+    asked = _extension(trials, epochs_total, time_budget, families, task)
+    extended = runner.extended(folder, asked, new_spaces=new_spaces, data_root=data)
+    with Progress(extended) as progress:
         outcome = runner.extend(
             folder,
             asked,
@@ -91,8 +95,9 @@ def _extension(
     epochs_total: int | None,
     time_budget: str | None,
     families: str | None,
+    task: str | None,
 ) -> Extension:
-    """What a person asked for.
+    """What a person asked for, of a run that learns a task.
 
     Raises:
         StudyError: A value is refused.
@@ -120,5 +125,7 @@ def _extension(
         trials=more,
         total_epochs=epochs_total,
         seconds=seconds,
-        families=tuple(Family(name=n, space=discovery.space(n)) for n in names),
+        families=tuple(
+            Family(name=n, space=discovery.space(n, task=task)) for n in names
+        ),
     )

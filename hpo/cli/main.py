@@ -16,9 +16,9 @@ from hpo.cli import (
     clean,
     confirm,
     diff,
-    discover,
     doctor,
     export,
+    export_latents,
     extend,
     launch,
     listing,
@@ -33,6 +33,7 @@ from hpo.cli import (
     show,
     simulate,
     stop,
+    train,
     watch,
 )
 from hpo.live import terminal
@@ -123,6 +124,7 @@ def top(
 
 for name, function in (
     ("launch", launch.launch),
+    ("train", train.train),
     ("resume", resume.resume),
     ("extend", extend.extend),
     ("results", results.results),
@@ -138,11 +140,11 @@ for name, function in (
     ("clean", clean.clean),
     ("stop", stop.stop),
     ("export", export.export),
+    ("export-latents", export_latents.export_latents),
     ("watch", watch.watch),
     ("check", check.check),
     ("simulate", simulate.simulate),
     ("list", listing.listing),
-    ("discover-categories", discover.discover_categories),
     ("doctor", doctor.doctor),
 ):
     app.command(name)(function)

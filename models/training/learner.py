@@ -25,7 +25,7 @@ from models.training.interface import Arrays, Interface, predict
 from models.training.least_squares import rules
 from models.training.optimizer import ADAM
 from models.training.problem import Batch, Problem
-from models.training.protocol import Epoch, Excerpt
+from models.training.protocol import CODE, Epoch, Excerpt
 from models.training.runner import EpochResult, Runner, start
 from models.training.state import Best, TrainState, count_parameters
 
@@ -53,8 +53,6 @@ class GradientLearner:
         objective: The metric that decides which epoch is best, and its direction.
         interface: How arrays by role become a batch of prediction, and back; without it
             there is `outputs`, but no `predict`.
-        train: Gives the groups of the whole train part; called where the problem has
-            `train_metrics`.
 
     Raises:
         ConfigError: The objective is no metric of the problem, two metrics share a name,
@@ -74,7 +72,6 @@ class GradientLearner:
         records: Callable[[str], Iterable[tuple[str, Groups]]] | None = None,
         objective: tuple[str, Direction] = ("rmse", "minimize"),
         interface: Interface | None = None,
-        train: Callable[[], Groups] = tuple,
     ) -> None:
         _check(problem, objective, seed=seed, epochs=epochs)
         rules.check(problem)
@@ -96,12 +93,7 @@ class GradientLearner:
         self.state: TrainState
         self.best: Best
         self.runner, self.state, self.best, self._compile_seconds = start(
-            problem=problem,
-            feed=feed,
-            objective=objective,
-            seed=seed,
-            horizon=epochs,
-            train=on_device(train()) if problem.train_metrics else (),
+            problem=problem, feed=feed, objective=objective, seed=seed, horizon=epochs
         )
         self.parameters = count_parameters(self.state)
 
@@ -216,6 +208,24 @@ class GradientLearner:
                 "this model describes nothing of its data beyond its scores"
             )
         return self.runner.describe(self.state, self.best, self._groups(part))
+
+    def codes(self, part: str) -> dict[str, dict[str, np.ndarray]]:
+        """The code of every row, by the name of its record; see `protocol.Coded`.
+
+        Raises:
+            UserError: There is no such part, or the model has no code.
+        """
+        describe, found = self.problem.describe, {}
+        if describe is not None and self._by_record is not None:
+            for name, groups in self._by_record(part):
+                told = self.runner.describe(self.state, self.best, on_device(groups))
+                found[name] = {k: v for k, v in told.items() if k in CODE}
+        if not any(found.values()):
+            raise UserError(
+                "the model puts nothing of its data into a code",
+                hint="`vae`, for one, has one; `hpo list families` says what others do",
+            )
+        return found
 
     def excerpts(self, part: str) -> tuple[Excerpt, ...]:
         """The best, the median and the worst piece of a part, predicted beside measured.
@@ -364,8 +374,7 @@ def _check(
     problem: Problem, objective: tuple[str, Direction], *, seed: int, epochs: int
 ) -> None:
     names = [metric.name for metric in problem.metrics] + list(problem.term_names())
-    every = names + [metric.name for metric in problem.train_metrics]
-    doubled = sorted({n for n in every if every.count(n) > 1})
+    doubled = sorted({n for n in names if names.count(n) > 1})
     if doubled:
         raise ConfigError(f"every metric needs a name of its own, got {doubled} twice")
     if objective[0] not in names:

@@ -182,6 +182,23 @@ class Describable(Learner, Protocol):
         ...
 
 
+CODE = ("mean", "log_variance", "tokens")
+"""Arrays that tell a row's code: a Gaussian's ``[rows, L]``, or whole numbers ``[rows, …]``."""
+
+
+@runtime_checkable
+class Coded(Learner, Protocol):
+    """A learner whose model may put each row of its data into a code."""
+
+    def codes(self, part: str) -> Mapping[str, Mapping[str, Any]]:
+        """Those arrays of `CODE` that there are, for each record of a part by its name.
+
+        Raises:
+            UserError: There is no such part, or the model has no code.
+        """
+        ...
+
+
 @runtime_checkable
 class Countable(Learner, Protocol):
     """A learner that knows its size and the whole of its resolved configuration."""

@@ -27,6 +27,7 @@ TREE = typer.main.get_command(app).commands
 # A call of each command that would work in the folder of `place`.
 CALLS = {
     "launch": ("walk.py",),
+    "train": ("rnn", "--config", "training.yaml"),
     "resume": ("sample",),
     "extend": ("sample", "--trials", "+1"),
     "results": ("sample",),
@@ -42,6 +43,7 @@ CALLS = {
     "clean": ("sample", "--dry-run"),
     "stop": ("sample",),
     "export": ("sample", "--to", "csv"),
+    "export-latents": ("sample", "--out", "codes.h5"),
     "watch": ("sample",),
     "check": ("walk.py",),
     "simulate": ("sample",),
@@ -57,6 +59,12 @@ MISTAKES = {
         (("walk.py", "--data", "nowhere", "--set", "data=none_such"), 1, "none_such"),
         (("walk.py", "--results", "walk.py"), 1, "walk.py"),
         (("walk.py", "--repeat", "1"), 1, "from 2"),
+    ],
+    "train": [
+        (("rn", "--config", "training.yaml"), 1, "`rnn`"),
+        (("rnn", "--config", "nowhere.yaml"), 1, "no file nowhere.yaml"),
+        (("rnn", "--config", "new.hdf5"), 1, "is no YAML"),
+        (("rnn",), 2, "--config"),
     ],
     "resume": [(("nope",), 1, "no run `nope`"), ((), 2, "RUN")],
     "extend": [
@@ -127,6 +135,12 @@ MISTAKES = {
         (("sample", "--to", "excel"), 2, "excel"),
         (("sample", "--to", "csv", "--out", "walk.py"), 1, "is there already"),
         (("sample", "--to", "csv", "--out", "walk.py/x"), 1, "walk.py"),
+    ],
+    "export-latents": [
+        (("sample", "--out", "walk.py"), 1, "walk.py is there already"),
+        (("sample", "--out", "o.h5", "--trial", "99"), 1, "no trial 99"),
+        (("sample", "--out", "o.h5"), 1, "no checkpoint"),
+        (("sample",), 2, "--out"),
     ],
     "watch": [(("nope",), 1, "no run `nope`")],
     "check": [

@@ -26,6 +26,9 @@ from hpo.run.launch import launch, resume
 from hpo.simulate import own
 from hpo.study import Budget, Rule, Study
 from hpo.trials.reducer import Reducer
+from search_spaces import rnn, vae
+from tests.test_hpo.command_line import refused
+from tests.test_hpo.command_line import run as run_hpo
 
 sys.path.pop(0)
 
@@ -195,6 +198,24 @@ def test_a_wider_space_and_a_new_family_join(halved, tmp_path):
     agrees(folder)
     resumed = resume(folder, create=helpers.create)
     assert resumed.state == outcome.state, "a resume finds a run that is over"
+
+
+@pytest.mark.parametrize("task", ["prediction", "reconstruction"])
+def test_a_family_joins_with_the_space_of_the_runs_task(tmp_path, monkeypatch, task):
+    study = helpers.study(task=task)
+    place = RunFolder.create(tmp_path, study)
+    place.write_study(study, provenance={})
+    asked = []
+
+    def stands(folder, extension, **_):
+        asked.append(extension)
+        raise RunError("nothing is trained here")
+
+    monkeypatch.setattr("hpo.run.extend.extended", stands)
+    refused(run_hpo("extend", place.path, "--families", "vae,rnn"), "nothing is")
+    spaces = {f.name: f.space for f in asked[0].families}
+    known = {"prediction": vae.SPACE, **vae.SPACES}
+    assert spaces == {"vae": known[task], "rnn": rnn.SPACE}
 
 
 @pytest.mark.parametrize(
