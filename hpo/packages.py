@@ -17,9 +17,11 @@ from typing import Any, cast
 from hpo.errors import StudyError
 from models.protocols import (
     Catalog,
+    Categories,
     Codes,
     CompiledKernels,
     Datasets,
+    FoundCategories,
     Kernels,
     Task,
     Tasks,
@@ -109,6 +111,20 @@ def prepare_data(data: Any, *, root: Path | None = None) -> Any:
     if not _named(data):
         return data
     return _catalog().prepare(data, root=root).to_json()
+
+
+def categories_of(data: str, **options: Any) -> FoundCategories:
+    """The categories of the features of a dataset; see `models.data.categories.find`.
+
+    Args:
+        data: Its name, or a path.
+        **options: As `find` takes them.
+
+    Raises:
+        UserError: The data is missing or damaged, or has no categories.
+    """
+    found = cast(Categories, _ours("models.data.categories"))
+    return found.find(data, **options)
 
 
 def check_data(task: Mapping[str, Any], reference: Any) -> None:

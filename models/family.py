@@ -126,7 +126,7 @@ def learner_of(
     return GradientLearner(
         problem=problem,
         feed=_feed(place, batching),
-        valid=_valid(place, lead),
+        valid=_kept_part(place, "valid", lead),
         seed=context.seed,
         epochs=context.epochs,
         configuration=config.flat(),
@@ -134,6 +134,7 @@ def learner_of(
         records=partial(opened.records, lead=lead),
         objective=context.objective,
         interface=opened.data,
+        train=partial(_kept_part, place, "train", lead),
     )
 
 
@@ -278,6 +279,6 @@ def _feed(place: tuple[str, str, bool], batching: Any) -> Feed:
 
 
 @lru_cache(maxsize=KEPT)
-def _valid(place: tuple[str, str, bool], lead: int) -> tuple[Batch, ...]:
-    """The validation groups on the device."""
-    return on_device(_opened(place).groups("valid", lead=lead))
+def _kept_part(place: tuple[str, str, bool], part: str, lead: int) -> tuple[Batch, ...]:
+    """The groups of a part on the device."""
+    return on_device(_opened(place).groups(part, lead=lead))

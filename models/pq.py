@@ -115,6 +115,7 @@ def problem(config: Config, data: TaskData) -> ClosedForm:
         parameters=flat.size * (model.size + 1)
         + 1
         + model.stages * 2**model.bits * model.size,
+        facts={"carried": float(model.groups * model.stages * model.bits)},
     )
 
 

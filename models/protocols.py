@@ -56,6 +56,58 @@ class Catalog(Protocol):
         ...
 
 
+class FoundCategories(Protocol):
+    """Categories of the features of a file (`models.data.categories`)."""
+
+    @property
+    def by(self) -> str:
+        """``name`` or ``correlation``."""
+        ...
+
+    @property
+    def columns(self) -> int:
+        """Features there are."""
+        ...
+
+    @property
+    def rows(self) -> int:
+        """Rows that were looked at; 0 where names told."""
+        ...
+
+    @property
+    def groups(self) -> Mapping[str, Sequence[int]]:
+        """Category to columns."""
+        ...
+
+    @property
+    def discovery(self) -> Any:
+        """How clusters were found; None where names told."""
+        ...
+
+    def write(self, path: Path) -> None:
+        """Write them as a file for `groups`."""
+        ...
+
+
+class Categories(Protocol):
+    """`models.data.categories`."""
+
+    def find(
+        self,
+        data: str,
+        *,
+        features: str | None = None,
+        by: str | None = None,
+        registry: Path | None = None,
+        split: Any = None,
+        clean: bool = False,
+        options: Mapping[str, Any] | None = None,
+        root: Path | None = None,
+    ) -> FoundCategories:
+        """The categories of the features of a dataset."""
+        ...
+
+
 class Statistics(Protocol):
     """Mean and standard deviation of the train part."""
 

@@ -38,7 +38,7 @@ LONG_FILES = {
     "test_stopping_planning.py",
     "test_verdict_calibration.py",
 }
-LONG_FAMILIES = {"vae", "vqvae"}
+LONG_FAMILIES = {"categorical_vqvae", "vae", "vqvae"}
 
 
 def pytest_collection_modifyitems(items):

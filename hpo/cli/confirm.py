@@ -129,15 +129,11 @@ def show(folder: Path, *, matters: Matters | None, form: ConfirmFormat) -> None:
 
 def _next(found: Confirmation) -> list[str]:
     """What would settle what is open."""
-    from hpo.confirmation.reach import missing, within_reach
-    from hpo.confirmation.record import Verdict
+    from hpo.confirmation.reach import missing, more_searches_tell
 
     if found.unit_of == "search":
-        return ["a larger `hpo launch --repeat` would settle what is open"] * any(
-            p.verdict is Verdict.NONE
-            or (p.verdict is Verdict.UNDECIDED and within_reach(found, p))
-            for p in found.pairs
-        )
+        hint = "a larger `hpo launch --repeat` would settle what is open"
+        return [hint] * more_searches_tell(found)
     more = missing(found)
     if not more:
         return []

@@ -16,6 +16,7 @@ from hpo.cli import (
     clean,
     confirm,
     diff,
+    discover,
     doctor,
     export,
     export_latents,
@@ -145,6 +146,7 @@ for name, function in (
     ("check", check.check),
     ("simulate", simulate.simulate),
     ("list", listing.listing),
+    ("discover-categories", discover.discover_categories),
     ("doctor", doctor.doctor),
 ):
     app.command(name)(function)

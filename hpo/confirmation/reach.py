@@ -41,3 +41,16 @@ def missing(found: Confirmation) -> int:
         wanted.append(LEAST - have)
     more = max(wanted, default=0)
     return max(more, 2) if more > 0 else 0
+
+
+def more_searches_tell(found: Confirmation) -> bool:
+    """Whether a larger group would settle what is open.
+
+    Args:
+        found: The confirmation of a group.
+    """
+    return any(
+        p.verdict is Verdict.NONE
+        or (p.verdict is Verdict.UNDECIDED and within_reach(found, p))
+        for p in found.pairs
+    )

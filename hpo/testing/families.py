@@ -103,10 +103,12 @@ def check_metrics(family: ModuleType, task: str, learner: Any) -> None:
     """
     described = family.example(task).described
     declared = {metric.name for metric in described.metrics(learner.interface)}
-    wanted = set(declared)
+    wanted = declared | set(getattr(learner.problem, "facts", ()))
     if not family.CLOSED_FORM:
-        wanted = {metric.name for metric in learner.problem.metrics}
-        wanted |= set(learner.problem.term_names())
+        problem = learner.problem
+        metrics = (*problem.metrics, *problem.train_metrics)
+        wanted = {metric.name for metric in metrics}
+        wanted |= set(problem.term_names())
     assert declared <= wanted, f"{sorted(declared - wanted)} of the task are missing"
     assert described.OBJECTIVE[0] in wanted
     for epoch in learner.records:

@@ -116,6 +116,25 @@ def kind_of(data: str | Mapping[str, Any], *, root: Path | None = None) -> str:
     return _found(data, root).kind
 
 
+def located(data: str | Mapping[str, Any], *, root: Path | None = None) -> Path:
+    """The folder or file of a dataset that lies on disk; nothing of it is read.
+
+    Args:
+        data: As for `prepare`.
+        root: As for `prepare`.
+
+    Raises:
+        DataError: The dataset is unknown, missing, of no kind, or made by a simulator.
+    """
+    found = _found(data, root)
+    if found.path is None:
+        raise DataError(
+            f"`{found.name}` is simulated and has no file of features",
+            hint="name a file or folder",
+        )
+    return found.path
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Found:
     """Where a dataset lies (None: still to be simulated), and what was asked of it."""

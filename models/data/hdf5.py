@@ -106,6 +106,75 @@ def numeric_names(path: Path, group: str = "/") -> list[str]:
         ]
 
 
+def arrays_below(path: Path, *, axes: int | None = None) -> tuple[str, ...]:
+    """The names of all arrays of a file, those inside groups by their path.
+
+    Args:
+        path: The file.
+        axes: Only arrays of numbers with so many axes.
+
+    Raises:
+        DataError: The file is missing or damaged.
+    """
+    found: list[str] = []
+
+    def visit(name: str, item: Any) -> None:
+        if not isinstance(item, h5py.Dataset):
+            return
+        if axes is None or (item.ndim == axes and item.dtype.kind in "fiub"):
+            found.append(name)
+
+    with _lock:
+        _current(path).visititems(visit)
+    return tuple(found)
+
+
+def attribute_above(path: Path, name: str, attribute: str) -> Any:
+    """An attribute of the nearest group above an array; None where no group has it.
+
+    Args:
+        path: The file.
+        name: The array's path inside it.
+        attribute: The attribute.
+
+    Raises:
+        DataError: The file is missing or damaged.
+    """
+    group = name.strip("/")
+    with _lock:
+        file = _current(path)
+        while group:
+            group = group.rpartition("/")[0]
+            place = file.get(group or "/")
+            if place is not None and attribute in place.attrs:
+                return place.attrs[attribute]
+    return None
+
+
+def texts(path: Path, name: str) -> tuple[str, ...]:
+    """The texts of an array ``[N]``, such as names of columns.
+
+    Raises:
+        DataError: The file is missing or damaged, or has no such array of texts.
+    """
+    with _lock:
+        file = _current(path)
+        found = file.get(name)
+        there: list[str] = []
+        file.visit(there.append)
+        if not isinstance(found, h5py.Dataset):
+            raise DataError(
+                f"array `{name}` is not in {path}", hint=near_matches(name, there)
+            )
+        if h5py.check_string_dtype(found.dtype) is None or found.ndim != 1:
+            raise DataError(
+                f"array `{name}` in {path} must hold one text a column, got {found.dtype} "
+                f"of shape {found.shape}",
+                hint="name an array of texts",
+            )
+        return tuple(found.asstr()[:].tolist())
+
+
 def group_names(path: Path) -> list[str]:
     """The names of the groups at the file's root.
 

@@ -13,7 +13,15 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
-from models.layers.k_means import Codes, Points, Tokens, assigned, drawn
+from models.layers.k_means import (
+    Codes,
+    Points,
+    Sizes,
+    Tokens,
+    assigned,
+    drawn,
+    there,
+)
 from models.layers.traced import Traced
 
 _NOTHING = 1e-20
@@ -81,14 +89,16 @@ class AveragedCodebook(nnx.Module):
         shape: ``(G, K, D)``.
         vectors: Where the codes begin.
         name: Of the configuration's part with ``decay`` and ``revive_below``.
+        sizes: Codes that each codebook really has, the first ones; None for all K.
 
     Source: van den Oord et al. 2017, "Neural discrete representation learning", appendix A.1;
     the averages' correction after Sonnet's ``VectorQuantizerEMA``, revival after Dhariwal et
     al. 2020, "Jukebox", section 3.
     """
 
-    def __init__(self, vectors: Codes, *, name: str) -> None:
+    def __init__(self, vectors: Codes, *, name: str, sizes: Sizes = None) -> None:
         groups, codes, size = vectors.shape
+        self.sizes = sizes or (codes,) * groups
         self.codes = Followed(vectors)
         self.counts = Average(groups, codes)
         self.sums = Average(groups, codes, size)
@@ -112,12 +122,14 @@ class AveragedCodebook(nnx.Module):
         counts, sums = self.counts.value(), self.sums.value()
         means = sums / jnp.maximum(counts, _NOTHING)[..., None]
         moved = jnp.where((counts > _NOTHING)[..., None], means, self.codes[...])
-        share = self.revive_below[...] * (points.shape[0] / count)
-        dead = counts < share
+        fair = points.shape[0] / jnp.asarray(self.sizes, counts.dtype)[:, None]
+        share = self.revive_below[...] * fair
+        dead = (counts < share) & there(self.sizes, count)
         fresh = drawn(key, points, count)
         self.codes.set_value(jnp.where(dead[..., None], fresh, moved))
         self.counts.replace(jnp.where(dead, share, counts))
-        self.sums.replace(jnp.where(dead[..., None], fresh * share, sums))
+        begun = fresh * share[..., None]
+        self.sums.replace(jnp.where(dead[..., None], begun, sums))
 
 
 class LearnedCodebook(nnx.Module):

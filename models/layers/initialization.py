@@ -16,17 +16,22 @@ from flax import nnx
 from jaxtyping import Array, Key
 
 
-def parameter(shape: tuple[int, ...], *, fan_in: int) -> nnx.Param[Array]:
+def parameter(
+    shape: tuple[int, ...], *, fan_in: int | tuple[int, ...]
+) -> nnx.Param[Array]:
     """A parameter that `initialize` will draw from U(-1/√fan_in, 1/√fan_in).
 
     Args:
         shape: Its shape.
         fan_in: How many numbers are summed into one output; the hidden size for recurrent
-            layers.
+            layers. Several for layers side by side, one for each entry of the first axis.
 
     Source: the initial weights of torch's linear, convolutional and recurrent layers.
     """
-    return nnx.Param(jnp.zeros(shape), bound=1 / math.sqrt(fan_in))
+    if isinstance(fan_in, int):
+        return nnx.Param(jnp.zeros(shape), bound=1 / math.sqrt(fan_in))
+    bounds = tuple(1 / math.sqrt(fan) for fan in fan_in)
+    return nnx.Param(jnp.zeros(shape), bound=bounds)
 
 
 def initialize(model: nnx.Module, key: Key[Array, ""]) -> None:
@@ -46,5 +51,8 @@ def initialize(model: nnx.Module, key: Key[Array, ""]) -> None:
     start = 0
     for variable, size in zip(declared, sizes, strict=True):
         piece = numbers[start : start + size].reshape(variable[...].shape)
-        variable.set_value(piece * variable.get_metadata()["bound"])
+        bound = variable.get_metadata()["bound"]
+        if isinstance(bound, tuple):
+            bound = jnp.asarray(bound).reshape(-1, *(1,) * (piece.ndim - 1))
+        variable.set_value(piece * bound)
         start += size

@@ -27,7 +27,15 @@ from models.layers.codebooks import (
     LinearCodebook,
 )
 from models.layers.finite_scalar import levels_of, scalar_codes, scalar_quantized
-from models.layers.k_means import Codes, Points, drawn, k_means, look_up, nearest
+from models.layers.k_means import (
+    Codes,
+    Points,
+    Sizes,
+    drawn,
+    k_means,
+    look_up,
+    nearest,
+)
 from models.layers.through import rotated, straight_through
 from models.losses import Term
 
@@ -197,6 +205,7 @@ class Quantizer(nnx.Module):
         groups: Kinds of vectors G, each with codes of its own.
         key: Randomness of codes that begin anywhere.
         name: Of this part of the family's configuration.
+        sizes: By stage, how many of the codes each of the G codebooks has; None for all.
     """
 
     def __init__(
@@ -206,16 +215,18 @@ class Quantizer(nnx.Module):
         groups: int,
         key: Key[Array, ""],
         name: str = "quantizer",
+        sizes: tuple[tuple[int, ...], ...] | None = None,
     ) -> None:
         self.config = config
+        self.sizes = sizes or (None,) * config.stages
         self.usage = Average(config.stages, groups, config.codes)
         self.books: nnx.List[Any] = nnx.List([])
         if config.kind == "fsq":
             return
         shape = (config.stages, groups, config.codes, config.size)
         start = jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)
-        for vectors in start:
-            self.books.append(_codebook(config.kind, vectors, name))
+        for vectors, stage in zip(start, self.sizes, strict=True):
+            self.books.append(_codebook(config.kind, vectors, name, stage))
 
     def __call__(
         self, latents: Points, *, key: Key[Array, ""] | None = None
@@ -236,10 +247,10 @@ class Quantizer(nnx.Module):
         for stage, book in enumerate(self.books):
             codes = drawn(jax.random.fold_in(key, stage), rest, self.config.codes)
             if self.config.start == "k_means":
-                codes = k_means(rest, codes)
+                codes = k_means(rest, codes, sizes=self.sizes[stage])
             book.begin(codes)
             codes = self._vectors(book)
-            rest = rest - look_up(nearest(rest, codes), codes)
+            rest = rest - look_up(nearest(rest, codes, self.sizes[stage]), codes)
 
     def decode(self, tokens: Int[Array, "point group stage"]) -> Points:
         """The codes that tokens ``[N, G, S]`` stand for."""
@@ -250,6 +261,14 @@ class Quantizer(nnx.Module):
             for stage, book in enumerate(self.books)
         ]
         return sum(pieces[1:], pieces[0])
+
+    def vectors(self) -> list[Codes]:
+        """The codes ``[G, K, D]`` of every stage; of a grid all its points."""
+        if self.config.kind != "fsq":
+            return [self._vectors(book) for book in self.books]
+        grid = scalar_codes(jnp.arange(self.config.codes), self.config.levels)
+        groups = self.usage.sum[...].shape[1]
+        return [jnp.broadcast_to(grid[None], (groups, *grid.shape))]
 
     def shares(self) -> Float[Array, "stage group code"]:
         """How often each code was chosen in the last 100 or so training batches."""
@@ -275,7 +294,7 @@ class Quantizer(nnx.Module):
         tokens, commitment, codebook = [], [], []
         for stage, book in enumerate(self.books):
             vectors = self._vectors(book)
-            chosen = nearest(rest, vectors)
+            chosen = nearest(rest, vectors, self.sizes[stage])
             codes = look_up(chosen, vectors)
             fixed = jax.lax.stop_gradient(codes)
             commitment.append(_apart(rest, fixed))
@@ -316,9 +335,9 @@ def perplexities(
     return jnp.exp(-jnp.sum(shares * logs, axis=-1))
 
 
-def _codebook(kind: Kind, vectors: Codes, name: str) -> Codebook:
+def _codebook(kind: Kind, vectors: Codes, name: str, sizes: Sizes) -> Codebook:
     if kind == "ema":
-        return AveragedCodebook(vectors, name=name)
+        return AveragedCodebook(vectors, name=name, sizes=sizes)
     return LearnedCodebook(vectors) if kind == "learned" else LinearCodebook(vectors)
 
 

@@ -199,6 +199,12 @@ class Task(Base):
                     file[f"{part}/{self.role}"] = units.of(self.role, values)
         return {"path": str(path)}
 
+    def write_groups(self, folder: Path, *, units: Units = SAME) -> Mapping[str, Any]:
+        """The rows of `write_example`, their columns in three groups of unequal size."""
+        request = self.write_example(folder, units=units)
+        groups = {"few": [0, 7], "some": [1, 3, 5, 9], "many": [2, 4, 6, 8, 10, 11]}
+        return {**request, "arrays": {self.role: self.role}, "groups": groups}
+
     def write_windows(self, folder: Path, *, units: Units = SAME) -> Mapping[str, Any]:
         """Windows of 24 time steps and 2 channels: noisy waves, one in ten values missing.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -34,12 +34,14 @@ class ClosedForm:
         solve: Part → solution, and the loss over that part.
         outputs: ``(solution, batch) -> outputs``; the batch holds what is given.
         parameters: How many numbers are solved for.
+        facts: Numbers that stand beside every score, such as the bits of a code.
     """
 
     signature: Hashable
     solve: Callable[[Any], tuple[Solution, float]]
     outputs: Callable[[Solution, Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
     parameters: int
+    facts: Mapping[str, float] = field(default_factory=dict)
 
 
 class ClosedFormLearner:
@@ -125,7 +127,7 @@ class ClosedFormLearner:
 
     def _scored(self, groups: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         pairs = [(self.outputs(self._given(dict(g))), g) for g in groups]
-        return dict(self._score(pairs))
+        return {**self._score(pairs), **self.problem.facts}
 
     def excerpts(self, part: str) -> tuple[Excerpt, ...]:
         """The best, the median and the worst piece of a part; see `GradientLearner`."""

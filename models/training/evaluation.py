@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -81,6 +81,20 @@ class Evaluation:
         }
         means = {f"loss.{n}": total / scored.rows for n, total in scored.terms.items()}
         return values | means
+
+    def over_train(
+        self,
+        params: Any,
+        variables: Any,
+        hyper: Mapping[str, Array],
+        groups: tuple[Batch, ...],
+    ) -> dict[str, Array]:
+        """The metrics that the problem has of the train part; see `metrics`."""
+        problem = replace(self.problem, metrics=self.problem.train_metrics)
+        values = replace(self, problem=problem).metrics(
+            params, variables, hyper, groups
+        )
+        return {m.name: values[m.name] for m in problem.metrics}
 
     def outputs(
         self,

@@ -53,6 +53,8 @@ class GradientLearner:
         objective: The metric that decides which epoch is best, and its direction.
         interface: How arrays by role become a batch of prediction, and back; without it
             there is `outputs`, but no `predict`.
+        train: Gives the groups of the whole train part; called where the problem has
+            `train_metrics`.
 
     Raises:
         ConfigError: The objective is no metric of the problem, two metrics share a name,
@@ -72,6 +74,7 @@ class GradientLearner:
         records: Callable[[str], Iterable[tuple[str, Groups]]] | None = None,
         objective: tuple[str, Direction] = ("rmse", "minimize"),
         interface: Interface | None = None,
+        train: Callable[[], Groups] = tuple,
     ) -> None:
         _check(problem, objective, seed=seed, epochs=epochs)
         rules.check(problem)
@@ -93,7 +96,12 @@ class GradientLearner:
         self.state: TrainState
         self.best: Best
         self.runner, self.state, self.best, self._compile_seconds = start(
-            problem=problem, feed=feed, objective=objective, seed=seed, horizon=epochs
+            problem=problem,
+            feed=feed,
+            objective=objective,
+            seed=seed,
+            horizon=epochs,
+            train=on_device(train()) if problem.train_metrics else (),
         )
         self.parameters = count_parameters(self.state)
 
@@ -374,7 +382,8 @@ def _check(
     problem: Problem, objective: tuple[str, Direction], *, seed: int, epochs: int
 ) -> None:
     names = [metric.name for metric in problem.metrics] + list(problem.term_names())
-    doubled = sorted({n for n in names if names.count(n) > 1})
+    every = names + [metric.name for metric in problem.train_metrics]
+    doubled = sorted({n for n in every if every.count(n) > 1})
     if doubled:
         raise ConfigError(f"every metric needs a name of its own, got {doubled} twice")
     if objective[0] not in names:

@@ -96,6 +96,9 @@ class Problem:
         forward: See `Forward`.
         loss: Named, weighted terms; each is reported in training and in validation.
         metrics: Validation metrics, in physical units.
+        train_metrics: Reported beside them, but over the whole train part: what few rows of
+            validation cannot tell, such as how many of many codes are used. They cost a pass
+            over it every epoch.
         hyper: Every traced value by dotted key. Those of the optimizer that are missing
             take their values from `optimizer`.
         optimizer: How gradients become updates.
@@ -126,6 +129,7 @@ class Problem:
     forward: Forward
     loss: Loss
     metrics: tuple[Metric, ...]
+    train_metrics: tuple[Metric, ...] = ()
     hyper: Mapping[str, float] = field(default_factory=dict)
     optimizer: Optimizer = field(default_factory=Optimizer)
     schedules: Mapping[str, Schedule] = field(default_factory=dict)

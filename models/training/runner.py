@@ -49,6 +49,7 @@ def start(
     objective: tuple[str, Direction],
     seed: int,
     horizon: int,
+    train: tuple[Batch, ...] = (),
 ) -> tuple[Runner, TrainState, Best, float]:
     """The runner and the first state of a trial, and the seconds it took to compile.
 
@@ -58,6 +59,7 @@ def start(
         objective: The metric that decides which epoch is best, and its direction.
         seed: The trial's seed, in [0, 2³²).
         horizon: Epochs of the schedule.
+        train: Groups of the whole train part, for the problem's `train_metrics`.
     """
 
     def first(seed: Array, hyper: dict[str, Array]) -> Any:
@@ -78,7 +80,7 @@ def start(
         objective=objective[0],
         direction=objective[1],
     )
-    runner = Runner(engine=engine, signature=signature)
+    runner = Runner(engine=engine, signature=signature, train=train)
     if problem.start is None:
         return runner, state, best, seconds
     state, best, more = runner.begin(state, best)
@@ -92,18 +94,30 @@ class Runner:
         engine: The pure functions.
         signature: What they are keyed by.
         lanes: How many states are stacked; None for a state that is not.
+        train: Groups of the whole train part, for the problem's `train_metrics`.
     """
 
     def __init__(
-        self, *, engine: Engine, signature: Any, lanes: int | None = None
+        self,
+        *,
+        engine: Engine,
+        signature: Any,
+        lanes: int | None = None,
+        train: tuple[Batch, ...] = (),
     ) -> None:
         self.engine = engine
+        self.train = train
         self.signature = signature
         self.lanes = lanes
 
     def with_lanes(self, lanes: int) -> Runner:
         """The same engine for `lanes` stacked states."""
-        return Runner(engine=self.engine, signature=self.signature, lanes=lanes)
+        return Runner(
+            engine=self.engine,
+            signature=self.signature,
+            lanes=lanes,
+            train=self.train,
+        )
 
     def begin(self, state: TrainState, best: Best) -> tuple[TrainState, Best, float]:
         """Let the problem start a new model from the first batch of its first epoch.
@@ -149,13 +163,16 @@ class Runner:
         else:
             state, train, compiled = self._streamed(state)
         best, valid = score.call(state, best, groups)
-        train, valid = jax.device_get((train, valid))  # the epoch's one host sync
+        params = state.average if self.engine.problem.averaged else state.params
+        more, further = self._over_train(params, state.variables, state.hyper)
+        # The epoch's one host sync.
+        train, valid = jax.device_get((train, {**valid, **more}))
         return EpochResult(
             state=state,
             best=best,
             train=train,
             valid=valid,
-            compile_seconds=compiled + seconds,
+            compile_seconds=compiled + seconds + further,
         )
 
     def metrics(
@@ -169,7 +186,18 @@ class Runner:
 
         arguments = (best, state.hyper, groups)
         values, _ = self._call("metrics", function, arguments, (0, 0, None))
-        return jax.device_get(values)
+        more, _ = self._over_train(best.params, best.variables, state.hyper)
+        return jax.device_get({**values, **more})
+
+    def _over_train(
+        self, params: Any, variables: Any, hyper: Any
+    ) -> tuple[dict[str, Array], float]:
+        """The problem's metrics over the train part, and the seconds of compiling."""
+        if not self.engine.problem.train_metrics:
+            return {}, 0.0
+        arguments = (params, variables, hyper, self.train)
+        function = self.engine.evaluation.over_train
+        return self._call("over train", function, arguments, (0, 0, 0, None))
 
     def outputs(
         self, state: TrainState, best: Best, batch: Batch, carry: Any = None

@@ -31,7 +31,8 @@ COMMANDS = (
         "note",
     ),
     *("diff", "clean", "stop", "export", "watch", "check", "simulate", "list"),
-    *("doctor", "confirm", "promote", "export-latents", "train"),
+    *("doctor", "confirm", "promote", "discover-categories"),
+    *("export-latents", "train"),
 )
 
 
@@ -391,8 +392,8 @@ def test_long_text_goes_below_its_row_where_little_room_is_left(monkeypatch):
 
 
 def test_families_are_read_in_a_narrow_terminal():
-    lines = run("list", "families", columns=60).stdout.splitlines()
-    assert max(map(len, lines)) <= 60
+    lines = run("list", "families", columns=66).stdout.splitlines()
+    assert max(map(len, lines)) <= 66
     (place,) = (i for i, line in enumerate(lines) if line.split()[0] == "rnn")
     assert lines[place].split()[-1] == "no"
     below = [line.startswith("    ") for line in lines[place + 1 :]]

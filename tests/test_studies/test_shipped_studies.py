@@ -47,6 +47,8 @@ def test_the_promised_studies_are_there():
         "tanks_physics",
         "air_quality_latent",
         "vitals_latent",
+        "feature_tokens",
+        "arrhythmia_tokens",
     }
     assert promised <= set(NAMES)
 
@@ -152,7 +154,7 @@ def test_the_noise_of_tanks_prediction_is_20_mv():
 @pytest.mark.parametrize(
     "name",
     ["wiener_hammerstein", "wiener_hammerstein_full", "cascaded_tanks", "bouc_wen"]
-    + ["vitals_latent"],
+    + ["vitals_latent", "arrhythmia_tokens"],
 )
 def test_studies_on_real_data_start(name, tmp_path):
     options = ("--executor", "local", "--trials", 4, "--epochs", 1)

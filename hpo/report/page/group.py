@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from hpo.confirmation.reach import more_searches_tell
 from hpo.confirmation.reading import load_confirmation
 from hpo.confirmation.record import DECIDED, LEAST, Confirmation, Contender
 from hpo.confirmation.sentences import about, verdict_sentence
@@ -188,7 +189,7 @@ def _next(content: GroupContent) -> tuple[str, str]:
             "trains each search's winners with new seeds, and reads the test part once a "
             "search",
         )
-    if all(p.verdict in DECIDED for p in content.verdict.pairs):
+    if not more_searches_tell(content.verdict):
         return f"hpo report {content.searches[0].run}", "reports a search by itself"
     study, count = content.summary.study.name, max(2 * content.planned, LEAST)
     return f"hpo launch {study} --repeat {count}", "a larger group settles what is open"

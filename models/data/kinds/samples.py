@@ -10,7 +10,9 @@ Request: ``arrays`` (role to an array's name, or to several that lie beside one 
 last axis; by default every array of numbers is a role of its own name), ``split`` for a file
 without parts (``{"seed": 0, "shares": [0.7, 0.1, 0.2]}``, or row ranges
 ``{"train": [0, 70], "valid": [70, 80], "test": [80, 100]}``, or names of arrays of row numbers,
-see `models.data.split`) and ``units`` (of y, or by role).
+see `models.data.split`) and ``units`` (of y, or by role); ``clean`` and ``clip`` (columns that
+are dropped, and limits of the others: `models.data.columns`), ``groups`` and ``names`` (of the
+columns of the only role: `models.data.grouping`).
 Any value may be missing (NaN).
 """
 
@@ -19,6 +21,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,8 +30,10 @@ import numpy as np
 
 from models.data.arrays import ArrayFile
 from models.data.check import checked
+from models.data.columns import cleaned, fitted_columns, kept_columns, whole_rows
 from models.data.files import SUFFIXES, hash_files, new_file
 from models.data.gaps import filled
+from models.data.grouping import fitted_groups
 from models.data.hdf5 import array_names, attributes, group_names, numeric_names
 from models.data.kinds.base import Dataset, Fills, Request, StoredPart, roles_there
 from models.data.reference import PARTS, Reference
@@ -36,7 +41,7 @@ from models.data.requests import different_names, units_of
 from models.data.split import checked_split, split_parts, split_rows
 from models.errors import DataError
 
-KEYS = ("arrays", "split", "units")
+KEYS = ("arrays", "split", "units", "clean", "clip", "groups", "names")
 CUT: Literal["windows", "rows"] = "rows"
 HIDDEN: tuple[str, ...] = ()
 LAYOUT = (
@@ -65,7 +70,10 @@ class SamplesPart(StoredPart):
         self._rows = split and split_rows(split, name, total, path=path)
         self.lengths = (self._file.length if self._rows is None else len(self._rows),)
         self.names = (name,)
-        self.shapes = self._file.shapes
+        self.shapes = {
+            role: shape if (kept := self._kept(role)) is None else (len(kept),)
+            for role, shape in self._file.shapes.items()
+        }
 
     def slice(
         self,
@@ -86,12 +94,18 @@ class SamplesPart(StoredPart):
                 f"{self._file.path}, which has {self.lengths[index]}"
             )
         wanted = self.shapes if roles is None else roles
-        return {role: self._read(role, start, stop) for role in wanted}
+        settings = self.reference.settings
+        return {r: cleaned(self._read(r, start, stop), settings, r) for r in wanted}
 
     def locate(self, role: str, index: int, entry: tuple[int, ...]) -> tuple[str, str]:
         """The array and its file, and the row in that file."""
         row = entry[0] if self._rows is None else int(self._rows[entry[0]])
-        return located(self._file, role, (row, *entry[1:]), self.name)
+        kept = self._kept(role)
+        inner = entry[1:] if kept is None else (kept[entry[1]],)
+        return located(self._file, role, (row, *inner), self.name)
+
+    def _kept(self, role: str) -> tuple[int, ...] | None:
+        return kept_columns(self.reference.settings, role)
 
     def _read(self, role: str, start: int, stop: int) -> np.ndarray:
         """Rows of a split lie scattered over the file, in its order."""
@@ -134,9 +148,15 @@ def prepare(request: Request, *, name: str, path: Path) -> Reference:
         hashes = {part: hash_files([_place(reference, part)[0]]) for part in parts}
     else:
         hashes = {part: _hash(dataset.part(part)) for part in parts}
-    return checked(
-        open(dataclasses.replace(reference, hashes=hashes)), allowed=reference.roles
-    )
+    reference = dataclasses.replace(reference, hashes=hashes)
+    for fitted in (
+        fitted_columns,
+        partial(fitted_groups, path=_place(reference, "train")[0]),
+    ):
+        found = fitted(request, open(reference).part("train"))
+        settings = {**reference.settings, **found}
+        reference = dataclasses.replace(reference, settings=settings)
+    return checked(open(reference), allowed=reference.roles)
 
 
 def open(reference: Reference) -> Dataset:
@@ -156,15 +176,24 @@ def read(
     if not wanted:
         return {}
     file, train = ArrayFile(path, roles=wanted), open(reference).part("train")
+    place, group = _place(reference, "train")
+    stored = ArrayFile(place, roles=wanted, group=group)
     for role, shape in file.shapes.items():
-        if shape != train.shapes[role]:
+        if shape != stored.shapes[role]:
             raise DataError(
                 f"a row of role `{role}` in {path} has shape {shape}, but the model was "
-                f"trained on {train.shapes[role]}",
+                f"trained on {stored.shapes[role]}",
                 hint="pad rows with NaN to the shape of the training data",
             )
     return filled(
-        {role: np.array(file.read(role, 0, file.length), float) for role in wanted},
+        {
+            role: cleaned(
+                np.array(file.read(role, 0, file.length), float),
+                reference.settings,
+                role,
+            )
+            for role in wanted
+        },
         gaps=reference.gaps,
         fills=train.fills,
         locate=lambda role, entry: located(file, role, entry, ""),
@@ -185,7 +214,8 @@ def write(
         for name, value in attributes(like).items():
             file.attrs[name] = value
         for role, values in arrays.items():
-            for name, piece in stored.split(role, values):
+            whole = whole_rows(values, reference.settings, role)
+            for name, piece in stored.split(role, whole):
                 file[name] = piece
 
 

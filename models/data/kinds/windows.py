@@ -22,6 +22,7 @@ import numpy as np
 
 from models.data.arrays import ArrayFile
 from models.data.check import checked
+from models.data.columns import quantiles_of
 from models.data.gaps import filled
 from models.data.hdf5 import array_names
 from models.data.kinds import samples
@@ -335,19 +336,9 @@ def _channels(request: Request, train: WindowsPart) -> dict[str, Any]:
 
 def _limits(request: Request, train: WindowsPart) -> dict[str, Any]:
     """Between which values each channel is held, by role."""
-    if "clip" not in request:
+    asked = quantiles_of(request)
+    if asked is None:
         return {}
-    asked = request["clip"]
-    pair = isinstance(asked, (list, tuple)) and len(asked) == 2
-    if (
-        not pair
-        or not all(isinstance(v, (int, float)) for v in asked)
-        or not (0 <= asked[0] < asked[1] <= 1)
-    ):
-        raise DataError(
-            f"`clip` must be two fractions of the train values, got {asked!r}",
-            hint='for example "clip": [0.001, 0.999]',
-        )
     found = {}
     for role in train.shapes:
         values = np.concatenate([np.asarray(b, float) for b in train.blocks(role)])
