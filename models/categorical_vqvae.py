@@ -50,6 +50,17 @@ from models.training.problem import Batch, Hyper, Outputs, Problem
 TASKS = ("reconstruction",)
 CLOSED_FORM = False
 CAUSAL = False
+SOURCE_KEYS = {
+    "group_hidden_dim": "reader.hidden_size",
+    "group_embedding_dim": "reader.size",
+    "commitment_cost": "quantizer.commitment",
+    "decay": "quantizer.decay",
+    "ema_decay": "quantizer.decay",
+    "orthogonality_weight": "loss.orthogonality",
+    "informativeness_weight": "loss.informativeness",
+    "topographic_weight": "loss.topographic",
+}
+"""What the configuration files of the system followed call our keys (`hpo train`)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -239,7 +239,7 @@ def refuse_other(asked: Study, begun: Study, path: Path) -> None:
         path: The file.
 
     Raises:
-        StudyError: They differ in family, values, budget or seed; says in what.
+        StudyError: They differ in family, data, values, budget or seed; says in what.
     """
     ours, theirs = _compared(asked), _compared(begun)
     for key in [*ours, *theirs]:
@@ -253,5 +253,10 @@ def refuse_other(asked: Study, begun: Study, path: Path) -> None:
 
 def _compared(study: Study) -> dict[str, Any]:
     family, *_ = study.families
-    told = {"family": family.name, "epochs": study.budget.epochs, "seed": study.seed}
-    return told | dict(family.space.constants)
+    return {
+        "family": family.name,
+        "data": study.data,
+        "epochs": study.budget.epochs,
+        "seed": study.seed,
+        **family.space.constants,
+    }

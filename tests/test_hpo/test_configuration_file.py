@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from hpo import discovery
 from hpo.check.keys import Checked
 from hpo.errors import StudyError
 from hpo.report.summary import load_study, load_summary
 from hpo.run.configuration_file import read, refuse_other
 from hpo.study import Rule
-from models import linear, vae
+from models import categorical_vqvae, linear, vae, vqvae
 from tests.test_hpo.command_line import refused, run
 
 SOURCE = """
@@ -76,6 +77,14 @@ def test_the_sources_file_becomes_a_study_of_one_trial(tmp_path):
     }
 
 
+@pytest.mark.parametrize("family", [vae, vqvae, categorical_vqvae])
+def test_the_sources_names_stand_for_keys_that_there_are(family):
+    assert set(family.SOURCE_KEYS.values()) <= set(family.Config.keys())
+    name = family.__name__.removeprefix("models.")
+    assert discovery.source_keys(name) == family.SOURCE_KEYS
+    assert discovery.source_keys("linear") == {}
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -125,6 +134,10 @@ def test_a_run_goes_on_with_the_values_it_began_with(tmp_path):
     path = file(tmp_path, f"{text}model: {{latent_dim: 9}}\n")
     other = read("vae", path, check=asked_of(vae)).study
     with pytest.raises(StudyError, match=r"`latent.size` 9, and the run .* None"):
+        refuse_other(other, one.study, path)
+    path = file(tmp_path, text.replace("some", "others"))
+    other = read("vae", path, check=asked_of(vae)).study
+    with pytest.raises(StudyError, match=r"`data` {'name': 'others'}"):
         refuse_other(other, one.study, path)
 
 
