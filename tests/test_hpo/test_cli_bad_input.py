@@ -44,6 +44,7 @@ CALLS = {
     "stop": ("sample",),
     "export": ("sample", "--to", "csv"),
     "export-latents": ("sample", "--out", "codes.h5"),
+    "discover-categories": ("new.hdf5", "--out", "groups.json"),
     "watch": ("sample",),
     "check": ("walk.py",),
     "simulate": ("sample",),
@@ -141,6 +142,11 @@ MISTAKES = {
         (("sample", "--out", "o.h5", "--trial", "99"), 1, "no trial 99"),
         (("sample", "--out", "o.h5"), 1, "no checkpoint"),
         (("sample",), 2, "--out"),
+    ],
+    "discover-categories": [
+        (("nowhere", "--out", "groups.json"), 1, "nowhere"),
+        (("new.hdf5", "--out", "walk.py"), 1, "is there already"),
+        (("new.hdf5",), 2, "--out"),
     ],
     "watch": [(("nope",), 1, "no run `nope`")],
     "check": [
