@@ -12,10 +12,10 @@ the time goes into training and not into compiling.
 `rmse_without_start` say what the past was worth (`docs/latent.md`). `pirnn` and `greybox` are told
 the equations of the tanks, and not their coefficients.
 
-Measured on 2026-11-29, 2 cores that other work shared: the search 6 min 47 s, `hpo confirm` (3 seeds
-choose among the best 3 of each family, 10 new ones confirm) 32 min 34 s, `hpo report` 14 s. RMSE in
-mV, the level's noise is 20; `search` is the best value found, not always of the trial that the 3
-seeds chose:
+Measured on 2026-11-29, 2 cores that other work shared: the search 6 min 47 s, `hpo confirm` (3
+seeds choose among the best 3 of each family, 10 new ones confirm) 32 min 34 s, `hpo report` 14 s.
+RMSE in mV, the level's noise is 20; `search` is the best value found, not always of the trial that
+the 3 seeds chose:
 
     family    search   validation     test             95 %
     greybox    22.03   22.33 ± 0.16   21.91 ± 0.34    21.67 … 22.16
@@ -27,22 +27,23 @@ seeds chose:
     tcn        46.62   42.79 ± 2.54   47.38 ± 1.66    46.19 … 48.57
     linear    360.05  360.05         377.07
 
-"greybox is better than vae, pirnn, vqvae, rnn, crnn, tcn and linear, by enough to matter"; it has the
-right equations and learns five numbers, so that hardly more than the noise is left. Of all others
-`vae` has the best mean: "vae and pirnn: undecided", "vae and vqvae: undecided: about 90 seeds each
-would settle it: rmse of vae is 6.5 % smaller [−0.7, 13.2]", "vae is better than rnn, by how much is
-open: its rmse is 8.5 % smaller [1.1, 15.4]", "vae is better than crnn, by enough to matter". On test
-`vae` is 22 % behind `greybox` (the verdict: greybox 18.1 % smaller [12.9, 22.9]) and `vqvae` 31 %;
-of the families that are told no equation `vae` is the best and `vqvae` 7 % behind it.
+"greybox is better than vae, pirnn, vqvae, rnn, crnn, tcn and linear, by enough to matter"; it has
+the right equations and learns five numbers, so that hardly more than the noise is left. Of all
+others `vae` has the best mean: "vae and pirnn: undecided", "vae and vqvae: undecided: about 90
+seeds each would settle it: rmse of vae is 6.5 % smaller [−0.7, 13.2]", "vae is better than rnn, by
+how much is open: its rmse is 8.5 % smaller [1.1, 15.4]", "vae is better than crnn, by enough to
+matter". On test `vae` is 22 % behind `greybox` (the verdict: greybox 18.1 % smaller [12.9, 22.9])
+and `vqvae` 31 %; of the families that are told no equation `vae` is the best and `vqvae` 7 %
+behind it.
 
 What the past is worth: with y hidden the winner of `vae` has 1.14 V, with it 25 mV; it carries 30
-nats (43 bits), of 8 latents 5 are active. The winner of `vqvae` carries 40 bits and uses 30 of 32 codes
-(perplexity).
+nats (43 bits), of 8 latents 5 are active. The winner of `vqvae` carries 40 bits and uses 30 of 32
+codes (perplexity).
 
-The report is `docs/examples/five_families.html`. Looked at, at 1280 and 390 pixels, light and dark: the
-first screen says who won, by how much and how surely; the pairs' figure shows at a glance that the
-four behind the winner overlap; the worst windows of `greybox` and `pirnn` are ones in which the level
-stays at its limit of 10 V.
+The report is `docs/examples/five_families.html`. Looked at, at 1280 and 390 pixels, light and
+dark: the first screen says who won, by how much and how surely; the pairs' figure shows at a
+glance that the four behind the winner overlap; the worst windows of `greybox` and `pirnn` are ones
+in which the level stays at its limit of 10 V.
 """
 
 from __future__ import annotations

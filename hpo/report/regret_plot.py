@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from hpo.errors import StudyError
 from hpo.ledger.folder import write_atomically
 from hpo.report.page import drawing, style
@@ -70,7 +72,7 @@ def _figure(rows: Sequence[Row], cost: str) -> Figure:
         budgets, look = [r.budget for r in known], looks[name]
         axes.plot(
             budgets,
-            [r.regret for r in known],
+            np.array([r.regret for r in known], float),
             color=look.colour,
             linestyle=look.dash,
             marker=look.marker,
@@ -80,8 +82,8 @@ def _figure(rows: Sequence[Row], cost: str) -> Figure:
         sure = [r for r in known if r.low is not None and r.high is not None]
         axes.fill_between(
             [r.budget for r in sure],
-            [r.low for r in sure],
-            [r.high for r in sure],
+            np.array([r.low for r in sure], float),
+            np.array([r.high for r in sure], float),
             color=look.colour,
             alpha=0.12,
             lw=0,
