@@ -8,6 +8,18 @@ was measured, in standard deviations of train. `named` has a category for each g
 clusters of columns that vary together in train; both carry 56 bits, dealt out by what the
 categories hold. `pq` is 56 bits in closed form. So few patients teach little: see what is left of
 R² by category (`hpo show`) before trusting a token.
+
+Measured on 2026-11-29, 2 cores that other work shared: the search 1 min 15 s, `hpo confirm
+arrhythmia_tokens --top 1 --seeds 5` 1 min 02 s. MSE:
+
+    family   validation       test             95 %
+    pq       0.276            0.473
+    found    0.262 ± 0.005    0.503 ± 0.011    0.490 … 0.516
+    named    0.291 ± 0.005    0.561 ± 0.013    0.545 … 0.577
+
+"pq is better than named, by enough to matter; pq is better than found, by how much is open". The 37
+patients that are validated on are easier than the 90 of the test part, and ranked `found` first: so
+few rows choose badly. No code is dead; the least perplexity is 64 % of a codebook's codes.
 """
 
 from __future__ import annotations
