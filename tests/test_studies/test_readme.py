@@ -95,7 +95,7 @@ def test_every_command_is_in_the_readmes_table():
 
     from hpo.cli.main import app
 
-    named = set(re.findall(r"^\| `hpo (\w+)", README, re.MULTILINE))
+    named = set(re.findall(r"^\| `hpo ([\w-]+)", README, re.MULTILINE))
     assert named == set(typer.main.get_command(app).commands)
 
 
