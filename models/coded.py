@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from models.data.windows import Windows
 from models.errors import ConfigError
 from models.layers.window_coder import Coder, Written
 from models.losses import Term
+from models.metrics.probe import Probe
 from models.metrics.sequence import SequenceMetric
 from models.tasks.base import TaskData
 from models.tasks.reconstruction import Task as Reconstruction
@@ -37,6 +38,33 @@ def without_start(known: int) -> SequenceMetric:
     return SequenceMetric(
         kind="rmse", start=known, name="rmse_without_start", output="without_start"
     )
+
+
+def probes(
+    data: TaskData, *, known: int, code: Callable[[Outputs], Array]
+) -> tuple[Probe, ...]:
+    """How much of a recorded truth x a linear map tells from the code: ``probe_r2.x0``, ….
+
+    One for each channel of x at the last known sample, when the code ends; none where the
+    data has no x.
+
+    Args:
+        data: What is known of data and task.
+        known: Outputs at the start of a window that the code is made of.
+        code: Outputs of a model → its code ``[B, L]``.
+    """
+
+    def of(channel: int) -> Probe:
+        def truth(batch: Batch) -> tuple[Array, Array]:
+            values = batch["x"][:, known - 1, channel]
+            seen = batch.get("seen.x")
+            if seen is None:
+                return values, jnp.ones(values.shape, bool)
+            return values, seen[:, known - 1, channel]
+
+        return Probe(name=f"probe_r2.x{channel}", code=code, truth=truth)
+
+    return tuple(map(of, range(data.channels.get("x", 0))))
 
 
 def refuse_silent(config: Config, task: str) -> None:

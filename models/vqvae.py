@@ -27,6 +27,7 @@ from models.coded import (
     all_tries,
     branch_outputs,
     branch_terms,
+    probes,
     refuse_silent,
     squared_term,
     tried,
@@ -140,8 +141,9 @@ class Model(nnx.Module):
     ) -> dict[str, Any]:
         """Outputs in physical units, the quantizer's losses, and tokens ``[B, V, S]``.
 
-        In evaluation ``without_start`` follows from the usual code, and ``usage`` has the
-        perplexity and the dead codes of every codebook, the same for every row.
+        In evaluation ``without_start`` follows from the usual code, ``usage`` has the
+        perplexity and the dead codes of every codebook, the same for every row, and
+        ``vectors`` ``[B, V·D]`` the codes.
 
         Args:
             given: ``u``, ``y`` and the mask ``given.y``.
@@ -158,7 +160,8 @@ class Model(nnx.Module):
         rows = len(code)
         y, without = self.coded.predict(seen, [code, self.tokens.usual(rows)])
         usage = self.tokens.usage(rows)
-        return {"y": y, "without_start": without, "usage": usage, **outputs}
+        more = {"without_start": without, "usage": usage, "vectors": code}
+        return {"y": y, **more, **outputs}
 
     def begin(self, given: Batch, *, known: int | None, key: Key[Array, ""]) -> None:
         """Let the codes begin where a first batch's vectors lie."""
@@ -272,7 +275,12 @@ def _prediction(config: Config, data: TaskData, task: SequenceTask) -> Problem:
         build=lambda key: Model(config=config, data=data, key=key),
         forward=forward,
         loss=Loss(terms={**error.terms, **config.quantizer.terms()}),
-        metrics=(*task.metrics(data), without_start(known), *_metrics(config)),
+        metrics=(
+            *task.metrics(data),
+            without_start(known),
+            *_metrics(config),
+            *probes(data, known=known, code=lambda outputs: outputs["vectors"]),
+        ),
         hyper=config.traced(),
         optimizer=config.optimizer,
         given=partial(task.given, data=data),

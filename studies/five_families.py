@@ -9,7 +9,8 @@ epochs, none of which is cut short by a comparison; sizes are alike and the spac
 the time goes into training and not into compiling.
 
 `vae` reads the 50 levels into 8 numbers, `vqvae` into 20 or 40 bits; `carried` and
-`rmse_without_start` say what the past was worth (`docs/latent.md`). `pirnn` and `greybox` are told
+`rmse_without_start` say what the past was worth, `probe_r2.x0` how much of the hidden upper level
+the code tells (`docs/latent.md`). `pirnn` and `greybox` are told
 the equations of the tanks, and not their coefficients.
 
 Measured on 2026-11-29, 2 cores that other work shared: the search 6 min 47 s, `hpo confirm` (3
@@ -80,7 +81,12 @@ _EQUATION = {"physics.equation": "cascaded_tanks"}
 
 STUDY = Study(
     name="five_families",
-    data={"name": "simulated_cascaded_tanks", "samples": 16384, "noise": _NOISE},
+    data={
+        "name": "simulated_cascaded_tanks",
+        "samples": 16384,
+        "noise": _NOISE,
+        "truth": "x0",  # the upper level, for `probe_r2.x0`; u and y are as without it
+    },
     task="prediction",
     families=(
         Family(

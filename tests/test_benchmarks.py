@@ -6,7 +6,12 @@ import jax
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
+from models import vae
+from models.data.statistics import Statistics
+from models.layers.initialization import initialize
+from models.layers.window_coder import WindowCoder
 from tests.benchmarks.tools import data
 from tests.benchmarks.tools.machine import Spin
 from tests.benchmarks.tools.shapes import SHAPES
@@ -105,6 +110,95 @@ def test_the_same_loss_and_gradients_as_the_peer(name, folder):
     # A few of a batch's millions of relu inputs are zero up to rounding, and count or not.
     bound = 1e-4 if shape.cell == "tcn" else 1e-5
     assert np.linalg.norm(ours - theirs) <= bound * np.linalg.norm(theirs)
+
+
+@pytest.mark.slow
+@pytest.mark.oracles
+def test_the_peer_of_whole_windows_is_the_same_network():
+    """Features and windows at equal weights; torch flattens channels before times."""
+    torch = pytest.importorskip("torch")
+    from tests.benchmarks.peers.torch_windows import Model
+    from tests.benchmarks.tools.windows import CHANNELS, LATENTS, LENGTH, SIGNALS
+
+    model, coder = Model().eval(), our_window_coder()
+    values = np.random.default_rng(0).normal(size=(2, LENGTH, SIGNALS)).astype("f4")
+    shown = np.random.default_rng(1).random(values.shape) < 0.9
+    filled = np.where(shown, values, 0).astype("f4")
+    code = np.random.default_rng(2).normal(size=(2, LATENTS)).astype("f4")
+
+    def copied(parameter, value):
+        with torch.no_grad():
+            parameter.copy_(torch.tensor(np.asarray(value)))
+
+    def layers(theirs, ours, axes):
+        plain = [m for m in theirs if isinstance(m, torch.nn.modules.conv._ConvNd)]
+        for other, own in zip(plain, ours, strict=True):
+            copied(other.weight, np.transpose(own.kernel[...], axes))
+            copied(other.bias, own.bias[...])
+
+    def turned(weight, lengths):
+        """Rows of branches ``[time · channel]`` as ``[channel · time]``."""
+        pieces = np.split(weight, np.cumsum([CHANNELS * n for n in lengths])[:-1])
+        both = zip(pieces, lengths, strict=True)
+        return np.concatenate(
+            [
+                p.reshape(n, CHANNELS, -1).swapaxes(0, 1).reshape(len(p), -1)
+                for p, n in both
+            ]
+        )
+
+    encoder, reader = model.encoder, coder.reader
+    for theirs, ours in zip(encoder.branches, reader.branches, strict=True):
+        layers(theirs, ours, (2, 1, 0))
+    lengths = [94, 47, 12, 47]
+    copied(encoder.narrow.weight, turned(np.asarray(reader.narrow.weight), lengths).T)
+    copied(encoder.head.weight, np.asarray(reader.head.weight).T)
+    decoder, writer = model.decoder, coder.writer
+    widen = np.asarray(writer.widen.weight).T
+    copied(decoder.widen.weight, turned(widen, decoder.steps))
+    for branch, ours, last in zip(
+        decoder.branches, writer.branches, writer.last, strict=True
+    ):
+        layers(branch[:-1], ours, (1, 2, 0))
+        layers(branch[-1:], [last], (2, 1, 0))
+    copied(decoder.merge.weight[..., 0], np.asarray(writer.merge.weight).T)
+    for theirs, ours in (
+        (encoder.narrow, reader.narrow),
+        (encoder.head, reader.head),
+        (decoder.merge, writer.merge),
+    ):
+        copied(theirs.bias, ours.bias)
+    bias = np.asarray(writer.widen.bias)[:, None]
+    copied(decoder.widen.bias, turned(bias, decoder.steps)[:, 0])
+
+    inputs = np.concatenate([filled, shown], -1).astype("f4").swapaxes(1, 2)
+    with torch.no_grad():
+        features = encoder(torch.tensor(inputs)).numpy()
+        written = decoder(torch.tensor(code)).numpy().swapaxes(1, 2)
+    np.testing.assert_allclose(coder.read(values, shown), features, atol=1e-4)
+    np.testing.assert_allclose(coder.write(code).values, written, atol=1e-4)
+    mine = sum(p.numel() for p in model.parameters())
+    assert mine == sum(v.size for v in jax.tree.leaves(nnx.state(coder, nnx.Param)))
+
+
+def our_window_coder():
+    """The coder of the benchmark's configuration, for standardized windows."""
+    from tests.benchmarks.tools.windows import LENGTH, SIGNALS
+    from tests.benchmarks.tools.windows_worker import CONFIG
+
+    config = vae.Config.from_flat(CONFIG)
+    units = {"values": np.ones(SIGNALS)}
+    zeros = {"values": np.zeros(SIGNALS)}
+    coder = WindowCoder(
+        config=config.coder,
+        role="values",
+        length=LENGTH,
+        features=2 * config.latent.size,
+        code=config.latent.size,
+        statistics=Statistics(mean=zeros, std=units, count=10),
+    )
+    initialize(coder, jax.random.key(0))
+    return coder
 
 
 def test_the_runner_lists_every_benchmark(capsys, monkeypatch):

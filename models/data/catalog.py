@@ -13,6 +13,7 @@ from models.data.cache import simulated
 from models.data.options import OPTION_NAMES, SIMULATED, Simulated
 from models.data.real import REAL, Protocol
 from models.data.reference import Reference
+from models.data.requests import names_of
 from models.errors import DataError, near_matches
 
 Known = Simulated | Protocol
@@ -76,7 +77,7 @@ def prepare(data: str | Mapping[str, Any], *, root: Path | None = None) -> Refer
         data: A known name, a path, a name under `root`, or a mapping with ``name`` or
             ``path``, perhaps ``kind`` (else told by the layout), and keys of the kind: see
             the modules of `models.data.kinds`. For simulated data also ``samples``,
-            ``seed``, ``noise``, ``excitation``.
+            ``seed``, ``noise``, ``excitation``; ``truth`` names hidden states of theirs.
         root: The folder that holds real datasets by name; by default ``$HPO_DATA``.
 
     Raises:
@@ -86,9 +87,9 @@ def prepare(data: str | Mapping[str, Any], *, root: Path | None = None) -> Refer
     kind = kinds.kind(found.kind)
     path = found.path
     if path is None:
-        known = SIMULATED[found.name]
         options = {k: found.request[k] for k in OPTION_NAMES if k in found.request}
-        path = simulated(found.name, known.options.updated(options))
+        options["truth"] = _asks_for_truth(found)
+        path = simulated(found.name, SIMULATED[found.name].options.updated(options))
     return kind.prepare(_protocol(found) | found.request, name=found.name, path=path)
 
 
@@ -202,6 +203,25 @@ def _check_keys(found: _Found, options: tuple[str, ...]) -> None:
                 f"unknown key `{key}` in a request for data, which is {found.kind}",
                 hint=near_matches(str(key), known),
             )
+
+
+def _asks_for_truth(found: _Found) -> bool:
+    """Whether hidden states of a simulator are wanted.
+
+    Raises:
+        DataError: It has none of this name.
+    """
+    wanted, there = names_of(found.request, "truth"), SIMULATED[found.name].truth
+    for name in wanted:
+        if name not in there:
+            others = [
+                f"`{n}` ({', '.join(s.truth)})" for n, s in SIMULATED.items() if s.truth
+            ]
+            raise DataError(
+                f"`{found.name}` has no hidden state `{name}` to be stored as the truth",
+                hint=f"simulated data that has some: {', '.join(others)}",
+            )
+    return bool(wanted)
 
 
 def _locate(request: Mapping[str, Any], root: Path | None) -> Path:

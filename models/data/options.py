@@ -24,6 +24,7 @@ class Options:
         noise: Standard deviation of white measurement noise on the outputs of every part,
             relative to the standard deviation of the noiseless train output.
         excitation: ``multisine`` (random phases) or ``steps`` (random levels and times).
+        truth: Whether hidden states are stored as well, without noise; u and y are the same.
 
     Raises:
         DataError: A value breaks a rule.
@@ -33,6 +34,7 @@ class Options:
     seed: int = 0
     noise: float = 0.0
     excitation: str = "multisine"
+    truth: bool = False
 
     def __post_init__(self) -> None:
         for name, (low, high) in _LIMITS.items():
@@ -65,18 +67,26 @@ class Options:
         return dataclasses.replace(self, **values)
 
 
-OPTION_NAMES = tuple(field.name for field in dataclasses.fields(Options))
+OPTION_NAMES = tuple(
+    field.name for field in dataclasses.fields(Options) if field.name != "truth"
+)
+"""Keys of a request that only simulated data knows; all records can have a ``truth``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Simulated:
-    """A simulated dataset as lists show it, and its default options."""
+    """A simulated dataset as lists show it, and its default options.
+
+    Attributes:
+        truth: Signals of hidden states that it can hold.
+    """
 
     summary: str
     units: tuple[str, ...]
     options: Options
     score_from: int = 50
     also_score_from: tuple[int, ...] = ()
+    truth: tuple[str, ...] = ()
     source: str
 
 
@@ -97,6 +107,7 @@ SIMULATED = {
         summary="pump voltage to level of the lower tank, with overflow, 0.25 Hz",
         units=("V",),
         options=Options(samples=2048),
+        truth=("x0",),  # the level of the upper tank, in cm
         source="after Schoukens, Mattsson, Wigren and Noël, 2016",
     ),
     "mass_spring_damper": Simulated(

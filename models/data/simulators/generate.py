@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
@@ -39,19 +40,23 @@ def generate(name: str, options: Options, folder: Path) -> None:
         u = system.excite(excitation, samples, options.excitation)
         # Every part as long as train while it is solved: one compilation serves all.
         whole = np.pad(u, (0, options.samples - samples), mode="edge")
-        y = system.respond(whole)[:samples]
+        answer = system.respond(whole)[:samples]
+        y, states = answer[:, 0], answer[:, 1:]
         scale = float(np.std(y)) if scale is None else scale
         y = y + options.noise * scale * noise.standard_normal(samples)
-        _write(folder / part / f"{part}_0.hdf5", u, y, system)
+        signals = {"u0": u, "y0": y}
+        if options.truth:
+            signals |= {f"x{i}": state for i, state in enumerate(states.T)}
+        _write(folder / part / f"{part}_0.hdf5", signals, system)
     sync_folder(folder)
 
 
-def _write(path: Path, u: np.ndarray, y: np.ndarray, system: System) -> None:
+def _write(path: Path, signals: Mapping[str, np.ndarray], system: System) -> None:
     """Contiguous float64, so that every worker can map it; equal bytes for equal data."""
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
-        file.create_dataset("u0", data=np.asarray(u, np.float64))
-        file.create_dataset("y0", data=np.asarray(y, np.float64))
+        for name, signal in signals.items():
+            file.create_dataset(name, data=np.asarray(signal, np.float64))
         file.attrs["fs"] = system.rate
         file.attrs["init_sz"] = INITIAL
         file.attrs["u_unit"] = system.input_unit

@@ -23,7 +23,8 @@ class System:
         input_unit: Unit of ``u``.
         output_unit: Unit of ``y``.
         excite: ``(rng, samples, kind) -> [T]``, physical units.
-        respond: ``u -> y``, both ``[T]``; the input is a straight line between samples.
+        respond: ``u [T] -> [T, 1 + S]``: y, then the S hidden states that can be stored as
+            a truth; the input is a straight line between samples.
     """
 
     rate: float
@@ -36,32 +37,32 @@ class System:
 def _duffing(force: np.ndarray) -> np.ndarray:
     from models.data.simulators.odes import Oscillator
 
-    return Oscillator(cubic=400.0).simulate(force, rate=20.0)
+    return Oscillator(cubic=400.0).simulate(force, rate=20.0)[:, None]
 
 
 def _mass_spring_damper(force: np.ndarray) -> np.ndarray:
     from models.data.simulators.odes import Oscillator
 
-    return Oscillator().simulate(force, rate=20.0)
+    return Oscillator().simulate(force, rate=20.0)[:, None]
 
 
 def _tanks(voltage: np.ndarray) -> np.ndarray:
     from models.data.simulators.odes import Tanks
 
-    return Tanks().simulate(voltage, rate=0.25)[:, 1]
+    return Tanks().simulate(voltage, rate=0.25)[:, ::-1]  # the lower level is measured
 
 
 def _bouc_wen(force: np.ndarray) -> np.ndarray:
     from models.data.simulators.odes import hysteresis
 
-    return hysteresis(force, rate=750.0)
+    return hysteresis(force, rate=750.0)[:, None]
 
 
 def _circuit(voltage: np.ndarray) -> np.ndarray:
     times = np.arange((len(voltage) - 1) * circuit.OVERSAMPLING + 1)
     fine = np.interp(times / circuit.OVERSAMPLING, np.arange(len(voltage)), voltage)
     rate = circuit.SAMPLING_RATE * circuit.OVERSAMPLING
-    return circuit.simulate(fine, rate)[:: circuit.OVERSAMPLING]
+    return circuit.simulate(fine, rate)[:: circuit.OVERSAMPLING, None]
 
 
 def _excite(
