@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 FOLDS = 10
+"""Of 40 windows, halves fit 17 weights to 20 rows: of a truth that 16 numbers tell to 80 % they
+found −0.3 (median of 200 draws), ten folds 0.6."""
 RIDGE = 1e-5
 """Of the regression, with all channels of a code in their standard deviations."""
 _FLAT = 1e-5  # a deviation below this share of the mean is rounding
