@@ -10,6 +10,7 @@ from flax import nnx
 
 from models.data.statistics import Statistics
 from models.errors import ConfigError
+from models.layers import strided
 from models.layers.batch_normalization import BatchNormalization
 from models.layers.initialization import initialize
 from models.layers.multiscale import MultiscaleDecoder, MultiscaleEncoder, fitting
@@ -55,6 +56,29 @@ def test_strided_convolutions_are_torchs(kernel, stride, length):
     found = jax.jit(mirrored_convolution, static_argnames="stride")(x, w, stride=stride)
     assert found.shape[1] == x.shape[1] * stride
     np.testing.assert_allclose(found, back.transpose(1, 2), rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("kernel,stride,length", [*SHAPES, (3, 8, 5), (5, 1, 9)])
+def test_views_that_no_cache_holds_give_the_same(kernel, stride, length, monkeypatch):
+    x, w = numbers(2, length, 3), numbers(kernel, 3, 4, seed=1)
+
+    def value_and_gradients():
+        def total(x, w):
+            found = strided_convolution(x, w, stride=stride)
+            return jnp.sum(jnp.sin(found)), found
+
+        traced = str(jax.make_jaxpr(total)(x, w))
+        return jax.value_and_grad(total, argnums=(0, 1), has_aux=True)(x, w), traced
+
+    views, side_by_side = value_and_gradients()
+    monkeypatch.setattr(strided, "_CACHED", 0)
+    products, summed = value_and_gradients()
+    assert side_by_side != summed or kernel <= stride
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4),
+        products,
+        views,
+    )
 
 
 def test_batch_normalization_is_torchs():
