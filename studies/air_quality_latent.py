@@ -24,16 +24,17 @@ the validation part, which is easier than the test part:
 
 The last state of an LSTM after 745 hours tells little of them.
 
-On test (`hpo rerun --seeds 5`, 13 min 22 s for `vae`; `pca` and `pq` have no seeds):
+On test (`hpo rerun --seeds 5`, 13 min 22 s for `vae`; `pca` and `pq` have no seeds, and of `vqvae`
+no seed has been read there yet):
 
-    family     mse                     bits
-    vae        0.301 [0.283, 0.319]    380 (32 numbers)
-    vqvae      VQVAE
+    family     mse                     told by
+    vae        0.301 [0.283, 0.319]    32 numbers, of 380 bits
     pca        0.393                   32 numbers
-    pq         0.398                   96
+    pq         0.398                   96 bits
 
-The five of `vae`: 0.299, 0.309, 0.304, 0.277, 0.316; on validation 0.256 [0.246, 0.266]. Its mean is
-below what PCA-32 had from every midnight, its interval is not, and 0.29 is reached by one of five.
+The five of `vae`: 0.299, 0.309, 0.304, 0.277, 0.316; on validation 0.256 [0.246, 0.266]. Its mean
+is below what PCA-32 had from every midnight, its interval is not, and 0.29 is reached by one of
+five.
 """
 
 from __future__ import annotations
