@@ -120,7 +120,10 @@ class Config(BaseConfig):
                 f"{self.loss.orthogonality:g} with `quantizer.kind` {self.quantizer.kind}",
                 hint='set `quantizer.kind` to "learned" or "simvq", or leave it out',
             )
-        if not self.writer.partial and self.loss.informativeness != 0.1:
+        if (
+            not self.writer.partial
+            and self.loss.informativeness != Terms().informativeness
+        ):
             raise ConfigError(
                 "`loss.informativeness` acts with partial decoders, got "
                 f"{self.loss.informativeness:g} without",

@@ -101,10 +101,8 @@ def discover_categories(
     that are too small are given to the nearest before the best number is chosen.
     """
     from hpo import packages
-    from hpo.errors import RunError
 
-    if out.exists():
-        raise RunError(f"{out} is there already", hint="remove it or choose another")
+    shell.refuse_existing(out)
     found = packages.categories_of(
         data,
         features=feature_path,

@@ -24,16 +24,7 @@ def export_latents(
             show_default=False,
         ),
     ],
-    trial: Annotated[
-        int | None,
-        typer.Option(
-            "--trial",
-            metavar="N",
-            min=1,
-            help="The trial of this number; else the best one.",
-            autocompletion=options.complete_trial,
-        ),
-    ] = None,
+    trial: options.TrialOrBest = None,
     results: options.Results = options.DEFAULT_RESULTS,
     data: options.Data = None,
 ) -> None:
@@ -49,8 +40,7 @@ def export_latents(
     from hpo.worker.environment import compose, worker_environment
     from models.training.protocol import Coded
 
-    if out.exists():
-        raise RunError(f"{out} is there already", hint="remove it or choose another")
+    shell.refuse_existing(out)
     os.environ.update(compose(worker_environment()))  # before JAX loads
     model = load_model(run, trial, results=results, data_root=data)
     if not isinstance(model.learner, Coded):

@@ -68,14 +68,12 @@ def extend(
     Trials that a budget cut go on first, and those that were stopped at a pause wait
     again, with their checkpoints. Nothing of the run's history is lost or trained again.
     """
-    from hpo.ledger.folder import RunFolder
     from hpo.live.progress import Progress
+    from hpo.report.summary import load_study
     from hpo.run import extend as runner
-    from hpo.study import Study
 
     folder = shell.find_run(results, run)
-    study = Study.from_json(RunFolder(folder).read_study()["study"])
-    task = study.described_task.get("name")
+    task = load_study(folder).described_task.get("name")
     asked = _extension(trials, epochs_total, time_budget, families, task)
     extended = runner.extended(folder, asked, new_spaces=new_spaces, data_root=data)
     with Progress(extended) as progress:

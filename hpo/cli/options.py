@@ -96,6 +96,16 @@ Trial = Annotated[
         show_default=False,
     ),
 ]
+TrialOrBest = Annotated[
+    int | None,
+    typer.Option(
+        "--trial",
+        metavar="N",
+        min=1,
+        help="The trial of this number; else the best one.",
+        autocompletion=complete_trial,
+    ),
+]
 LatestRun = Annotated[
     str,
     typer.Argument(

@@ -37,16 +37,7 @@ def predict(
             show_default=False,
         ),
     ],
-    trial: Annotated[
-        int | None,
-        typer.Option(
-            "--trial",
-            metavar="N",
-            min=1,
-            help="The trial of this number; else the best one.",
-            autocompletion=options.complete_trial,
-        ),
-    ] = None,
+    trial: options.TrialOrBest = None,
     results: options.Results = options.DEFAULT_RESULTS,
     data: options.Data = None,
 ) -> None:
@@ -60,8 +51,7 @@ def predict(
     from hpo.run.trained_model import load_model
     from hpo.worker.environment import compose, worker_environment
 
-    if out.exists():
-        raise RunError(f"{out} is there already", hint="remove it or choose another")
+    shell.refuse_existing(out)
     if not file.is_file():
         raise RunError(f"there is no file {file}", hint="check the path")
     os.environ.update(compose(worker_environment()))  # before JAX loads

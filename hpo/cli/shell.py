@@ -166,6 +166,18 @@ def find_run(results: Path, run: str) -> Path:
 _NARROW = 24  # characters of text beside other columns that are no pleasure to read
 
 
+def refuse_existing(path: Path) -> None:
+    """Refuse to write where something is, before any work is done for it.
+
+    Raises:
+        RunError: It is there.
+    """
+    from hpo.errors import RunError
+
+    if path.exists():
+        raise RunError(f"{path} is there already", hint="remove it or choose another")
+
+
 def columns(
     rows: Sequence[Mapping[str, Any]],
     heads: Sequence[str],

@@ -144,8 +144,6 @@ def simulate(
     worth = seeds * len(plan.methods) // _FEW
     found = compare.compare(plan, processes=max(1, min(environment.cores(), worth)))
     rows = regret.rows(found, baseline=baseline)
-    if plot is not None:
-        regret_plot.write(rows, plot, cost=cost.value)
     if format is ListFormat.json:
         shell.out(regret.to_json(rows))
     elif format is ListFormat.csv:
@@ -154,6 +152,8 @@ def simulate(
         shell.out(regret.render(rows, baseline=baseline))
         dealt = f"{seeds} studies of each method"
         terminal.say(f"{dealt} over {len(names)} tasks" if len(names) > 1 else dealt)
+    if plot is not None:
+        regret_plot.write(rows, plot, cost=cost.value)
 
 
 def _open(

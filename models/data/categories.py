@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 
 from models.data.catalog import located, prepare
+from models.data.column_groups import checked_groups
 from models.data.columns import kept_columns
 from models.data.dataset import open_dataset
 from models.data.discovery import Discovery, Options, discovered
 from models.data.files import write_atomically
-from models.data.grouping import checked_groups, read_json
+from models.data.grouping import labelled, read_json
 from models.data.hdf5 import arrays_below, attribute_above, texts
 from models.errors import DataError, near_matches
 
@@ -242,17 +243,7 @@ def _by_name(
     array = _beside(path, features, _GROUPS)
     if array is None:
         return None
-    labels = texts(path, array)
-    if len(labels) != columns:
-        raise DataError(
-            f"array `{array}` in {path} must have a text for each of {columns} columns, got "
-            f"{len(labels)}",
-            hint="write it again, or give `--registry FILE`",
-        )
-    return {
-        label: tuple(i for i, own in enumerate(labels) if own == label)
-        for label in dict.fromkeys(labels)
-    }
+    return labelled(path, array, count=columns)
 
 
 def _registry_of(path: Path, features: str) -> tuple[Any, str]:

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from models.data.column_groups import checked_groups, named
 from models.data.columns import columns_there, kept_columns
 from models.data.discovery import Options, discovered
 from models.data.hdf5 import texts
@@ -158,57 +159,6 @@ class Columns:
     rows: np.ndarray
 
 
-def checked_groups(
-    groups: Any, *, count: int, names: Sequence[str] | None = None, where: str
-) -> dict[str, tuple[int, ...]]:
-    """A mapping of names to columns, by number.
-
-    Args:
-        groups: Name to numbers or names of columns.
-        count: Columns there are.
-        names: Of the columns.
-        where: What gave the groups, for messages.
-
-    Raises:
-        DataError: It is something else; groups overlap, or leave a column out.
-    """
-    if not isinstance(groups, Mapping) or not groups:
-        raise DataError(
-            f"{where} must be a mapping of names to columns, got {groups!r}",
-            hint='for example {"left": [0, 1, 2], "right": [3, 4]}',
-        )
-    found = {
-        str(group): tuple(_number(c, count, names, f"{where}, `{group}`") for c in cs)
-        if isinstance(cs, (list, tuple))
-        else _refuse_columns(cs, group, where)
-        for group, cs in groups.items()
-    }
-    owner: dict[int, str] = {}
-    for group, columns in found.items():
-        if not columns:
-            raise DataError(
-                f"every group of {where} needs a column, got none in `{group}`",
-                hint="leave the group out",
-            )
-        for column in columns:
-            if column in owner:
-                raise DataError(
-                    f"groups of {where} must not overlap: column "
-                    f"{_named(column, names)} is in `{owner[column]}` and in `{group}`",
-                    hint="give every column to one group",
-                )
-            owner[column] = group
-    missing = [c for c in range(count) if c not in owner]
-    if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise DataError(
-            f"groups of {where} must have every column: {_named(missing[0], names)}{more} "
-            f"of {count} are in none",
-            hint='give them to a group, such as "rest"',
-        )
-    return found
-
-
 def from_file(
     path: Path, *, count: int, names: Sequence[str] | None
 ) -> dict[str, tuple[int, ...]]:
@@ -290,15 +240,29 @@ def _stored_groups(how: Any, table: Columns) -> Mapping[str, tuple[int, ...]]:
     if isinstance(how, str) and how.endswith(".json"):
         return from_file(Path(how).expanduser(), count=count, names=names)
     if isinstance(how, str):
-        labels = texts(table.path, how)
-        _check_count(labels, count, f"array `{how}` in {table.path}")
-        return {
-            label: tuple(i for i, own in enumerate(labels) if own == label)
-            for label in dict.fromkeys(labels)
-        }
+        return labelled(table.path, how, count=count)
     if isinstance(how, Mapping) and set(how) == {"run"} and isinstance(how["run"], str):
         return _of_run(Path(how["run"]).expanduser(), table)
     return checked_groups(how, count=count, names=names, where="`groups`")
+
+
+def labelled(path: Path, array: str, *, count: int) -> dict[str, tuple[int, ...]]:
+    """The columns of each group, from an array with the text of its group for every column.
+
+    Args:
+        path: The file.
+        array: The array in it.
+        count: Columns there are.
+
+    Raises:
+        DataError: It has more or fewer texts, or is no array of texts.
+    """
+    labels = texts(path, array)
+    _check_count(labels, count, f"array `{array}` in {path}")
+    return {
+        label: tuple(i for i, own in enumerate(labels) if own == label)
+        for label in dict.fromkeys(labels)
+    }
 
 
 def _auto(how: Any) -> Mapping[str, Any] | None:
@@ -358,7 +322,7 @@ def _refuse_constant(
     _, std, _ = columns_there(train, role)
     constant = np.flatnonzero(std == 0)
     if len(constant):
-        first = _named(kept[int(constant[0])], names)
+        first = named(kept[int(constant[0])], names)
         more = f", and {len(constant) - 1} more" if len(constant) > 1 else ""
         raise DataError(
             f"column {first} of role `{role}` of `{train.reference.name}` is constant or "
@@ -373,37 +337,3 @@ def _check_count(texts: Sequence[str], count: int, what: str) -> None:
             f"{what} must have a text for each of {count} columns, got {len(texts)}",
             hint="name the array that belongs to these columns",
         )
-
-
-def _number(column: Any, count: int, names: Sequence[str] | None, where: str) -> int:
-    if isinstance(column, str):
-        if names is None or column not in names:
-            raise DataError(
-                f"{where}: there is no column `{column}`",
-                hint=near_matches(column, names)
-                if names
-                else 'say how columns are called: data={…, "names": "ARRAY"}',
-            )
-        return list(names).index(column)
-    if not isinstance(column, int) or isinstance(column, bool):
-        raise DataError(
-            f"{where}: a column is a number or a name, got {column!r}",
-            hint="columns are counted from 0",
-        )
-    if not 0 <= column < count:
-        raise DataError(
-            f"{where}: there is no column {column}, the data has {count}",
-            hint="columns are counted from 0",
-        )
-    return column
-
-
-def _named(column: int, names: Sequence[str] | None) -> str:
-    return str(column) if names is None else f"{column} (`{names[column]}`)"
-
-
-def _refuse_columns(columns: Any, group: Any, where: str) -> tuple[int, ...]:
-    raise DataError(
-        f"{where}: the columns of group `{group}` must be a list, got {columns!r}",
-        hint='for example {"left": [0, 1, 2], "right": [3, 4]}',
-    )

@@ -12,12 +12,12 @@ from jaxtyping import Array, Float, Key
 
 from models.config import Config, static, traced
 from models.errors import ConfigError
+from models.layers.batch_normalization import BatchNormalization
 from models.layers.dropout import split_key
 from models.layers.grouped import (
     ACTIVATIONS,
     Activation,
     Grouped,
-    GroupedBatchNorm,
     GroupedLayerNorm,
     GroupedLinear,
     grouped_dropout,
@@ -149,12 +149,12 @@ class _Front(nnx.Module):
     def __init__(self, config: Front, inputs: tuple[int, ...]) -> None:
         self.activation = config.activation
         self.layers: nnx.List[GroupedLinear] = nnx.List([])
-        self.norms: nnx.List[GroupedBatchNorm] = nnx.List([])
+        self.norms: nnx.List[BatchNormalization] = nnx.List([])
         groups = len(inputs)
         for size in (*config.hidden_sizes, config.output_size):
             self.layers.append(GroupedLinear(inputs=inputs, outputs=size))
             if config.batch_norm:
-                self.norms.append(GroupedBatchNorm(groups=groups, size=size))
+                self.norms.append(BatchNormalization(groups, size, over=(1,)))
             inputs = (size,) * groups
         self.dropout = Traced(0.0, name="front.dropout")
 

@@ -15,7 +15,6 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from models.layers.initialization import parameter
-from models.layers.normalization import Statistic
 
 Grouped = Float[Array, "group batch number"]
 Activation = Literal["relu", "gelu", "tanh"]
@@ -26,7 +25,6 @@ ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
     "tanh": jnp.tanh,
 }
 _EPSILON = 1e-5
-_MOMENTUM = 0.1
 
 
 class GroupedLinear(nnx.Module):
@@ -71,41 +69,6 @@ class GroupedLayerNorm(nnx.Module):
         variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
         scaled = centred * jax.lax.rsqrt(variance + _EPSILON)
         return scaled * self.scale[...][:, None] + self.shift[...][:, None]
-
-
-class GroupedBatchNorm(nnx.Module):
-    """Every number of every group to mean 0 and variance 1 over the batch, or by averages of it.
-
-    Args:
-        groups: Groups.
-        size: Numbers of each.
-
-    Source: Ioffe and Szegedy 2015, "Batch normalization"; ε, momentum and the unbiased variance
-    of the averages as in torch.
-    """
-
-    def __init__(self, *, groups: int, size: int) -> None:
-        self.scale = nnx.Param(jnp.ones((groups, size)))
-        self.shift = nnx.Param(jnp.zeros((groups, size)))
-        self.mean = Statistic(jnp.zeros((groups, size)))
-        self.variance = Statistic(jnp.ones((groups, size)))
-
-    def __call__(self, inputs: Grouped, *, training: bool) -> Grouped:
-        """``[G, B, D]`` both; in training the averages follow."""
-        if training:
-            mean = jnp.mean(inputs, axis=1)
-            variance = jnp.mean(jnp.square(inputs - mean[:, None]), axis=1)
-            rows = inputs.shape[1]
-            self._follow(mean, variance * (rows / max(rows - 1, 1)))
-        else:
-            mean, variance = self.mean[...], self.variance[...]
-        scale = self.scale[...] * jax.lax.rsqrt(variance + _EPSILON)
-        return (inputs - mean[:, None]) * scale[:, None] + self.shift[...][:, None]
-
-    def _follow(self, mean: Array, variance: Array) -> None:
-        for average, value in ((self.mean, mean), (self.variance, variance)):
-            fresh = jax.lax.stop_gradient(value)
-            average.set_value((1 - _MOMENTUM) * average[...] + _MOMENTUM * fresh)
 
 
 def grouped_dropout(

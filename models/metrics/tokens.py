@@ -156,9 +156,8 @@ class Explained:
 
 def entropies(counts: Table) -> Float[Array, " codebook"]:
     """Nats of every codebook's use."""
-    shares = counts / jnp.maximum(jnp.sum(counts, axis=-1, keepdims=True), 1.0)
-    logs = jnp.log(jnp.where(shares > 0, shares, 1.0))
-    return -jnp.sum(shares * logs, axis=-1)
+    total = jnp.sum(counts, axis=-1, keepdims=True)
+    return _nats(counts / jnp.maximum(total, 1.0), (-1,))
 
 
 def shared_information(
@@ -167,16 +166,17 @@ def shared_information(
     """Normalized mutual information of every two categories, from their contingency tables."""
     total = jnp.maximum(jnp.sum(pairs, axis=(-1, -2), keepdims=True), 1.0)
     joint = pairs / total
-
-    def nats(shares: Array, axes: tuple[int, ...]) -> Array:
-        logs = jnp.log(jnp.where(shares > 0, shares, 1.0))
-        return -jnp.sum(shares * logs, axis=axes)
-
-    first, second = (nats(jnp.sum(joint, axis=axis), (-1,)) for axis in (-1, -2))
-    mutual = first + second - nats(joint, (-1, -2))
+    first, second = (_nats(jnp.sum(joint, axis=axis), (-1,)) for axis in (-1, -2))
+    mutual = first + second - _nats(joint, (-1, -2))
     scale = first * second
     several = scale > 1e-12
     return jnp.where(several, mutual / jnp.sqrt(jnp.where(several, scale, 1.0)), 0.0)
+
+
+def _nats(shares: Array, axes: tuple[int, ...]) -> Array:
+    """The entropy of shares that add up to 1 over some axes."""
+    logs = jnp.log(jnp.where(shares > 0, shares, 1.0))
+    return -jnp.sum(shares * logs, axis=axes)
 
 
 def usage_metrics(

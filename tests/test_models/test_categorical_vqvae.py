@@ -15,8 +15,9 @@ from scipy.spatial.distance import pdist
 from models import categorical_vqvae
 from models.data.grouping import grouping_of
 from models.errors import ConfigError, UserError
+from models.layers.batch_normalization import BatchNormalization
 from models.layers.category_reader import CategoryReader, Front, Reader
-from models.layers.grouped import GroupedBatchNorm, GroupedLinear
+from models.layers.grouped import GroupedLinear
 from models.layers.initialization import initialize
 from models.layers.levels import LeveledQuantizer, Levels, codes_of, dealt_bits
 from models.layers.quantizer import Quantization, Quantizer
@@ -78,7 +79,7 @@ def test_a_reader_sees_its_own_columns_and_no_others():
 def test_batch_norm_is_torchs():
     import torch
 
-    ours, theirs = GroupedBatchNorm(groups=1, size=3), torch.nn.BatchNorm1d(3)
+    ours, theirs = BatchNormalization(1, 3, over=(1,)), torch.nn.BatchNorm1d(3)
     for step in range(3):
         batch = numbers(8, 3, seed=step) * 2 + 1
         found = ours(jnp.asarray(batch)[None], training=True)[0]

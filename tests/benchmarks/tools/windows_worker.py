@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
-
-import jax
 
 from models import vae
 from models.data.catalog import prepare
-from models.training.protocol import Context
+from tests.benchmarks.tools import compiled_epochs
 from tests.benchmarks.tools.serve import serve
 from tests.benchmarks.tools.windows import (
     BATCH,
@@ -33,42 +30,15 @@ CONFIG = {
     "optimizer.learning_rate": RATE,
     "optimizer.schedule": "constant",
 }
-_running: dict[str, Any] = {}
 
 
 def prepare_model(data: str) -> dict[str, Any]:
-    """Build a learner and compile its epoch; parameters, and seconds of compiling."""
-    begin = time.perf_counter()
-    made = vae.create(
-        CONFIG,
-        Context(
-            task={"name": "reconstruction"},
-            data=prepare({"path": data, "kind": "windows"}).to_json(),
-            epochs=1_000_000,
-            objective=("mse", "minimize"),
-        ),
+    """Build the learner and compile its epoch; see `compiled_epochs.prepare`."""
+    request = {"path": data, "kind": "windows"}
+    return compiled_epochs.prepare(
+        vae.create, CONFIG, lambda: prepare(request).to_json()
     )
-    engine, feed = made.runner.engine, made.feed
-    start = time.perf_counter()
-    train = jax.jit(engine.train, donate_argnums=0)
-    program = train.lower(made.state, feed.arrays).compile()
-    _running.update(program=program, state=made.state, arrays=feed.arrays)
-    return {
-        "parameters": made.parameters,
-        "batches": feed.batches,
-        "compile_seconds": time.perf_counter() - start,
-        "ready_seconds": time.perf_counter() - begin,
-    }
-
-
-def epoch() -> float:
-    """Train one epoch, without validation; its seconds."""
-    begin = time.perf_counter()
-    state, values = _running["program"](_running["state"], _running["arrays"])
-    jax.block_until_ready(values)
-    _running["state"] = state
-    return time.perf_counter() - begin
 
 
 if __name__ == "__main__":
-    serve({"prepare": prepare_model, "epoch": epoch})
+    serve({"prepare": prepare_model, "epoch": compiled_epochs.epoch})
