@@ -13,14 +13,13 @@ from jaxtyping import Array, Float, Key
 from models.config import Config, static, traced
 from models.errors import ConfigError
 from models.layers.batch_normalization import BatchNormalization
-from models.layers.dropout import split_key
+from models.layers.dropout import entry_dropout, split_key
 from models.layers.grouped import (
     ACTIVATIONS,
     Activation,
     Grouped,
     GroupedLayerNorm,
     GroupedLinear,
-    grouped_dropout,
 )
 from models.layers.traced import Traced
 
@@ -131,7 +130,7 @@ class CategoryReader(nnx.Module):
         if self.front is not None:
             inputs = self.front(inputs, key=first)
         hidden = ACTIVATIONS["relu"](self.inner(inputs))
-        found = self.outer(grouped_dropout(hidden, self.dropout[...], second))
+        found = self.outer(entry_dropout(hidden, self.dropout[...], second))
         if self.past is not None:
             found = found + self.past(inputs)
         return self.norm(found)
@@ -166,7 +165,7 @@ class _Front(nnx.Module):
                 values = self.norms[place](values, training=key is not None)
             if place < last:
                 values = ACTIVATIONS[self.activation](values)
-                values = grouped_dropout(values, self.dropout[...], keys[place])
+                values = entry_dropout(values, self.dropout[...], keys[place])
         return values
 
 

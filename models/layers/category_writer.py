@@ -11,7 +11,8 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from models.config import Config, static, traced
-from models.layers.grouped import GroupedLinear, grouped_dropout
+from models.layers.dropout import entry_dropout
+from models.layers.grouped import GroupedLinear
 from models.layers.linear import Linear
 from models.layers.traced import Traced
 
@@ -63,9 +64,7 @@ class SharedWriter(nnx.Module):
         """Rows ``[B, D]`` in standard deviations, from codes ``[B, G, d]`` by piece."""
         beside = jnp.concatenate(codes, axis=-1)
         inputs = beside.reshape(1, len(beside), -1)
-        hidden = grouped_dropout(
-            jax.nn.relu(self.inner(inputs)), self.dropout[...], key
-        )
+        hidden = entry_dropout(jax.nn.relu(self.inner(inputs)), self.dropout[...], key)
         found = self.outer(hidden)
         if self.past is not None:
             found = found + self.past(inputs)

@@ -33,6 +33,26 @@ def dropout(
     return jnp.where(kept, inputs / (1 - rate), jnp.zeros_like(inputs))
 
 
+def entry_dropout(
+    inputs: Float[Array, "*shape"],
+    rate: Float[Array, ""],
+    key: Key[Array, ""] | None,
+) -> Float[Array, "*shape"]:
+    """Drop single numbers; a rate of exactly 0 changes no bit of the input.
+
+    Args:
+        inputs: Of any shape.
+        rate: Probability in ``[0, 1)``; may be traced.
+        key: Randomness, or None to leave the input as it is (evaluation).
+
+    Source: Srivastava et al. 2014, "Dropout".
+    """
+    if key is None:
+        return inputs
+    kept = _kept(rate, key, inputs.shape)
+    return jnp.where(kept, inputs / (1 - rate), jnp.zeros_like(inputs))
+
+
 def dropout_scale(
     rate: Float[Array, ""], key: Key[Array, ""] | None, *, batch: int, channels: int
 ) -> Float[Array, "batch channel"]:

@@ -12,9 +12,10 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from models.layers.initialization import parameter
+from models.layers.layer_normalization import normalized
 
 Grouped = Float[Array, "group batch number"]
 Activation = Literal["relu", "gelu", "tanh"]
@@ -24,7 +25,6 @@ ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
     "gelu": lambda values: jax.nn.gelu(values, approximate=False),
     "tanh": jnp.tanh,
 }
-_EPSILON = 1e-5
 
 
 class GroupedLinear(nnx.Module):
@@ -65,25 +65,5 @@ class GroupedLayerNorm(nnx.Module):
 
     def __call__(self, inputs: Grouped) -> Grouped:
         """``[G, B, D]`` both."""
-        centred = inputs - jnp.mean(inputs, axis=-1, keepdims=True)
-        variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
-        scaled = centred * jax.lax.rsqrt(variance + _EPSILON)
-        return scaled * self.scale[...][:, None] + self.shift[...][:, None]
-
-
-def grouped_dropout(
-    inputs: Grouped, rate: Float[Array, ""], key: Key[Array, ""] | None
-) -> Grouped:
-    """Drop single numbers; a rate of 0 changes nothing.
-
-    Args:
-        inputs: ``[G, B, D]``.
-        rate: Probability in ``[0, 1)``; may be traced.
-        key: Randomness, or None to leave the input as it is (evaluation).
-
-    Source: Srivastava et al. 2014, "Dropout".
-    """
-    if key is None:
-        return inputs
-    kept = jax.random.uniform(key, inputs.shape, rate.dtype) >= rate
-    return jnp.where(kept, inputs / (1 - rate), jnp.zeros_like(inputs))
+        scaled = normalized(inputs) * self.scale[...][:, None]
+        return scaled + self.shift[...][:, None]

@@ -18,12 +18,11 @@ from jaxtyping import Array, Float, Int, Key
 
 from models.config import Config, static, traced
 from models.errors import ConfigError
-from models.layers.dropout import split_key
+from models.layers.dropout import entry_dropout, split_key
 from models.layers.grouped import (
     Grouped,
     GroupedLayerNorm,
     GroupedLinear,
-    grouped_dropout,
 )
 from models.layers.quantizer import Quantization, Quantizer
 from models.layers.traced import Traced
@@ -354,7 +353,7 @@ class LeveledQuantizer(nnx.Module):
         keys = split_key(key, len(self.project))
         found = []
         for place, linear in enumerate(self.project):
-            values = grouped_dropout(linear(vectors), self.dropout[...], keys[place])
+            values = entry_dropout(linear(vectors), self.dropout[...], keys[place])
             if self.norms:
                 values = self.norms[place](values)
             found.append(jnp.swapaxes(values, 0, 1))
