@@ -20,11 +20,19 @@ from pathlib import Path
 import filelock
 
 from models.data.files import sync_folder
-from models.data.options import Options
+from models.data.options import Draws, Options
 from models.errors import DataError
 
 _MODELS = Path(__file__).parents[1]
-_SOURCES = (_MODELS / "data" / "simulators", _MODELS / "physics" / "equations")
+_SIMULATORS = _MODELS / "data" / "simulators"
+_SOURCES = {
+    Options: (_SIMULATORS, _MODELS / "physics" / "equations"),
+    Draws: (_SIMULATORS / "inference",),
+}
+_PROGRAMS = {
+    Options: "models.data.simulators",
+    Draws: "models.data.simulators.inference",
+}
 _ROOT = Path(__file__).parents[2]
 
 
@@ -51,7 +59,7 @@ def cache_folder() -> Path:
     return path
 
 
-def simulated(name: str, options: Options) -> Path:
+def simulated(name: str, options: Options | Draws) -> Path:
     """The folder of a simulated dataset, made on the first call.
 
     Args:
@@ -59,7 +67,8 @@ def simulated(name: str, options: Options) -> Path:
         options: How to run it.
 
     Returns:
-        The absolute path of the folder that holds ``train``, ``valid`` and ``test``.
+        The absolute path of the folder that holds ``train``, ``valid`` and ``test``: folders
+        of records, or files of samples.
 
     Raises:
         DataError: The cache cannot be written, or the simulator failed.
@@ -78,7 +87,7 @@ def simulated(name: str, options: Options) -> Path:
     return target
 
 
-def _make(name: str, options: Options, target: Path) -> None:
+def _make(name: str, options: Options | Draws, target: Path) -> None:
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         _simulate(name, options, folder)
@@ -89,7 +98,7 @@ def _make(name: str, options: Options, target: Path) -> None:
     sync_folder(target.parent)
 
 
-def _simulate(name: str, options: Options, folder: Path) -> None:
+def _simulate(name: str, options: Options | Draws, folder: Path) -> None:
     """Run the simulator in a child, so that this process never initialises JAX."""
     paths = [str(_ROOT), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {
@@ -99,7 +108,7 @@ def _simulate(name: str, options: Options, folder: Path) -> None:
         "PYTHONPATH": os.pathsep.join(p for p in paths if p),
     }
     values = json.dumps(dataclasses.asdict(options))
-    command = [sys.executable, "-P", "-m", "models.data.simulators", name, values]
+    command = [sys.executable, "-P", "-m", _PROGRAMS[type(options)], name, values]
     done = subprocess.run(
         [*command, str(folder)],
         env=environment,
@@ -122,10 +131,13 @@ def _remove_leftovers(target: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _fingerprint(name: str, options: Options) -> str:
+def _fingerprint(name: str, options: Options | Draws) -> str:
     digest = hashlib.sha256()
-    for folder in _SOURCES:
+    for folder in _SOURCES[type(options)]:
         for path in sorted(folder.glob("*.py")):
+            digest.update(path.read_bytes())
+    if isinstance(options, Draws) and options.observations:
+        for path in sorted(Path(options.observations).rglob("*.csv*")):
             digest.update(path.read_bytes())
     known = {"name": name, **dataclasses.asdict(options)}
     digest.update(json.dumps(known, sort_keys=True).encode())

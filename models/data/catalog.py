@@ -10,7 +10,7 @@ from typing import Any
 
 from models.data import kinds
 from models.data.cache import simulated
-from models.data.options import OPTION_NAMES, SIMULATED, Simulated
+from models.data.options import OPTION_NAMES, SIMULATED, Draws, Options, Simulated
 from models.data.real import REAL, Protocol
 from models.data.reference import Reference
 from models.data.requests import names_of
@@ -77,7 +77,8 @@ def prepare(data: str | Mapping[str, Any], *, root: Path | None = None) -> Refer
         data: A known name, a path, a name under `root`, or a mapping with ``name`` or
             ``path``, perhaps ``kind`` (else told by the layout), and keys of the kind: see
             the modules of `models.data.kinds`. For simulated data also ``samples``,
-            ``seed``, ``noise``, ``excitation``; ``truth`` names hidden states of theirs.
+            ``seed``, ``noise``, ``excitation`` (``truth`` names hidden states of theirs), or
+            ``samples``, ``seed``, ``observations``: see `models.data.options`.
         root: The folder that holds real datasets by name; by default ``$HPO_DATA``.
 
     Raises:
@@ -87,9 +88,7 @@ def prepare(data: str | Mapping[str, Any], *, root: Path | None = None) -> Refer
     kind = kinds.kind(found.kind)
     path = found.path
     if path is None:
-        options = {k: found.request[k] for k in OPTION_NAMES if k in found.request}
-        options["truth"] = _asks_for_truth(found)
-        path = simulated(found.name, SIMULATED[found.name].options.updated(options))
+        path = simulated(found.name, _options(found, root))
     return kind.prepare(_protocol(found) | found.request, name=found.name, path=path)
 
 
@@ -150,8 +149,9 @@ def _found(data: str | Mapping[str, Any], root: Path | None) -> _Found:
     request = _request(data)
     wanted = str(request.get("name", request.get("path")))
     if "name" in request and wanted in SIMULATED:
-        found = _Found(request=request, name=wanted, kind="records", path=None)
-        _check_keys(found, OPTION_NAMES)
+        known = SIMULATED[wanted]
+        found = _Found(request=request, name=wanted, kind=known.kind, path=None)
+        _check_keys(found, known.option_names)
         return found
     path = _locate(request, root)
     kind = request.get("kind") or kinds.kind_at(path)
@@ -194,15 +194,44 @@ def _check_keys(found: _Found, options: tuple[str, ...]) -> None:
     known = (*_ANY, *kinds.kind(found.kind).KEYS, *options)
     for key in found.request:
         if key in OPTION_NAMES and key not in known:
+            having = [n for n, s in SIMULATED.items() if key in s.option_names]
+            whose = "other" if options else "only"
+            is_none = "" if options else f", `{found.name}` is none"
             raise DataError(
-                f"only simulated data has the option `{key}`, `{found.name}` is none",
-                hint=f"simulated: {', '.join(SIMULATED)}",
+                f"{whose} simulated data has the option `{key}`{is_none}",
+                hint=f"simulated with it: {', '.join(having)}",
             )
         if key not in known:
             raise DataError(
                 f"unknown key `{key}` in a request for data, which is {found.kind}",
                 hint=near_matches(str(key), known),
             )
+
+
+def _options(found: _Found, root: Path | None) -> Options | Draws:
+    """How a simulator is to be run.
+
+    Raises:
+        DataError: An option breaks a rule, or there is no such hidden state or folder.
+    """
+    known = SIMULATED[found.name]
+    values = {k: found.request[k] for k in known.option_names if k in found.request}
+    if isinstance(known.options, Options):
+        return known.options.updated(values | {"truth": _asks_for_truth(found)})
+    options = known.options.updated(values)
+    if not options.observations:
+        return options
+    given = Path(options.observations).expanduser()
+    under = root or os.environ.get("HPO_DATA")
+    places = [Path(under).expanduser() / given] if under else []
+    folder = next((p for p in (*places, given) if p.is_dir()), None)
+    if folder is None:
+        raise DataError(
+            f"there is no folder of observations {given}",
+            hint="name one that holds a folder with `observation.csv` for each, by its "
+            "path, or below `--data DIR` or HPO_DATA",
+        )
+    return options.updated({"observations": str(folder.absolute())})
 
 
 def _asks_for_truth(found: _Found) -> bool:
@@ -265,6 +294,8 @@ def _protocol(found: _Found) -> dict[str, Any]:
     known: Known | None = (
         REAL.get(found.name) if found.path else SIMULATED.get(found.name)
     )
+    if isinstance(known, Simulated) and known.bounds:
+        return {"bounds": known.bounds}
     if known is None or found.kind != "records":
         return {}
     return {

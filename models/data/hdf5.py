@@ -175,15 +175,15 @@ def texts(path: Path, name: str) -> tuple[str, ...]:
         return tuple(found.asstr()[:].tolist())
 
 
-def group_names(path: Path) -> list[str]:
-    """The names of the groups at the file's root.
+def group_names(path: Path, group: str = "/") -> list[str]:
+    """The names of the groups at the file's root, or in one of its groups.
 
     Raises:
         DataError: The file is missing or damaged.
     """
     with _lock:
-        file = _current(path)
-        return [n for n in file if isinstance(file[n], h5py.Group)]
+        folder = _current(path)[group]
+        return [n for n in folder if isinstance(folder[n], h5py.Group)]
 
 
 def close_files() -> None:

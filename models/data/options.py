@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from models.errors import DataError, near_matches
 
 EXCITATIONS = ("multisine", "steps")
-_LIMITS = {"samples": (512, 10_000_000), "seed": (0, 2**32 - 1)}
+_SEEDS = (0, 2**32 - 1)
+_LIMITS = {"samples": (512, 10_000_000), "seed": _SEEDS}
+_DRAWN_LIMITS = {"samples": (100, 10_000_000), "seed": _SEEDS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +39,7 @@ class Options:
     truth: bool = False
 
     def __post_init__(self) -> None:
-        for name, (low, high) in _LIMITS.items():
-            value = getattr(self, name)
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            if not whole or not low <= value <= high:
-                raise DataError(
-                    f"`{name}` must be a whole number from {low} to {high}, "
-                    f"got {value!r}"
-                )
+        _check_limits(self, _LIMITS)
         number = isinstance(self.noise, (int, float)) and not isinstance(
             self.noise, bool
         )
@@ -67,10 +62,51 @@ class Options:
         return dataclasses.replace(self, **values)
 
 
-OPTION_NAMES = tuple(
-    field.name for field in dataclasses.fields(Options) if field.name != "truth"
-)
-"""Keys of a request that only simulated data knows; all records can have a ``truth``."""
+@dataclass(frozen=True, kw_only=True)
+class Draws:
+    """How a simulator of `models.data.simulators.inference` is run.
+
+    Attributes:
+        samples: Simulations of train and valid together; a tenth of them is valid. The test
+            part has 1,000 more.
+        seed: Every draw follows from it.
+        observations: A folder of published observations, each in a folder of its own with
+            ``observation.csv``, ``true_parameters.csv`` and
+            ``reference_posterior_samples.csv.bz2``: they become the first rows of the test
+            part, and those samples its exact posterior. Empty for none.
+
+    Raises:
+        DataError: A value breaks a rule.
+    """
+
+    samples: int = 10_000
+    seed: int = 0
+    observations: str = ""
+
+    def __post_init__(self) -> None:
+        _check_limits(self, _DRAWN_LIMITS)
+        if not isinstance(self.observations, str):
+            raise DataError(
+                f"`observations` must be a folder's path, got {self.observations!r}"
+            )
+
+    def updated(self, values: Mapping[str, Any]) -> Draws:
+        """The same options with some values replaced.
+
+        Raises:
+            DataError: A value breaks a rule.
+        """
+        return dataclasses.replace(self, **values)
+
+
+def _check_limits(options: Any, limits: Mapping[str, tuple[int, int]]) -> None:
+    for name, (low, high) in limits.items():
+        value = getattr(options, name)
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if not whole or not low <= value <= high:
+            raise DataError(
+                f"`{name}` must be a whole number from {low} to {high}, got {value!r}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,15 +115,31 @@ class Simulated:
 
     Attributes:
         truth: Signals of hidden states that it can hold.
+        bounds: Role to the limits of its columns, beyond which a prior never goes; None
+            where there is none.
     """
 
     summary: str
     units: tuple[str, ...]
-    options: Options
+    options: Options | Draws
     score_from: int = 50
     also_score_from: tuple[int, ...] = ()
     truth: tuple[str, ...] = ()
+    bounds: Mapping[str, tuple[tuple[float | None, float | None], ...]] = field(
+        default_factory=dict
+    )
     source: str
+
+    @property
+    def kind(self) -> str:
+        """The kind of data that is made: ``records`` or ``samples``."""
+        return "samples" if isinstance(self.options, Draws) else "records"
+
+    @property
+    def option_names(self) -> tuple[str, ...]:
+        """Keys of a request that set an option."""
+        every = dataclasses.fields(self.options)
+        return tuple(f.name for f in every if f.name != "truth")
 
 
 SIMULATED = {
@@ -122,4 +174,36 @@ SIMULATED = {
         options=Options(samples=8192),
         source="after Noël and Schoukens, 2016",
     ),
+    "gaussian_linear": Simulated(
+        summary="ten normal means, each seen once; exact posterior known",
+        units=(),
+        options=Draws(),
+        source="Lueckmann et al., AISTATS 2021",
+    ),
+    "gaussian_mixture": Simulated(
+        summary="two Gaussians around one mean; exact posterior known",
+        units=(),
+        options=Draws(),
+        bounds={"theta": ((-10.0, 10.0),) * 2},
+        source="Lueckmann et al., AISTATS 2021",
+    ),
+    "two_moons": Simulated(
+        summary="a crescent that two places explain alike; exact posterior known",
+        units=(),
+        options=Draws(),
+        bounds={"theta": ((-1.0, 1.0),) * 2},
+        source="Lueckmann et al., AISTATS 2021",
+    ),
+    "slcp": Simulated(
+        summary="four points of a Gaussian, five parameters; exact posterior known",
+        units=(),
+        options=Draws(),
+        bounds={"theta": ((-3.0, 3.0),) * 5},
+        source="Papamakarios et al., 2019; Lueckmann et al., AISTATS 2021",
+    ),
 }
+
+OPTION_NAMES = tuple(
+    dict.fromkeys(name for known in SIMULATED.values() for name in known.option_names)
+)
+"""Keys of a request that only simulated data knows; all records can have a ``truth``."""

@@ -12,8 +12,12 @@ without parts (``{"seed": 0, "shares": [0.7, 0.1, 0.2]}``, or row ranges
 ``{"train": [0, 70], "valid": [70, 80], "test": [80, 100]}``, or names of arrays of row numbers,
 see `models.data.split`) and ``units`` (of y, or by role); ``clean`` and ``clip`` (columns that
 are dropped, and limits of the others: `models.data.columns`), ``groups`` and ``names`` (of the
-columns of the only role: `models.data.grouping`).
+columns of the only role: `models.data.grouping`), ``bounds`` (limits that a prior never
+crosses: `models.data.bounds`).
 Any value may be missing (NaN).
+
+The test part may hold draws from the exact posterior of its first rows, beside its arrays in
+a group ``posterior``: ``[R, draws, …]`` of every array that is inferred.
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ import h5py
 import numpy as np
 
 from models.data.arrays import ArrayFile
+from models.data.bounds import checked_bounds
 from models.data.check import checked
 from models.data.columns import cleaned, fitted_columns, kept_columns, whole_rows
 from models.data.files import SUFFIXES, hash_files, new_file
@@ -41,7 +46,8 @@ from models.data.requests import different_names, units_of
 from models.data.split import checked_split, split_parts, split_rows
 from models.errors import DataError
 
-KEYS = ("arrays", "split", "units", "clean", "clip", "groups", "names")
+KEYS = ("arrays", "split", "units", "clean", "clip", "groups", "names", "bounds")
+POSTERIOR = "posterior"
 CUT: Literal["windows", "rows"] = "rows"
 HIDDEN: tuple[str, ...] = ()
 LAYOUT = (
@@ -156,12 +162,52 @@ def prepare(request: Request, *, name: str, path: Path) -> Reference:
         found = fitted(request, open(reference).part("train"))
         settings = {**reference.settings, **found}
         reference = dataclasses.replace(reference, settings=settings)
+    dataset = open(reference)
+    bounds = checked_bounds(request, [dataset.part(name) for name in _NEEDED])
+    settings = {**reference.settings, **bounds}
+    reference = dataclasses.replace(reference, settings=settings)
     return checked(open(reference), allowed=reference.roles)
 
 
 def open(reference: Reference) -> Dataset:
     """Open prepared rows; they are read when they are needed."""
     return Dataset(reference=reference, opener=SamplesPart)
+
+
+def exact_posterior(
+    reference: Reference, roles: Collection[str]
+) -> dict[str, np.ndarray]:
+    """Draws from the exact posterior of the test part's first rows, where the data has some.
+
+    Args:
+        reference: The data.
+        roles: Roles that are inferred.
+
+    Returns:
+        Role to ``[R, draws, …]``, float64; empty where there is none.
+
+    Raises:
+        DataError: Roles differ in rows or draws, or a role is missing or shaped unlike it.
+    """
+    place, group = _place(reference, "test")
+    inside = f"{group}/{POSTERIOR}" if group else POSTERIOR
+    if POSTERIOR not in group_names(place, group or "/"):
+        return {}
+    wanted = {role: (role,) for role in roles}
+    file = ArrayFile(place, roles=wanted, group=inside)
+    shapes = open(reference).part("train").shapes
+    found = {r: np.asarray(file.read(r, 0, file.length), np.float64) for r in roles}
+    for role, values in found.items():
+        if shapes[role] == (1,) and values.ndim == 2:  # of an array without channels
+            found[role] = values = values[..., None]
+        draws = next(iter(found.values())).shape[1:2]
+        if values.shape[2:] != shapes[role] or values.shape[1:2] != draws:
+            raise DataError(
+                f"`{inside}/{role}` in {place} has shape {values.shape}, which are no draws "
+                f"[rows, draws, {', '.join(map(str, shapes[role]))}] of `{role}`",
+                hint="write equally many draws of every array that is inferred",
+            )
+    return found
 
 
 def read(
