@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,14 @@ class Example:
         task: The task's name; it is set up to suit its own tiny data.
         config: Dotted keys of a tiny configuration of the family.
         epochs: The budget in which every scheduled mechanism fires.
+        settings: Of the task, beside those that suit its own tiny data.
         write: Writes the data of a task, as its `write_example` does, which is the default.
     """
 
     task: str
     config: Mapping[str, Any]
     epochs: int = 4
+    settings: Mapping[str, Any] = field(default_factory=dict)
     write: Callable[..., Mapping[str, Any]] | None = None
 
     @property
@@ -42,7 +44,7 @@ class Example:
     def described(self) -> Task:
         """The task itself."""
         plain = tasks.task_of(self.task)
-        return type(plain).from_flat(plain.EXAMPLE)
+        return type(plain).from_flat({**plain.EXAMPLE, **self.settings})
 
     def context(self, folder: Path, *, seed: int = 0, units: Units = SAME) -> Context:
         """Write the task's example data and return what `create` needs beside the config.

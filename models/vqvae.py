@@ -39,12 +39,12 @@ from models.config import static
 from models.data.windows import Windows
 from models.example import Example
 from models.family import creator
+from models.layers.code_tokens import Tokens
 from models.layers.coded_start import CodedStart, Prognosis
 from models.layers.dropout import split_key
 from models.layers.encoder import Encoder
 from models.layers.initialization import initialize
 from models.layers.quantizer import Quantization
-from models.layers.tokens import Tokens
 from models.layers.window_coder import Coder, WindowCoder
 from models.losses import Loss
 from models.metrics.accumulators import Average, Metric

@@ -447,9 +447,14 @@ class TaskData:
         rank = array.ndim - len(shape) - time
         if rank not in (0, 1) or array.shape[array.ndim - len(shape) :] != shape:
             axes = ("time", *map(str, shape)) if time else tuple(map(str, shape))
+            padded = (
+                "pad what is smaller with NaN; what is larger than all rows of the "
+                "training data needs data padded to its size, and new training"
+            )
             raise UserError(
                 f"`{role}` must be [{', '.join(axes)}] or [batch, {', '.join(axes)}], "
-                f"got {array.shape}"
+                f"got {array.shape}",
+                hint=None if time or len(shape) < 2 else padded,
             )
         return rank == 0
 

@@ -286,6 +286,55 @@ def test_the_true_posterior_has_the_smallest_energy_score():
     assert all(best < mean(*other) for other in ((0.5, 1.0), (0.0, 0.5), (0.0, 2.0)))
 
 
+SITES = {"name": "posterior", "draws": 4, "local": "z", "inputs": "f"}
+
+
+def test_a_posterior_with_sites_scores_those_that_a_row_has(tmp_path):
+    task = task_of(SITES)
+    dataset, data = opened(prepare(task.write_sites(tmp_path)), SITES)
+    (group,) = task.groups(dataset.part("valid"))
+    stored = dataset.part("valid").load(0)
+    assert task.takes == ("x", "f") and task.gives == ("theta", "z")
+    there = np.isfinite(np.concatenate([stored["theta"], stored["z"][..., 0]], axis=1))
+    assert (task.there(group) == there).all() and not there.all()
+    random = np.random.default_rng(3)
+    rows = len(there)
+    draws = {
+        "theta": random.normal(size=(rows, 4, 1)),
+        "z": random.normal(size=(rows, 4, 3, 1)),
+    }
+    _, std = task.scale(data)
+    unit = [data.statistics.std["theta"][0], *[data.statistics.std["z"][0]] * 3]
+    np.testing.assert_allclose(std, unit)
+    total = 0.0
+    for row in range(rows):  # the score of a row of exactly its own parameters
+        kept = there[row]
+        truth = np.concatenate([stored["theta"][row], stored["z"][row, :, 0]]) / std
+        own = np.concatenate([draws["theta"][row], draws["z"][row, :, :, 0]], axis=1)
+        one = jnp.asarray((own / std)[None][..., kept]), jnp.asarray(truth[None, kept])
+        total += float(energy_score(*one)[0])
+    found = scored(data, draws, group)["energy_score"]
+    assert found == pytest.approx(total / rows, rel=1e-4)
+    given = task.given(dict(group), data)
+    assert set(given) == {"x", "given.x", "f", "given.f"}
+    again = task.batch({r: stored[r] for r in task.takes}, data)
+    assert (again["seen.f"] == np.isfinite(stored["f"])).all()
+
+
+@pytest.mark.parametrize(
+    "settings,what",
+    [
+        ({"local": "x"}, "parameters of each are"),
+        ({"parameters": "z"}, "is one vector"),
+        ({"inputs": "z"}, "their shape but for the last axis"),
+    ],
+)
+def test_a_posterior_refuses_shapes_that_do_not_fit(settings, what, tmp_path):
+    reference = prepare(task_of(SITES).write_sites(tmp_path))
+    with pytest.raises(DataError, match=what):
+        opened(reference, {**SITES, **settings})
+
+
 @pytest.mark.parametrize("spoilt", [np.nan, 1e30])
 def test_masked_errors_ignore_what_the_mask_leaves_out(spoilt):
     random = np.random.default_rng(6)
