@@ -100,7 +100,21 @@ def source_keys(name: str) -> dict[str, str]:
     Raises:
         StudyError: There is no such family.
     """
-    node = _assignment(_readable(family(name).path), "SOURCE_KEYS")
+    return _literal(name, "SOURCE_KEYS")
+
+
+def source_values(name: str) -> dict[str, dict[str, dict[Any, Any]]]:
+    """What values of those files mean here: their name, our key, their value, ours.
+
+    Raises:
+        StudyError: There is no such family.
+    """
+    return _literal(name, "SOURCE_VALUES")
+
+
+def _literal(name: str, constant: str) -> dict[str, Any]:
+    """A dictionary that a family's file defines, without importing it."""
+    node = _assignment(_readable(family(name).path), constant)
     return {} if node is None else dict(ast.literal_eval(node))
 
 

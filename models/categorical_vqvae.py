@@ -59,8 +59,28 @@ SOURCE_KEYS = {
     "orthogonality_weight": "loss.orthogonality",
     "informativeness_weight": "loss.informativeness",
     "topographic_weight": "loss.topographic",
+    "levels[]": "levels.count",
+    "levels[].latent_dim": "levels.code_size",
 }
 """What the configuration files of the system followed call our keys (`hpo train`)."""
+SOURCE_VALUES = {
+    "use_ema": {"quantizer.kind": {True: "ema", False: "learned"}},
+    "levels[]": {"levels.hierarchy": {1: None, 2: "parallel", 3: "parallel"}},
+    "levels[].num_tokens": {
+        "levels.bits": {
+            4: 2,
+            8: 3,
+            16: 4,
+            32: 5,
+            64: 6,
+            128: 7,
+            256: 8,
+            512: 9,
+            1024: 10,
+        }
+    },  # fmt: skip
+}
+"""What their values mean here, by our key: its levels lie side by side."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,11 @@ The layout is that of the systems whose families are here, so that their files g
     model: {latent_dim: 32, coder: {channels: 16}}
     training: {epochs: 150, batch_size: 64, learning_rate: 1.0e-3, patience: 30}
 
-Names of the source are translated, all others are the family's own configuration keys, nested or
-dotted, with the section's name before them or without. What has no counterpart is refused, not
-passed over.
+Names of the source are translated, and so are values where they mean something else here; all
+others are the family's own configuration keys, nested or dotted, with the section's name before
+them or without. A list of mappings, such as ``levels: [{num_tokens: 128}, …]``, is read as its
+length, ``levels[]``, and a list of each key, ``levels[].num_tokens``. What has no counterpart is
+refused, not passed over.
 """
 
 from __future__ import annotations
@@ -94,6 +96,7 @@ def read(family: str, path: Path, *, check: Check = check_configurations) -> Ask
         )
         for key, value in section.items()
     ]
+    said = list(_translated(said, named, discovery.source_values(family), path))
     keys = _configured(said, found, named, path, check)
     study = Study(
         name=f"train_{family}",
@@ -131,15 +134,52 @@ def _section(given: Mapping[Any, Any], name: str, path: Path) -> dict[str, Any]:
     section = given.get(name) or {}
     if not isinstance(section, Mapping):
         raise StudyError(f"{path}: `{name}` must be a mapping, got {section!r}")
-    return dict(_leaves(section, ""))
+    return dict(_leaves(section, "", path))
 
 
-def _leaves(section: Mapping[Any, Any], before: str) -> Iterator[tuple[str, Any]]:
+def _leaves(
+    section: Mapping[Any, Any], before: str, path: Path
+) -> Iterator[tuple[str, Any]]:
     for key, value in section.items():
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{before}{key}.")
+            yield from _leaves(value, f"{before}{key}.", path)
+        elif isinstance(value, list) and any(isinstance(v, Mapping) for v in value):
+            yield f"{before}{key}[]", len(value)
+            yield from _leaves(_columns(value, key, path), f"{before}{key}[].", path)
         else:
             yield f"{before}{key}", value
+
+
+def _columns(rows: list[Any], key: str, path: Path) -> dict[str, list[Any]]:
+    """A list of mappings as a mapping of lists."""
+    if not all(isinstance(row, Mapping) and set(row) == set(rows[0]) for row in rows):
+        raise StudyError(
+            f"{path}: the entries of `{key}` must be mappings of the same keys, got {rows!r}"
+        )
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def _translated(
+    said: Sequence[tuple[str, str, Any]],
+    named: Mapping[str, str],
+    tables: Mapping[str, Mapping[str, Mapping[Any, Any]]],
+    path: Path,
+) -> Iterator[tuple[str, str, Any]]:
+    """What was said, and in our keys and values what the family has tables for."""
+    for section, key, value in said:
+        if key in named or key not in tables:
+            yield section, key, value
+        for ours, table in tables.get(key, {}).items():
+            several = isinstance(value, list)
+            for each in value if several else [value]:
+                if each not in table:
+                    raise StudyError(
+                        f"{path}: `{section}.{key}` cannot be {each!r}",
+                        hint=f"one of {', '.join(map(repr, table))}",
+                    )
+            found = [table[v] for v in value] if several else table[value]
+            if found is not None:
+                yield section, ours, found
 
 
 def _patience(training: dict[str, Any]) -> tuple[Rule, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from hpo import discovery
@@ -77,12 +79,43 @@ def test_the_sources_file_becomes_a_study_of_one_trial(tmp_path):
     }
 
 
+def test_the_sources_levels_and_averages_are_translated(tmp_path):
+    text = """
+data: {name: some}
+task: reconstruction
+model:
+  levels: [{latent_dim: 32, num_tokens: 128}, {latent_dim: 16, num_tokens: 256}]
+  use_ema: false
+"""
+    read_here = partial(read, "categorical_vqvae", check=asked_of(categorical_vqvae))
+    (family,) = read_here(file(tmp_path, text)).study.families
+    assert family.space.constants == {
+        "levels.count": 2,
+        "levels.hierarchy": "parallel",
+        "levels.code_size": [32, 16],
+        "levels.bits": [7, 8],
+        "quantizer.kind": "learned",
+    }
+    categorical_vqvae.Config.from_flat(family.space.constants)
+    one = text.replace(", {latent_dim: 16, num_tokens: 256}", "")
+    (family,) = read_here(file(tmp_path, one)).study.families
+    assert "levels.hierarchy" not in family.space.constants
+    categorical_vqvae.Config.from_flat(family.space.constants)
+    with pytest.raises(StudyError, match=r"num_tokens` cannot be 100"):
+        read_here(file(tmp_path, text.replace("128", "100")))
+    with pytest.raises(StudyError, match=r"`levels` must be mappings of the same keys"):
+        read_here(file(tmp_path, text.replace(", num_tokens: 256", "")))
+
+
 @pytest.mark.parametrize("family", [vae, vqvae, categorical_vqvae])
 def test_the_sources_names_stand_for_keys_that_there_are(family):
     assert set(family.SOURCE_KEYS.values()) <= set(family.Config.keys())
     name = family.__name__.removeprefix("models.")
     assert discovery.source_keys(name) == family.SOURCE_KEYS
     assert discovery.source_keys("linear") == {}
+    values = getattr(family, "SOURCE_VALUES", {})
+    assert discovery.source_values(name) == values
+    assert {k for keys in values.values() for k in keys} <= set(family.Config.keys())
 
 
 @pytest.mark.parametrize(
