@@ -2,7 +2,8 @@
 
 UserError
 ├── ConfigError    a configuration key or value breaks a rule
-└── DataError      a dataset is missing, damaged or does not fit the request
+├── DataError      a dataset is missing, damaged or does not fit the request
+└── TokenError     arrays do not fit together as tokens; a ValueError, too
 
 Every message names the rule, the value got and the remedy. Impossible states are
 `assert`ed instead; they never reach a person as a `UserError`.
@@ -46,6 +47,10 @@ class ConfigError(UserError):
 
 class DataError(UserError):
     """A dataset is missing, damaged, or does not fit what was asked of it."""
+
+
+class TokenError(UserError, ValueError):
+    """Arrays, keys and rules of independence do not fit together as tokens."""
 
 
 def near_matches(name: str, known: Iterable[str]) -> str:
