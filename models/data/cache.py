@@ -20,7 +20,7 @@ from pathlib import Path
 import filelock
 
 from models.data.files import sync_folder
-from models.data.options import Draws, Options
+from models.data.options import Draws, Options, Sites
 from models.errors import DataError
 
 _MODELS = Path(__file__).parents[1]
@@ -28,10 +28,12 @@ _SIMULATORS = _MODELS / "data" / "simulators"
 _SOURCES = {
     Options: (_SIMULATORS, _MODELS / "physics" / "equations"),
     Draws: (_SIMULATORS / "inference",),
+    Sites: (_SIMULATORS / "inference",),
 }
 _PROGRAMS = {
     Options: "models.data.simulators",
     Draws: "models.data.simulators.inference",
+    Sites: "models.data.simulators.inference",
 }
 _ROOT = Path(__file__).parents[2]
 

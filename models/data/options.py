@@ -90,6 +90,11 @@ class Draws:
                 f"`observations` must be a folder's path, got {self.observations!r}"
             )
 
+    @property
+    def rows(self) -> int:
+        """Rows of train and valid together."""
+        return self.samples
+
     def updated(self, values: Mapping[str, Any]) -> Draws:
         """The same options with some values replaced.
 
@@ -97,6 +102,39 @@ class Draws:
             DataError: A value breaks a rule.
         """
         return dataclasses.replace(self, **values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sites(Draws):
+    """How a simulator of rows that are made of sites is run.
+
+    `samples` counts simulations of sites, so that data of few and of many sites cost the same.
+
+    Attributes:
+        sites: Most sites of a row, to which the others are padded with NaN.
+        fewest: Fewest; a row has any number from this on. 0 for `sites` in every row.
+
+    Raises:
+        DataError: A value breaks a rule, or there are fewer than ten rows.
+    """
+
+    sites: int = 5
+    fewest: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_limits(self, {"sites": (1, 1000), "fewest": (0, self.sites)})
+        if self.rows < 10:
+            raise DataError(
+                f"{self.samples} simulations of sites are {self.rows} rows of "
+                f"{self.sites} sites; there must be 10 rows",
+                hint=f"raise `samples` to {10 * self.sites} or more, or lower `sites`",
+            )
+
+    @property
+    def rows(self) -> int:
+        """As many as hold `samples` sites, on average."""
+        return round(self.samples / (0.5 * ((self.fewest or self.sites) + self.sites)))
 
 
 def _check_limits(options: Any, limits: Mapping[str, tuple[int, int]]) -> None:
@@ -200,6 +238,35 @@ SIMULATED = {
         options=Draws(),
         bounds={"theta": ((-3.0, 3.0),) * 5},
         source="Papamakarios et al., 2019; Lueckmann et al., AISTATS 2021",
+    ),
+    "hierarchical_gaussian": Simulated(
+        summary="means around a mean, each seen five times with known errors; exact posterior",
+        units=(),
+        options=Sites(),
+        source="after the examples of tfmpe, 2025",
+    ),
+    "hierarchical_gaussian_linear": Simulated(
+        summary="one unknown error of all sites, each seen once; exact posterior known",
+        units=(),
+        options=Sites(),
+        bounds={"theta": ((0.0, None),)},
+        source="after the hierarchical benchmark of tfmpe, 2026",
+    ),
+    "hierarchical_brownian": Simulated(
+        summary="Brownian paths that drift, seen at known times; exact posterior known",
+        units=(),
+        options=Sites(),
+        source="after the examples of tfmpe, 2025",
+    ),
+    "seir": Simulated(
+        summary="seasonal epidemics of one disease at several places, counted at known times",
+        units=(),
+        options=Sites(),
+        bounds={
+            "theta": ((1 / 30, 1 / 7), (1 / 21, 1 / 7)),
+            "local": ((0.1, 2.0), (0.0, 1.0), (0.0, None), (0.0, 2 * math.pi)),
+        },
+        source="after the examples of tfmpe, 2025",
     ),
 }
 

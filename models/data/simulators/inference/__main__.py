@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from models.data.options import Draws
+from models.data.options import SIMULATED, Draws
 from models.data.simulators.inference.generate import generate
 from models.errors import DataError
 
@@ -16,11 +16,13 @@ def main(name: str, options: str, folder: str) -> None:
 
     Args:
         name: The simulator.
-        options: The fields of `Draws` as JSON.
+        options: The fields of `Draws`, or of what it is made of, as JSON.
         folder: Where to write.
     """
     try:
-        generate(name, Draws(**json.loads(options)), Path(folder))
+        known = SIMULATED[name].options
+        assert isinstance(known, Draws), "other simulators have a program of their own"
+        generate(name, known.updated(json.loads(options)), Path(folder))
     except DataError as error:  # told by who asked for the data
         sys.exit(error.message)
 

@@ -36,8 +36,8 @@ def generate(name: str, options: Draws, folder: Path) -> None:
         DataError: Published observations do not fit the simulator.
     """
     made = simulator(name, options)
-    valid = max(1, round(options.samples / 10))
-    sizes = {"train": options.samples - valid, "valid": valid, "test": TEST_ROWS}
+    valid = max(1, round(options.rows / 10))
+    sizes = {"train": options.rows - valid, "valid": valid, "test": TEST_ROWS}
     for number, (part, rows) in enumerate(sizes.items()):
         prior, noise, exact = (
             np.random.default_rng([options.seed, number, purpose])
