@@ -94,6 +94,7 @@ def check_shapes(learner: Any, given: Mapping[str, np.ndarray]) -> None:
 def check_metrics(family: ModuleType, task: str, learner: Any) -> None:
     """The learner reports every metric of the task, what its problem adds, and its loss terms.
 
+    Of the test part it reports beside them what the task appraises, and nothing else.
     The suites ask for no other: a metric that a family adds must not take a task's name.
 
     Args:
@@ -104,6 +105,7 @@ def check_metrics(family: ModuleType, task: str, learner: Any) -> None:
     described = family.example(task).described
     declared = {metric.name for metric in described.metrics(learner.interface)}
     wanted = declared | set(getattr(learner.problem, "facts", ()))
+    wanted |= set(getattr(learner.problem, "further", ()))
     if not family.CLOSED_FORM:
         problem = learner.problem
         metrics = (*problem.metrics, *problem.train_metrics)
@@ -113,7 +115,11 @@ def check_metrics(family: ModuleType, task: str, learner: Any) -> None:
     assert described.OBJECTIVE[0] in wanted
     for epoch in learner.records:
         assert set(epoch.valid) == wanted, set(epoch.valid)
-    assert set(learner.evaluate("test")) == wanted
+    tested, appraised = learner.evaluate("test"), described.APPRAISED
+    assert wanted | set(appraised) <= set(tested), sorted(tested)
+    further = set(tested) - wanted
+    assert bool(further) == bool(appraised), f"{sorted(further)} of the test part alone"
+    assert all(np.isfinite(tested[name]) for name in further)
 
 
 def check_gradients(learner: Any) -> None:

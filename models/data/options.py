@@ -215,12 +215,14 @@ SIMULATED = {
     "gaussian_linear": Simulated(
         summary="ten normal means, each seen once; exact posterior known",
         units=(),
+        score_from=0,
         options=Draws(),
         source="Lueckmann et al., AISTATS 2021",
     ),
     "gaussian_mixture": Simulated(
         summary="two Gaussians around one mean; exact posterior known",
         units=(),
+        score_from=0,
         options=Draws(),
         bounds={"theta": ((-10.0, 10.0),) * 2},
         source="Lueckmann et al., AISTATS 2021",
@@ -228,6 +230,7 @@ SIMULATED = {
     "two_moons": Simulated(
         summary="a crescent that two places explain alike; exact posterior known",
         units=(),
+        score_from=0,
         options=Draws(),
         bounds={"theta": ((-1.0, 1.0),) * 2},
         source="Lueckmann et al., AISTATS 2021",
@@ -235,6 +238,7 @@ SIMULATED = {
     "slcp": Simulated(
         summary="four points of a Gaussian, five parameters; exact posterior known",
         units=(),
+        score_from=0,
         options=Draws(),
         bounds={"theta": ((-3.0, 3.0),) * 5},
         source="Papamakarios et al., 2019; Lueckmann et al., AISTATS 2021",

@@ -20,7 +20,7 @@ from models.errors import DataError, UserError, near_matches
 from models.tasks.arrays import SAME, Units, on_device
 from models.tasks.comparison import compared
 from models.training.excerpts import Comparison
-from models.training.interface import Arrays
+from models.training.interface import Arrays, Run
 
 if TYPE_CHECKING:  # a driver reads tasks, and must not load JAX
     import jax
@@ -44,11 +44,13 @@ class Task(Config):
         KINDS: Kinds of data it can be learned from.
         OBJECTIVE: The metric that ranks where a study names none, and its direction.
         EXAMPLE: Settings that suit the tiny data of `write_example`.
+        APPRAISED: Names that `appraise` gives for any data.
     """
 
     KINDS: ClassVar[tuple[str, ...]]
     OBJECTIVE: ClassVar[tuple[str, Direction]] = ("rmse", "minimize")
     EXAMPLE: ClassVar[Mapping[str, Any]] = {}
+    APPRAISED: ClassVar[tuple[str, ...]] = ()
 
     @property
     def name(self) -> str:
@@ -184,6 +186,15 @@ class Task(Config):
                 state = metric.update(state, *on_device(pair))
             values[metric.name] = float(metric.finish(state))
         return values
+
+    def appraise(self, run: Run, data: TaskData) -> dict[str, float]:
+        """What an evaluation of the test part tells beside the metrics.
+
+        Args:
+            run: The model, from a batch of prediction to outputs.
+            data: What is known of data and task.
+        """
+        return {}
 
     # -- how a prediction looks -----------------------------------------------------------
 
@@ -427,6 +438,10 @@ class TaskData:
     ) -> Comparison | None:
         """Outputs beside the targets of a scored batch; see `Task.comparison`."""
         return self.task.comparison(outputs, batch, self)
+
+    def appraise(self, run: Run) -> dict[str, float]:
+        """What is told of the test part beside its metrics; see `Task.appraise`."""
+        return self.task.appraise(run, self)
 
     def _with_batch(self, arrays: Arrays) -> tuple[dict[str, np.ndarray], bool]:
         """The arrays with a batch axis, and whether it was added."""

@@ -16,7 +16,7 @@ from models.errors import DataError
 from models.tasks.arrays import SAME, Units, shown
 from models.tasks.base import Groups, TaskData
 from models.tasks.base import Task as Base
-from models.training.interface import Arrays
+from models.training.interface import Arrays, Run
 
 if TYPE_CHECKING:
     from jaxtyping import Array
@@ -46,18 +46,26 @@ class Task(Base):
         observations: The role that it is inferred from; with sites ``[S, …]``.
         inputs: The role of what is known of every observation before it is made, such as its
             time, ``[…, F]`` beside observations ``[…, C]``; None for nothing.
-        draws: Draws a row, in scoring and in prediction.
+        draws: Draws a row in prediction.
+        scored_draws: Draws a row in scoring; the score's expectation is the same for any
+            number of them.
+        ranked: Rows of the test part whose truths are ranked among draws, at most.
+        compared: Draws that are held against as many from an exact posterior, at most.
     """
 
     KINDS: ClassVar[tuple[str, ...]] = KINDS
     OBJECTIVE = ("energy_score", "minimize")
     EXAMPLE: ClassVar[Mapping[str, Any]] = {"draws": 16}
+    APPRAISED: ClassVar[tuple[str, ...]] = ("rank_p", "coverage_50", "tarp", "tarp_p")
 
     parameters: str = static("theta")
     local: str | None = static(None)
     observations: str = static("x")
     inputs: str | None = static(None)
     draws: int = static(64, low=2)
+    scored_draws: int = static(2, low=2)
+    ranked: int = static(500, low=10)
+    compared: int = static(2000, low=50)
 
     @property
     def takes(self) -> tuple[str, ...]:
@@ -80,6 +88,12 @@ class Task(Base):
         of = {role: shapes[role] for role in (*self.gives, *self.takes)}
         named = ", ".join(f"`{role}` {list(shape)}" for role, shape in of.items())
         x = of[self.observations]
+        if self.parameters in dataset.reference.gaps:
+            raise DataError(
+                f"every row needs the parameters it was simulated from, but values of "
+                f"`{self.parameters}` in `{dataset.reference.name}` are missing (NaN)",
+                hint="leave those rows out; only observations may be missing, and sites",
+            )
         if len(of[self.parameters]) != 1:
             raise DataError(
                 f"a row of parameters is one vector, got {named}",
@@ -105,8 +119,11 @@ class Task(Base):
         return rows(part, dtype=dtype)
 
     def given(self, batch: Batch, data: TaskData) -> Batch:
-        """The observations, with the mask ``given.ROLE`` of those that there are."""
-        found = {}
+        """The observations, with the mask ``given.ROLE`` of those that there are.
+
+        A row with a ``number`` is drawn for with randomness of its own.
+        """
+        found = {"number": batch["number"]} if "number" in batch else {}
         for role in self.takes:
             values = batch[role]
             arrays = values.__array_namespace__()
@@ -131,6 +148,23 @@ class Task(Base):
         own = arrays[self.local]
         flat = own.reshape(*own.shape[:-2], own.shape[-2] * own.shape[-1])
         return shared.__array_namespace__().concatenate([shared, flat], axis=-1)
+
+    def parted(self, vector: Any, data: TaskData) -> dict[str, Any]:
+        """The inverse of `vector`, by role.
+
+        Args:
+            vector: ``[…, P + S·L]``.
+            data: Of the task.
+        """
+        if self.local is None:
+            return {self.parameters: vector}
+        shared = data.shapes[self.parameters][0]
+        own = vector[..., shared:]
+        shape = (*own.shape[:-1], *data.shapes[self.local])
+        return {
+            self.parameters: vector[..., :shared],
+            self.local: own.reshape(shape),
+        }
 
     def there(self, batch: Mapping[str, Any]) -> Any:
         """Which of `vector` a row has ``[B, P + S·L]``: a site that is missing has none."""
@@ -169,6 +203,15 @@ class Task(Base):
             return energy_score(draws, truth)
 
         return (Average(name="energy_score", function=score),)
+
+    def appraise(self, run: Run, data: TaskData) -> dict[str, float]:
+        """Is it calibrated, and can it be told from the exact posterior?
+
+        See `models.tasks.appraisal`.
+        """
+        from models.tasks.appraisal import appraise
+
+        return appraise(run, task=self, data=data)
 
     def batch(self, arrays: Arrays, data: TaskData) -> dict[str, np.ndarray]:
         """The observations and what is known of them; NaN is none."""

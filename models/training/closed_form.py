@@ -35,6 +35,8 @@ class ClosedForm:
         outputs: ``(solution, batch) -> outputs``; the batch holds what is given.
         parameters: How many numbers are solved for.
         facts: Numbers that stand beside every score, such as the bits of a code.
+        further: Metrics beside the task's, by name: ``(solution, groups) -> number``, of
+            groups as they are scored.
     """
 
     signature: Hashable
@@ -42,6 +44,9 @@ class ClosedForm:
     outputs: Callable[[Solution, Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
     parameters: int
     facts: Mapping[str, float] = field(default_factory=dict)
+    further: Mapping[str, Callable[[Solution, Sequence[Mapping[str, Any]]], float]] = (
+        field(default_factory=dict)
+    )
 
 
 class ClosedFormLearner:
@@ -118,8 +123,11 @@ class ClosedFormLearner:
         return tuple(self.fit_iter(1))
 
     def evaluate(self, part: str) -> dict[str, float]:
-        """Metrics over a part, in physical units."""
-        return self._scored(self._groups(part))
+        """Metrics over a part, in physical units; of ``test`` what the task appraises, too."""
+        found = self._scored(self._groups(part))
+        if part == "test":
+            found |= self.interface.appraise(lambda b: self.outputs(self._given(b)))
+        return found
 
     def evaluate_records(self, part: str) -> dict[str, dict[str, float]]:
         """Metrics over every record of a part alone, by its name."""
@@ -127,7 +135,11 @@ class ClosedFormLearner:
 
     def _scored(self, groups: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         pairs = [(self.outputs(self._given(dict(g))), g) for g in groups]
-        return {**self._score(pairs), **self.problem.facts}
+        further = {
+            name: score(self.solution, groups)
+            for name, score in self.problem.further.items()
+        }
+        return {**self._score(pairs), **self.problem.facts, **further}
 
     def excerpts(self, part: str) -> tuple[Excerpt, ...]:
         """The best, the median and the worst piece of a part; see `GradientLearner`."""

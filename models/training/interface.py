@@ -12,6 +12,8 @@ from models.training.excerpts import Comparison
 
 Arrays: TypeAlias = Mapping[str, np.ndarray]
 """Arrays by role, in physical units."""
+Run: TypeAlias = Callable[[dict[str, np.ndarray]], Mapping[str, Any]]
+"""A model: a batch of prediction to its outputs."""
 
 
 class Interface(Protocol):
@@ -61,11 +63,19 @@ class Interface(Protocol):
         """Outputs beside the targets of a scored batch; None where they do not compare."""
         ...
 
+    def appraise(self, run: Run) -> Mapping[str, float]:
+        """What is told of the test part beside its metrics; often nothing.
+
+        Args:
+            run: The model, its best epoch's parameters.
+        """
+        ...
+
 
 def predict(
     interface: Interface,
     given: Arrays | np.ndarray,
-    run: Callable[[dict[str, np.ndarray]], Mapping[str, Any]],
+    run: Run,
     *,
     piece: bool = False,
 ) -> Any:

@@ -178,14 +178,18 @@ class GradientLearner:
     def evaluate(self, part: str) -> dict[str, float]:
         """Metrics of the best epoch's parameters over ``valid`` or ``test``.
 
-        Before any epoch had a finite objective these are the initial parameters.
+        Before any epoch had a finite objective these are the initial parameters. Of the test
+        part there is what the task appraises as well.
 
         Raises:
             UserError: There is no such part.
         """
         groups = self._groups(part)
         values = self.runner.metrics(self.state, self.best, groups)
-        return {name: float(value) for name, value in values.items()}
+        found = {name: float(value) for name, value in values.items()}
+        if part == "test" and self.interface is not None:
+            found |= self.interface.appraise(lambda batch: self.outputs(batch)[0])
+        return found
 
     def evaluate_records(self, part: str) -> dict[str, dict[str, float]]:
         """Metrics of the best epoch's parameters over every record alone, by its name.

@@ -135,7 +135,7 @@ def problem(config, data):
         signature=(__name__, config.static_signature(), data.identity),
         build=lambda key: Model(config=config.model, data=data, key=key),
         forward=forward,
-        loss=Loss(terms={"matching": Term(function=matching)}),
+        loss=Loss(terms={"velocity": Term(function=matching)}),
         metrics=task.metrics(data),
         hyper=config.traced(),
         optimizer=config.optimizer,
