@@ -56,6 +56,13 @@ def rerun(
             "--by-record", help="Print the test part's records beside the whole."
         ),
     ] = False,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="Print these metrics of the test part as well, also such as no epoch has.",
+        ),
+    ] = None,
     epochs: Annotated[
         int | None,
         typer.Option(
@@ -104,10 +111,12 @@ def rerun(
         raise StudyError("give one of `--rank`, `--trial` and `--top`, not several")
     if exact and seeds is not None:
         raise StudyError("give `--exact` or `--seeds`, not both")
-    if exact and by_record:
-        raise StudyError(
-            "`--exact` reads no test part, so `--by-record` has no meaning"
-        )
+    asked = tuple(filter(None, (m.strip() for m in (metrics or "").split(","))))
+    for flag, given in (("--by-record", by_record), ("--metrics", asked)):
+        if exact and given:
+            raise StudyError(
+                f"`--exact` reads no test part, so `{flag}` has no meaning"
+            )
     if exact and (epochs is not None or settings):
         raise StudyError(
             "`--exact` repeats a trial as it was, so `--epochs` and `--set` have no meaning",
@@ -140,7 +149,13 @@ def rerun(
             terminal.say(found.outcome.reason)
         shell.hint("the same command goes on where it stopped")
         raise typer.Exit(shell.INTERRUPTED)
-    _print(found, as_list=top is not None, form=format, by_record=by_record)
+    _print(
+        found,
+        as_list=top is not None,
+        form=format,
+        by_record=by_record,
+        metrics=asked,
+    )
     _judge(found)
 
 
@@ -178,7 +193,14 @@ def _altered(
     return Altered(study=changed, epochs=epochs, settings=values)
 
 
-def _print(found: Rerun, *, as_list: bool, form: RerunFormat, by_record: bool) -> None:
+def _print(
+    found: Rerun,
+    *,
+    as_list: bool,
+    form: RerunFormat,
+    by_record: bool,
+    metrics: tuple[str, ...],
+) -> None:
     from hpo.report import formats, reruns
     from hpo.report.verdicts import Exact
 
@@ -190,7 +212,8 @@ def _print(found: Rerun, *, as_list: bool, form: RerunFormat, by_record: bool) -
         if isinstance(result, Exact):
             shell.out(reruns.exact_text(result))
         else:
-            shell.out(reruns.fresh_text(result, by_record=by_record))
+            told = reruns.fresh_text(result, by_record=by_record, metrics=metrics)
+            shell.out(told)
 
 
 def _judge(found: Rerun) -> None:

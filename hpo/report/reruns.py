@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from hpo.report import numbers
 from hpo.report.verdicts import Exact, Fresh
-from hpo.statistics.means import Interval
+from hpo.statistics.means import Interval, mean_interval
+from models.errors import near_matches
 
 
 def record(result: Exact | Fresh) -> dict[str, Any]:
@@ -31,12 +33,15 @@ def exact_text(result: Exact) -> str:
     return "\n".join([*lines, f"  stored in {result.folder}"])
 
 
-def fresh_text(result: Fresh, *, by_record: bool = False) -> str:
+def fresh_text(
+    result: Fresh, *, by_record: bool = False, metrics: Sequence[str] = ()
+) -> str:
     """Fresh seeds of one trial: a line each, then means, intervals and the optimism.
 
     Args:
         result: The re-run.
         by_record: Whether each record of the test part gets a line.
+        metrics: Further metrics of the test part, a line each; also such as no epoch has.
     """
     values = [r.objective for r in result.runs]
     tests = [(r.test or {}).get(result.metric) for r in result.runs]
@@ -59,6 +64,8 @@ def fresh_text(result: Fresh, *, by_record: bool = False) -> str:
             + (f"  {end}" if end else "")
         )
     lines += ["", *_means(result, scale)]
+    if metrics:
+        lines += ["", *_further(result, metrics)]
     if by_record:
         lines += ["", *_records(result, scale), ""]
     lines += [f"changed since the launch: {text}" for text in result.changed]
@@ -109,6 +116,20 @@ def _records(result: Fresh, scale: numbers.Scale) -> list[str]:
         f"  {name.ljust(width)}  {_interval(value, scale)}"
         for name, value in found.items()
     ]
+    return lines
+
+
+def _further(result: Fresh, metrics: Sequence[str]) -> list[str]:
+    """A line a metric of the test part, over the seeds that did not fail."""
+    tests = [run.test or {} for run in result.runs if not run.error]
+    known = list(dict.fromkeys(name for test in tests for name in test))
+    width, lines = max(map(len, metrics)), ["test part, further metrics"]
+    for name in metrics:
+        values = [test[name] for test in tests if name in test]
+        told = _interval(mean_interval(values), numbers.scale_for(values, ""))
+        if not values:
+            told = f"– ({near_matches(name, known)})" if known else "–"
+        lines.append(f"  {name.ljust(width)}  {told}")
     return lines
 
 

@@ -257,13 +257,19 @@ def test_each_record_of_the_test_part_is_told(folder, undisturbed):
     head = lines.index("test part by record, rmse")
     assert [line.split()[0] for line in lines[head + 1 : head + 4]] == ["a", "b", "the"]
     plain = run("rerun", folder, "--seeds", 2, *where)
-    assert "by record" not in plain.stdout
+    assert "by record" not in plain.stdout and "further" not in plain.stdout
+    named = run("rerun", folder, "--seeds", 2, "--metrics", "rmse,rmze", *where).stdout
+    lines = named.splitlines()
+    head = lines.index("test part, further metrics")
+    assert lines[head + 1].split()[:3] == ["rmse", "mean", f"{sum(best):.4f},"]
+    assert "did you mean `rmse`" in lines[head + 2], "a name that there is not"
     answer = json.loads(
         run("rerun", folder, "--seeds", 2, "--format", "json", *where).stdout
     )
     assert answer["records"]["a"]["mean"] == pytest.approx(sum(best) / 2)
     assert answer["test"]["mean"] == pytest.approx(sum(best))  # twice each of the two
     refused(run("rerun", folder, "--exact", "--by-record"), "--by-record")
+    refused(run("rerun", folder, "--exact", "--metrics", "rmse"), "--metrics")
 
 
 def test_reruns_of_earlier_versions_are_left_alone(folder):

@@ -14,7 +14,7 @@ from models.metrics import calibration
 from models.metrics.two_sample import c2st
 from models.training.protocol import Context
 
-TASK = {"name": "posterior", "draws": 50, "compared": 500, "ranked": 200}
+TASK = {"name": "posterior", "draws": 50, "compared": 100, "ranked": 200}
 
 
 def pairs(rows):
@@ -57,7 +57,7 @@ def test_c2st_tells_apart_what_differs():
     first, second = pairs(400)
     found = c2st(first[:2], second[:2])
     assert found[0] == pytest.approx(0.5, abs=0.06)
-    best = scipy.stats.norm.cdf(np.sqrt(2) * 0.5 / 3 / 2)
+    best = scipy.stats.norm.cdf(np.sqrt(2) * 0.5 / 2)
     assert found[1] == pytest.approx(best, abs=0.06)
     with pytest.raises(DataError, match="two samples of equal shape"):
         c2st(first, second[:, :-1])
@@ -76,13 +76,14 @@ def test_what_is_calibrated_is_told_from_what_is_not():
     random = np.random.default_rng(2)
     right, narrow = gaussian(500), gaussian(500, wide=0.6)
     aside = gaussian(500, shift=0.4)
-    for wrong, p in ((right, 0.05), (narrow, None), (aside, None)):
-        ranks = calibration.rank_p_values(*wrong, random=random)
-        _, region = calibration.tarp(*wrong, random=random)
-        if p:
-            assert min(*ranks, region) > p
-        else:
-            assert max(ranks) < 1e-3 and region < 1e-2
+    ranks = calibration.rank_p_values(*right, random=random)
+    error, region = calibration.tarp(*right, random=random)
+    assert min(*ranks, region) > 0.05 and error < 0.07
+    for wrong in (narrow, aside):
+        assert max(calibration.rank_p_values(*wrong, random=random)) < 1e-3
+    # Regions around points on all sides tell little of what is aside.
+    error, region = calibration.tarp(*narrow, random=random)
+    assert region < 1e-6 and error > 0.1
     for level in calibration.LEVELS:
         band = scipy.stats.binom(1000, level).interval(0.999)
         assert band[0] <= 1000 * calibration.coverage(*right, level) <= band[1]
@@ -109,6 +110,12 @@ def test_holm():
     np.testing.assert_allclose(found, [0.03, np.nan, 0.06, 0.06, 0.02])
 
 
+@pytest.fixture
+def two_observations(monkeypatch):
+    """Of the ten that are told apart: the networks are small, but many."""
+    monkeypatch.setattr("models.tasks.appraisal.OBSERVED", 2)
+
+
 def learner(data, **task):
     context = Context(task=TASK | task, data=prepare(data).to_json())
     made = linear_posterior.create({}, context)
@@ -116,11 +123,11 @@ def learner(data, **task):
     return made
 
 
-def test_the_closed_form_is_exact_where_all_is_gaussian():
+def test_the_closed_form_is_exact_where_all_is_gaussian(two_observations):
     found = learner({"name": "gaussian_linear", "samples": 4000}).evaluate("test")
     assert found["rank_p"] > 0.05 and found["tarp_p"] > 0.05
-    assert found["c2st"] == pytest.approx(0.5, abs=0.05)
-    assert found["c2st_worst"] == max(found[f"c2st.{n}"] for n in range(1, 11))
+    assert found["c2st"] == pytest.approx(0.5, abs=0.1)
+    assert found["c2st_worst"] == max(found[f"c2st.{n}"] for n in (1, 2))
     assert sum(name.startswith("rank_p.theta.") for name in found) == 10
     for level in (50, 80, 90, 95):
         assert found[f"coverage_{level}"] == pytest.approx(level / 100, abs=0.04)
@@ -129,7 +136,7 @@ def test_the_closed_form_is_exact_where_all_is_gaussian():
     assert found["loss.velocity"] == pytest.approx(np.pi / 2 * spread, rel=0.03)
 
 
-def test_the_closed_form_is_told_apart_where_nothing_is():
+def test_the_closed_form_is_told_apart_where_nothing_is(two_observations):
     made = learner({"name": "two_moons", "samples": 1000})
     exact = exact_posterior(made.interface.reference, ("theta",))["theta"]
     drawn = made.predict({"x": np.zeros((3, 2))})["theta"]
