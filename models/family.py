@@ -114,8 +114,8 @@ def learner_of(
         return ClosedFormLearner(
             problem=problem,
             train=partial(opened.dataset.part, "train"),
-            groups=opened.scored_groups,
-            records=opened.scored_records,
+            groups=partial(opened.scored_groups, lead=problem.lead),
+            records=partial(opened.scored_records, lead=problem.lead),
             given=partial(opened.task.given, data=opened.data),
             score=partial(opened.task.scores, data=opened.data),
             interface=opened.data,
@@ -205,13 +205,15 @@ class _Opened:
         """A part as it is scored."""
         return self.task.groups(self.dataset.part(part), lead=lead, dtype=dtype)
 
-    def scored_groups(self, part: str) -> tuple[Batch, ...]:
+    def scored_groups(self, part: str, *, lead: int) -> tuple[Batch, ...]:
         """A part in float64 as a closed form is scored on it."""
-        return self._transformed(self.groups(part, lead=0, dtype=np.float64))
+        return self._transformed(self.groups(part, lead=lead, dtype=np.float64))
 
-    def scored_records(self, part: str) -> Iterator[tuple[str, tuple[Batch, ...]]]:
+    def scored_records(
+        self, part: str, *, lead: int
+    ) -> Iterator[tuple[str, tuple[Batch, ...]]]:
         """Every record of a part likewise, by its name."""
-        for name, groups in self.records(part, lead=0, dtype=np.float64):
+        for name, groups in self.records(part, lead=lead, dtype=np.float64):
             yield name, self._transformed(groups)
 
     def _transformed(self, groups: Any) -> tuple[Batch, ...]:

@@ -20,7 +20,7 @@ from pathlib import Path
 import filelock
 
 from models.data.files import sync_folder
-from models.data.options import Draws, Options, Sites
+from models.data.options import AnyOptions, Draws, Options, Sites, Steps
 from models.errors import DataError
 
 _MODELS = Path(__file__).parents[1]
@@ -29,11 +29,13 @@ _SOURCES = {
     Options: (_SIMULATORS, _MODELS / "physics" / "equations"),
     Draws: (_SIMULATORS / "inference",),
     Sites: (_SIMULATORS / "inference",),
+    Steps: (_SIMULATORS / "tables",),
 }
 _PROGRAMS = {
     Options: "models.data.simulators",
     Draws: "models.data.simulators.inference",
     Sites: "models.data.simulators.inference",
+    Steps: "models.data.simulators.tables",
 }
 _ROOT = Path(__file__).parents[2]
 
@@ -61,7 +63,7 @@ def cache_folder() -> Path:
     return path
 
 
-def simulated(name: str, options: Options | Draws) -> Path:
+def simulated(name: str, options: AnyOptions) -> Path:
     """The folder of a simulated dataset, made on the first call.
 
     Args:
@@ -89,7 +91,7 @@ def simulated(name: str, options: Options | Draws) -> Path:
     return target
 
 
-def _make(name: str, options: Options | Draws, target: Path) -> None:
+def _make(name: str, options: AnyOptions, target: Path) -> None:
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         _simulate(name, options, folder)
@@ -100,7 +102,7 @@ def _make(name: str, options: Options | Draws, target: Path) -> None:
     sync_folder(target.parent)
 
 
-def _simulate(name: str, options: Options | Draws, folder: Path) -> None:
+def _simulate(name: str, options: AnyOptions, folder: Path) -> None:
     """Run the simulator in a child, so that this process never initialises JAX."""
     paths = [str(_ROOT), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {
@@ -133,7 +135,7 @@ def _remove_leftovers(target: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _fingerprint(name: str, options: Options | Draws) -> str:
+def _fingerprint(name: str, options: AnyOptions) -> str:
     digest = hashlib.sha256()
     for folder in _SOURCES[type(options)]:
         for path in sorted(folder.glob("*.py")):

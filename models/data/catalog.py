@@ -10,7 +10,14 @@ from typing import Any
 
 from models.data import kinds
 from models.data.cache import simulated
-from models.data.options import OPTION_NAMES, SIMULATED, Draws, Options, Simulated
+from models.data.options import (
+    OPTION_NAMES,
+    SIMULATED,
+    AnyOptions,
+    Options,
+    Simulated,
+    Steps,
+)
 from models.data.real import REAL, Protocol
 from models.data.reference import Reference
 from models.data.requests import names_of
@@ -86,10 +93,17 @@ def prepare(data: str | Mapping[str, Any], *, root: Path | None = None) -> Refer
     """
     found = _found(data, root)
     kind = kinds.kind(found.kind)
-    path = found.path
+    path, protocol = found.path, _protocol(found)
     if path is None:
-        path = simulated(found.name, _options(found, root))
-    return kind.prepare(_protocol(found) | found.request, name=found.name, path=path)
+        options = _options(found, root)
+        path = simulated(found.name, options)
+        if isinstance(options, Steps):
+            place = kind.find(path)
+            assert place is not None, "its simulator writes a single table"
+            path, protocol = place, protocol | {"borders": options.borders}
+    if "shares" in found.request:
+        protocol.pop("borders", None)
+    return kind.prepare(protocol | found.request, name=found.name, path=path)
 
 
 def recorded(values: Mapping[str, Any]) -> Reference:
@@ -162,6 +176,8 @@ def _found(data: str | Mapping[str, Any], root: Path | None) -> _Found:
             hint=f"{kind} are {kinds.kind(kind).LAYOUT}",
         )
     name = path.name if path.is_dir() else path.name.partition(".")[0]
+    if "name" in request and wanted in REAL:
+        name = wanted
     found = _Found(request=request, name=name, kind=kind, path=place)
     _check_keys(found, ())
     return found
@@ -208,7 +224,7 @@ def _check_keys(found: _Found, options: tuple[str, ...]) -> None:
             )
 
 
-def _options(found: _Found, root: Path | None) -> Options | Draws:
+def _options(found: _Found, root: Path | None) -> AnyOptions:
     """How a simulator is to be run.
 
     Raises:
@@ -219,7 +235,7 @@ def _options(found: _Found, root: Path | None) -> Options | Draws:
     if isinstance(known.options, Options):
         return known.options.updated(values | {"truth": _asks_for_truth(found)})
     options = known.options.updated(values)
-    if not options.observations:
+    if isinstance(options, Steps) or not options.observations:
         return options
     given = Path(options.observations).expanduser()
     under = root or os.environ.get("HPO_DATA")
@@ -272,16 +288,20 @@ def _named(name: str, root: Path | None) -> Path:
     if folder is None and name in REAL:
         raise DataError(
             f"`{name}` is real data, and no data folder is given",
-            hint=f"pass `--data DIR` or set HPO_DATA to the folder that holds {name}/",
+            hint="pass `--data DIR` or set HPO_DATA to the folder that holds "
+            + (" or ".join(REAL[name].files) or f"{name}/"),
         )
-    if folder is not None and (folder / name).exists():
-        return folder / name
+    files = REAL[name].files if name in REAL else ()
+    for place in (*files, name):
+        if folder is not None and (folder / place).exists():
+            return folder / place
     there = [p.name for p in folder.iterdir()] if folder and folder.is_dir() else []
     where = f" under {folder}" if folder else ""
     if name in REAL:
         raise DataError(
             f"there is no `{name}`{where}",
-            hint="point `--data DIR` or HPO_DATA at the folder that holds it",
+            hint="point `--data DIR` or HPO_DATA at the folder that holds "
+            + (" or ".join(files) or "it"),
         )
     raise DataError(
         f"unknown dataset `{name}`: no known name and no folder or file{where}",
@@ -296,6 +316,10 @@ def _protocol(found: _Found) -> dict[str, Any]:
     )
     if isinstance(known, Simulated) and known.bounds:
         return {"bounds": known.bounds}
+    if isinstance(known, Simulated) and found.kind == "series":
+        return {"units": known.units, "calendar": True}
+    if isinstance(known, Protocol) and known.request:
+        return dict(known.request)
     if known is None or found.kind != "records":
         return {}
     return {

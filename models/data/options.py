@@ -40,18 +40,13 @@ class Options:
 
     def __post_init__(self) -> None:
         _check_limits(self, _LIMITS)
-        number = isinstance(self.noise, (int, float)) and not isinstance(
-            self.noise, bool
-        )
-        if not number or not (math.isfinite(self.noise) and 0 <= self.noise <= 10):
-            raise DataError(f"`noise` must be from 0 to 10, got {self.noise!r}")
+        _check_noise(self)
         if self.excitation not in EXCITATIONS:
             raise DataError(
                 f"`excitation` must be one of {', '.join(EXCITATIONS)}, "
                 f"got {self.excitation!r}",
                 hint=near_matches(str(self.excitation), EXCITATIONS),
             )
-        object.__setattr__(self, "noise", float(self.noise))
 
     def updated(self, values: Mapping[str, Any]) -> Options:
         """The same options with some values replaced.
@@ -137,6 +132,53 @@ class Sites(Draws):
         return round(self.samples / (0.5 * ((self.fewest or self.sites) + self.sites)))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """How a simulator of a table in time order is run.
+
+    Attributes:
+        samples: Rows of the train part; valid has a quarter behind them, test half as many.
+        seed: Every draw follows from it.
+        noise: Standard deviation of white noise of what measures, relative to the standard
+            deviation of each column over train.
+
+    Raises:
+        DataError: A value breaks a rule.
+    """
+
+    samples: int
+    seed: int = 0
+    noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_limits(self, _LIMITS)
+        _check_noise(self)
+
+    @property
+    def borders(self) -> list[int]:
+        """Where the parts begin, and the last one ends."""
+        return [round(self.samples * share) for share in (0, 1, 1.25, 1.75)]
+
+    def updated(self, values: Mapping[str, Any]) -> Steps:
+        """The same options with some values replaced.
+
+        Raises:
+            DataError: A value breaks a rule.
+        """
+        return dataclasses.replace(self, **values)
+
+
+AnyOptions = Options | Draws | Steps
+
+
+def _check_noise(options: Options | Steps) -> None:
+    noise = options.noise
+    number = isinstance(noise, (int, float)) and not isinstance(noise, bool)
+    if not number or not (math.isfinite(noise) and 0 <= noise <= 10):
+        raise DataError(f"`noise` must be from 0 to 10, got {noise!r}")
+    object.__setattr__(options, "noise", float(noise))
+
+
 def _check_limits(options: Any, limits: Mapping[str, tuple[int, int]]) -> None:
     for name, (low, high) in limits.items():
         value = getattr(options, name)
@@ -159,7 +201,7 @@ class Simulated:
 
     summary: str
     units: tuple[str, ...]
-    options: Options | Draws
+    options: AnyOptions
     score_from: int = 50
     also_score_from: tuple[int, ...] = ()
     truth: tuple[str, ...] = ()
@@ -170,8 +212,9 @@ class Simulated:
 
     @property
     def kind(self) -> str:
-        """The kind of data that is made: ``records`` or ``samples``."""
-        return "samples" if isinstance(self.options, Draws) else "records"
+        """The kind of data that is made: ``records``, ``samples`` or a ``series``."""
+        kinds = {Options: "records", Steps: "series"}
+        return kinds.get(type(self.options), "samples")
 
     @property
     def option_names(self) -> tuple[str, ...]:
@@ -211,6 +254,13 @@ SIMULATED = {
         units=("m",),
         options=Options(samples=8192),
         source="after Noël and Schoukens, 2016",
+    ),
+    "simulated_load": Simulated(
+        summary="electric load of six districts under one weather, hourly",
+        units=("MW",),
+        options=Steps(samples=4320),
+        score_from=0,
+        source="cycles, autoregression and drift, see its simulator",
     ),
     "gaussian_linear": Simulated(
         summary="ten normal means, each seen once; exact posterior known",

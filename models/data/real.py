@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +17,9 @@ class Protocol:
         score_from: Samples at the start of every sequence that are not scored.
         also_score_from: Further starts to score from.
         source: Where it was published.
+        files: Where it lies under the data folder, the first that is there; empty for a
+            folder of its name.
+        request: Keys of its kind that it is asked for with, where a study says no other.
     """
 
     summary: str
@@ -22,6 +27,26 @@ class Protocol:
     score_from: int
     also_score_from: tuple[int, ...] = ()
     source: str
+    files: tuple[str, ...] = ()
+    request: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _transformer(name: str, *, rows_a_day: int, every: str) -> Protocol:
+    """One of the transformer tables; months of 30 days: 12 of train, 4 of valid and of test."""
+    month = 30 * rows_a_day
+    borders = [month * months for months in (0, 12, 16, 20)]
+    return Protocol(
+        summary=f"six loads and the oil temperature of a transformer, {every}",
+        units=("",),
+        score_from=0,
+        source="Zhou et al. 2021, Informer",
+        files=tuple(
+            f"{folder}{name}{suffix}"
+            for folder in ("ett/", "")
+            for suffix in (".csv", ".csv.gz")
+        ),
+        request={"borders": borders, "calendar": True},
+    )
 
 
 REAL = {
@@ -47,4 +72,6 @@ REAL = {
         also_score_from=(0,),
         source="Noël and Schoukens, 2016; Forgione and Piga, 2021",
     ),
+    "etth1": _transformer("ETTh1", rows_a_day=24, every="hourly"),
+    "ettm1": _transformer("ETTm1", rows_a_day=96, every="every 15 minutes"),
 }

@@ -34,8 +34,26 @@ def parameter(
     return nnx.Param(jnp.zeros(shape), bound=bounds)
 
 
+class Drawn(nnx.Variable):
+    """Numbers that are drawn like a parameter, and then never trained."""
+
+
+def normal_parameter(
+    shape: tuple[int, ...], *, deviation: float, trained: bool = True
+) -> nnx.Variable[Array]:
+    """A parameter that `initialize` will draw from N(0, deviation²).
+
+    Args:
+        shape: Its shape.
+        deviation: Standard deviation.
+        trained: Whether it is one; else it stays as drawn.
+    """
+    kind = nnx.Param if trained else Drawn
+    return kind(jnp.zeros(shape), bound=deviation, normal=True)
+
+
 def initialize(model: nnx.Module, key: Key[Array, ""]) -> None:
-    """Draw every parameter that was declared with `parameter`, from one key.
+    """Draw every parameter that was declared with one of these functions, from one key.
 
     Args:
         model: Changed in place.
@@ -44,13 +62,16 @@ def initialize(model: nnx.Module, key: Key[Array, ""]) -> None:
     declared = [
         variable
         for _, variable in nnx.iter_graph(model)
-        if isinstance(variable, nnx.Param) and "bound" in variable.get_metadata()
+        if isinstance(variable, nnx.Variable) and "bound" in variable.get_metadata()
     ]
     sizes = [variable[...].size for variable in declared]
     numbers = jax.random.uniform(key, (sum(sizes),), minval=-1.0, maxval=1.0)
     start = 0
     for variable, size in zip(declared, sizes, strict=True):
         piece = numbers[start : start + size].reshape(variable[...].shape)
+        if "normal" in variable.get_metadata():
+            inside = jnp.finfo(piece.dtype).epsneg - 1  # the smallest number above -1
+            piece = jnp.sqrt(2.0) * jax.lax.erf_inv(jnp.maximum(piece, inside))
         bound = variable.get_metadata()["bound"]
         if isinstance(bound, tuple):
             bound = jnp.asarray(bound).reshape(-1, *(1,) * (piece.ndim - 1))

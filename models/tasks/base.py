@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -169,7 +169,7 @@ class Task(Config):
 
     def scores(
         self,
-        found: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]],
+        found: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]],
         *,
         data: TaskData,
     ) -> dict[str, float]:
@@ -179,13 +179,18 @@ class Task(Config):
             found: Outputs and batches ``[B, …]`` of every group.
             data: What is known of data and task.
         """
-        values = {}
-        for metric in self.metrics(data):
-            state = metric.init(*on_device(found[0]))
-            for pair in found:
-                state = metric.update(state, *on_device(pair))
-            values[metric.name] = float(metric.finish(state))
-        return values
+        metrics = self.metrics(data)
+        states: list[Any] = []
+        for pair in map(on_device, found):
+            states = states or [metric.init(*pair) for metric in metrics]
+            states = [
+                metric.update(state, *pair)
+                for metric, state in zip(metrics, states, strict=True)
+            ]
+        return {
+            metric.name: float(metric.finish(state))
+            for metric, state in zip(metrics, states, strict=True)
+        }
 
     def appraise(self, run: Run, data: TaskData) -> dict[str, float]:
         """What an evaluation of the test part tells beside the metrics.

@@ -11,7 +11,7 @@ import numpy as np
 
 from models.config import static
 from models.data.kinds.base import Dataset, Part
-from models.errors import ConfigError, DataError
+from models.errors import ConfigError, DataError, UserError
 from models.tasks.arrays import SAME, Units, shown, without
 from models.tasks.base import Groups, TaskData
 from models.tasks.base import Task as Base
@@ -35,6 +35,8 @@ class Task(Base):
 
     Attributes:
         horizon: Rows that are predicted.
+        calendar: Whether a model is told when every row is, those of the horizon included:
+            role t of a series (`models.data.kinds.series`).
 
     Source of the protocol: Zhou et al. 2021, "Informer"; errors are in standard deviations
     of the train part.
@@ -42,14 +44,15 @@ class Task(Base):
 
     KINDS: ClassVar[tuple[str, ...]] = KINDS
     OBJECTIVE = ("mse", "minimize")
-    EXAMPLE: ClassVar[Mapping[str, Any]] = {"horizon": 8}
+    EXAMPLE: ClassVar[Mapping[str, Any]] = {"horizon": 4, "calendar": True}
 
     horizon: int = static(96, low=1)
+    calendar: bool = static(False)
 
     @property
     def takes(self) -> tuple[str, ...]:
-        """The rows before the forecast."""
-        return ("y",)
+        """The rows before the forecast, and perhaps when they are."""
+        return ("y", "t") if self.calendar else ("y",)
 
     @property
     def gives(self) -> tuple[str, ...]:
@@ -62,6 +65,13 @@ class Task(Base):
         Raises:
             DataError: It is, or the data does not fit.
         """
+        if self.calendar and not dataset.reference.roles.get("t"):
+            raise DataError(
+                f"a forecast with `calendar` needs to know when rows are, and "
+                f"`{dataset.reference.name}` was prepared without",
+                hint='ask for it: data={"path": …, "calendar": true}, of a table with a '
+                "column of dates",
+            )
         super().check(dataset)
         rows = dataset.part("valid").lengths[0]
         if rows < self.horizon:
@@ -99,13 +109,13 @@ class Task(Base):
         )
 
     def given(self, batch: Batch, data: TaskData) -> Batch:
-        """The look-back, with the mask ``given.y`` ``[B, T, C]``."""
+        """The look-back, with the mask ``given.y`` ``[B, T, C]``, and all of t."""
         y = batch["y"]
-        early = (np.arange(y.shape[1]) < y.shape[1] - self.horizon)[None, :, None]
-        mask = y.__array_namespace__().broadcast_to(early, y.shape)
+        mask = ~self._late(y)
         if "seen.y" in batch:
             mask = mask & batch["seen.y"]
-        return without(batch, "y") | {
+        hidden = ("y",) if self.calendar else ("y", "t")
+        return without(batch, *hidden) | {
             "y": shown(y, mask, data.statistics.mean["y"]),
             GIVEN: mask,
         }
@@ -115,22 +125,40 @@ class Task(Base):
         return (self._score,)
 
     def metrics(self, data: TaskData) -> tuple[Metric, ...]:
-        """Errors over the horizon, in standard deviations of each column."""
+        """Errors over the horizon: in standard deviations of each column, and physical."""
         from models.metrics.masked import MaskedMetric
 
         std = data.statistics.std["y"]
-        return tuple(
+        published = tuple(
             MaskedMetric(kind=kind, signal="y", mask=SCORED, unit=std)
             for kind in ("mse", "mae")
         )
+        physical = tuple(
+            MaskedMetric(kind=kind, signal="y", mask=SCORED, name=f"physical_{kind}")
+            for kind in ("rmse", "mae")
+        )
+        return published + physical
+
+    def measured_in(self, metric: str) -> str | None:
+        """The physical ones are in the unit of the columns, where that is one."""
+        return "y" if metric.startswith("physical_") else None
 
     def batch(self, arrays: Arrays, data: TaskData) -> dict[str, np.ndarray]:
-        """The look-back and an empty horizon; NaN was not seen."""
+        """The look-back and an empty horizon; NaN was not seen.
+
+        The times of the horizon may be left out: they go on as those before.
+
+        Raises:
+            UserError: There are other times than of the look-back, or of both.
+        """
         y = np.asarray(arrays["y"])
         rest = np.full((len(y), self.horizon, y.shape[2]), np.nan, y.dtype)
         whole = np.concatenate([y, rest], axis=1)
         seen = np.isfinite(whole)
-        return {"y": np.where(seen, whole, 0.0), "seen.y": seen}
+        batch = {"y": np.where(seen, whole, 0.0), "seen.y": seen}
+        if self.calendar:
+            batch["t"] = self._times(np.asarray(arrays["t"]), y.shape[:2])
+        return batch
 
     def arrays(self, outputs: Any, batch: Any) -> dict[str, np.ndarray]:
         """The horizon."""
@@ -156,13 +184,45 @@ class Task(Base):
                 cells = ["" if np.isnan(v) else repr(float(v)) for v in row]
                 lines.append(",".join([when, *cells]))
             path.write_text("\n".join(lines) + "\n")
-        return {"path": str(path), "shares": [0.6, 0.2, 0.2]}
+        return {"path": str(path), "shares": [0.6, 0.2, 0.2], "calendar": True}
+
+    def _times(self, times: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Times ``[B, T + horizon, 2]`` of rows that are given and wanted."""
+        rows, length = shape
+        if times.shape[:2] == (rows, length + self.horizon):
+            return times
+        if times.shape[:2] != shape or length < 2:
+            raise UserError(
+                f"`t` must tell of the {length} rows of `y`, at least 2, and may of the "
+                f"{self.horizon} of the horizon behind them, got shape {times.shape}",
+                hint="give days since 1970 and seconds of the day, [time, 2]",
+            )
+        exact = times.astype(np.float64)
+        seconds = exact[..., 0] * 86400 + exact[..., 1]
+        step = np.round(seconds[:, -1:] - seconds[:, -2:-1])
+        late = seconds[:, -1:] + step * np.arange(1, self.horizon + 1)
+        days = np.floor(late / 86400)
+        behind = np.stack([days, late - days * 86400], axis=-1)
+        return np.concatenate([times, behind.astype(times.dtype)], axis=1)
 
     def _score(self, key: Any, batch: Batch, step: Any) -> Batch:
         del key, step
         y = batch["y"]
-        late = (np.arange(y.shape[1]) >= y.shape[1] - self.horizon)[None, :, None]
-        mask = y.__array_namespace__().broadcast_to(late, y.shape)
+        mask = self._late(y)
         if "seen.y" in batch:
             mask = mask & batch["seen.y"]
         return batch | {SCORED: mask}
+
+    def _late(self, y: Any) -> Any:
+        """Which entries of ``[B, T, C]`` lie in the horizon.
+
+        For compiled code behind a barrier: XLA would compute the mask of a whole batch, and
+        all that follows from it, while it compiles (16 s for 597 windows of 192 rows).
+        """
+        late = (np.arange(y.shape[1]) >= y.shape[1] - self.horizon)[None, :, None]
+        if isinstance(y, np.ndarray):
+            return np.broadcast_to(late, y.shape)
+        import jax
+
+        late = jax.lax.optimization_barrier(jax.numpy.asarray(late))
+        return jax.numpy.broadcast_to(late, y.shape)

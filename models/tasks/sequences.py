@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -60,7 +60,7 @@ class SequenceTask(Task):
 
     def scores(
         self,
-        found: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]],
+        found: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]],
         *,
         data: TaskData,
     ) -> dict[str, float]:

@@ -37,6 +37,7 @@ class ClosedForm:
         facts: Numbers that stand beside every score, such as the bits of a code.
         further: Metrics beside the task's, by name: ``(solution, groups) -> number``, of
             groups as they are scored.
+        lead: Entries before the scored ones that it looks back on (`models.tasks.base`).
     """
 
     signature: Hashable
@@ -47,6 +48,7 @@ class ClosedForm:
     further: Mapping[str, Callable[[Solution, Sequence[Mapping[str, Any]]], float]] = (
         field(default_factory=dict)
     )
+    lead: int = 0
 
 
 class ClosedFormLearner:
@@ -71,7 +73,7 @@ class ClosedFormLearner:
         groups: Callable[[str], Sequence[Mapping[str, Any]]],
         records: Callable[[str], Iterable[tuple[str, Sequence[Mapping[str, Any]]]]],
         given: Callable[[Any], Any],
-        score: Callable[[Sequence[Found]], Mapping[str, float]],
+        score: Callable[[Iterable[Found]], Mapping[str, float]],
         interface: Interface,
         configuration: Mapping[str, Any] | None = None,
     ) -> None:
@@ -134,7 +136,7 @@ class ClosedFormLearner:
         return {name: self._scored(groups) for name, groups in self._records(part)}
 
     def _scored(self, groups: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        pairs = [(self.outputs(self._given(dict(g))), g) for g in groups]
+        pairs = ((self.outputs(self._given(dict(g))), g) for g in groups)
         further = {
             name: score(self.solution, groups)
             for name, score in self.problem.further.items()

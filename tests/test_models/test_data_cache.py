@@ -65,6 +65,45 @@ def test_every_simulator_makes_a_dataset(name, cache):
     assert likeness(train, train[200:350]) > 0.9999
 
 
+def test_a_simulated_table(cache):
+    """What its docstring says of it: clock, weekday, and who feels the weather first."""
+    reference = prepare({"name": "simulated_load", "samples": 4000})
+    assert reference.kind == "series" and Path(reference.path).parent.parent == cache
+    assert reference.settings["borders"] == (0, 4000, 5000, 7000)
+    assert reference.units["y"] == ("MW",) * 6 and "t" in reference.roles
+    assert reference.sampling_rate == pytest.approx(1 / 3600)
+    part = open_dataset(reference).part("train")
+    y, t = (part.load(0)[role] for role in ("y", "t"))
+    assert (y > 0).all() and t[0].tolist() == [19723.0, 0.0]  # Monday 2024-01-01
+    days = y[: 4000 // 168 * 168].reshape(-1, 7, 24, 6)
+    course = days - days.mean(axis=2, keepdims=True)
+    mean = course.mean(axis=0)
+    share = (mean**2).mean(axis=(0, 1)) / (course**2).mean(axis=(0, 1, 2))
+    assert (share > 0.5).all(), "a weekly course explains most of a day"
+    size = mean.std(axis=1)
+    assert size[5:, 1].mean() < 0.5 * size[:5, 1].mean(), "mills rest on weekends"
+    slow = np.log(days.mean(axis=2).reshape(-1, 6))
+    slow = slow - slow.mean(axis=0)
+    ahead = np.corrcoef(slow[:-1, 0], slow[1:, 4])[0, 1]
+    behind = np.corrcoef(slow[1:, 0], slow[:-1, 4])[0, 1]
+    assert ahead > behind + 0.1, "the weather reaches the harbor first"
+    again = prepare(
+        {"name": "simulated_load", "samples": 4000, "noise": 0.1, "seed": 0}
+    )
+    noise = open_dataset(again).part("train").load(0)["y"] - y
+    np.testing.assert_allclose(noise.std(axis=0) / y.std(axis=0), 0.1, rtol=0.1)
+    with pytest.raises(
+        DataError, match="other simulated data has the option `excitation`"
+    ):
+        prepare({"name": "simulated_load", "excitation": "steps"})
+    with pytest.raises(DataError, match="no hidden state `x0`"):
+        prepare({"name": "simulated_load", "truth": ["x0"]})
+    shares = prepare(
+        {"name": "simulated_load", "samples": 4000, "shares": [0.5, 0.2, 0.3]}
+    )
+    assert shares.settings["borders"] == (0, 3500, 4900, 7000)
+
+
 def likeness(whole, piece):
     """The largest correlation of a piece with any stretch of a signal."""
     stretches = np.lib.stride_tricks.sliding_window_view(whole, len(piece))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def root(tmp_path):
 
 
 def test_every_name_is_described():
-    assert len(names()) == len(set(names())) == 12
+    assert len(names()) == len(set(names())) == 19
     for name in names():
         info = describe(name)
         assert info.summary and info.source
@@ -111,6 +112,33 @@ def test_requests_that_are_refused(root, data, message):
     with pytest.raises(DataError, match=message) as caught:
         prepare(data, root=root)
     assert str(caught.value)
+
+
+def test_a_known_table_is_found_by_its_file(tmp_path):
+    """Packed or not, in a folder of its own or not; parted as published."""
+    start = np.datetime64("2016-07-01T00:00:00")
+    lines = ["date,HUFL,OT"]
+    for hour in range(14401):
+        when = str(start + np.timedelta64(hour, "h")).replace("T", " ")
+        lines.append(f"{when},{hour % 24},{hour % 7}.5")
+    (tmp_path / "ett").mkdir()
+    packed = tmp_path / "ett" / "ETTh1.csv.gz"
+    packed.write_bytes(gzip.compress("\n".join(lines).encode(), 1))
+    reference = prepare("etth1", root=tmp_path)
+    assert reference.name == "etth1" and reference.path == str(packed)
+    assert reference.settings["borders"] == (0, 8640, 11520, 14400)
+    assert reference.roles == {"y": ("HUFL", "OT"), "t": ("day", "second")}
+    assert reference.units == {"y": ("", "")}
+    asked = {"name": "etth1", "shares": [0.5, 0.25, 0.25], "calendar": False}
+    other = prepare(asked, root=tmp_path)
+    assert other.settings["borders"] == (0, 7200, 10801, 14401)
+    assert set(other.roles) == {"y"}
+    packed.write_bytes(gzip.compress("\n".join(lines[:9000]).encode(), 1))
+    with pytest.raises(DataError, match="8999 rows"):
+        prepare("etth1", root=tmp_path)
+    with pytest.raises(DataError, match="no `ettm1` under") as caught:
+        prepare("ettm1", root=tmp_path)
+    assert "ETTm1.csv.gz" in caught.value.hint
 
 
 def test_real_data_without_a_folder_names_the_remedy():

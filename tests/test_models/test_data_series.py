@@ -301,3 +301,44 @@ def test_ett(file, times):
     expected = {1: (1.294, 0.713), 4: (1.214, 0.665)}[times]
     measured = ((error**2).mean(), np.abs(error).mean())
     np.testing.assert_allclose(measured, expected, atol=0.01)
+
+
+def test_a_calendar_tells_when_every_row_is(path, tmp_path):
+    reference = prepare({"path": str(path), "calendar": True})
+    assert reference.roles["t"] == ("day", "second") == series.CALENDAR
+    assert reference.gaps == () and set(reference.units) == {"y"}
+    part = open_dataset(reference).part("valid")
+    dates = pandas.to_datetime(pandas.read_csv(path)["date"])[66:80]
+    days = (dates.dt.normalize() - pandas.Timestamp(0)).dt.days
+    seconds = (dates - dates.dt.normalize()).dt.total_seconds()
+    wanted = np.stack([days, seconds], axis=1)
+    np.testing.assert_array_equal(part.slice(0, -4, 10)["t"], wanted)
+    assert part.locate("t", 0, (3, 0)) == (
+        f"column `date` in {path}",
+        "row 73 (line 75)",
+    )
+    found = series.read(path, reference=reference, roles=("y", "t"))
+    np.testing.assert_array_equal(found["t"][66:80], wanted)
+    feed = make_feed(part, Windows(window=5, batch_size=3))
+    assert feed.arrays["t"].shape == (10, 2) and "seen.t" not in feed.arrays
+    assert "t" not in prepare(str(path)).roles
+    late = tmp_path / "late.csv"  # a time that is none, where no check has looked
+    lines = path.read_text().splitlines()
+    lines[90] = "yesterday" + lines[90][lines[90].index(",") :]
+    late.write_text("\n".join(lines))
+    found = open_dataset(prepare({"path": str(late), "calendar": True}))
+    with pytest.raises(DataError, match="`date` of .* must hold dates"):
+        found.part("test").load(0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"time": None}, "needs a time column of dates in .*, and there is none"),
+        ({"time": "level"}, "`level` begins with '0'"),
+        ({"calendar": "daily"}, "true or false, got 'daily'"),
+    ],
+)
+def test_a_calendar_without_dates_is_refused(path, asked, message):
+    with pytest.raises(DataError, match=message):
+        prepare({"path": str(path), "calendar": True, **asked})

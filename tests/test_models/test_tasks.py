@@ -238,6 +238,30 @@ def test_a_window_without_a_look_back_is_refused(table):
         opened(table[0], {"name": "forecast", "horizon": 21})
 
 
+def test_a_forecast_with_a_calendar(tmp_path):
+    task = task_of({"name": "forecast", "horizon": 4, "calendar": True})
+    request = dict(task.write_example(tmp_path))
+    dataset, data = opened(prepare(request), task.to_json())
+    assert data.takes == ("y", "t") and data.gives == ("y",)
+    (group,) = task.groups(dataset.part("valid"), lead=6)
+    given = task.given(dict(group), data)
+    np.testing.assert_array_equal(given["t"], group["t"])  # of the horizon, too
+    without = task_of({"name": "forecast", "horizon": 4})
+    assert "t" not in without.given(
+        dict(group), opened(prepare(request), "forecast")[1]
+    )
+    arrays = {"y": group["y"][:, :6], "t": group["t"][:, :6]}
+    batch, _ = data.batch(arrays)
+    np.testing.assert_array_equal(batch["t"], group["t"])  # they go on, over midnights
+    batch, _ = data.batch({**arrays, "t": group["t"]})
+    np.testing.assert_array_equal(batch["t"], group["t"])
+    with pytest.raises(UserError, match="must tell of the 6 rows of `y`"):
+        data.batch({**arrays, "t": group["t"][:, :7]})
+    with pytest.raises(DataError, match="was prepared without") as caught:
+        opened(prepare({**request, "calendar": False}), task.to_json())
+    assert '"calendar": true' in caught.value.hint
+
+
 @pytest.mark.parametrize("hidden", [0.0, 0.3])
 def test_reconstruction_scores_what_it_hides(hidden, tmp_path):
     task = task_of({"name": "reconstruction", "hidden": hidden})

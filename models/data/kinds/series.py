@@ -7,8 +7,9 @@ Request: ``columns`` (role y; by default all columns of numbers that are no time
 input), ``inputs`` (role u, by default none), ``borders`` (rows from 0: train begins, valid
 begins, test begins, test ends; three have no test part) or ``shares`` (of train, valid and
 test, by default 0.7, 0.1, 0.2), ``time`` (a column that must be evenly spaced where it holds
-dates or seconds; by default the first if it looks like one, None for none) and ``units`` (of
-y, or by role). Any value may be missing.
+dates or seconds; by default the first if it looks like one, None for none), ``calendar``
+(whether role t tells when each row is, as `CALENDAR`, of a time column of dates) and ``units``
+(of y, or by role). Any value but a time may be missing.
 """
 
 from __future__ import annotations
@@ -35,11 +36,14 @@ from models.data.requests import (
 )
 from models.errors import DataError
 
-KEYS = ("columns", "inputs", "borders", "shares", "time", "units")
+KEYS = ("columns", "inputs", "borders", "shares", "time", "calendar", "units")
 CUT: Literal["windows", "rows"] = "windows"
 HIDDEN: tuple[str, ...] = ("x",)
 LAYOUT = "a table in time order, .csv or .csv.gz"
 SHARES = (0.7, 0.1, 0.2)
+CALENDAR = ("day", "second")
+"""Role t of a row: days since 1970, and seconds of that day; both exact in single precision."""
+_DAY = 86400
 _TIMES = ("time", "date", "datetime", "timestamp", "t")
 
 
@@ -95,9 +99,15 @@ class SeriesPart(StoredPart):
         first = self.before + start
         if not self._values or first < self._read_from:
             end = self.before + self.lengths[index]
-            path = Path(self.reference.path)
+            path, reference = Path(self.reference.path), self.reference
             self._read_from = min(first, self._read_from)
-            self._values = _read_roles(path, self.reference.roles, self._read_from, end)
+            self._values = _read_roles(
+                path,
+                reference.roles,
+                self._read_from,
+                end,
+                time=reference.settings.get("time"),
+            )
         offset = self.before - self._read_from
         wanted = self.shapes if roles is None else roles
         return {r: self._values[r][offset + start : offset + stop] for r in wanted}
@@ -125,12 +135,15 @@ def prepare(request: Request, *, name: str, path: Path) -> Reference:
     bounds = _bounds(borders)
     rows = table.read_rows(path, borders[0], borders[2])
     time, rate = _time(request, path, columns, rows, borders[0])
+    roles = _roles(request, path, columns, rows, time)
+    if _asks_for_calendar(request, path, columns, rows, time):
+        roles["t"] = CALENDAR
     hashes = table.hash_rows(path, list(bounds.values()))
     reference = Reference(
         name=name,
         path=str(path),
         kind="series",
-        roles=_roles(request, path, columns, rows, time),
+        roles=roles,
         hashes=dict(zip(bounds, hashes, strict=True)),
         sampling_rate=rate,
         units=units_of(request),
@@ -152,8 +165,10 @@ def read(
     optional: Collection[str] = (),
 ) -> dict[str, np.ndarray]:
     """The columns of a table: role to ``[T, channels]``; see `Kind.read`."""
-    wanted = roles_there(reference, table.header(path), roles=roles, optional=optional)
-    arrays = _read_roles(path, wanted, 0, table.count_rows(path))
+    there = (*table.header(path), *CALENDAR)
+    wanted = roles_there(reference, there, roles=roles, optional=optional)
+    time = reference.settings.get("time")
+    arrays = _read_roles(path, wanted, 0, table.count_rows(path), time=time)
     return filled(
         arrays,
         gaps=reference.gaps,
@@ -243,6 +258,32 @@ def _time(
     return name, table.sampling_rate(times, name=name, path=path, start=start)
 
 
+def _asks_for_calendar(
+    request: Request,
+    path: Path,
+    columns: tuple[str, ...],
+    rows: list[list[str]],
+    time: str | None,
+) -> bool:
+    """Whether role t is wanted; refused where no column tells of dates."""
+    wanted = request.get("calendar", False)
+    if not isinstance(wanted, bool):
+        raise DataError(f"`calendar` is true or false, got {wanted!r}")
+    if not wanted:
+        return False
+    at = None if time is None else table.column_index(path, columns, time)
+    if at is None or _is_number(rows[0][at]) or table.seconds(rows, at) is None:
+        found = (
+            "there is none" if at is None else f"`{time}` begins with {rows[0][at]!r}"
+        )
+        raise DataError(
+            f"a calendar needs a time column of dates in {path}, and {found}",
+            hint='name it: data={"path": …, "time": …}, with dates like 2016-07-01 00:15, '
+            "or leave `calendar` out",
+        )
+    return True
+
+
 def _is_number(text: str) -> bool:
     try:
         float(text)
@@ -286,9 +327,17 @@ def _is_numeric(rows: list[list[str]], column: int) -> bool:
 
 
 def _read_roles(
-    path: Path, roles: Mapping[str, tuple[str, ...]], start: int, stop: int
+    path: Path,
+    roles: Mapping[str, tuple[str, ...]],
+    start: int,
+    stop: int,
+    *,
+    time: str | None = None,
 ) -> dict[str, np.ndarray]:
-    """Rows ``start`` to ``stop`` of some columns: role to ``[stop - start, channels]``."""
+    """Rows ``start`` to ``stop`` of some columns: role to ``[stop - start, channels]``.
+
+    Role t is `CALENDAR` of the column `time`.
+    """
     columns, rows = table.header(path), table.read_rows(path, start, stop)
 
     def column(name: str) -> np.ndarray:
@@ -302,8 +351,22 @@ def _read_roles(
                 hint="leave the column out, or empty the cell",
             ) from None
 
+    def calendar() -> np.ndarray:
+        assert time is not None, "a calendar is only prepared of a time column"
+        seconds = table.seconds(rows, table.column_index(path, columns, time))
+        if seconds is None or np.isnan(seconds).any():
+            raise DataError(
+                f"time column `{time}` of {path} must hold dates, like 2016-07-01 00:15, in "
+                f"each of its rows {start} to {stop - 1}",
+                hint="write the time of every row",
+            )
+        days = np.floor(seconds / _DAY)
+        return np.stack([days, seconds - days * _DAY], axis=1)
+
     return {
-        role: np.stack([column(name) for name in names], axis=1)
+        role: calendar()
+        if role == "t"
+        else np.stack([column(name) for name in names], axis=1)
         for role, names in roles.items()
     }
 
@@ -312,4 +375,6 @@ def _located(
     path: Path, reference: Reference, role: str, row: int, channel: int
 ) -> tuple[str, str]:
     name = reference.roles[role][channel]
+    if role == "t":
+        name = reference.settings["time"]
     return f"column `{name}` in {path}", f"row {row} (line {row + 2})"

@@ -1,0 +1,1 @@
+"""Simulators of tables in time order, each deterministic by its seed."""

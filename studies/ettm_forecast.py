@@ -1,0 +1,73 @@
+"""A day of a power transformer, 96 rows of 15 minutes ahead: who foretells it best?
+
+    HPO_DATA=... hpo launch ettm_forecast
+    hpo rerun ettm_forecast --seeds 10
+
+ETTm1 (`ett/ETTm1.csv` or `.csv.gz`): six loads and the oil temperature, parted as published (12, 4
+and 4 months of 30 days); errors are in standard deviations of the train part. `forecaster`,
+`patch` and `dlinear` look back on 96 rows, those named `_long` on as many as they like. Every
+look-back is scored on the same 11,425 windows of test.
+
+On test have been published at a look-back of 96 (MSE, MAE): iTransformer 0.334, 0.368; PatchTST
+0.329, 0.367; TimeMixer 0.320, 0.357; OLinear 0.302, 0.334. A ridge of the last 96 rows has 0.351,
+0.371; the last value 1.214, 0.665.
+"""
+
+from __future__ import annotations
+
+from optuna.distributions import CategoricalDistribution
+
+from hpo.study import Budget, Family, Objective, Rule, Study
+from search_spaces import dlinear, forecaster, last_value, patch, ridge
+
+_LONG = CategoricalDistribution((432, 608))  # look-backs of 336 and 512 rows
+_TRAINING = {"data.batches": 200, "loss.kind": "mae"}
+_NETWORK = forecaster.SPACE.replace(
+    {
+        **_TRAINING,
+        "model.calendar": CategoricalDistribution((False, True)),
+        "model.cycle": 96,
+        "model.linear": True,
+        "model.normalization": "plain",
+        "augmenter.mode": "none",
+    }
+)
+
+STUDY = Study(
+    name="ettm_forecast",
+    data="ettm1",
+    task={"name": "forecast", "horizon": 96, "calendar": True},
+    families=(
+        Family(name="forecaster", space=_NETWORK, share=3.0),
+        Family(
+            name="forecaster_long",
+            create="models.forecaster:create",
+            space=_NETWORK.replace({"data.window": _LONG}),
+            share=1.5,
+        ),
+        Family(name="patch", space=patch.SPACE.replace(_TRAINING)),
+        Family(
+            name="dlinear",
+            space=dlinear.SPACE.replace({**_TRAINING, "model.normalization": "plain"}),
+        ),
+        Family(
+            name="ridge",
+            space=ridge.SPACE.replace({"data.window": 192}),
+            initial_points=({"model.penalty": 1e-3},),
+            trials=2,
+            epochs=1,
+        ),
+        Family(
+            name="ridge_long",
+            create="models.ridge:create",
+            space=ridge.SPACE.replace({"data.window": _LONG}),
+            initial_points=({"data.window": 432, "model.penalty": 1e-3},),
+            trials=2,
+            epochs=1,
+        ),
+        Family(name="last_value", space=last_value.SPACE, trials=1, epochs=1),
+    ),
+    objectives=(Objective(metric="mse"),),
+    budget=Budget(trials=21, epochs=20, seconds=2100),
+    stopping=(Rule(name="divergence"), Rule(name="asha", options={"grace": 0.3})),
+)
