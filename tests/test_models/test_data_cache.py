@@ -96,7 +96,7 @@ def test_a_simulated_table(cache):
         DataError, match="other simulated data has the option `excitation`"
     ):
         prepare({"name": "simulated_load", "excitation": "steps"})
-    with pytest.raises(DataError, match="no hidden state `x0`"):
+    with pytest.raises(DataError, match="unknown key `truth`"):
         prepare({"name": "simulated_load", "truth": ["x0"]})
     shares = prepare(
         {"name": "simulated_load", "samples": 4000, "shares": [0.5, 0.2, 0.3]}
