@@ -8,6 +8,7 @@ other field is static and part of the static signature.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -61,7 +62,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check every field against its type, limits and choices, then `validate`."""
-        hints = typing.get_type_hints(type(self))
+        hints = _hints(type(self))
         for item in dataclasses.fields(self):
             value = _coerce(hints[item.name], getattr(self, item.name), item.name)
             _check_limits(item, value)
@@ -125,16 +126,22 @@ class Config:
         )
 
 
-def _walk(
-    cls: type[Config], prefix: str = ""
-) -> Iterator[tuple[str, dataclasses.Field[Any]]]:
-    hints = typing.get_type_hints(cls)
+@functools.cache  # a learner asks dozens of times, and every pause makes one anew
+def _hints(cls: type[Config]) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+@functools.cache
+def _walk(cls: type[Config]) -> tuple[tuple[str, dataclasses.Field[Any]], ...]:
+    """Every dotted key with its field, those of nested configurations included."""
+    found: list[tuple[str, dataclasses.Field[Any]]] = []
     for item in dataclasses.fields(cls):
-        kind = hints[item.name]
+        kind = _hints(cls)[item.name]
         if isinstance(kind, type) and issubclass(kind, Config):
-            yield from _walk(kind, f"{prefix}{item.name}.")
+            found += ((f"{item.name}.{key}", inner) for key, inner in _walk(kind))
         else:
-            yield prefix + item.name, item
+            found.append((item.name, item))
+    return tuple(found)
 
 
 def _silent(config: Config, prefix: str = "") -> Iterator[str]:
@@ -147,7 +154,7 @@ def _silent(config: Config, prefix: str = "") -> Iterator[str]:
 
 
 def _nested(cls: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     out: dict[str, Any] = {}
     for item in dataclasses.fields(cls):
         kind = hints[item.name]

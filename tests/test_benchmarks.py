@@ -7,11 +7,14 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from msgspec import structs
 
+from hpo.ledger.events import CheckpointEvent, EpochEvent, Event, Paused, Started
 from models import vae
 from models.data.statistics import Statistics
 from models.layers.initialization import initialize
 from models.layers.window_coder import WindowCoder
+from tests.benchmarks import pause
 from tests.benchmarks.tools import data
 from tests.benchmarks.tools.machine import Spin
 from tests.benchmarks.tools.shapes import SHAPES
@@ -209,7 +212,7 @@ def test_the_runner_lists_every_benchmark(capsys, monkeypatch):
         runner.main()
     assert ended.value.code == 0
     lines = capsys.readouterr().out.splitlines()
-    assert {"throughput", "whole_job", "startup", "overhead", "lanes"} <= {
+    assert {"throughput", "whole_job", "startup", "overhead", "lanes", "pause"} <= {
         line.split()[0] for line in lines
     }
 
@@ -225,3 +228,42 @@ def test_importing_is_the_union_of_what_processes_say():
 
     busy = [(0.0, 2.0), (1.0, 3.0), (5.0, 9.0)]
     assert _within(busy, 0.5, 6.0) == pytest.approx(2.5 + 1.0)
+
+
+def test_a_pause_costs_what_steps_take_beside_training():
+    """Plain steps take 2 ms beside training, saving 5, going on 7 and 4 of compiling."""
+    events: list[Event] = []
+    now = 0.0
+
+    def add(event, milliseconds=0.0):
+        nonlocal now
+        now += milliseconds / 1000
+        events.append(structs.replace(event, n=len(events) + 1, time=now))
+
+    for trial in (1, 2):
+        for attempt, numbers in ((1, (1,)), (2, (2, 3)), (3, (4, 5))):
+            why = "promoted" if attempt > 1 else "first"
+            add(Started(trial=trial, attempt=attempt, attempt_of=why, epoch=0))
+            for place, number in enumerate(numbers):
+                resumed, saves = place == 0 and attempt > 1, number in (1, 3)
+                beside = 40 if number == 1 else 2 + 5 * saves + 7 * resumed
+                compiling = 4.0 if resumed or number == 1 else 0.0
+                report = EpochEvent(
+                    trial=trial,
+                    attempt=attempt,
+                    epoch=number,
+                    train={},
+                    valid={},
+                    seconds=0.1,
+                    compile_seconds=compiling / 1000,
+                )
+                add(report, 100 + beside + compiling)
+                if saves:
+                    add(CheckpointEvent(trial=trial, attempt=attempt, epoch=number))
+            if attempt < 3:
+                add(Paused(trial=trial, attempt=attempt, epoch=numbers[-1], rule="r"))
+    found = pause.costs(events)
+    assert found["plain"]["count"] == 2 and found["pauses"] == 4
+    assert found["saving_ms"] == pytest.approx(5.0)
+    assert found["going_on_ms"] == pytest.approx(7.0 + 4.0)
+    assert found["pause_ms"] == pytest.approx(16.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ from hpo.live import terminal
 
 if TYPE_CHECKING:
     from hpo.check.preview import FamilyPreview, Preview
+    from hpo.study import Study
 
 _HEADS = (
     *("family", "trials", "epochs", "rungs", "corners", "signatures"),
@@ -105,6 +107,17 @@ def _complain(found: Preview) -> None:
         )
 
 
+def _searched(study: Study) -> str:
+    """The sampler and the stopping rules, with a word where they are those of any new study."""
+    usual = {f.name: f.default for f in fields(study)}
+    rules = ", ".join(r.name for r in study.stopping) or "none"
+    told = {"sampler": study.sampler.name, "stopping": f"stopping: {rules}"}
+    return "; ".join(
+        f"{text} (the default)" if getattr(study, what) == usual[what] else text
+        for what, text in told.items()
+    )
+
+
 def _show(found: Preview, heads: tuple[str, ...]) -> None:
     from hpo.report import formats, numbers
     from hpo.tasks import described
@@ -115,7 +128,6 @@ def _show(found: Preview, heads: tuple[str, ...]) -> None:
     )
     objective = study.objectives[0]
     unit = f" [{objective.unit}]" if objective.unit else ""
-    rules = ", ".join(r.name for r in study.stopping) or "none"
     workers = f"{study.resources.workers} workers ({study.resources.executor})"
     facts = {
         "study": study.name,
@@ -123,7 +135,7 @@ def _show(found: Preview, heads: tuple[str, ...]) -> None:
         "data": data,
         "objective": f"{objective.metric}{unit}, {objective.direction}",
         "budget": f"{sum(study.trials_of().values())} trials, {workers}",
-        "sampler": f"{study.sampler.name}; stopping: {rules}; seed {study.seed}",
+        "sampler": f"{_searched(study)}; seed {study.seed}",
     }
     if study.settings:
         facts["settings"] = formats.inline_json(dict(study.settings))

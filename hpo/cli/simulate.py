@@ -78,7 +78,19 @@ def simulate(
     tasks: Annotated[
         str | None,
         typer.Option(
-            metavar="A,B,…", help="Only these tasks of a table.", show_default=False
+            metavar="A,B,…",
+            help="Only these tasks of a table; `chosen-on` are those that rules were "
+            "chosen on, `held-out` the others.",
+            show_default=False,
+        ),
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,…",
+            help="Full runs after which studies are looked at (1, 2, 5, 10, … up to the "
+            "budget).",
+            show_default=False,
         ),
     ] = None,
     trials: Annotated[
@@ -104,6 +116,19 @@ def simulate(
             show_default=False,
         ),
     ] = None,
+    reach: Annotated[
+        int | None,
+        typer.Option(
+            metavar="E",
+            min=1,
+            help="Say with how many full runs each method has the regret that `random "
+            "none` has after E.",
+            show_default=False,
+        ),
+    ] = None,
+    by_task: Annotated[
+        bool, typer.Option("--by-task", help="Regret on each task alone, too.")
+    ] = False,
     plot: Annotated[
         Path | None,
         typer.Option(
@@ -123,6 +148,7 @@ def simulate(
     The Director is the one of `hpo launch`; nothing is trained. For a run its own decisions
     are checked first. Regret is 0 for the best reference configuration and 1 for the median.
     """
+    from hpo.report import reach as reached
     from hpo.report import regret, regret_plot
     from hpo.simulate import compare
     from hpo.worker import environment
@@ -134,26 +160,63 @@ def simulate(
         source=where,
         tasks=names,
         methods=compare.parse_methods(sampler, stopping, own),
-        budgets=compare.ladder(budget or most),
+        budgets=_budgets(at, budget, most, reach),
         studies=seeds,
         trials=trials,
         workers=workers,
         cost=cost.value,
     )
     regret.check_baseline(plan.method_names, baseline)
+    if reach is not None:
+        reached.check(plan.method_names, plan.budgets, reach)
     worth = seeds * len(plan.methods) // _FEW
     found = compare.compare(plan, processes=max(1, min(environment.cores(), worth)))
     rows = regret.rows(found, baseline=baseline)
+    apart = regret.rows_by_task(found, baseline=baseline) if by_task else []
     if format is ListFormat.json:
-        shell.out(regret.to_json(rows))
+        shell.out(regret.to_json([*rows, *apart]))
     elif format is ListFormat.csv:
-        shell.out(regret.to_csv(rows))
+        shell.out(regret.to_csv([*rows, *apart]))
     else:
         shell.out(regret.render(rows, baseline=baseline))
+        if apart:
+            shell.out(f"\n{regret.render_by_task(apart)}")
         dealt = f"{seeds} studies of each method"
         terminal.say(f"{dealt} over {len(names)} tasks" if len(names) > 1 else dealt)
+    if reach is not None:
+        last = plan.budgets[-1]
+        spans = reached.reaches(found, at=reach)
+        say = shell.out if format is ListFormat.table else terminal.say
+        say(reached.render(spans, at=reach, budget=last))
     if plot is not None:
         regret_plot.write(rows, plot, cost=cost.value)
+
+
+def _budgets(
+    at: str | None, budget: int | None, most: int, reach: int | None
+) -> tuple[int, ...]:
+    """Full runs after which studies are looked at, ascending.
+
+    Raises:
+        StudyError: `--at` is no list of full runs within the budget.
+    """
+    from hpo.errors import StudyError
+    from hpo.simulate import compare
+
+    if at is None:
+        ladder = compare.ladder(budget or most)
+        every = range(1, 1 + min(reach or 0, budget or most))
+        return tuple(sorted({*ladder, *every}))
+    found = [p.strip() for p in at.split(",") if p.strip()]
+    good = bool(found) and all(p.isdecimal() and int(p) >= 1 for p in found)
+    runs = sorted({int(p) for p in found}) if good else []
+    if not good or runs[-1] > (budget or runs[-1]):
+        within = f"up to the budget of {budget}" if budget else "of at least 1"
+        raise StudyError(
+            f"`--at` is a list of full runs {within}, got {at!r}",
+            hint="for example `--at 2,5,10`",
+        )
+    return tuple(runs)
 
 
 def _open(

@@ -38,6 +38,11 @@ class Judge:
         self._study = study
         self._rules = [(rule.name, registry.make(rule)) for rule in study.stopping]
         self._planning = _planning([rule for _, rule in self._rules], study)
+        self._planner: PlanningRule | None = None
+        if self._planning is not None:
+            planner = self._rules[self._planning][1]
+            assert isinstance(planner, PlanningRule)  # slow of a protocol: asked once
+            self._planner = planner
 
     def rung_tables(self) -> dict[str, RungTable]:
         """An empty rung table for each family."""
@@ -102,10 +107,8 @@ class Judge:
 
     def choose(self, outlook: Outlook) -> Choice:
         """The next step of a free worker, by the rule that plans."""
-        assert self._planning is not None
-        rule = self._rules[self._planning][1]
-        assert isinstance(rule, PlanningRule)
-        return rule.choose(outlook)
+        assert self._planner is not None
+        return self._planner.choose(outlook)
 
     def outlook(
         self,

@@ -7,8 +7,8 @@ again within each task, so they say how sure the mean is *on these tasks*.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from hpo.errors import StudyError
 from hpo.report import formats, numbers
 from hpo.statistics.bootstrap import Span, within_groups
 from models.errors import near_matches
+
+_COLUMNS = 5  # budgets side by side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,7 @@ class Row:
         completed: Mean number of them that were ranked.
         seconds: Mean virtual seconds.
         idle: Mean share of the workers' time in which they had nothing to do.
+        task: The task whose studies they are; empty for those of all.
     """
 
     method: str
@@ -100,6 +103,7 @@ class Row:
     completed: float | None = None
     seconds: float | None = None
     idle: float | None = None
+    task: str = ""
 
 
 def rows(comparison: Comparison, *, baseline: str | None = None) -> list[Row]:
@@ -123,6 +127,22 @@ def rows(comparison: Comparison, *, baseline: str | None = None) -> list[Row]:
         for m in comparison.methods
         for b in comparison.budgets
     ]
+
+
+def rows_by_task(comparison: Comparison, *, baseline: str | None = None) -> list[Row]:
+    """The same for the studies of each task alone.
+
+    Args:
+        comparison: The outcomes.
+        baseline: As for `rows`.
+    """
+    found: list[Row] = []
+    for task in comparison.tasks:
+        mine = tuple(o for o in comparison.outcomes if o.task == task)
+        if mine:
+            apart = replace(comparison, tasks=(task,), outcomes=mine)
+            found += [replace(r, task=task) for r in rows(apart, baseline=baseline)]
+    return found
 
 
 def check_baseline(methods: Sequence[str], baseline: str | None) -> None:
@@ -200,6 +220,34 @@ def render(found: Sequence[Row], *, baseline: str | None = None) -> str:
         )
     lines += ["", *_legend(found, base)]
     return "\n".join(lines)
+
+
+def render_by_task(found: Sequence[Row]) -> str:
+    """Mean regrets of each task's studies: a line for each method, a column for each budget.
+
+    Args:
+        found: What `rows_by_task` gave.
+    """
+    budgets = sorted({r.budget for r in found})
+    parts = (budgets[i : i + _COLUMNS] for i in range(0, len(budgets), _COLUMNS))
+    return "\n\n".join("\n".join(_apart(found, part)) for part in parts)
+
+
+def _apart(found: Sequence[Row], budgets: Sequence[int]) -> Iterator[str]:
+    width = 2 + max(len(r.method) for r in found)
+    head = "".join([f"{'full runs':<{width}}", *(f"{b:>7} " for b in budgets)])
+    yield head.rstrip()
+    yield "─" * len(head)
+    for task in dict.fromkeys(r.task for r in found):
+        mine = [r for r in found if r.task == task]
+        yield f"{task} ({mine[0].studies} studies)"
+        for method in dict.fromkeys(r.method for r in mine):
+            cells = {r.budget: r for r in mine if r.method == method}
+            shown = (
+                f"{_number(cells[b].regret):>7}{'*' if cells[b].unranked else ' '}"
+                for b in budgets
+            )
+            yield f"  {method:<{width - 2}}{''.join(shown)}".rstrip()
 
 
 def _legend(found: Sequence[Row], base: str) -> list[str]:

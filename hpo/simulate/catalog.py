@@ -13,6 +13,8 @@ from hpo.simulate import tables
 from hpo.simulate.task import Table
 from models.errors import DataError, near_matches
 
+CHOSEN_ON, HELD_OUT = "chosen-on", "held-out"
+
 
 def names() -> tuple[str, ...]:
     """Every table's name, which is also that of its folder."""
@@ -77,17 +79,22 @@ def open_table(name: str, *, root: Path | None = None) -> Table:
 def chosen(table: Table, wanted: str | None) -> tuple[str, ...]:
     """The tasks of a table that a person names, separated by commas; None for all.
 
+    `CHOSEN_ON` stands for those that rules were chosen on, `HELD_OUT` for the others.
+
     Raises:
         StudyError: There is none of that name.
     """
     if wanted is None:
         return table.tasks
-    found = tuple(n.strip() for n in wanted.split(",") if n.strip())
+    held_out = tuple(n for n in table.tasks if n not in table.chosen_on)
+    halves = {CHOSEN_ON: table.chosen_on, HELD_OUT: held_out}
+    listed = (n.strip() for n in wanted.split(",") if n.strip())
+    found = tuple(task for n in listed for task in halves.get(n, (n,)))
     for name in found:
         if name not in table.tasks:
             raise StudyError(
                 f"`{table.name}` has no task `{name}`",
-                hint=near_matches(name, table.tasks),
+                hint=near_matches(name, (*table.tasks, *halves)),
             )
     if not found:
         raise StudyError("`--tasks` names no task", hint=", ".join(table.tasks))

@@ -133,11 +133,13 @@ class Table(Protocol):
     Attributes:
         name: What it is called.
         tasks: The names of its tasks, in order.
+        chosen_on: Those that rules were chosen on; the others are looked at once.
         remarks: What a person must know to read its numbers, in words.
     """
 
     name: str
     tasks: tuple[str, ...]
+    chosen_on: tuple[str, ...]
     remarks: tuple[str, ...]
 
     def task(self, name: str) -> Task:

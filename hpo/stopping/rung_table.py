@@ -25,6 +25,9 @@ class RungTable:
     ) -> None:
         self._names = tuple(name for name, _ in rules)
         self._rules = tuple(rule for _, rule in rules)
+        self._pause = tuple(  # asked once: it is slow of a protocol
+            isinstance(rule, (PausingRule, PlanningRule)) for rule in self._rules
+        )
         self._budget = budget
         self._plans: dict[int, _Plan] = {}
         self._different: dict[_Plan, _Plan] = {}
@@ -36,12 +39,9 @@ class RungTable:
 
     def may_pause(self, trial: Trial, epoch: int, name: str) -> bool:
         """Whether the rule of that name may pause a trial after an epoch that it reached."""
-        plans = zip(self._names, self._rules, self._plan(trial.index), strict=True)
+        plans = zip(self._names, self._pause, self._plan(trial.index), strict=True)
         return trial.curve.value_at(epoch) is not None and any(
-            name == known
-            and isinstance(rule, (PausingRule, PlanningRule))
-            and epoch in plan
-            for known, rule, plan in plans
+            name == known and pauses and epoch in plan for known, pauses, plan in plans
         )
 
     def note(self, trial: Trial, epoch: int, key: float) -> None:

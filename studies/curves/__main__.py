@@ -19,7 +19,7 @@ def main() -> None:
     for command in (record, pack):
         command.add_argument("--results", type=Path, required=True)
     record.add_argument("--sets", help="some of them, separated by commas")
-    pack.add_argument("--earlier", type=Path, help="a prototype's file of curves")
+    pack.add_argument("--earlier", type=Path, help="a file of curves that are kept")
     pack.add_argument("file", type=Path)
     arguments = parser.parse_args()
     if arguments.command == "pack":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from hpo.run.active import how_it_ended
 from hpo.simulate import own
 from hpo.simulate.tables.own_curves import LAYOUT
 from hpo.trials.record import Trial
+from models.errors import DataError
 from search_spaces.space import Space
 from studies.curves.sets import SETS, Recorded
 
@@ -26,21 +27,28 @@ def pack(results: Path, file: Path, *, earlier: Path | None = None) -> None:
 
     Args:
         results: The folder of runs.
-        file: The file to write, an ``.npz``.
-        earlier: A file of a prototype: ``SET/FAMILY/{rmse,seconds}``, without
+        file: The file to write, an ``.npz``; it may be the earlier one.
+        earlier: A packed file, whose sets are taken over as they are, unless they were
+            recorded again; or that of a prototype, ``SET/FAMILY/{rmse,seconds}``, without
             configurations, so that a curve's place is all that can be searched.
 
     Raises:
-        UserError: A run is damaged.
+        UserError: A run is damaged, or the earlier file is of another layout.
     """
     arrays: dict[str, Any] = {}
     sets: dict[str, Any] = {}
     if earlier is not None:
-        _earlier(earlier, arrays, sets)
+        with np.load(earlier, allow_pickle=False) as found:
+            before = {name: found[name] for name in found.files}
+        take = _packed if "about" in before else _prototype
+        take(before, arrays, sets)
     for recorded in SETS:
         runs = sorted((results / recorded.name).glob("*"))
         if runs and how_it_ended(RunFolder(runs[-1])) is not None:
             record = own.read(RunFolder(runs[-1]))
+            stale = [key for key in arrays if key.startswith(f"{recorded.name}/")]
+            for key in stale:
+                del arrays[key]
             sets[recorded.name] = _described(recorded, record)
             for family in record.study.families:
                 found = record.whole(family.name)
@@ -50,29 +58,43 @@ def pack(results: Path, file: Path, *, earlier: Path | None = None) -> None:
     np.savez_compressed(file, about=np.array(about), **arrays)
 
 
-def _earlier(file: Path, arrays: dict[str, Any], sets: dict[str, Any]) -> None:
-    with np.load(file) as found:
-        for key in sorted(found.files):
-            if key.endswith("/rmse"):
-                name, family, _ = key.split("/")
-                values, seconds = found[key], found[f"{name}/{family}/seconds"]
-                count, epochs = values.shape
-                space = Space({"curve": IntDistribution(0, count - 1)})
-                described = {
-                    "chosen_on": True,
-                    "epochs": epochs,
-                    "objective": {"metric": "rmse", "direction": "minimize"},
-                    "families": {},
-                }
-                about = sets.setdefault(name.removeprefix("own_"), described)
-                about["families"][family] = {
-                    "space": space.to_json(),
-                    "params": [{"curve": row} for row in range(count)],
-                }
-                place = f"{name.removeprefix('own_')}/{family}"
-                arrays[f"{place}/values"] = values
-                arrays[f"{place}/seconds"] = seconds
-                arrays[f"{place}/compile"] = np.zeros(count, np.float32)
+def _packed(
+    before: Mapping[str, Any], arrays: dict[str, Any], sets: dict[str, Any]
+) -> None:
+    """Take over every set of a file that `pack` wrote."""
+    about = json.loads(str(before["about"]))
+    if about["layout"] != LAYOUT:
+        raise DataError(
+            f"the earlier file has layout {about['layout']}, not {LAYOUT}",
+            hint="pack it again from its runs",
+        )
+    sets |= about["sets"]
+    arrays |= {name: array for name, array in before.items() if name != "about"}
+
+
+def _prototype(
+    before: Mapping[str, Any], arrays: dict[str, Any], sets: dict[str, Any]
+) -> None:
+    for key in sorted(k for k in before if k.endswith("/rmse")):
+        name, family, _ = key.split("/")
+        values, seconds = before[key], before[f"{name}/{family}/seconds"]
+        count, epochs = values.shape
+        space = Space({"curve": IntDistribution(0, count - 1)})
+        described = {
+            "chosen_on": True,
+            "epochs": epochs,
+            "objective": {"metric": "rmse", "direction": "minimize"},
+            "families": {},
+        }
+        about = sets.setdefault(name.removeprefix("own_"), described)
+        about["families"][family] = {
+            "space": space.to_json(),
+            "params": [{"curve": row} for row in range(count)],
+        }
+        place = f"{name.removeprefix('own_')}/{family}"
+        arrays[f"{place}/values"] = values
+        arrays[f"{place}/seconds"] = seconds
+        arrays[f"{place}/compile"] = np.zeros(count, np.float32)
 
 
 def _described(recorded: Recorded, record: own.Record) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from msgspec import structs
 
 from hpo.errors import RunError, StudyError
 from hpo.ledger.folder import RunFolder
-from hpo.report import regret
+from hpo.report import reach, regret
 from hpo.seeds import derive
 from hpo.simulate import compare, own
 from hpo.simulate.pool import Pool
@@ -312,7 +312,7 @@ def test_intervals_agree_with_scipy_on_one_task():
 def test_intervals_are_of_the_mean_on_these_tasks():
     values = [0.0] * 20 + [10.0] * 20  # tasks differ, studies of one task do not
     tasks = ["a"] * 20 + ["b"] * 20
-    assert within_groups(values, tasks) == (5.0, 5.0, 5.0)
+    assert within_groups(values, tasks) == pytest.approx((5.0, 5.0, 5.0))
 
 
 def test_intervals_of_few_studies_a_task_are_as_wide_as_their_spread_says():
@@ -359,6 +359,60 @@ def test_differences_are_paired_and_studies_without_a_value_are_left_out():
     assert second.regret == pytest.approx((435 - 7 + 29 * 0.5) / 29)
     text = regret.render([first, second])
     assert "+0.500" in text and max(map(len, text.splitlines())) <= 80
+
+
+def comparison_of(values, *, budgets, task=lambda study: "t"):
+    """Outcomes with the regrets of each method: `values[method][study][budget]`."""
+    return regret.Comparison(
+        methods=tuple(values),
+        budgets=budgets,
+        tasks=tuple(dict.fromkeys(map(task, range(len(next(iter(values.values()))))))),
+        outcomes=tuple(
+            regret.Outcome(
+                method=m, study=i, task=task(i), budget=b, regret=v, ranked=True
+            )
+            for m, studies in values.items()
+            for i, row in enumerate(studies)
+            for b, v in zip(budgets, row, strict=True)
+        ),
+    )
+
+
+def test_reach_by_hand():
+    """Means 8, 4, 2 beside 9, 3, 1: 2 lies half of the way from 5 runs to 10."""
+    none = [[7.0, 3.0, 1.0], [9.0, 5.0, 3.0]]
+    quick = [[9.0, 2.0, 0.0], [9.0, 4.0, 2.0]]
+    never = [[None, 3.0, 2.5], [8.0, 3.0, 2.5]]
+    made = comparison_of(
+        {"random none": none, "quick": quick, "never": never}, budgets=(2, 5, 10)
+    )
+    found = {r.method: r for r in reach.reaches(made, at=10)}
+    assert found["random none"].runs == 10.0
+    assert found["quick"].runs == pytest.approx(7.5)
+    assert found["never"].runs == found["never"].high == math.inf
+    # Of two studies one is drawn: 0 → 1 of 2 → 0 in one, 3 of 4 → 2 in the other.
+    ends = (found["quick"].low, found["quick"].high)
+    assert ends == pytest.approx((7.5, 7.5))
+    assert reach.reaches(made, at=2)[1].runs == pytest.approx(2 + 3 * 1 / 6)
+    text = reach.render(list(found.values()), at=10, budget=10)
+    assert "  quick: 7.5 [7.5, 7.5]" in text and "  never: over 10 [" in text
+
+
+def test_regret_by_task_is_that_of_its_studies():
+    made = comparison_of(
+        {"a": [[1.0], [2.0], [5.0]], "b": [[1.0], [4.0], [6.0]]},
+        budgets=(2,),
+        task=lambda study: "xy"[study % 2],
+    )
+    found = regret.rows_by_task(made)
+    assert [(r.task, r.method, r.regret, r.difference) for r in found] == [
+        ("x", "a", 3.0, None),
+        ("x", "b", 3.5, 0.5),
+        ("y", "a", 2.0, None),
+        ("y", "b", 4.0, 2.0),
+    ]
+    text = regret.render_by_task(found)
+    assert text.splitlines()[2:5] == ["x (2 studies)", "  a  3.000", "  b  3.500"]
 
 
 def test_regret_is_counted_from_the_best_in_units_of_the_median():
@@ -556,6 +610,24 @@ def test_simulate_prints_regret_for_a_run(recorded):
     assert csv.stdout.startswith("method,budget,regret,low,high,difference,")
 
 
+def test_simulate_looks_where_it_is_asked_to(recorded):
+    given = ["made", "--results", recorded.path.parents[1], "--seeds", 3]
+    result = run("simulate", *given, "--stopping", "none,asha", "--at", "5,1,3",
+                 "--sampler", "random", "--reach", 3, "--by-task")  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    blocks = result.stdout.split("─\n")
+    assert [line.split()[2] for line in blocks[1].splitlines()[:1]] == ["1"]
+    assert "made (3 studies)\n  random none" in result.stdout
+    assert "regret that `random none` has after 3:\n  random none: " in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    steps = run("simulate", *given, "--stopping", "none", "--sampler", "random",
+                "--reach", 4, "--format", "json", "--by-task")  # fmt: skip
+    found = json.loads(steps.stdout)
+    assert [r["budget"] for r in found] == 2 * [1, 2, 3, 4, 5, 8]
+    assert [r["task"] for r in found] == 6 * [""] + 6 * ["made"]
+    assert "after 4:" in steps.stderr
+
+
 def test_simulate_draws_what_it_prints(recorded, tmp_path):
     given = ["made", "--results", recorded.path.parents[1], "--seeds", 5]
     methods = ["--sampler", "random,qmc", "--stopping", "none"]
@@ -595,6 +667,13 @@ def test_processes_do_not_change_the_result(recorded):
         (["made", "--stopping", "asha@rnadom"], ("unknown sampler `rnadom`",)),
         (["made", "--baseline", "tpe ahsa"], ("none of the methods",)),
         (["made", "--tasks", "x"], ("tasks of a table",)),
+        (["made", "--at", "2,x"], ("full runs of at least 1", "--at 2,5,10")),
+        (["made", "--at", "2,9", "--budget", 8], ("up to the budget of 8",)),
+        (["made", "--reach", 2], ("`random none`", "add `none`")),
+        (
+            ["made", "--stopping", "none", "--sampler=random", "--reach=9"],
+            ("after 1, 2, 3", "add 9 to `--at`"),
+        ),
         (["made", "--plot", "regret.gif"], ("ends in .svg", "regret.svg")),
         (["made", "--plot", "no/where.svg"], ("no folder `no`", "mkdir -p no")),
         (["some/hpo_nmt"], ("no run `some/hpo_nmt`", "or a table")),

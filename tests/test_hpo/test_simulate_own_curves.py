@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from hpo.errors import StudyError
+from hpo.ledger.events import RunEvent
+from hpo.ledger.folder import RunFolder
 from hpo.simulate import catalog, compare
 from hpo.simulate.tables import own_curves
 from hpo.simulate.virtual import simulate
@@ -16,6 +18,7 @@ from models.errors import DataError
 from studies.curves import packing
 from studies.curves.sets import EPOCHS, SETS, study
 from tests.test_hpo.command_line import run
+from tests.test_hpo.simulated import SimulatedLoop
 
 
 def test_it_is_found_without_a_data_folder(monkeypatch):
@@ -32,6 +35,16 @@ def test_it_is_found_without_a_data_folder(monkeypatch):
             assert task.best == pytest.approx(np.nanmin(best))
             assert task.median == pytest.approx(np.nanmedian(best))
     assert own_curves.SHIPPED.stat().st_size < 400_000
+
+
+def test_its_halves_have_names():
+    table = catalog.open_table("own_curves")
+    chosen, held_out = (catalog.chosen(table, n) for n in ("chosen-on", "held-out"))
+    assert {*chosen, *held_out} == {*table.tasks} and not {*chosen} & {*held_out}
+    assert {s.name for s in SETS if not s.chosen_on} >= {*held_out} and held_out
+    assert catalog.chosen(table, "held-out, duffing") == (*held_out, "duffing")
+    with pytest.raises(StudyError, match="no task `held`"):
+        catalog.chosen(table, "held")
 
 
 def test_it_is_searched_from_the_command_line(tmp_path, monkeypatch):
@@ -71,6 +84,43 @@ def test_an_earlier_file_keeps_its_numbers(tmp_path):
     (tmp_path / "own_curves/own_curves.npz").write_bytes(b"no table")
     with pytest.raises(DataError, match="no table of own curves"):
         catalog.open_table("own_curves", root=tmp_path)
+
+
+def contents(file):
+    with np.load(file) as found:
+        return {name: found[name] for name in found.files}
+
+
+def test_sets_of_a_packed_file_are_kept_beside_new_ones(tmp_path):
+    """A run that has ended joins; of a set that is there already the new run counts."""
+    recorded = next(s for s in SETS if s.name == "duffing.simulation")
+    made = study(recorded)
+    few = made.replace(fixed=made.fixed[::10], budget=Budget(trials=3, epochs=2))
+    place = RunFolder.create(tmp_path / "runs", few)
+    place.write_study(few, provenance={})
+    loop = SimulatedLoop(few)
+    loop.run()
+    loop.write([RunEvent(action="finish", elapsed=loop.time)])
+    place.events_file.write_text("".join(loop.ledger.lines))
+    file = tmp_path / "own_curves.npz"
+    packing.pack(tmp_path / "runs", file, earlier=own_curves.SHIPPED)
+    before, after = contents(own_curves.SHIPPED), contents(file)
+    told, now = (json.loads(str(c["about"]))["sets"] for c in (before, after))
+    assert list(now) == list(told), "the order of sets says which study searches which"
+    for name in told:
+        assert (now[name] == told[name]) == (name != recorded.name)
+    epochs = [e.valid["rmse"] for e in loop.ledger.events if e.event == "epoch"]
+    values = [after[f"duffing.simulation/{f.name}/values"] for f in few.families]
+    assert np.concatenate(values) == pytest.approx(np.reshape(epochs, (3, 2)), rel=1e-4)
+    for name, array in before.items():
+        if not name.startswith(("duffing.simulation/", "about")):
+            np.testing.assert_array_equal(after[name], array)
+    again = tmp_path / "again.npz"
+    packing.pack(tmp_path / "none", again, earlier=file)
+    assert contents(again).keys() == after.keys()
+    np.savez(file, about=np.array(json.dumps({"layout": 0, "sets": {}})))
+    with pytest.raises(DataError, match="layout 0, not 1"):
+        packing.pack(tmp_path / "none", again, earlier=file)
 
 
 def test_idle_time_by_hand(tmp_path):

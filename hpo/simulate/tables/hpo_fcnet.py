@@ -48,6 +48,7 @@ class FCNet:
     """
 
     name = "hpo_fcnet"
+    chosen_on: tuple[str, ...] = ()  # no rule has anything to choose here
     remarks = (
         "final errors without curves: a full run is one epoch, rules have nothing to end",
     )

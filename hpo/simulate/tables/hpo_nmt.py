@@ -72,6 +72,7 @@ class NMT:
         fine = kind == "finetune"
         self._tasks = np.where(fine, np.char.add("finetune-", data.astype(str)), data)
         self.tasks = tuple(sorted({str(t) for t in self._tasks}))
+        self.chosen_on = self.tasks[::2]
 
     def task(self, name: str) -> Task:
         """One data set."""

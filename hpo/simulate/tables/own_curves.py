@@ -56,11 +56,11 @@ class OwnCurves:
         except (OSError, KeyError, ValueError, TypeError) as error:
             raise DataError(f"{path} is no table of own curves: {error}") from error
         self.tasks = tuple(self._sets)
-        half = [n for n, s in self._sets.items() if s["chosen_on"]]
+        self.chosen_on = tuple(n for n, s in self._sets.items() if s["chosen_on"])
         self.remarks = (
             "finite pools: `random` draws rows that are left, other samplers get the "
             "nearest one",
-            f"rules were chosen on {', '.join(half)}; the other sets were looked at once",
+            f"rules were chosen on {', '.join(self.chosen_on)}; the other sets were looked at once",
         )
 
     def task(self, name: str) -> Task:

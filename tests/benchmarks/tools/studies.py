@@ -6,6 +6,13 @@ from pathlib import Path
 
 # Rungs after every epoch, at which nobody is ever compared: a checkpoint an epoch, as the
 # peer's recipe writes them.
+_NOBODY = """Rule(
+            name="percentile",
+            options={"startup": 1_000_000, "warmup": 1, "interval": 1},
+        )"""
+# Pauses after epochs 1, 2 and 4; with epochs for all to end, everybody goes on.
+_PAUSES = """Rule(name="promotion", options={"eta": 2})"""
+
 _WHOLE_JOB = '''"""A benchmark: random learning rates for one GRU."""
 
 from optuna.distributions import FloatDistribution
@@ -36,14 +43,9 @@ STUDY = Study(
     task="simulation",
     families=(Family(name="rnn", space=SPACE),),
     objectives=(Objective(metric="rmse"),),
-    budget=Budget(trials={trials}, epochs={epochs}),
+    budget=Budget(trials={trials}, epochs={epochs}, total_epochs={total}),
     sampler=Rule(name="random"),
-    stopping=(
-        Rule(
-            name="percentile",
-            options={{"startup": 1_000_000, "warmup": 1, "interval": 1}},
-        ),
-    ),
+    stopping=({stopping},),
     resources=Resources(workers={workers}, executor={executor!r}),
 )
 '''
@@ -81,8 +83,12 @@ def gru(
     steps: int = 60,
     workers: int = 2,
     executor: str = "ray",
+    pauses: bool = False,
 ) -> Path:
-    """A study of one GRU (32 channels, windows of 200, batches of 16) and its rates."""
+    """A study of one GRU (32 channels, windows of 200, batches of 16) and its rates.
+
+    With `pauses` every trial pauses after epochs 1, 2 and 4, and goes on.
+    """
     text = _WHOLE_JOB.format(
         data=str(data),
         trials=trials,
@@ -90,6 +96,8 @@ def gru(
         steps=steps,
         workers=workers,
         executor=executor,
+        stopping=_PAUSES if pauses else _NOBODY,
+        total=trials * epochs if pauses else None,
     )
     return _written(folder / "gru_study.py", text)
 
