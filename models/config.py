@@ -127,12 +127,12 @@ class Config:
 
 
 @functools.cache  # a learner asks dozens of times, and every pause makes one anew
-def _hints(cls: type[Config]) -> dict[str, Any]:
+def _hints(cls: type[Any]) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 
 @functools.cache
-def _walk(cls: type[Config]) -> tuple[tuple[str, dataclasses.Field[Any]], ...]:
+def _walk(cls: type[Any]) -> tuple[tuple[str, dataclasses.Field[Any]], ...]:
     """Every dotted key with its field, those of nested configurations included."""
     found: list[tuple[str, dataclasses.Field[Any]]] = []
     for item in dataclasses.fields(cls):

@@ -107,15 +107,13 @@ def _complain(found: Preview) -> None:
         )
 
 
-def _searched(study: Study) -> str:
-    """The sampler and the stopping rules, with a word where they are those of any new study."""
-    usual = {f.name: f.default for f in fields(study)}
-    rules = ", ".join(r.name for r in study.stopping) or "none"
-    told = {"sampler": study.sampler.name, "stopping": f"stopping: {rules}"}
-    return "; ".join(
-        f"{text} (the default)" if getattr(study, what) == usual[what] else text
-        for what, text in told.items()
-    )
+def _or_default(study: Study, what: str) -> str:
+    """The names of a study's sampler or rules, and whether any new study has these."""
+    value = getattr(study, what)
+    rules = value if isinstance(value, tuple) else (value,)
+    names = ", ".join(rule.name for rule in rules) or "none"
+    (usual,) = (f.default for f in fields(study) if f.name == what)
+    return f"{names} (the default)" if value == usual else names
 
 
 def _show(found: Preview, heads: tuple[str, ...]) -> None:
@@ -135,7 +133,8 @@ def _show(found: Preview, heads: tuple[str, ...]) -> None:
         "data": data,
         "objective": f"{objective.metric}{unit}, {objective.direction}",
         "budget": f"{sum(study.trials_of().values())} trials, {workers}",
-        "sampler": f"{_searched(study)}; seed {study.seed}",
+        "sampler": f"{_or_default(study, 'sampler')}; seed {study.seed}",
+        "stopping": _or_default(study, "stopping"),
     }
     if study.settings:
         facts["settings"] = formats.inline_json(dict(study.settings))

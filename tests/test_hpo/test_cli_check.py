@@ -98,6 +98,8 @@ def test_the_study_its_spaces_and_its_families_are_shown(study):
     result = run("check", study, columns=100)
     assert result.exit_code == 0, result.output
     assert "9 trials, 1 workers (local)" in result.stdout
+    assert "random (the default); seed 0" in result.stdout
+    assert "stopping   asha\n" in result.stdout
     assert "optimizer.learning_rate  0.001 … 0.01 (log)" in result.stdout
     assert "early" not in result.stdout
     rows = {
@@ -112,6 +114,9 @@ def test_the_study_its_spaces_and_its_families_are_shown(study):
     assert linear["parameters"] == [2, 21] and linear["signatures"] == 3
     assert rnn["parameters"] == list(learners())
     assert rnn["memory"] > 4 * 5 * rnn["parameters"][1]
+    rules = '    stopping=(Rule(name="asha"),),\n'
+    study.write_text(study.read_text().replace(rules, ""))
+    assert "divergence, halving (the default)\n" in run("check", study).stdout
 
 
 def learners():

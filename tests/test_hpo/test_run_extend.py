@@ -10,12 +10,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from optuna.distributions import FloatDistribution
 
 sys.path.insert(0, str(Path(__file__).parent))
 import run_helpers as helpers
 import run_processes as processes
 
+from hpo.director import replay
 from hpo.errors import RunError, RunLocked, StudyError
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import read_events
@@ -146,12 +148,23 @@ def test_trials_that_paused_go_on_from_their_checkpoints(halved, tmp_path):
     agrees(folder)
 
 
-def test_a_run_that_was_killed_is_extended_as_it_is(halved, tmp_path):
-    """A copy whose driver died in the middle: nothing is lost, nothing trained twice."""
+@pytest.mark.parametrize("told", [False, True], ids=["killed", "Ctrl-C"])
+def test_a_run_that_did_not_end_is_extended_as_it_is(halved, tmp_path, told):
+    """A copy that ended in the middle: nothing is lost, nothing trained twice.
+
+    A driver that is killed tells nothing; after Ctrl-C it says whom it interrupted.
+    """
     folder = copied(halved, tmp_path)
     lines = (folder / "events.jsonl").read_text().splitlines(keepends=True)
     half = next(i for i, t in enumerate(lines) if i > 30 and '"event": "started"' in t)
     (folder / "events.jsonl").write_text("".join(lines[: half + 1]))
+    if told:
+        study = Study.from_json(RunFolder(folder).read_study()["study"])
+        director = replay(study, events_of(folder), workers=1)
+        (last,) = director.interrupt("stopped by SIGINT", director.elapsed)
+        stamped = structs.replace(last, n=half + 2, time=0.0)
+        with (folder / "events.jsonl").open("a") as file:
+            file.write(stamped.to_line())
     before = decided(folder)
     assert more(folder, trials=3, total_epochs=40).state in ("finished", "time")
     assert decided(folder)[: len(before)] == before

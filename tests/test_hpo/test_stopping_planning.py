@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from optuna.distributions import FloatDistribution
 
 from hpo.director import Director
 from hpo.director.decisions import Done, Pause, Start, Wait
@@ -67,10 +68,10 @@ def flat(trial):
 def test_halving_of_48_epochs_by_hand():
     """16 epochs a trial, rungs 1 and 4; weights 1 and 3/4 of the 24 that are not kept.
 
-    The last stage keeps 24 = 2 × 12. Stage 0 has 24 / 1.75 = 13.7 epochs: 14 draws (the
-    last begins at 13). Stage 1: the best by rank, three epochs each, while 24 hold: 3 of
-    them (23), and a draw with what is left. Then the two best of the second rung have 12
-    each: 48 epochs.
+    The last stage keeps 24 = 2 × 12. The best trial is brought through both stages (1 + 3);
+    of the other 20 epochs stage 0 has 20 / 1.75 = 11.4: 13 draws (the last begins at 12).
+    Stage 1: the best by rank, three epochs each, while 24 hold: 3 of them (22), and two
+    draws with what is left. Then the two best of the second rung have 12 each: 48 epochs.
     """
     budget = Budget(trials=99, epochs=16, total_epochs=48)
     table = Table(simple(budget=budget, stopping=(Rule(name="halving"),)))
@@ -78,19 +79,45 @@ def test_halving_of_48_epochs_by_hand():
     while not isinstance(table.director.next(0.0)[0], Done):
         told.append(train(table, flat))
     assert told == [
-        *((n, "paused", 1) for n in range(1, 15)),
-        *((n, "paused", 4) for n in (14, 13, 12)),
-        (15, "paused", 1),
-        (14, "completed", 16),
+        *((n, "paused", 1) for n in range(1, 14)),
+        *((n, "paused", 4) for n in (13, 12, 11)),
+        *((n, "paused", 1) for n in (14, 15)),
         (13, "completed", 16),
+        (12, "completed", 16),
     ]
     assert table.next() == Done("epochs")
     assert table.director.counts() == {"completed": 2, "stopped": 13}
     reasons = {t.number: t.reason for t in table.director.trials.values()}
-    assert reasons[12] == "rank 3 of 3 at epoch 4: the run's budget (epochs) is used up"
+    assert reasons[11] == "rank 3 of 3 at epoch 4: the run's budget (epochs) is used up"
     assert (
         reasons[1] == "rank 15 of 15 at epoch 1: the run's budget (epochs) is used up"
     )
+
+
+def test_the_best_of_each_family_comes_to_the_last_rung_before_the_end():
+    """Two families, two runs of 32 epochs: one finisher, chosen from both at epoch 8.
+
+    It keeps 24 of 64. The stages to epochs 1, 2 and 8 have 2 × 1, 2 × 1 and 2 × 6 of the
+    other 40 for the two best, and 24 / 1.625 = 14.8, 3.7 and 5.5 more, by the weights 1, 1/4
+    and 3/8: 17 draws (until 17 epochs are spent), 6 that go on to epoch 2 (23), and two to
+    epoch 8 (35). A third would leave too little; five more go on to epoch 2 (40).
+    """
+    families = [
+        Family(name=name, space=Space({"rate": FloatDistribution(0.1, 1.0)}), trials=20)
+        for name in ("quick", "slow")
+    ]
+    a_study = simple(
+        families=tuple(families),
+        budget=Budget(trials=40, epochs=32, total_epochs=64),
+        stopping=(Rule(name="halving"),),
+    )
+    loop = undisturbed(a_study)
+    reached = {
+        epoch: [t.family for t in loop.director.trials.values() if t.last >= epoch]
+        for epoch in (1, 2, 8, 32)
+    }
+    assert [len(r) for r in reached.values()] == [17, 11, 2, 1]
+    assert {*reached[8]} == {"quick", "slow"}
 
 
 def test_halving_of_a_pool_that_runs_dry_trains_all_to_the_end():

@@ -23,8 +23,10 @@ class StoppingRule:
     seconds, or what so many trials call for) is divided into stages: new draws up to the
     first rung; the best of rung k to the next one, ranked within their family; and at the
     end, with at least half of the budget but no more than `finishers` take, the best of all
-    to their last epoch. A worker that finds nothing to do in the stage of the moment takes
-    what comes before it, then what comes after it.
+    to their last epoch. Every stage before the end can at least take on the best trial of
+    each family: so the end compares families by more than their first epochs. A worker that
+    finds nothing to do in the stage of the moment takes what comes before it, then what
+    comes after it.
 
     Trials that cannot be finished with what is left of the budget are stopped.
 
@@ -91,6 +93,7 @@ class _Plan:
         ladder = (0, *rule.rungs(self._longest, 0), self._longest)
         self._widths = [b - a for a, b in zip(ladder, ladder[1:], strict=False)]
         *early, self._rest = self._widths
+        self._rivals = sum(1 for family in outlook.rungs if self._takes(family))
         self._weights = [w / rule.eta**k for k, w in enumerate(early)]
         self._purse = Purse.of(outlook, otherwise=self._called_for(rule.finishers))
         price = self._purse.cost(None, 1)
@@ -118,9 +121,16 @@ class _Plan:
         }
         each = sum(n * firsts[f] for f, n in outlook.quota.items())
         first = each * count / max(1, sum(outlook.quota.values()))
-        early: float = first * sum(self._weights) / self._weights[0]
+        each_best = self._rivals * self._widths[0]
+        early: float = self._rivals * sum(self._widths[:-1])
+        early += max(0, first - each_best) * sum(self._weights) / self._weights[0]
         last: float = max(self._rest, min(early, finishers * self._rest))
         return max(usual, early + last)
+
+    def _takes(self, family: str) -> bool:
+        """Whether trials of a family come to rungs."""
+        outlook = self._outlook
+        return outlook.quota[family] > 0 and bool(outlook.rungs[family])
 
     def _place(self, trial: Trial) -> int:
         """At which rung of its family a trial waits, from 0."""
@@ -129,8 +139,8 @@ class _Plan:
     def _stage(self, price: float) -> int | None:
         """The first stage that has not had its share; a dry one leaves it to the others."""
         left, start, dry = self._early, 0.0, True
-        for k, weight in enumerate(self._weights):
-            share = left * weight / sum(self._weights[k:])
+        for k in range(len(self._weights)):
+            share = self._share(k, left, price)
             dry = dry and not self._candidates(k)
             if dry:
                 share = min(left, self._had(k) * price)
@@ -138,6 +148,17 @@ class _Plan:
                 return k
             start, left = start + share, left - share
         return None
+
+    def _share(self, stage: int, left: float, price: float) -> float:
+        """A stage's part of what is left for it and the stages after it.
+
+        First the best trial of each family is brought through all of them, as far as that
+        goes; what then remains is divided by the weights.
+        """
+        widths, weights = self._widths[stage:-1], self._weights[stage:]
+        each = min(self._rivals * price, left / sum(widths))
+        rest = left - each * sum(widths)
+        return each * widths[0] + rest * weights[0] / sum(weights)
 
     def _candidates(self, stage: int) -> bool:
         if stage == 0:
