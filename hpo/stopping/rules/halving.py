@@ -158,7 +158,8 @@ class _Plan:
         widths, weights = self._widths[stage:-1], self._weights[stage:]
         each = min(self._rivals * price, left / sum(widths))
         rest = left - each * sum(widths)
-        return each * widths[0] + rest * weights[0] / sum(weights)
+        share: float = each * widths[0] + rest * weights[0] / sum(weights)
+        return share
 
     def _candidates(self, stage: int) -> bool:
         if stage == 0:
