@@ -77,6 +77,18 @@ class TokenView:
             self.data if flat_array is None else flat_array, self.slices
         )
 
+    def as_tokens(self) -> Tokens:
+        """Tokens of these keys and no others, in this order."""
+        return self.parent.replaced(
+            data=self.data,
+            labels=self.labels,
+            self_attention_mask=self.self_attention_mask,
+            padding_mask=self.padding_mask,
+            functional_inputs=self.functional_inputs,
+            slices=self.slices,
+            key_order=self.keys,
+        )
+
     @cached_property
     def _places(self) -> slice | np.ndarray:
         """A slice where the keys follow one another in the parent, else every token's index."""
