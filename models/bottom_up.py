@@ -55,7 +55,7 @@ class Scheme(Config):
     begin: float = traced(0.25, low=0.0, high=1.0)
     size: int = static(32, low=1)
     blocks: int = static(2, low=1)
-    steps: int = static(3, low=1)
+    steps: int = static(2, low=1)
 
     def unused(self) -> frozenset[str]:
         """All but the kind, where there is no surrogate."""

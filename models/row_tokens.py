@@ -117,18 +117,18 @@ class Layout:
         """Rows as tokens; a site is there where one of its observations is.
 
         Args:
-            vector: Shared parameters, then those of site after site.
+            vector: Shared parameters, then those of site after site; of a missing site zeros
+                are read, whatever it has.
             context: What is known of the rows.
         """
+        vector = jnp.where(self.parameters_there(context), vector, 0.0)
         rows, data = len(vector), {SHARED: vector[:, : self.shared]}
         seen = self._by_token(context.values)
         there = self._by_token(context.there)
         padding = [jnp.ones((rows, 1), bool)]
         if self.local is not None:
             data[LOCAL] = vector[:, self.shared :].reshape(rows, *self.local)
-            padding.append(
-                jnp.any(context.there.reshape(rows, self.local[0], -1), axis=-1)
-            )
+            padding.append(self._sites_there(context))
         data[SEEN] = seen
         if self.gaps:
             data[SEEN] = jnp.concatenate([seen, there.astype(seen.dtype)], axis=-1)
@@ -142,6 +142,16 @@ class Layout:
         if not self.gaps:
             return made
         return made.replaced(padding_mask=jnp.concatenate(padding, axis=-1))
+
+    def parameters_there(self, context: Context) -> Bool[Array, "batch parameter"]:
+        """Which parameters rows have: of sites those of which an observation is there."""
+        rows = len(context.there)
+        shared = jnp.ones((rows, self.shared), bool)
+        if self.local is None:
+            return shared
+        sites = self._sites_there(context)
+        own = jnp.repeat(sites, self.local[1], axis=-1)
+        return jnp.concatenate([shared, own], axis=-1)
 
     def vector(self, flat: Float[Array, "batch token value"]) -> Array:
         """The vector of tokens of all parameters, the inverse of what `tokens` does to it."""
@@ -168,19 +178,9 @@ class Layout:
         cut = Context(split(context.values), split(context.there), inputs)
         return jnp.concatenate([shared, local], axis=-1), cut
 
+    def _sites_there(self, context: Context) -> Bool[Array, "batch site"]:
+        rows, sites = context.there.shape[:2]
+        return jnp.any(context.there.reshape(rows, sites, -1), axis=-1)
+
     def _by_token(self, array: Any) -> Any:
         return array.reshape(len(array), *self.event, -1)
-
-
-def parameters_there(
-    layout: Layout, context: Context
-) -> Bool[Array, "batch parameter"]:
-    """Which parameters rows have: of sites those of which an observation is there."""
-    rows = len(context.there)
-    shared = jnp.ones((rows, layout.shared), bool)
-    if layout.local is None:
-        return shared
-    sites = jnp.any(context.there.reshape(rows, layout.local[0], -1), axis=-1)
-    return jnp.concatenate(
-        [shared, jnp.repeat(sites, layout.local[1], axis=-1)], axis=-1
-    )

@@ -43,7 +43,7 @@ from models.layers.initialization import initialize
 from models.layers.normalization import Standardize
 from models.layers.token_network import Network, TokenNetwork
 from models.losses import Loss, Term
-from models.row_tokens import Context, Layout, parameters_there
+from models.row_tokens import Context, Layout
 from models.tasks import posterior
 from models.tasks.base import TaskData
 from models.training.optimizer import Optimizer
@@ -165,7 +165,7 @@ class Model(nnx.Module):
                 computes it exactly.
         """
         context = self.encode(given)
-        there = parameters_there(self.layout, context)
+        there = self.layout.parameters_there(context)
         mean = jnp.asarray(self.coordinates.mean, values.dtype)
         places = self.coordinates.real(jnp.where(there, values, mean[None]))
         places = jnp.where(

@@ -134,6 +134,7 @@ def test_what_is_selected_is_all_that_counts(fitted):
         )
 
 
+@pytest.mark.slow
 def test_densities(fitted):
     """Near the exact one; and estimated, with a key, near the one that is computed."""
     tokens = generate_static_dataset(jax.random.key(3), **SETTINGS, n_samples=20)
@@ -153,6 +154,7 @@ def test_densities(fitted):
     assert np.abs(np.mean(guess - found)) < 0.2 and not np.array_equal(guess, found)
 
 
+@pytest.mark.slow
 def test_keys_are_swapped_to_learn_the_simulator():
     made = estimator()
     with pytest.raises(ConfigError, match="not fitted"):

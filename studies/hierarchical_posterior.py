@@ -1,0 +1,69 @@
+"""The posterior of means of sites around a mean: who reads whom, and what sites are simulated for.
+
+    hpo launch hierarchical_posterior
+    hpo launch hierarchical_posterior --set 'data={"name":"hierarchical_gaussian","sites":20}'
+    hpo launch hierarchical_posterior --set 'data={"name":"hierarchical_gaussian","sites":50}'
+    hpo rerun RUN --seeds 3 --metrics c2st,rank_p,coverage_50,coverage_90
+
+`hierarchical_gaussian`: five observations of every site, whose errors are told; 10,000 simulations
+of sites whatever their number (1,800 rows of 5 sites train, 450 of 20, 180 of 50). Four of the
+families are `tfmpe`: `dense` attention or one that knows the sites to be independent given what
+they share (`sites`), each *direct* or *bottom_up* (`models.bottom_up`). `fmpe` reads the row as one
+vector, `linear_posterior` is a Gaussian in closed form.
+
+MEASURED
+"""
+
+from __future__ import annotations
+
+from optuna.distributions import FloatDistribution
+
+from hpo.study import Budget, Family, Objective, Rule, Study
+from search_spaces import fmpe, linear_posterior, tfmpe
+
+_NETWORK = {
+    "model.size": 32,
+    "model.blocks": 3,
+    "model.dropout": 0.0,
+    "seen.tokens": "site",
+    "scheme.begin": FloatDistribution(0.1, 0.4),
+    "matching.times": "uniform",
+    "matching.sigma_min": 1e-4,
+    "optimizer.learning_rate": FloatDistribution(1e-3, 4e-3, log=True),
+    "optimizer.average": 0.995,
+}
+
+
+def _tokens(mask: str, scheme: str) -> Family:
+    values = {**_NETWORK, "model.mask": mask, "scheme.kind": scheme}
+    return Family(
+        name=f"{'dense' if mask == 'dense' else 'sites'}_{scheme}",
+        create="models.tfmpe:create",
+        space=tfmpe.SPACE.replace(values),
+    )
+
+
+STUDY = Study(
+    name="hierarchical_posterior",
+    data={"name": "hierarchical_gaussian", "sites": 5},
+    task={"name": "posterior", "local": "local", "inputs": "f"},
+    families=(
+        *(
+            _tokens(mask, scheme)
+            for mask in ("dense", "independence")
+            for scheme in ("direct", "bottom_up")
+        ),
+        Family(
+            name="fmpe",
+            space=fmpe.SPACE.replace(
+                {"model.hidden_size": 128, "model.blocks": 2, "data.batch_size": 64}
+            ),
+        ),
+        Family(name="linear_posterior", space=linear_posterior.SPACE, trials=2, epochs=1),
+    ),
+    objectives=(Objective(metric="loss.velocity"),),
+    budget=Budget(trials=17, epochs=40, seconds=2100),
+    settings={"data.batches": 100, "solver.steps": 4},
+    stopping=(Rule(name="divergence"), Rule(name="asha", options={"grace": 0.3})),
+    description="schemes and masks at many sites, against an exact posterior",
+)
