@@ -26,7 +26,6 @@ from jaxtyping import Array, Float, Int, Key
 from models.config import Config, static, traced
 from models.data.options import SIMULATED, Sites
 from models.flows import coordinates, posterior_task
-from models.layers.flow import Solver, transport
 from models.layers.token_network import Network, TokenNetwork
 from models.losses.flow_matching import straight_paths, strata
 from models.row_tokens import SEEN, Context, Layout
@@ -48,14 +47,15 @@ class Scheme(Config):
         begin: Fraction of the horizon from which on the joint learns from the surrogate.
         size: Numbers of a token of the surrogate.
         blocks: Of the surrogate.
-        steps: In which a draw of the surrogate follows its flow, six velocities each.
+        steps: Of the midpoint rule by which a draw of the surrogate follows its flow: it is
+            compiled into every training step, and need not be as exact as draws that are kept.
     """
 
     kind: str = static("direct", choices=("direct", "bottom_up"))
     begin: float = traced(0.25, low=0.0, high=1.0)
     size: int = static(32, low=1)
     blocks: int = static(2, low=1)
-    steps: int = static(2, low=1)
+    steps: int = static(6, low=1)
 
     def unused(self) -> frozenset[str]:
         """All but the kind, where there is no surrogate."""
@@ -140,7 +140,7 @@ class Surrogate(nnx.Module):
 
     def __init__(self, *, scheme: Scheme, network: Network, layout: Layout) -> None:
         self.rows, self.layout = layout, layout.single
-        self.solver = Solver(steps=scheme.steps)
+        self.steps = scheme.steps
         self.network = TokenNetwork(
             config=Network.from_flat(
                 {
@@ -190,11 +190,16 @@ class Surrogate(nnx.Module):
         vector, sites = self.rows.sites(vector, context)
         noise = jax.random.normal(key, sites.values.shape, sites.values.dtype)
 
-        def single(point: Array, time: Array, known: Any) -> Array:
-            one = jax.tree.map(lambda a: a[None], known)
-            return self._velocity(point[None], time[None], one, key=None)[0]
+        known, length = (vector, sites), 1 / self.steps
 
-        values = transport(single, noise, (vector, sites), solver=self.solver)
+        def step(point: Array, number: Array) -> tuple[Array, None]:
+            begin = jnp.full((len(point),), number * length, point.dtype)
+            half = point + 0.5 * length * self._velocity(point, begin, known, key=None)
+            middle = begin + 0.5 * length
+            return point + length * self._velocity(half, middle, known, key=None), None
+
+        numbers = jnp.arange(self.steps, dtype=noise.dtype)
+        values, _ = jax.lax.scan(step, noise, numbers)
         values = values.reshape(context.values.shape)
         return context._replace(values=jnp.where(context.there, values, 0.0))
 

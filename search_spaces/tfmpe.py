@@ -27,10 +27,10 @@ SPACE = (
             "matching.times": CategoricalDistribution(
                 ("uniform", "logit_normal", "power")
             ),
-            "matching.power": FloatDistribution(-0.5, 2.0),
+            "matching.power": FloatDistribution(0.25, 4.0, log=True),
             "matching.location": FloatDistribution(-0.5, 1.0),
             "matching.scale": FloatDistribution(0.7, 1.5),
-            "matching.sigma_min": FloatDistribution(1e-4, 3e-2, log=True),
+            "matching.sigma_min": FloatDistribution(1e-5, 1e-2, log=True),
             "optimizer.learning_rate": FloatDistribution(5e-4, 5e-3, log=True),
             "optimizer.weight_decay": FloatDistribution(1e-6, 1e-2, log=True),
             "optimizer.schedule": "warmup_cosine",

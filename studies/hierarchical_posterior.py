@@ -46,7 +46,7 @@ def _tokens(mask: str, scheme: str) -> Family:
 STUDY = Study(
     name="hierarchical_posterior",
     data={"name": "hierarchical_gaussian", "sites": 5},
-    task={"name": "posterior", "local": "local", "inputs": "f"},
+    task={"name": "posterior", "local": "local", "inputs": "f", "scored_draws": 0},
     families=(
         *(
             _tokens(mask, scheme)
@@ -59,7 +59,9 @@ STUDY = Study(
                 {"model.hidden_size": 128, "model.blocks": 2, "data.batch_size": 64}
             ),
         ),
-        Family(name="linear_posterior", space=linear_posterior.SPACE, trials=2, epochs=1),
+        Family(
+            name="linear_posterior", space=linear_posterior.SPACE, trials=2, epochs=1
+        ),
     ),
     objectives=(Objective(metric="loss.velocity"),),
     budget=Budget(trials=17, epochs=40, seconds=2100),

@@ -65,12 +65,16 @@ class Coordinates:
 
         A density on the real line, less this, is that of the physical values.
         """
+        return self.log_slopes(places).sum(axis=-1)
+
+    def log_slopes(self, places: Any) -> Any:
+        """`log_slope` of every column by itself."""
         arrays, _ = _namespaces(places)
         c = self._constants(places)
         normal = -0.5 * (places**2 + math.log(2 * math.pi))
         one = arrays.where(c.one, c.sign * places, 0.0)
         inner = arrays.where(c.both, normal, one)
-        return (inner + arrays.log(arrays.abs(c.unit))).sum(axis=-1)
+        return inner + arrays.log(arrays.abs(c.unit))
 
     def _constants(self, values: Any) -> _Constants:
         """The numbers of all columns, of the type and rank of some values."""

@@ -14,7 +14,13 @@ from typing import Any
 from models.errors import ConfigError, near_matches
 from models.tasks.base import Task
 
-_ROOMS = ("arrays", "base", "comparison", "sequences")  # what several tasks share
+_ROOMS = (
+    "appraisal",
+    "arrays",
+    "base",
+    "comparison",
+    "sequences",
+)  # what several tasks share
 
 
 def names() -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -15,7 +15,9 @@ from models.training.interface import Run
 
 if TYPE_CHECKING:
     from models.tasks.base import TaskData
-    from models.tasks.posterior import Task
+
+Task: TypeAlias = Any
+"""`models.tasks.posterior.Task`, which calls this module."""
 
 OBSERVED = 10
 """Rows of the test part that are held against draws from their exact posterior, at most."""

@@ -49,6 +49,7 @@ def test_the_promised_studies_are_there():
         "vitals_latent",
         "feature_tokens",
         "arrhythmia_tokens",
+        "hierarchical_posterior",
     }
     assert promised <= set(NAMES)
 

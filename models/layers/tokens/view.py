@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +15,6 @@ from models.layers.tokens.flatten import decode_pytree
 from models.layers.tokens.masks import build_self_attention_mask
 from models.layers.tokens.slices import SliceInfo, rebased
 
-if TYPE_CHECKING:
-    from models.layers.tokens.tokens import Tokens
-
 
 @jax.tree_util.register_pytree_node_class
 @dataclass(frozen=True, eq=False)
@@ -25,11 +22,11 @@ class TokenView:
     """Tokens of some keys in the order asked for; nothing is cut before it is read.
 
     Attributes:
-        parent: The tokens.
+        parent: The `models.layers.tokens.tokens.Tokens`.
         keys: Which of them.
     """
 
-    parent: Tokens
+    parent: Any
     keys: tuple[str, ...]
 
     @cached_property
@@ -77,8 +74,8 @@ class TokenView:
             self.data if flat_array is None else flat_array, self.slices
         )
 
-    def as_tokens(self) -> Tokens:
-        """Tokens of these keys and no others, in this order."""
+    def as_tokens(self) -> Any:
+        """`Tokens` of these keys and no others, in this order."""
         return self.parent.replaced(
             data=self.data,
             labels=self.labels,
