@@ -224,7 +224,7 @@ def problem(config: Config, data: TaskData) -> Problem:
                 context,
                 key=key if training else None,
             )
-        if not training:
+        if not training and (POINT not in batch or task.scored_draws):
             noise = starts(key, batch, task=task, shape=(model.coordinates.columns,))
             outputs |= task.parted(model.sample(noise, context), data)
         return outputs, carry

@@ -36,6 +36,7 @@ def appraise(run: Run, *, task: Task, data: TaskData) -> dict[str, float]:
         data: Of the task.
 
     Returns:
+        - ``energy_score`` of these rows, where no epoch has it;
         - ``rank_p``: the smallest p of the ranks of all parameters, after Holm, and that of
           each before it as ``rank_p.NAME``;
         - ``coverage_50`` …: the share of truths in central intervals;
@@ -49,6 +50,8 @@ def appraise(run: Run, *, task: Task, data: TaskData) -> dict[str, float]:
     count = min(task.ranked, len(truth))
     drawn, used = _drawn(run, group, count, RANK_DRAWS, task=task, data=data, first=0)
     found = _calibrated(drawn, truth[:count], there[:count], names(data))
+    if not task.scored_draws:
+        found |= _scored(drawn, truth[:count], there[:count], task.scale(data)[1])
     exact = exact_posterior(data.reference, task.gives)
     if not exact:
         return found
@@ -113,6 +116,20 @@ def _calibrated(
         found[f"coverage_{round(100 * level)}"] = share
     error, p = calibration.tarp(draws, truth, there, random=random)
     return found | {"tarp": error, "tarp_p": p}
+
+
+def _scored(
+    draws: np.ndarray, truth: np.ndarray, there: np.ndarray, unit: np.ndarray
+) -> dict[str, float]:
+    """The energy score, where epochs do without it."""
+    from models.metrics.energy import energy_score
+
+    shown = np.where(there, truth / unit, 0.0)
+    drawn = np.where(there[:, None], draws / unit, 0.0)
+    each = [
+        energy_score(*pair) for pair in zip(drawn[:, None], shown[:, None], strict=True)
+    ]
+    return {"energy_score": float(np.mean(each))}
 
 
 def _told_apart(

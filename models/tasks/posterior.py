@@ -12,7 +12,7 @@ import numpy as np
 
 from models.config import static
 from models.data.kinds.base import Dataset, Part
-from models.errors import DataError
+from models.errors import ConfigError, DataError
 from models.tasks.arrays import SAME, Units, shown
 from models.tasks.base import Groups, TaskData
 from models.tasks.base import Task as Base
@@ -48,7 +48,9 @@ class Task(Base):
             time, ``[…, F]`` beside observations ``[…, C]``; None for nothing.
         draws: Draws a row in prediction.
         scored_draws: Draws a row in scoring; the score's expectation is the same for any
-            number of them.
+            number of them. 0 scores draws of the test part alone, for flows whose draws cost
+            more than their training; an objective is then another metric, such as
+            ``loss.velocity``.
         ranked: Rows of the test part whose truths are ranked among draws, at most.
         compared: Draws that are held against as many from an exact posterior, at most.
     """
@@ -63,9 +65,17 @@ class Task(Base):
     observations: str = static("x")
     inputs: str | None = static(None)
     draws: int = static(64, low=2)
-    scored_draws: int = static(2, low=2)
+    scored_draws: int = static(2, low=0)
     ranked: int = static(500, low=10)
     compared: int = static(2000, low=50)
+
+    def validate(self) -> None:
+        """Refuse a single draw: a score needs pairs of them."""
+        if self.scored_draws == 1:
+            raise ConfigError(
+                "`scored_draws` must be 0 or at least 2, got 1: a score needs pairs of draws",
+                hint="2 are enough, 0 leaves the score to the test part",
+            )
 
     @property
     def takes(self) -> tuple[str, ...]:
@@ -184,6 +194,8 @@ class Task(Base):
 
     def metrics(self, data: TaskData) -> tuple[Metric, ...]:
         """The energy score, in standard deviations of the parameters."""
+        if not self.scored_draws:
+            return ()
         import jax.numpy as jnp
 
         from models.metrics.accumulators import Average

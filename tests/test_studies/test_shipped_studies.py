@@ -50,6 +50,9 @@ def test_the_promised_studies_are_there():
         "feature_tokens",
         "arrhythmia_tokens",
         "hierarchical_posterior",
+        "gaussian_linear",
+        "two_moons",
+        "slcp",
     }
     assert promised <= set(NAMES)
 
@@ -87,7 +90,7 @@ def test_the_resolved_study_survives_json(name):
     study = discovery.resolve(discovery.load_study(name))
     again = Study.from_json(json.loads(json.dumps(study.to_json())))
     assert again.to_json() == study.to_json()
-    for closed in {"linear", "pca", "pq"} & set(study.trials_of()):
+    for closed in {"linear", "pca", "pq", "linear_posterior"} & set(study.trials_of()):
         assert study.epochs_of(closed) == 1
     assert study.trials_of().get("linear", 1) == 1
     assert sum(study.trials_of().values()) >= 16
