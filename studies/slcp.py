@@ -13,7 +13,7 @@ from __future__ import annotations
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from hpo.study import Budget, Family, Objective, Rule, Study
-from search_spaces import fmpe, linear_posterior
+from search_spaces import fmpe, linear_posterior, tfmpe
 
 _FLOW = {
     "model.hidden_size": CategoricalDistribution((128, 192)),
@@ -29,6 +29,19 @@ _FLOW = {
     "optimizer.decay_start": FloatDistribution(0.0, 0.4),
     "optimizer.average": FloatDistribution(0.99, 0.999),
 }
+_TOKENS = {
+    "model.size": 32,
+    "model.blocks": 3,
+    "model.mask": "dense",
+    "model.input_scale": 1.0,  # there are no inputs
+    "model.dropout": 0.0,
+    "seen.tokens": "site",
+    "scheme.kind": "direct",
+    "matching.times": "uniform",
+    "matching.sigma_min": 1e-4,
+    "data.batch_size": 128,
+    "optimizer.learning_rate": FloatDistribution(1e-3, 4e-3, log=True),
+}
 
 STUDY = Study(
     name="slcp",
@@ -36,6 +49,7 @@ STUDY = Study(
     task={"name": "posterior", "scored_draws": 0},
     families=(
         Family(name="fmpe", space=fmpe.SPACE.replace(_FLOW)),
+        Family(name="tfmpe", space=tfmpe.SPACE.replace(_TOKENS), share=0.25),
         Family(
             name="linear_posterior", space=linear_posterior.SPACE, trials=1, epochs=1
         ),
