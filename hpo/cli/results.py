@@ -129,7 +129,7 @@ def _show_families(summary: Summary, family: str | None, form: Format) -> None:
 
 def _show_repeats(whole: Summary, trials: set[int]) -> None:
     """List what trained any of these trials again, below the table."""
-    from hpo.report.repeats import cells, repeats
+    from hpo.report.repeats import cells, further_cells, repeats
 
     found = [r for r in repeats(whole) if r.trial in trials]
     if not found:
@@ -137,6 +137,10 @@ def _show_repeats(whole: Summary, trials: set[int]) -> None:
     lines = cells(whole, found)
     heads = list(lines[0])
     shell.out("\n" + shell.columns(lines, heads, right=("trial", *heads[2:-1])))
+    if further := further_cells(found):
+        heads = list(further[0])
+        told = shell.columns(further, heads, right=heads[:-1])
+        shell.out(f"\ntold of the test part alone\n{told}")
     if any(r.kind == "confirm" and r.finished for r in found):
         shell.hint(f"`hpo confirm {whole.folder}` says whether the winners differ")
 

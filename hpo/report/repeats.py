@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo.errors import RunError, StudyError
-from hpo.ledger.events import Evaluated
+from hpo.ledger.events import EpochEvent, Evaluated
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.lines import read_event
 from hpo.ledger.log import Reader
@@ -37,6 +37,7 @@ class Repeat:
         changed: Configuration keys and epochs that were set otherwise than in the search.
         valid: Mean over the validation part, of the trainings that did not fail.
         test: Mean over the test part, likewise.
+        of_epochs: The metrics that an epoch of it has.
     """
 
     folder: Path
@@ -50,6 +51,7 @@ class Repeat:
     changed: str
     valid: Interval | None
     test: Interval | None
+    of_epochs: frozenset[str] = frozenset()
 
     @property
     def failed(self) -> int:
@@ -111,6 +113,7 @@ def _of(folder: RunFolder, metric: str) -> list[Repeat]:
     runs, _, ended = trained(folder, Study.from_json(record["study"]))
     count = wanted["seeds"] or 1
     results = _results(folder) if wanted["kind"] == "exact" else {}
+    of_epochs = _of_epochs(folder.events_file) if runs else frozenset()
     found = []
     for place, trial in enumerate(wanted["trials"]):
         mine = tuple(runs[place * count : (place + 1) * count])
@@ -131,9 +134,18 @@ def _of(folder: RunFolder, metric: str) -> list[Repeat]:
                     [r.objective for r in good if r.objective is not None]
                 ),
                 test=mean_interval(tests),
+                of_epochs=of_epochs,
             )
         )
     return found
+
+
+def _of_epochs(path: Path) -> frozenset[str]:
+    """The metrics of the first epoch in a ledger, which is read as far as that."""
+    for event in Reader(path, read_event):
+        if isinstance(event, EpochEvent):
+            return frozenset(event.valid)
+    return frozenset()
 
 
 def _results(folder: RunFolder) -> dict[int, bool]:
@@ -158,11 +170,7 @@ def cells(summary: Summary, found: Sequence[Repeat]) -> list[dict[str, str]]:
     unit = f" [{scale.unit}]" if scale.unit else ""
 
     def told(interval: Interval | None) -> str:
-        if interval is None:
-            return "–"
-        spread = interval.deviation
-        mean = scale.format(interval.mean)
-        return mean if spread is None else f"{mean} ± {scale.format(spread)}"
+        return _told(interval, scale)
 
     return [
         {
@@ -174,6 +182,43 @@ def cells(summary: Summary, found: Sequence[Repeat]) -> list[dict[str, str]]:
         }
         for r in found
     ]
+
+
+def further_cells(found: Sequence[Repeat]) -> list[dict[str, str]]:
+    """One line a re-run of what is told of the test part and of no epoch; often nothing.
+
+    Names with a dot belong to a single parameter or observation, and are left to JSON.
+
+    Args:
+        found: The re-runs of a run.
+    """
+    told: list[tuple[Repeat, dict[str, list[float]]]] = []
+    for repeat in found:
+        values: dict[str, list[float]] = {}
+        for run in repeat.runs:
+            for name, value in (run.test or {}).items() if not run.error else ():
+                if name not in repeat.of_epochs and "." not in name:
+                    values.setdefault(name, []).append(value)
+        if values:
+            told.append((repeat, values))
+    names = list(dict.fromkeys(name for _, values in told for name in values))
+    scale = numbers.Scale(decimals=3)
+    return [
+        {
+            "trial": str(repeat.trial),
+            **{n: _told(mean_interval(values.get(n, [])), scale) for n in names},
+            "in reruns/": repeat.folder.name,
+        }
+        for repeat, values in told
+    ]
+
+
+def _told(interval: Interval | None, scale: numbers.Scale) -> str:
+    if interval is None:
+        return "–"
+    spread = interval.deviation
+    mean = scale.format(interval.mean)
+    return mean if spread is None else f"{mean} ± {scale.format(spread)}"
 
 
 def _what(repeat: Repeat) -> str:

@@ -20,7 +20,8 @@ from hpo.ledger.events import EpochEvent
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.lines import read_event
 from hpo.ledger.log import read_events
-from hpo.report.verdicts import compare
+from hpo.report.repeats import Repeat, further_cells
+from hpo.report.verdicts import Seeded, compare
 from hpo.run.launch import launch
 from hpo.run.rerun import opened
 from hpo.run.rerun_study import rerun_study
@@ -270,6 +271,29 @@ def test_each_record_of_the_test_part_is_told(folder, undisturbed):
     assert answer["test"]["mean"] == pytest.approx(sum(best))  # twice each of the two
     refused(run("rerun", folder, "--exact", "--by-record"), "--by-record")
     refused(run("rerun", folder, "--exact", "--metrics", "rmse"), "--metrics")
+
+
+def test_what_no_epoch_tells_stands_below_the_reruns():
+    """Means over the seeds that did not fail; of single parameters and rows there is too much."""
+    plain = {"objective": 1.0, "best_epoch": 1, "epochs": 1, "seconds": 1.0}
+    runs = [
+        Seeded(seed=1, test={"rmse": 2.0, "c2st": 0.5, "c2st.1": 0.4}, **plain),
+        Seeded(seed=2, test={"rmse": 2.0, "c2st": 0.6, "tarp": 0.1}, **plain),
+        Seeded(seed=3, test={"c2st": 0.9}, error="diverged at epoch 1", **plain),
+    ]
+    shown = {"kind": "seeds", "look": 0, "asked": 3, "finished": True, "equal": None}
+    shown |= {"changed": "", "valid": None, "test": None}
+    one, none = (
+        Repeat(folder=Path(name), trial=4, runs=tuple(of), of_epochs=known, **shown)
+        for name, of, known in (
+            ("b", runs, frozenset({"rmse"})),
+            ("a", runs, frozenset({"rmse", "c2st", "tarp"})),
+        )
+    )
+    assert further_cells([none]) == []
+    assert further_cells([none, one]) == [
+        {"trial": "4", "c2st": "0.550 ± 0.071", "tarp": "0.100", "in reruns/": "b"}
+    ]
 
 
 def test_reruns_of_earlier_versions_are_left_alone(folder):
