@@ -19,7 +19,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from models.config import Config as BaseConfig
 from models.config import static, traced
@@ -71,6 +71,8 @@ class Network(BaseConfig):
             and the minute where rows are less than an hour apart.
         cycle: Rows of a learned cycle; 0 for none.
         linear: Whether a linear map of the look-back, one for all columns, is added.
+        mixing: Whether columns read from one another; else each from itself, and from the
+            calendar.
     """
 
     d_model: int = static(128, low=1)
@@ -82,6 +84,7 @@ class Network(BaseConfig):
     calendar: bool = static(False)
     cycle: int = static(0, low=0)
     linear: bool = static(False)
+    mixing: bool = static(True)
 
     def validate(self) -> None:
         """Refuse heads that do not divide a token."""
@@ -239,6 +242,7 @@ class Model(nnx.Module):
             if model.cycle
             else None
         )
+        self.mixing = model.mixing
         self.read = Linear(inputs=frame.look_back, outputs=size)
         self.blocks = nnx.List(
             TransformerBlock(
@@ -291,8 +295,9 @@ class Model(nnx.Module):
             when = jnp.swapaxes(marks(frame.recent(batch, "t"), self.marks), 1, 2)
             tokens = jnp.concatenate([tokens, self.read(when)], axis=1)
         tokens = entry_dropout(tokens, self.rate[...], tokens_key)
+        mask = None if self.mixing else self._alone(tokens.shape[1])
         for block, block_key in zip(self.blocks, block_keys, strict=True):
-            tokens = block(tokens, key=block_key)
+            tokens = block(tokens, mask=mask, key=block_key)
         found = self.head(self.norm(tokens[:, : columns.shape[1]]))
         if self.past is not None:
             found = found + self.past(columns)
@@ -300,6 +305,11 @@ class Model(nnx.Module):
         if self.cycle is not None:
             late = late + self.cycle(frame.late(batch, "t"))
         return self.standardize.inverse(late)
+
+    def _alone(self, tokens: int) -> Bool[Array, "token token"]:
+        """The mask that lets every token read from itself and from the calendar."""
+        marks = jnp.arange(tokens) >= tokens - len(self.marks)
+        return jnp.eye(tokens, dtype=bool) | marks[None, :]
 
 
 def step_of(config: Config, data: TaskData) -> int:

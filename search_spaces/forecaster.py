@@ -23,6 +23,7 @@ SPACE = Space(
         "model.calendar": False,
         "model.cycle": 0,
         "model.linear": CategoricalDistribution((False, True)),
+        "model.mixing": CategoricalDistribution((False, True)),
         "model.dropout": FloatDistribution(0.0, 0.5),
         "augmenter.mode": CategoricalDistribution(("none", "add")),
         "augmenter.dropout": FloatDistribution(0.0, 0.5),

@@ -29,16 +29,18 @@ MODES = ("none", "add")
 _SPACE = forecaster.SPACE.replace(
     {
         "data.batches": 200,
-        "model.d_model": 128,
-        "model.blocks": 2,
+        "model.d_model": 64,
+        "model.hidden_size": 64,
+        "model.blocks": 1,
         "model.calendar": True,
         "model.cycle": 96,
         "model.linear": True,
+        "model.mixing": False,
         "model.normalization": "plain",
-        "model.dropout": 0.3,
+        "model.dropout": 0.2,
         "augmenter.dropout": 0.1,
         "loss.kind": "mae",
-        "optimizer.learning_rate": 1e-3,
+        "optimizer.learning_rate": 3e-3,
         "optimizer.weight_decay": 1e-3,
         "optimizer.average": 0.99,
         "optimizer.decay_start": 0.0,
@@ -64,7 +66,7 @@ STUDY = Study(
     ),
     evaluate="test",
     objectives=(Objective(metric="mse"),),
-    budget=Budget(trials=2 * len(SEEDS), epochs=15),
+    budget=Budget(trials=2 * len(SEEDS), epochs=10),
     stopping=(Rule(name="divergence"),),
 )
 

@@ -15,7 +15,7 @@ On test have been published at a look-back of 96 (MSE, MAE): iTransformer 0.334,
 
 from __future__ import annotations
 
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from hpo.study import Budget, Family, Objective, Rule, Study
 from search_spaces import dlinear, forecaster, last_value, patch, ridge
@@ -25,11 +25,17 @@ _TRAINING = {"data.batches": 200, "loss.kind": "mae"}
 _NETWORK = forecaster.SPACE.replace(
     {
         **_TRAINING,
-        "model.calendar": CategoricalDistribution((False, True)),
+        "model.d_model": 64,
+        "model.hidden_size": 64,
+        "model.calendar": True,
         "model.cycle": 96,
         "model.linear": True,
+        "model.mixing": False,
         "model.normalization": "plain",
+        "model.dropout": FloatDistribution(0.1, 0.5),
         "augmenter.mode": "none",
+        "optimizer.learning_rate": FloatDistribution(1e-3, 5e-3, log=True),
+        "optimizer.average": FloatDistribution(0.95, 0.995),
     }
 )
 

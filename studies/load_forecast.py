@@ -33,6 +33,7 @@ STUDY = Study(
                     "model.calendar": True,
                     "model.cycle": _WEEK,
                     "model.linear": True,
+                    "model.mixing": True,
                     "model.normalization": "plain",
                     "augmenter.mode": CategoricalDistribution(("none", "add")),
                 }

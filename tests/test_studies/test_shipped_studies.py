@@ -19,6 +19,7 @@ from hpo.check import keys
 from hpo.study import Study
 from models.data.catalog import prepare
 from models.tasks import reconstruction
+from studies import augmenter
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(found.name for found in discovery.studies())
@@ -49,10 +50,17 @@ def test_the_promised_studies_are_there():
         "vitals_latent",
         "feature_tokens",
         "arrhythmia_tokens",
+<<<<<<< HEAD
         "hierarchical_posterior",
         "gaussian_linear",
         "two_moons",
         "slcp",
+=======
+        "load_forecast",
+        "ettm_forecast",
+        "etth_forecast",
+        "augmenter",
+>>>>>>> 3d8c036 (Columns of a forecaster may be kept apart; a page on forecasts, run by a test; its training beside torch)
     }
     assert promised <= set(NAMES)
 
@@ -143,6 +151,17 @@ def measured(data):
     """Inputs and outputs of the test part, ``[T, 1]`` each."""
     with h5py.File(Path(prepare(data).path, "test", "test_0.hdf5")) as file:
         return file["u0"][:][:, None], file["y0"][:][:, None]
+
+
+def test_the_augmenter_s_pairs_are_compared_seed_by_seed():
+    tests = {("none", s): {"mse": 1.0 * s} for s in range(5)}
+    tests |= {("add", s): {"mse": 1.0 * s - 0.1} for s in reversed(range(5))}
+    found = augmenter.compared(tests, "mse")
+    assert found.count == 5 and found.mean == pytest.approx(-0.1)
+    assert found.p == 2 / 2**5
+    del tests["add", 3]
+    with pytest.raises(ValueError, match=r"other half: \[3\]"):
+        augmenter.compared(tests, "mse")
 
 
 @pytest.mark.slow

@@ -17,13 +17,15 @@ def prepare(
     create: Callable[[Mapping[str, Any], Context], Any],
     config: Mapping[str, Any],
     data: Callable[[], Any],
+    task: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Build a learner of reconstruction and compile its epoch.
+    """Build a learner and compile its epoch.
 
     Args:
         create: The family's.
         config: Its configuration.
         data: Gives the reference of the data.
+        task: What it learns; reconstruction by default.
 
     Returns:
         Parameters, batches of an epoch, and seconds of compiling and of all that.
@@ -32,7 +34,7 @@ def prepare(
     made = create(
         config,
         Context(
-            task={"name": "reconstruction"},
+            task=task or {"name": "reconstruction"},
             data=data(),
             epochs=1_000_000,
             objective=("mse", "minimize"),
