@@ -50,17 +50,14 @@ def test_the_promised_studies_are_there():
         "vitals_latent",
         "feature_tokens",
         "arrhythmia_tokens",
-<<<<<<< HEAD
         "hierarchical_posterior",
         "gaussian_linear",
         "two_moons",
         "slcp",
-=======
         "load_forecast",
         "ettm_forecast",
         "etth_forecast",
         "augmenter",
->>>>>>> 3d8c036 (Columns of a forecaster may be kept apart; a page on forecasts, run by a test; its training beside torch)
     }
     assert promised <= set(NAMES)
 
