@@ -41,10 +41,11 @@ What the past is worth: with y hidden the winner of `vae` has 1.14 V, with it 25
 nats (43 bits), of 8 latents 5 are active. The winner of `vqvae` carries 40 bits and uses 30 of 32
 codes (perplexity).
 
-How much of the hidden upper level a linear map of the code tells (`probe_r2.x0`, validation), read in
-a search launched once more with the truth recorded (12 min 42 s beside other work; best rmse: greybox
-22.2, vqvae 24.7, vae 24.7, pirnn 26.2): the best `vae` 0.918, its other four 0.929 to 0.983; the best
-`vqvae` 0.986, its other four 0.983 to 0.996. Neither was shown more than u and the lower level.
+How much of the hidden upper level a linear map of the code tells (`probe_r2.x0`, validation), read
+in a search launched once more with the truth recorded (12 min 42 s beside other work; best rmse:
+greybox 22.2, vqvae 24.7, vae 24.7, pirnn 26.2): the best `vae` 0.918, its other four 0.929 to
+0.983; the best `vqvae` 0.986, its other four 0.983 to 0.996. Neither was shown more than u and the
+lower level.
 
 The report is `docs/examples/five_families.html`. Looked at, at 1280 and 390 pixels, light and
 dark: the first screen says who won, by how much and how surely; the pairs' figure shows at a
