@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from hpo.study import Budget, Family, Objective, Rule, Study
+from hpo.study import Budget, Family, Objective, Resources, Rule, Study
 from search_spaces import fmpe, linear_posterior, tfmpe
 
 _FLOW = {
@@ -56,5 +56,6 @@ STUDY = Study(
     ),
     objectives=(Objective(metric="loss.velocity"),),
     budget=Budget(trials=25, epochs=120, seconds=1200),
+    resources=Resources(stall=1800.0),  # draws of an evaluation come all at once
     stopping=(Rule(name="divergence"), Rule(name="asha", options={"grace": 0.3})),
 )

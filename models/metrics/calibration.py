@@ -19,28 +19,38 @@ Truth = Float[np.ndarray, "row column"]
 There = Bool[np.ndarray, "row column"]
 
 
-def rank_p_values(
-    draws: Draws, truth: Truth, there: There, *, random: np.random.Generator
-) -> Float[np.ndarray, " column"]:
-    """Of every column the p of the hypothesis that the truth is one more draw.
-
-    The place of a truth among its draws, made continuous, is then uniform: Kolmogorov and
-    Smirnov's test. NaN where a column has no truth.
+def places(
+    draws: Draws, truth: Truth, *, random: np.random.Generator
+) -> Float[np.ndarray, "row column"]:
+    """Where each truth lies among its draws, from 0 to 1: uniform if it is one more draw.
 
     Args:
         draws: Of every row's posterior.
         truth: What the row was simulated from.
-        there: Which of it there is.
-        random: Breaks ties.
+        random: Makes ranks continuous, and breaks ties.
     """
     below = (draws < truth[:, None]).sum(axis=1)
     same = (draws == truth[:, None]).sum(axis=1)
-    place = (below + random.random(truth.shape) * (same + 1)) / (draws.shape[1] + 1)
+    found: np.ndarray = (below + random.random(truth.shape) * (same + 1)) / (
+        draws.shape[1] + 1
+    )
+    return found
+
+
+def rank_p_values(place: Truth, there: There) -> Float[np.ndarray, " column"]:
+    """Of every column the p of the hypothesis that its `places` are uniform.
+
+    By Kolmogorov and Smirnov; NaN where a column has no truth.
+
+    Args:
+        place: Of every truth.
+        there: Which of them there are.
+    """
     found = [
         scipy.stats.kstest(place[:, c][there[:, c]], "uniform").pvalue
         if there[:, c].any()
         else np.nan
-        for c in range(truth.shape[1])
+        for c in range(place.shape[1])
     ]
     return np.array(found)
 
@@ -56,11 +66,18 @@ def holm(p_values: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
     return found
 
 
-def coverage(draws: Draws, truth: Truth, there: There, level: float) -> float:
-    """The share of truths within the central intervals that a level of the draws is in."""
-    tail = (1 - level) / 2
-    low, high = np.quantile(draws, [tail, 1 - tail], axis=1)
-    return float(((low <= truth) & (truth <= high))[there].mean())
+def coverage(place: Truth, there: There, level: float) -> float:
+    """The share of truths within the central intervals of a level.
+
+    By their `places`: quantiles of few draws lie too near to one another, so that intervals
+    between them hold less than they should (92 % of 64 draws for 95 %).
+
+    Args:
+        place: Of every truth.
+        there: Which of them there are.
+        level: What the intervals hold of a posterior.
+    """
+    return float((np.abs(place - 0.5) <= level / 2)[there].mean())
 
 
 def tarp(

@@ -21,7 +21,7 @@ Task: TypeAlias = Any
 
 OBSERVED = 10
 """Rows of the test part that are held against draws from their exact posterior, at most."""
-RANK_DRAWS = 128
+RANK_DRAWS = 64
 """Draws among which a truth is ranked, at least."""
 _AT_ONCE = 20_480
 _SEED = 0
@@ -108,12 +108,14 @@ def _calibrated(
     draws: np.ndarray, truth: np.ndarray, there: np.ndarray, names: tuple[str, ...]
 ) -> dict[str, float]:
     random = np.random.default_rng(_SEED)
-    each = calibration.rank_p_values(draws, truth, there, random=random)
+    place = calibration.places(draws, truth, random=random)
+    each = calibration.rank_p_values(place, there)
     found = {"rank_p": float(np.nanmin(calibration.holm(each)))}
     found |= {f"rank_p.{n}": float(p) for n, p in zip(names, each, strict=True)}
     for level in calibration.LEVELS:
-        share = calibration.coverage(draws, truth, there, level)
-        found[f"coverage_{round(100 * level)}"] = share
+        found[f"coverage_{round(100 * level)}"] = calibration.coverage(
+            place, there, level
+        )
     error, p = calibration.tarp(draws, truth, there, random=random)
     return found | {"tarp": error, "tarp_p": p}
 
