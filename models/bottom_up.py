@@ -2,10 +2,10 @@
 
 *direct*: the joint posterior learns from the simulated rows. *bottom_up*: from the very same rows
 a surrogate of the simulator learns, site by site; then parameters are drawn from the prior,
-observations of them from the surrogate, and the joint posterior learns from these, of which there
-are as many as one likes. So that every epoch has an objective, the joint learns from the
-simulated rows until the surrogate is worth something (`Scheme.begin`), and the surrogate goes on
-beside it.
+observations of them from the surrogate, and the joint posterior learns from these, of which
+there are as many as one likes; each is looked at several times, for it costs more than a look.
+So that every epoch has an objective, the joint learns from the simulated rows until the
+surrogate is worth something (`Scheme.begin`), and the surrogate goes on beside it.
 
 Source: the likelihood factorization of tfmpe (giovannic, 2026; arXiv 2604.20723), whose two
 stages are here one run.
@@ -55,7 +55,7 @@ class Scheme(Config):
     begin: float = traced(0.25, low=0.0, high=1.0)
     size: int = static(32, low=1)
     blocks: int = static(2, low=1)
-    steps: int = static(6, low=1)
+    steps: int = static(4, low=1)
 
     def unused(self) -> frozenset[str]:
         """All but the kind, where there is no surrogate."""

@@ -66,11 +66,11 @@ class Layout:
 
     @property
     def single(self) -> Layout:
-        """A row of one site, all of whose observations there are."""
+        """A row of one site, each of whose observations is a token, and is there."""
         if self.local is None:
-            return replace(self, gaps=False)
+            return replace(self, whole=False, gaps=False)
         seen, local = (1, *self.seen[1:]), (1, self.local[1])
-        return replace(self, local=local, seen=seen, gaps=False)
+        return replace(self, local=local, seen=seen, whole=False, gaps=False)
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -121,7 +121,8 @@ class Layout:
                 are read, whatever it has.
             context: What is known of the rows.
         """
-        vector = jnp.where(self.parameters_there(context), vector, 0.0)
+        if self.gaps:
+            vector = jnp.where(self.parameters_there(context), vector, 0.0)
         rows, data = len(vector), {SHARED: vector[:, : self.shared]}
         seen = self._by_token(context.values)
         there = self._by_token(context.there)

@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from models.bottom_up import FRESH, NOW, TRUTH, Scheme, Surrogate
 from models.config import Config as BaseConfig
@@ -47,7 +47,7 @@ from models.row_tokens import Context, Layout
 from models.tasks import posterior
 from models.tasks.base import TaskData
 from models.training.optimizer import Optimizer
-from models.training.problem import Batch, Hyper, Outputs, Problem
+from models.training.problem import Batch, Hyper, Outputs, Problem, Transforms
 
 TASKS = ("posterior",)
 CLOSED_FORM = False
@@ -61,9 +61,14 @@ class Seen(BaseConfig):
     Attributes:
         tokens: ``each``: one for every observation, the last axis its numbers; ``site``: one
             for all observations of a site, or of a row without sites.
+        shuffled: Whether sites change places from one training batch to the next: true where
+            no site differs from another but by its parameters, as in every simulator of the
+            house. A network tells sites apart by their place, and would learn by heart what
+            happened to be at each.
     """
 
     tokens: str = static("site", choices=("each", "site"))
+    shuffled: bool = static(True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,7 +223,8 @@ def problem(config: Config, data: TaskData) -> Problem:
             if training:
                 context = _redrawn(model.surrogate, batch, context, drawing, hyper)
         if POINT in batch:  # nothing is matched in prediction
-            looks = 1 if training else LOOKS
+            # What a surrogate has drawn at some cost is looked at more than once.
+            looks = 1 if training and not bottom_up else LOOKS
             outputs["velocity"] = model.velocity(
                 batch[POINT][:, :looks],
                 batch[TIME][:, :looks],
@@ -241,8 +247,24 @@ def problem(config: Config, data: TaskData) -> Problem:
         schedules={**config.matching.schedules(), **config.scheme.schedules()},
         given=partial(task.given, data=data),
         transforms=task.transforms(data),
+        augmentations=_augmentations(config.seen, task),
         targets=(config.scheme.around(config.matching.targets(data), data),),
     )
+
+
+def _augmentations(seen: Seen, task: posterior.Task) -> Transforms:
+    """What training changes of its batches: the places of sites, where they may change."""
+    if task.local is None or not seen.shuffled:
+        return ()
+    roles = [role for role in (*task.gives, *task.takes) if role != task.parameters]
+
+    def shuffled(key: Key[Array, ""], batch: Batch, step: Int[Array, ""]) -> Batch:
+        del step
+        names = [n for r in roles for n in (r, f"seen.{r}") if n in batch]
+        order = jax.random.permutation(key, batch[names[0]].shape[1])
+        return batch | {name: batch[name][:, order] for name in names}
+
+    return (shuffled,)
 
 
 def _redrawn(

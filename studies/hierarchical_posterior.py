@@ -46,7 +46,12 @@ def _tokens(mask: str, scheme: str) -> Family:
 STUDY = Study(
     name="hierarchical_posterior",
     data={"name": "hierarchical_gaussian", "sites": 5},
-    task={"name": "posterior", "local": "local", "inputs": "f"},
+    task={
+        "name": "posterior",
+        "local": "local",
+        "inputs": "f",
+        "scored_draws": 0,
+    },
     families=(
         *(
             _tokens(mask, scheme)

@@ -130,6 +130,21 @@ def test_bottom_up_draws_parameters_from_the_prior(tmp_path, monkeypatch):
     np.testing.assert_array_equal(after["seen.local"], batch["seen.local"])
 
 
+def test_sites_change_places_together_and_in_training_only(data):
+    described, batch = data
+    problem = tfmpe.problem(tfmpe.Config.from_flat(TINY), described)
+    (shuffle,) = problem.augmentations
+    other = shuffle(jax.random.key(1), batch, None)
+    order = np.array(jax.random.permutation(jax.random.key(1), 3))
+    assert (order != np.arange(3)).any()
+    for name in batch:
+        wanted = batch[name] if name == "theta" else batch[name][:, order]
+        np.testing.assert_array_equal(other[name], wanted)
+    assert "seen.local" in batch and not problem.transforms
+    still = tfmpe.Config.from_flat({**TINY, "seen.shuffled": False})
+    assert tfmpe.problem(still, described).augmentations == ()
+
+
 def test_a_surrogate_draws_site_by_site_and_keeps_gaps(data):
     described, batch = data
     batch = rows_of(batch, 2)
