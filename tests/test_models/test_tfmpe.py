@@ -50,7 +50,9 @@ def rows_of(batch, count):
     return {name: array[rows] for name, array in batch.items()}
 
 
-@pytest.mark.parametrize("tokens", ["site", "each"])
+@pytest.mark.parametrize(
+    "tokens", ["site", pytest.param("each", marks=pytest.mark.slow)]
+)
 def test_sites_are_independent_given_what_they_share(data, tokens):
     """In one layer: another site's observations reach the shared parameter and no other site."""
     described, batch = data
@@ -70,6 +72,7 @@ def test_sites_are_independent_given_what_they_share(data, tokens):
     assert (changed[[1, 3]] == 0).all() and (changed[[0, 2]] > 1e-4).all()
 
 
+@pytest.mark.slow
 def test_density_is_one_in_all_and_missing_sites_do_not_count(data):
     described, batch = data
     one = {name: array[:1] for name, array in rows_of(batch, 1).items()}
@@ -145,6 +148,7 @@ def test_sites_change_places_together_and_in_training_only(data):
     assert tfmpe.problem(still, described).augmentations == ()
 
 
+@pytest.mark.slow
 def test_a_surrogate_draws_site_by_site_and_keeps_gaps(data):
     described, batch = data
     batch = rows_of(batch, 2)
