@@ -212,7 +212,7 @@ def example(task: str) -> Example:
     return Example(
         task=task,
         config={
-            "model.length": 6,
+            "model.length": 8,
             "model.stride": 4,
             "model.d_model": 8,
             "model.heads": 2,

@@ -29,4 +29,5 @@ SPACE = (
     SPACE.when("matching.power", "matching.times", "power")
     .when("matching.location", "matching.times", "logit_normal")
     .when("matching.scale", "matching.times", "logit_normal")
+    .when("optimizer.average", "optimizer.averaged", True)
 )

@@ -42,4 +42,5 @@ SPACE = (
     .when("matching.power", "matching.times", "power")
     .when("matching.location", "matching.times", "logit_normal")
     .when("matching.scale", "matching.times", "logit_normal")
+    .when("optimizer.average", "optimizer.averaged", True)
 )

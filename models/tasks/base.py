@@ -214,11 +214,11 @@ class Task(Config):
             data: What is known of data and task.
 
         Returns:
-            None where there is no target of the outputs' shape (draws of a distribution), or
-            where a row has more axes than time and channels.
+            None where there is no target of the outputs' shape (draws of a distribution), where
+            nothing was drawn, or where a row has more axes than time and channels.
         """
         role = self.gives[0]
-        if np.shape(outputs[role]) != np.shape(batch[role]):
+        if role not in outputs or np.shape(outputs[role]) != np.shape(batch[role]):
             return None
         given = self.given(batch, data).get(f"given.{role}")
         physical = self.measured_in(self.OBJECTIVE[0]) == role

@@ -260,7 +260,7 @@ class Task(Base):
         Three observations of each, with a standard deviation that is known of every one.
         """
         assert self.local and self.inputs, "a task with sites and inputs"
-        path = folder / "simulations.hdf5"
+        path = folder / "sites.hdf5"
         if not path.is_file():
             folder.mkdir(parents=True, exist_ok=True)
             random = np.random.default_rng(0)

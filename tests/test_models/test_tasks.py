@@ -339,6 +339,9 @@ def test_a_posterior_with_sites_scores_those_that_a_row_has(tmp_path):
         total += float(energy_score(*one)[0])
     found = scored(data, draws, group)["energy_score"]
     assert found == pytest.approx(total / rows, rel=1e-4)
+    # Draws are no picture of a row, and where none are scored there is none to look for.
+    assert task.comparison(draws, group, data) is None
+    assert task.comparison({}, group, data) is None
     given = task.given(dict(group), data)
     assert set(given) == {"x", "given.x", "f", "given.f"}
     again = task.batch({r: stored[r] for r in task.takes}, data)
