@@ -26,6 +26,7 @@ class Purse:
         within: How much a single trial can still spend; seconds of one worker, or no limit.
         seconds: Whether it is counted in seconds.
         price: A usual epoch's.
+        compiling: The seconds before the first epoch of a trial, on average.
     """
 
     total: float
@@ -33,6 +34,7 @@ class Purse:
     within: float
     seconds: bool
     price: float
+    compiling: float = 0.0
 
     @classmethod
     def of(cls, outlook: Outlook, *, otherwise: float) -> Purse:
@@ -55,19 +57,25 @@ class Purse:
         )
         if budget.seconds is None:
             return by_epochs
-        price = _usual(outlook.trials.values())
+        trained = [t for t in outlook.trials.values() if t.curve]
         by_seconds = cls(
             total=(budget.seconds - begun.elapsed) * workers,
             spent=(outlook.elapsed - begun.elapsed) * workers,
             within=budget.seconds - outlook.elapsed,
             seconds=True,
-            price=price,
+            price=_usual(trained),
+            compiling=_average(t.compile_seconds for t in trained),
         )
         both = [by_seconds] + [by_epochs] * (budget.total_epochs is not None)
         return max(both, key=lambda purse: purse.spent / purse.total)
 
+    @property
+    def epoch(self) -> float:
+        """The cost of a usual epoch."""
+        return self.price * _MARGIN if self.seconds else 1.0
+
     def cost(self, trial: Trial | None, epochs: float) -> float:
-        """The cost of so many epochs of a trial.
+        """The cost of so many epochs of a trial, and of compiling one that is not begun.
 
         Args:
             trial: The trial; None for one that is yet to be drawn.
@@ -75,13 +83,19 @@ class Purse:
         """
         if not self.seconds:
             return epochs
-        price = self.price
-        if trial is not None and trial.curve:
-            price = min(trial.seconds / len(trial.curve), _SLOWEST * price)
+        if trial is None or not trial.curve:
+            return epochs * self.epoch + self.compiling
+        price = min(trial.seconds / len(trial.curve), _SLOWEST * self.price)
         return epochs * price * _MARGIN
 
 
 def _usual(trials: Iterable[Trial]) -> float:
     """The median over trials of the seconds an epoch took; 0 before the first."""
-    prices = [t.seconds / len(t.curve) for t in trials if t.curve]
+    prices = [t.seconds / len(t.curve) for t in trials]
     return statistics.median(prices) if prices else 0.0
+
+
+def _average(seconds: Iterable[float]) -> float:
+    """The mean; 0 of nothing."""
+    found = list(seconds)
+    return statistics.fmean(found) if found else 0.0

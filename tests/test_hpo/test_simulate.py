@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -359,6 +360,32 @@ def test_differences_are_paired_and_studies_without_a_value_are_left_out():
     assert second.regret == pytest.approx((435 - 7 + 29 * 0.5) / 29)
     text = regret.render([first, second])
     assert "+0.500" in text and max(map(len, text.splitlines())) <= 80
+
+
+def test_halving_in_seconds_counts_what_a_draw_compiles():
+    """Draws of 20 s and 0.9 s of training in 100 s: four, and then they are finished.
+
+    A fifth would begin at 80.4 s and swallow what is left.
+    """
+    curves = [
+        Curve(
+            epochs=tuple(
+                replace(e, seconds=0.1, compile_seconds=20.0 * (e.number == 1))
+                for e in c.epochs
+            )
+        )
+        for c in rows_and_curves(40)[1]
+    ]
+    made = Pool(space=SPACE, rows=rows_and_curves(40)[0], curves=curves)
+    study = Study(
+        name="made",
+        families=(Family(name="made", space=SPACE, trials=40),),
+        budget=Budget(trials=40, epochs=9, seconds=100.0),
+        stopping=(Rule(name="halving"),),
+    )
+    story = simulate(study, task(curves={"made": made}))
+    assert story.director.counts() == {"completed": 4}
+    assert story.director.elapsed == pytest.approx(4 * 20.9)
 
 
 def comparison_of(values, *, budgets, task=lambda study: "t"):

@@ -96,7 +96,7 @@ class _Plan:
         self._rivals = sum(1 for family in outlook.rungs if self._takes(family))
         self._weights = [w / rule.eta**k for k, w in enumerate(early)]
         self._purse = Purse.of(outlook, otherwise=self._called_for(rule.finishers))
-        price = self._purse.cost(None, 1)
+        price = self._purse.epoch
         rest = self._rest * price
         ends = int(self._purse.total / 2 / rest) if rest else rule.finishers
         last = max(1, min(ends, rule.finishers)) * rest
