@@ -367,25 +367,39 @@ def test_halving_in_seconds_counts_what_a_draw_compiles():
 
     A fifth would begin at 80.4 s and swallow what is left.
     """
-    curves = [
-        Curve(
-            epochs=tuple(
-                replace(e, seconds=0.1, compile_seconds=20.0 * (e.number == 1))
-                for e in c.epochs
-            )
-        )
-        for c in rows_and_curves(40)[1]
-    ]
-    made = Pool(space=SPACE, rows=rows_and_curves(40)[0], curves=curves)
-    study = Study(
-        name="made",
-        families=(Family(name="made", space=SPACE, trials=40),),
-        budget=Budget(trials=40, epochs=9, seconds=100.0),
-        stopping=(Rule(name="halving"),),
-    )
-    story = simulate(study, task(curves={"made": made}))
+    study = limited(100.0)
+    story = simulate(study, task(curves={"made": compiling(20.0)}))
     assert story.director.counts() == {"completed": 4}
     assert story.director.elapsed == pytest.approx(4 * 20.9)
+
+
+def test_halving_in_seconds_finishes_a_trial_while_others_compile():
+    """Seven of eight workers compile beyond the end; the last one has time for itself."""
+    for seed in range(6):
+        made = compiling(5.0, slow=7)
+        story = simulate(limited(30.0, seed), task(curves={"made": made}), workers=8)
+        assert story.director.counts().get("completed", 0) >= 1
+
+
+def compiling(seconds, *, slow=0):
+    """40 curves of 0.9 s that compile before that, the first few for a minute."""
+    rows, curves = rows_and_curves(40, seconds=0.1)
+    found = []
+    for place, known in enumerate(curves):
+        first, *rest = known.epochs
+        first = replace(first, compile_seconds=60.0 if place < slow else seconds)
+        found.append(Curve(epochs=(first, *rest)))
+    return Pool(space=SPACE, rows=rows, curves=found)
+
+
+def limited(seconds, seed=0):
+    return Study(
+        name="made",
+        families=(Family(name="made", space=SPACE, trials=40),),
+        budget=Budget(trials=40, epochs=9, seconds=seconds),
+        stopping=(Rule(name="halving"),),
+        seed=seed,
+    )
 
 
 def comparison_of(values, *, budgets, task=lambda study: "t"):

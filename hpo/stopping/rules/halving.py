@@ -197,7 +197,10 @@ class _Plan:
         return better / reached, number
 
     def _affords(self, trial: Trial | None) -> bool:
-        """Whether the best trial can still be finished after one more step of another."""
+        """Whether the best trial can still be finished after one more step of another.
+
+        In seconds by this very worker: all others may be busy until the end.
+        """
         purse = self._purse
         if purse.seconds and purse.price == 0:
             return True
@@ -210,6 +213,8 @@ class _Plan:
         if trial is not None:
             ends.append(purse.cost(trial, trial.budget - trial.last) - step)
         reserve = min(ends, default=purse.cost(None, self._longest) - step)
+        if step + reserve > purse.within:
+            return False  # afterwards this worker could finish nobody
         left = self._left(to_end=False)
         return step + max(reserve, self._purse.total - self._early) <= left
 
@@ -234,7 +239,8 @@ class _Plan:
         """The best of the highest rung that can be finished; else a draw; else the end."""
         outlook, purse = self._outlook, self._purse
         limited = outlook.budget.total_epochs or outlook.budget.seconds
-        left = self._left(to_end=True)
+        # Other workers take no seconds from this one, but epochs that all share.
+        left = purse.within if purse.seconds else self._left(to_end=True)
 
         def key(trial: Trial) -> tuple[float, float, int]:
             value = outlook.objective.rank_key(trial.value)
@@ -243,10 +249,10 @@ class _Plan:
         waiting = sorted(outlook.waiting(), key=key)
         for trial in waiting:
             cost = purse.cost(trial, trial.budget - trial.last)
-            if cost <= min(left, purse.within):
+            if cost <= left:
                 return Choice(promoted=trial.number)
         if outlook.drawable and (
-            not limited or purse.cost(None, self._longest) <= min(left, purse.within)
+            not limited or purse.cost(None, self._longest) <= left
         ):
             return Choice(draw=True)
         never = purse.total - purse.spent if outlook.active else 0.0
