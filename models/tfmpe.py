@@ -59,15 +59,16 @@ class Seen(BaseConfig):
     """How observations become tokens.
 
     Attributes:
-        tokens: ``each``: one for every observation, the last axis its numbers; ``site``: one
-            for all observations of a site, or of a row without sites.
+        tokens: ``each``: one for every observation, the last axis its numbers, so that
+            attention can weigh them by what is known of each; ``site``: one for all
+            observations of a site, or of a row without sites, which is several times faster.
         shuffled: Whether sites change places from one training batch to the next: true where
             no site differs from another but by its parameters, as in every simulator of the
             house. A network tells sites apart by their place, and would learn by heart what
             happened to be at each.
     """
 
-    tokens: str = static("site", choices=("each", "site"))
+    tokens: str = static("each", choices=("each", "site"))
     shuffled: bool = static(True)
 
 
