@@ -75,5 +75,4 @@ STUDY = Study(
     budget=Budget(trials=17, epochs=40, seconds=2100),
     settings={"data.batches": 100, "solver.steps": 4},
     stopping=(Rule(name="divergence"),),  # a scheme that begins anew is not cut at once
-    description="schemes and masks at many sites, against an exact posterior",
 )

@@ -15,7 +15,7 @@ times quicker to compile since. On test:
 
     loss.velocity  0.567 [0.565, 0.568]
     C2ST           0.533 [0.523, 0.542]   ten observations, 2,000 draws each
-    coverage_90    0.882 [0.870, 0.894]
+    coverage_90    0.882 [0.870, 0.894]   of quantiles of few draws, which are too narrow
     TARP p         0.50
     rank p         0.005                  the least of both parameters, Holm: not quite calibrated
 """

@@ -98,16 +98,16 @@ class Task(Base):
         of = {role: shapes[role] for role in (*self.gives, *self.takes)}
         named = ", ".join(f"`{role}` {list(shape)}" for role, shape in of.items())
         x = of[self.observations]
+        if len(of[self.parameters]) != 1:
+            raise DataError(
+                f"a row of parameters is one vector, got {named}",
+                hint="parameters of every site are the role `local` of the task",
+            )
         if self.parameters in dataset.reference.gaps:
             raise DataError(
                 f"every row needs the parameters it was simulated from, but values of "
                 f"`{self.parameters}` in `{dataset.reference.name}` are missing (NaN)",
                 hint="leave those rows out; only observations may be missing, and sites",
-            )
-        if len(of[self.parameters]) != 1:
-            raise DataError(
-                f"a row of parameters is one vector, got {named}",
-                hint="parameters of every site are the role `local` of the task",
             )
         if self.local and (len(of[self.local]) != 2 or of[self.local][0] != x[0]):
             raise DataError(

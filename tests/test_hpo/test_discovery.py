@@ -35,7 +35,7 @@ def test_every_family_is_found_by_its_file_and_has_a_space():
 
 def test_every_listed_space_and_study_can_be_loaded():
     for found in discovery.spaces():
-        assert discovery.space(found.name).distributions
+        assert discovery.space(found.name).entries()
     for found in discovery.studies():
         study = discovery.load_study(found.name)
         assert study.name == found.name and study.description == found.description

@@ -73,7 +73,7 @@ def test_simulate(place):
     options = ("--seeds", 10, "--format", "json")
     some = ("--stopping", "none,screening", "--sampler", "random")
     found = json.loads(ask("simulate", "latest", *some, *options))
-    assert _as_then(found) == json.loads(said("simulate-screening.json"))
+    assert _as_then(found) == nearly(json.loads(said("simulate-screening.json")))
 
 
 def test_simulate_with_its_own_rules(place):
@@ -87,12 +87,18 @@ def test_simulate_with_its_own_rules(place):
     titles = {"random asha": "random asha:grace=1"}
     for row in recorded:
         row["method"] = titles.get(row["method"], row["method"])
-    assert _as_then(found) == recorded
+    assert _as_then(found) == nearly(recorded)
+
+
+def nearly(rows):
+    """Recorded rows: means that are drawn again are summed in another order since."""
+    return [pytest.approx(row, rel=1e-12) for row in rows]
 
 
 def _as_then(rows):
-    """Rows without what has been told of them since: how long workers were idle."""
-    return [{k: v for k, v in row.items() if k != "idle"} for row in rows]
+    """Rows without what has been told of them since: idle workers, and of which task."""
+    since = ("idle", "task")
+    return [{k: v for k, v in row.items() if k not in since} for row in rows]
 
 
 def like_the_recording_one():

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 import pytest
 
-from models.tasks import task_of
+from models.tasks import forecast, task_of
 from tests import toy_families
 from tests.test_hpo import run_helpers as helpers
 from tests.test_hpo import run_processes as processes
@@ -177,8 +177,9 @@ def look(task, out):
     """Whether a prediction has the shape that its task gives, and only numbers."""
     if task == "forecast":
         head, *rows = out.read_text().splitlines()
+        horizon = forecast.Task.EXAMPLE["horizon"]
         values = np.array([[float(cell) for cell in row.split(",")] for row in rows])
-        return head == "first,second" and values.shape == (8, 2)
+        return head == "first,second" and values.shape == (horizon, 2)
     role, shape = {
         "prediction": ("y0", (80,)),
         "reconstruction": ("values", (7, 12)),

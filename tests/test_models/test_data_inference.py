@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import os
 from pathlib import Path
 
 import h5py
@@ -16,6 +17,7 @@ from models.data.kinds.samples import exact_posterior
 from models.data.options import SIMULATED
 from models.data.simulators.inference import simulator
 from models.errors import DataError
+from models.metrics.two_sample import c2st
 
 NAMES = ("gaussian_linear", "gaussian_mixture", "two_moons", "slcp")
 DRAWS = 39
@@ -46,6 +48,27 @@ def test_ranks_of_the_truth_are_uniform(name, rows):
     places = (ranks + random.random(ranks.shape)) / (DRAWS + 1)
     p = [scipy.stats.kstest(column, "uniform").pvalue for column in places.T]
     assert min(p) * len(p) > 0.01, p
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("HPO_DATA" not in os.environ, reason="needs HPO_DATA")
+@pytest.mark.parametrize("name", NAMES)
+def test_exact_draws_cannot_be_told_from_the_published_ones(name, cache):
+    """A classifier between 2,000 of each, for ten observations; half is by chance.
+
+    With ``XLA_FLAGS=``: minutes of training want what XLA does for people.
+    """
+    request = {"name": name, "samples": 100, "observations": f"sbibm/{name}"}
+    reference = prepare(request, root=Path(os.environ["HPO_DATA"]))
+    published = exact_posterior(reference, ("theta",))["theta"][:, :2000]
+    observed = open_dataset(reference).part("test").load(0)["x"][: len(published)]
+    random = np.random.default_rng(0)
+    drawn = [
+        simulator(name).posterior(random, {"x": x}, 2000)["theta"] for x in observed
+    ]
+    told = c2st(published, np.stack(drawn))
+    assert len(told) == 10
+    assert 0.47 < told.mean() < 0.53 and told.max() < 0.56, told
 
 
 def test_two_moons_has_both_moons_and_slcp_all_four_signs():
