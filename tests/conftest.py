@@ -38,7 +38,7 @@ LONG_FILES = {
     "test_stopping_planning.py",
     "test_verdict_calibration.py",
 }
-LONG_FAMILIES = {"categorical_vqvae", "vae", "vqvae"}
+LONG_FAMILIES = {"categorical_vqvae", "fmpe", "patch", "tfmpe", "vae", "vqvae"}
 
 
 def pytest_collection_modifyitems(items):
