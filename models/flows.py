@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -125,6 +125,59 @@ def velocity_error(
     )
     count = found.shape[1] * jnp.sum(there).astype(found.dtype)
     return jnp.sum(squared_error(found, wanted)) / count
+
+
+class Flow(Protocol):
+    """What carries noise to parameters, given what was read of a row's observations."""
+
+    coordinates: Coordinates
+
+    def velocity(
+        self, points: Any, times: Any, context: Any, *, key: Key[Array, ""] | None
+    ) -> Array:
+        """The velocity ``[B, K, P]`` at points and times; a key switches dropout on."""
+        ...
+
+    def sample(self, noise: Any, context: Any) -> Array:
+        """Draws ``[B, draws, P]`` in physical units that begin as noise."""
+        ...
+
+
+def looked_at(
+    model: Flow, batch: Batch, context: Any, *, looks: int, key: Key[Array, ""] | None
+) -> dict[str, Array]:
+    """The velocity at the first looks of a batch; nothing in prediction, where none are drawn.
+
+    Args:
+        model: The flow.
+        batch: As the model sees it.
+        context: Of its rows.
+        looks: How many of each row's.
+        key: Switches dropout on.
+    """
+    if POINT not in batch:
+        return {}
+    points, times = batch[POINT][:, :looks], batch[TIME][:, :looks]
+    return {"velocity": model.velocity(points, times, context, key=key)}
+
+
+def drawn(
+    model: Flow, batch: Batch, context: Any, *, key: Key[Array, ""], data: TaskData
+) -> dict[str, Array]:
+    """Draws by role, in prediction and where the task scores some.
+
+    Args:
+        model: The flow.
+        batch: As the model sees it.
+        context: Of its rows.
+        key: Of the batch.
+        data: Of the task.
+    """
+    task = posterior_task(data)
+    if POINT in batch and not task.scored_draws:
+        return {}
+    noise = starts(key, batch, task=task, shape=(model.coordinates.columns,))
+    return task.parted(model.sample(noise, context), data)
 
 
 def posterior_task(data: TaskData) -> posterior.Task:

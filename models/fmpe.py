@@ -27,16 +27,15 @@ from models.example import Example
 from models.family import creator
 from models.flows import (
     LOOKS,
-    POINT,
-    TIME,
     Matching,
     coordinates,
+    drawn,
+    looked_at,
     matching_loss,
     posterior_task,
-    starts,
 )
 from models.layers.dropout import dropout, split_key
-from models.layers.flow import Solver, log_density, transport
+from models.layers.flow import Solver, log_density, transported_draws
 from models.layers.initialization import initialize
 from models.layers.linear import Linear
 from models.layers.normalization import Standardize
@@ -165,14 +164,8 @@ class Model(nnx.Module):
         context: Float[Array, "row size"],
     ) -> Float[Array, "row draw parameter"]:
         """Draws in physical units that begin as noise."""
-        rows, draws, numbers = noise.shape
-        carried = transport(
-            self._single,
-            noise.reshape(rows * draws, numbers),
-            jnp.repeat(context, draws, axis=0),
-            solver=self.solver,
-        )
-        return self.coordinates.physical(carried.reshape(noise.shape))
+        carried = transported_draws(self._single, noise, context, solver=self.solver)
+        return self.coordinates.physical(carried)
 
     def log_prob(
         self,
@@ -215,18 +208,11 @@ def problem(config: Config, data: TaskData) -> Problem:
         carry: Any,
         hyper: Hyper,
     ) -> tuple[Outputs, Any]:
-        context, outputs = model.encode(batch), {}
-        if POINT in batch:  # nothing is matched in prediction
-            looks = 1 if training else LOOKS
-            outputs["velocity"] = model.velocity(
-                batch[POINT][:, :looks],
-                batch[TIME][:, :looks],
-                context,
-                key=key if training else None,
-            )
-        if not training and (POINT not in batch or task.scored_draws):
-            noise = starts(key, batch, task=task, shape=(model.coordinates.columns,))
-            outputs |= task.parted(model.sample(noise, context), data)
+        context, looks = model.encode(batch), 1 if training else LOOKS
+        dropping = key if training else None
+        outputs = looked_at(model, batch, context, looks=looks, key=dropping)
+        if not training:
+            outputs |= drawn(model, batch, context, key=key, data=data)
         return outputs, carry
 
     return Problem(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import jax.numpy as jnp
 import numpy as np
@@ -18,23 +18,20 @@ from jaxtyping import Array, Bool, Float, Key
 
 from models.config import Config, static
 from models.data.windows import Windows
-from models.errors import ConfigError, UserError
+from models.errors import UserError
 from models.losses import (
+    ERRORS,
+    ErrorKind,
     Loss,
     Term,
-    absolute_error,
-    huber_error,
     only,
     require_same_shape,
-    squared_error,
 )
 from models.tasks.base import TaskData
 from models.tasks.forecast import GIVEN, SCORED
 from models.tasks.forecast import Task as Forecast
 from models.training.optimizer import Optimizer
 from models.training.problem import Batch, Hyper, Outputs, Problem
-
-_ERRORS = {"mse": squared_error, "mae": absolute_error, "huber": huber_error}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +43,7 @@ class ForecastLoss(Config):
             deviation).
     """
 
-    kind: Literal["mse", "mae", "huber"] = static("mae")
+    kind: ErrorKind = static("mae")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,28 +160,14 @@ class ForecastConfig(Protocol):
         ...
 
 
-def check_forecast_windows(data: Windows) -> None:
-    """Refuse windows in a row; for a family's `Config.validate`.
-
-    Raises:
-        ConfigError: Windows follow one another, though a forecast carries nothing on.
-    """
-    if data.order == "consecutive":
-        raise ConfigError(
-            "`data.order` is `consecutive`, but a forecast carries no state from one window "
-            "to the next",
-            hint="leave `data.order` out: windows are then shuffled",
-        )
-
-
-def forecast_loss(kind: str, *, std: np.ndarray) -> Loss:
+def forecast_loss(kind: ErrorKind, *, std: np.ndarray) -> Loss:
     """One term over what is scored, named after its kind.
 
     Args:
         kind: A key of `ForecastLoss.kind`.
         std: Standard deviation of every column, in physical units.
     """
-    error = _ERRORS[kind]
+    error = ERRORS[kind]
 
     def term(outputs: Outputs, batch: Batch, hyper: Hyper) -> Float[Array, ""]:
         del hyper

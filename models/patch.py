@@ -27,7 +27,6 @@ from models.family import creator
 from models.forecasting import (
     ForecastLoss,
     Frame,
-    check_forecast_windows,
     forecast_problem,
     seen_of,
 )
@@ -98,7 +97,7 @@ class Config(BaseConfig):
 
     def validate(self) -> None:
         """Refuse windows in a row."""
-        check_forecast_windows(self.data)
+        self.data.require_shuffled()
 
 
 class Model(nnx.Module):

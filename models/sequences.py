@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,13 +15,12 @@ from models.config import Config, static
 from models.data.windows import Windows
 from models.errors import ConfigError, UserError
 from models.losses import (
+    ERRORS,
+    ErrorKind,
     Loss,
     Term,
-    absolute_error,
-    huber_error,
     only,
     require_same_shape,
-    squared_error,
 )
 from models.tasks.base import TaskData
 from models.tasks.sequences import SequenceTask
@@ -31,8 +30,6 @@ from models.training.residuals import Residuals
 
 WHOLE, WHOLE_SEEN = "whole.y", "whole.seen"
 """All outputs of a window and which were seen ``[B, T, 1]``; training and scoring alone."""
-
-_ERRORS = {"mse": squared_error, "mae": absolute_error, "huber": huber_error}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +44,7 @@ class SequenceLoss(Config):
             it started from nothing.
     """
 
-    kind: Literal["mse", "mae", "huber"] = static("mse")
+    kind: ErrorKind = static("mse")
     n_skip: int = static(0, low=0)
 
 
@@ -59,12 +56,7 @@ def check_windows(*, data: Windows, loss: SequenceLoss) -> None:
             though sequence networks carry no state from one to the next.
     """
     require_scored_window(data=data, loss=loss)
-    if data.order == "consecutive":
-        raise ConfigError(
-            "`data.order` is `consecutive`, but this family carries no state from one "
-            "window to the next",
-            hint="leave `data.order` out: windows are then shuffled",
-        )
+    data.require_shuffled()
 
 
 def require_scored_window(*, data: Windows, loss: SequenceLoss, known: int = 0) -> None:
@@ -164,7 +156,7 @@ def sequence_loss(*, config: SequenceLoss, std: np.ndarray, start: int = 0) -> L
         std: Standard deviation of every output channel, in physical units.
         start: First sample of a window that is scored.
     """
-    error = _ERRORS[config.kind]
+    error = ERRORS[config.kind]
     skip = start + config.n_skip
 
     def term(outputs: Outputs, batch: Batch, hyper: Hyper) -> Float[Array, ""]:

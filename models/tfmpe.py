@@ -29,16 +29,15 @@ from models.example import Example
 from models.family import creator
 from models.flows import (
     LOOKS,
-    POINT,
-    TIME,
     Matching,
     coordinates,
+    drawn,
+    looked_at,
     matching_loss,
     posterior_task,
-    starts,
 )
 from models.layers.dropout import split_key
-from models.layers.flow import Solver, log_density, transport
+from models.layers.flow import Solver, log_density, transported_draws
 from models.layers.initialization import initialize
 from models.layers.normalization import Standardize
 from models.layers.token_network import Network, TokenNetwork
@@ -146,14 +145,8 @@ class Model(nnx.Module):
         self, noise: Float[Array, "row draw parameter"], context: Context
     ) -> Float[Array, "row draw parameter"]:
         """Draws in physical units that begin as noise; of no meaning where a site is missing."""
-        rows, draws, numbers = noise.shape
-        carried = transport(
-            self._single,
-            noise.reshape(rows * draws, numbers),
-            jax.tree.map(lambda a: jnp.repeat(a, draws, axis=0), context),
-            solver=self.solver,
-        )
-        return self.coordinates.physical(carried.reshape(noise.shape))
+        carried = transported_draws(self._single, noise, context, solver=self.solver)
+        return self.coordinates.physical(carried)
 
     def log_prob(
         self,
@@ -174,9 +167,8 @@ class Model(nnx.Module):
         there = self.layout.parameters_there(context)
         mean = jnp.asarray(self.coordinates.mean, values.dtype)
         places = self.coordinates.real(jnp.where(there, values, mean[None]))
-        places = jnp.where(
-            there, places, 0.0
-        )  # and there they stay: their velocity is zero
+        # And there they stay: the velocity of what is missing is zero.
+        places = jnp.where(there, places, 0.0)
         found = log_density(
             self._single_there, places, (context, there), solver=self.solver, key=key
         )
@@ -214,7 +206,8 @@ def problem(config: Config, data: TaskData) -> Problem:
         carry: Any,
         hyper: Hyper,
     ) -> tuple[Outputs, Any]:
-        context, outputs = model.encode(batch), {}
+        context = model.encode(batch)
+        outputs: dict[str, Any] = {}
         dropping, drawing, matching = split_key(key, 3)
         if TRUTH in batch:
             assert model.surrogate is not None and drawing is not None
@@ -223,18 +216,12 @@ def problem(config: Config, data: TaskData) -> Problem:
             )
             if training:
                 context = _redrawn(model.surrogate, batch, context, drawing, hyper)
-        if POINT in batch:  # nothing is matched in prediction
-            # What a surrogate has drawn at some cost is looked at more than once.
-            looks = 1 if training and not bottom_up else LOOKS
-            outputs["velocity"] = model.velocity(
-                batch[POINT][:, :looks],
-                batch[TIME][:, :looks],
-                context,
-                key=dropping if training else None,
-            )
-        if not training and (POINT not in batch or task.scored_draws):
-            noise = starts(key, batch, task=task, shape=(model.coordinates.columns,))
-            outputs |= task.parted(model.sample(noise, context), data)
+        # What a surrogate has drawn at some cost is looked at more than once.
+        looks = 1 if training and not bottom_up else LOOKS
+        dropping = dropping if training else None
+        outputs |= looked_at(model, batch, context, looks=looks, key=dropping)
+        if not training:
+            outputs |= drawn(model, batch, context, key=key, data=data)
         return outputs, carry
 
     return Problem(

@@ -6,7 +6,8 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+
+from hpo.statistics.means import mean_interval
 
 EXACT = 20
 """Up to this many pairs all signs are tried (2²⁰ sums)."""
@@ -48,10 +49,8 @@ def paired(differences: Sequence[float]) -> Paired:
         raise ValueError(
             f"from 2 to {EXACT} finite differences can be compared, got {list(differences)}"
         )
-    from scipy.stats import t
-
-    mean = fmean(differences)
-    half = float(t.ppf(0.975, count - 1)) * stdev(differences) / math.sqrt(count)
+    found = mean_interval(differences)
+    assert found is not None and found.low is not None and found.high is not None
     sums = (
         sum(d if sign else -d for d, sign in zip(differences, signs, strict=True))
         for signs in itertools.product((True, False), repeat=count)
@@ -59,4 +58,4 @@ def paired(differences: Sequence[float]) -> Paired:
     # A sum of other order may round to a little less than this one's mirror image.
     least = abs(sum(differences)) * (1 - 1e-12)
     p = sum(abs(s) >= least for s in sums) / 2**count
-    return Paired(count=count, mean=mean, low=mean - half, high=mean + half, p=p)
+    return Paired(count=count, mean=found.mean, low=found.low, high=found.high, p=p)

@@ -37,6 +37,19 @@ class Windows(Config):
     feeding: Literal["auto", "resident", "streaming"] = static("auto")
     order: Literal["shuffled", "consecutive"] = static("shuffled")
 
+    def require_shuffled(self) -> None:
+        """Refuse windows in a row; for families that hand nothing on from one to the next.
+
+        Raises:
+            ConfigError: They follow one another.
+        """
+        if self.order == "consecutive":
+            raise ConfigError(
+                "`data.order` is `consecutive`, but this family carries no state from one "
+                "window to the next",
+                hint="leave `data.order` out: windows are then shuffled",
+            )
+
     def validate(self) -> None:
         """Windows in consecutive order follow one another, so a stride has no meaning."""
         if self.order == "consecutive" and self.stride not in (1, self.window):

@@ -18,6 +18,8 @@ from jaxtyping import Array, Float, Key
 
 from models.config import Config, static
 
+_MOST_STEPS = 4096  # of an adaptive solver
+
 Velocity: TypeAlias = Callable[[Any, Any, Any], Any]
 """``(point [*S], time [], context of the point) -> velocity [*S]``, of a single point."""
 
@@ -68,6 +70,31 @@ def transport(
         )
 
     return jax.vmap(one)(start, context)
+
+
+def transported_draws(
+    velocity: Velocity,
+    start: Float[Array, "row draw ..."],
+    context: Any,
+    *,
+    solver: Solver,
+) -> Float[Array, "row draw ..."]:
+    """`transport` of several points a row, which share the row's context.
+
+    Args:
+        velocity: Of one point.
+        start: The points at time 0.
+        context: A tree with the rows of `start`.
+        solver: How they are followed.
+    """
+    rows, draws = start.shape[:2]
+    carried = transport(
+        velocity,
+        start.reshape(rows * draws, *start.shape[2:]),
+        jax.tree.map(lambda a: jnp.repeat(a, draws, axis=0), context),
+        solver=solver,
+    )
+    return carried.reshape(start.shape)
 
 
 def log_density(
@@ -156,6 +183,3 @@ def _solve(
             throw=False,
         )
     return jax.tree.map(lambda a: a[-1], found.ys)
-
-
-_MOST_STEPS = 4096

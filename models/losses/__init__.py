@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from models.losses.elementwise import (
+    ERRORS,
+    ErrorKind,
     absolute_error,
     huber_error,
     only,
@@ -12,6 +14,8 @@ from models.losses.elementwise import (
 from models.losses.terms import Loss, Term
 
 __all__ = [
+    "ERRORS",
+    "ErrorKind",
     "Loss",
     "Term",
     "absolute_error",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Literal
+
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -80,3 +83,13 @@ def huber_error(
     quadratic = jnp.minimum(size, delta)
     # Written with the capped size so that the gradient is finite everywhere.
     return 0.5 * jnp.square(quadratic) + delta * (size - quadratic)
+
+
+ErrorKind = Literal["mse", "mae", "huber"]
+"""Names of the errors that a configuration may ask for."""
+ERRORS: dict[ErrorKind, Callable[..., Array]] = {
+    "mse": squared_error,
+    "mae": absolute_error,
+    "huber": huber_error,
+}
+"""By that name; a mean of them is the loss."""

@@ -48,7 +48,7 @@ def appraise(run: Run, *, task: Task, data: TaskData) -> dict[str, float]:
     (group,) = task.groups(dataset.part("test"), dtype=np.float64)
     truth, there = np.asarray(task.vector(group)), np.asarray(task.there(group))
     count = min(task.ranked, len(truth))
-    drawn, used = _drawn(run, group, count, RANK_DRAWS, task=task, data=data, first=0)
+    drawn, used = _drawn(run, group, count, RANK_DRAWS, task=task, first=0)
     found = _calibrated(drawn, truth[:count], there[:count], names(data))
     if not task.scored_draws:
         found |= _scored(drawn, truth[:count], there[:count], task.scale(data)[1])
@@ -57,7 +57,7 @@ def appraise(run: Run, *, task: Task, data: TaskData) -> dict[str, float]:
         return found
     known = np.asarray(task.vector(exact))[:OBSERVED, : task.compared]
     rows, draws = known.shape[:2]
-    ours, _ = _drawn(run, group, rows, draws, task=task, data=data, first=used)
+    ours, _ = _drawn(run, group, rows, draws, task=task, first=used)
     return found | _told_apart(known, ours[:, :draws], there[:rows])
 
 
@@ -77,7 +77,6 @@ def _drawn(
     draws: int,
     *,
     task: Task,
-    data: TaskData,
     first: int,
 ) -> tuple[np.ndarray, int]:
     """At least so many draws ``[rows, …, columns]`` of the first rows, and the next number.
