@@ -138,7 +138,7 @@ def moving_average(
 ) -> Float[Array, "batch channel time"]:
     """The mean around every row, the first and the last of which are held beyond the ends.
 
-    One product with a banded matrix: on a CPU faster than a convolution inside of a loop.
+    One product with a banded matrix: XLA's convolutions are slow inside of a loop on a CPU.
 
     Args:
         columns: ``[B, C, L]``.

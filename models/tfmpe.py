@@ -60,7 +60,7 @@ class Seen(BaseConfig):
     Attributes:
         tokens: ``each``: one for every observation, the last axis its numbers, so that
             attention can weigh them by what is known of each; ``site``: one for all
-            observations of a site, or of a row without sites, which is several times faster.
+            observations of a site, or of a row without sites, which makes fewer tokens.
         shuffled: Whether sites change places from one training batch to the next: true where
             no site differs from another but by its parameters, as in every simulator of the
             house. A network tells sites apart by their place, and would learn by heart what

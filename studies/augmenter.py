@@ -8,6 +8,8 @@ ETTm1, 96 rows ahead of 96: one configuration of `forecaster`, trained without t
 the bit (its last map begins at zero), so a pair begins with the same weights and batches. The best
 epoch of each by validation is scored on the test part; the second command prints the mean
 difference, its 95 % interval and the exact p-value of the sign-flip test.
+
+It has not been run to its end yet: nothing is measured.
 """
 
 from __future__ import annotations

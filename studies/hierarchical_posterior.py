@@ -13,6 +13,9 @@ share, each *direct* or *bottom_up* (`models.bottom_up`). `fmpe` reads the row a
 simulated rows, or at four for each of 16 that the surrogate draws. The objective is the error of
 the velocity on simulated rows; C2ST against the exact posterior, ranks and coverage are of the test
 part, after all training.
+
+It has not been run to its end yet: nothing is measured, and whether *bottom_up* helps
+is not known.
 """
 
 from __future__ import annotations

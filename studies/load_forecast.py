@@ -5,6 +5,10 @@
 Half a year of simulated hours (`simulated_load`) with a noise of meters of 5 %: a daily course that
 weekends flatten, weather that reaches one district after the other, rests of their own, drift.
 `forecaster` sees all districts and the calendar; `dlinear` and `ridge` see one district at a time.
+
+Measured on 2026-11-29, 2 cores that a suite of tests shared, in a new environment and from another
+folder: 1 min 45 s, 7 of 16 trials stopped early; in validation, in standard deviations of train,
+`forecaster` 0.163, `dlinear` 0.201, `ridge` 0.203, `last_value` 1.534.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@
 C2ST against the exact posterior of ten test observations; ½ is perfect. Published for the
 benchmark's own ten observations, at as many simulations: NPE 0.901, SNPE 0.845, NLE 0.771. Those
 are scored by `--set 'data={"name": "slcp", "observations": "sbibm/slcp"}'` (`docs/posterior.md`).
+
+It has not been run to its end yet: nothing is measured.
 """
 
 from __future__ import annotations
