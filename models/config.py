@@ -18,16 +18,26 @@ from typing import Any, Self
 from models.errors import ConfigError, near_matches
 
 
-def traced(default: float, *, low: float = -math.inf, high: float = math.inf) -> Any:
+def traced(
+    default: float,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    off: float | None = None,
+) -> Any:
     """A float field that changes no shape: it lives in the training state as an array.
 
     Args:
         default: The field's default value.
         low: Smallest value allowed (inclusive).
         high: Largest value allowed (inclusive).
+        off: The value at which what the field scales is not there at all: it is then not
+            traced, nothing is compiled for it, and the static signature is as if the field
+            did not exist. At any other value the signature says that it is on.
     """
     return dataclasses.field(
-        default=default, metadata={"traced": True, "low": low, "high": high}
+        default=default,
+        metadata={"traced": True, "low": low, "high": high, "off": off},
     )
 
 
@@ -109,6 +119,11 @@ class Config:
         """
         return frozenset()
 
+    def on(self, name: str) -> bool:
+        """Whether an own field made with ``traced(…, off=…)`` has another value than that."""
+        (item,) = (f for f in dataclasses.fields(self) if f.name == name)
+        return bool(getattr(self, name) != item.metadata["off"])
+
     def traced(self) -> dict[str, float]:
         """The traced keys with their values: what goes into the training state."""
         silent = set(_silent(self))
@@ -118,11 +133,15 @@ class Config:
         """A hashable value, equal exactly for configurations that share a compilation."""
         left_out = {*self.traced_keys(), *_silent(self)}
         return (
-            ("config", f"{type(self).__module__}.{type(self).__qualname__}"),
-        ) + tuple(
-            (key, _hashable(_get(self, key)))
-            for key in self.keys()
-            if key not in left_out
+            (("config", f"{type(self).__module__}.{type(self).__qualname__}"),)
+            + tuple(
+                (key, _hashable(_get(self, key)))
+                for key in self.keys()
+                if key not in left_out
+            )
+            + tuple(
+                (key, "on") for key in self.traced() if key in _switched(type(self))
+            )
         )
 
 
@@ -144,13 +163,22 @@ def _walk(cls: type[Any]) -> tuple[tuple[str, dataclasses.Field[Any]], ...]:
     return tuple(found)
 
 
+@functools.cache
+def _switched(cls: type[Any]) -> frozenset[str]:
+    """The dotted keys that have a value at which they are off."""
+    every = _walk(cls)
+    return frozenset(k for k, item in every if item.metadata.get("off") is not None)
+
+
 def _silent(config: Config, prefix: str = "") -> Iterator[str]:
-    """The dotted keys of all unused fields, those of nested configurations included."""
+    """The dotted keys of all fields that are unused or off, nested ones included."""
     yield from (prefix + name for name in config.unused())
     for item in dataclasses.fields(config):
         inner = getattr(config, item.name)
         if isinstance(inner, Config):
             yield from _silent(inner, f"{prefix}{item.name}.")
+        elif item.metadata.get("off") is not None and inner == item.metadata["off"]:
+            yield prefix + item.name
 
 
 def _nested(cls: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:

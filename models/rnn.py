@@ -20,7 +20,12 @@ from models.family import creator
 from models.layers.initialization import initialize
 from models.layers.simulator import Simulator
 from models.layers.stack import CellName, RecurrentStack, micro_batch
-from models.sequences import SequenceLoss, check_windows, sequence_problem
+from models.sequences import (
+    Regularization,
+    SequenceLoss,
+    check_windows,
+    sequence_problem,
+)
 from models.tasks.base import TaskData
 from models.training.optimizer import Optimizer
 from models.training.problem import Problem
@@ -70,6 +75,7 @@ class Config(BaseConfig):
     loss: SequenceLoss = field(
         default_factory=lambda: SequenceLoss(kind="mae", n_skip=50)
     )
+    regularization: Regularization = field(default_factory=Regularization)
     optimizer: Optimizer = field(default_factory=Optimizer)
 
     def validate(self) -> None:
@@ -135,6 +141,7 @@ def problem(config: Config, data: TaskData) -> Problem:
         config=config,
         data=data,
         micro_batch=micro_batch(config.data.batch_size),
+        regularization=config.regularization,
     )
 
 

@@ -1,51 +1,32 @@
-"""The problem that sequence networks share: their loss, and how they map u to y."""
+"""The problem that sequence networks share: how they map u to y, and what they minimise."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 
-from models.config import Config, static
+from models.config import Config
 from models.data.windows import Windows
 from models.errors import ConfigError, UserError
-from models.losses import (
-    ERRORS,
-    ErrorKind,
-    Loss,
-    Term,
-    only,
-    require_same_shape,
+from models.sequence_loss import (
+    FEATURES,
+    Regularization,
+    SequenceLoss,
+    regularized,
+    sequence_loss,
+    sequence_residuals,
 )
 from models.tasks.base import TaskData
 from models.tasks.sequences import SequenceTask
 from models.training.optimizer import Optimizer
 from models.training.problem import Batch, Hyper, Outputs, Problem
-from models.training.residuals import Residuals
 
 WHOLE, WHOLE_SEEN = "whole.y", "whole.seen"
 """All outputs of a window and which were seen ``[B, T, 1]``; training and scoring alone."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SequenceLoss(Config):
-    """The error that training minimises over every window, in standard deviations of y.
-
-    Attributes:
-        kind: Mean squared, mean absolute, or Huber error (quadratic up to one standard
-            deviation).
-        n_skip: Samples that do not count at the start of what is scored of every window
-            (behind the known outputs, where there are any), while the model forgets that
-            it started from nothing.
-    """
-
-    kind: ErrorKind = static("mse")
-    n_skip: int = static(0, low=0)
 
 
 def check_windows(*, data: Windows, loss: SequenceLoss) -> None:
@@ -70,11 +51,12 @@ def require_scored_window(*, data: Windows, loss: SequenceLoss, known: int = 0) 
     Raises:
         ConfigError: As many samples are given and skipped as a window has, or more.
     """
-    if known + loss.n_skip < data.window:
+    if known + loss.n_skip + loss.n_cut < data.window:
         return
     behind = f" behind {known} known outputs" if known else ""
+    also = f" with `loss.n_cut` {loss.n_cut}" if loss.n_cut else ""
     raise ConfigError(
-        f"`loss.n_skip` must be less than `data.window`{behind}, got {loss.n_skip} "
+        f"`loss.n_skip`{also} must be less than `data.window`{behind}, got {loss.n_skip} "
         f"and {data.window}",
         hint="skip fewer samples, or cut longer windows",
     )
@@ -148,66 +130,13 @@ class ModelBuilder(Protocol):
         ...
 
 
-def sequence_loss(*, config: SequenceLoss, std: np.ndarray, start: int = 0) -> Loss:
-    """One term, named after its kind.
-
-    Args:
-        config: Which error, after how many samples.
-        std: Standard deviation of every output channel, in physical units.
-        start: First sample of a window that is scored.
-    """
-    error = ERRORS[config.kind]
-    skip = start + config.n_skip
-
-    def term(outputs: Outputs, batch: Batch, hyper: Hyper) -> Float[Array, ""]:
-        prediction, target = outputs["y"], batch["y"]
-        # Before the division, which would broadcast a missing channel.
-        require_same_shape(prediction, target)
-        unit = jnp.asarray(std, target.dtype)[None, None]
-        if "seen.y" not in batch:
-            return jnp.mean(error(prediction[:, skip:] / unit, target[:, skip:] / unit))
-        seen = batch["seen.y"]
-        prediction, target = only(seen, prediction, target)
-        errors = error(prediction[:, skip:] / unit, target[:, skip:] / unit)
-        count = jnp.sum(seen[:, skip:], dtype=jnp.int32)
-        return jnp.sum(errors) / jnp.maximum(count, 1).astype(errors.dtype)
-
-    return Loss(terms={config.kind: Term(function=term)})
-
-
-def sequence_residuals(
-    *, config: SequenceLoss, std: np.ndarray, start: int = 0
-) -> Residuals:
-    """The errors of y in standard deviations; their mean square is the loss ``mse``.
-
-    Args:
-        config: After how many samples; a mean square.
-        std: Standard deviation of every output channel, in physical units.
-        start: First sample of a window that is scored.
-    """
-    skip = start + config.n_skip
-
-    def function(outputs: Outputs, batch: Batch) -> tuple[Array, Array]:
-        prediction, target = outputs["y"], batch["y"]
-        require_same_shape(prediction, target)
-        late = (jnp.arange(target.shape[1]) >= skip)[None, :, None]
-        scored = jnp.broadcast_to(late, target.shape)
-        if "seen.y" in batch:
-            scored = scored & batch["seen.y"]
-        prediction, target = only(scored, prediction, target)
-        return (prediction - target) / jnp.asarray(std, target.dtype)[
-            None, None
-        ], scored
-
-    return Residuals(function=function, start=skip)
-
-
 def sequence_problem(
     builder: ModelBuilder,
     *,
     config: SequenceConfig,
     data: TaskData,
     micro_batch: int | None = None,
+    regularization: Regularization | None = None,
 ) -> Problem:
     """The problem of a family that maps u, and known outputs where there are any, to y.
 
@@ -216,6 +145,8 @@ def sequence_problem(
         config: The family's configuration.
         data: What is known of data and task.
         micro_batch: See `Problem`.
+        regularization: Penalties of the features of a `Simulator`; None for a family that
+            has none.
 
     Raises:
         ConfigError: The loss leaves nothing of a window behind the known outputs.
@@ -223,11 +154,12 @@ def sequence_problem(
     task = data.task
     assert isinstance(task, SequenceTask), "families are only asked for their TASKS"
     require_scored_window(data=config.data, loss=config.loss, known=task.known_outputs)
-    scored = {
-        "config": config.loss,
-        "std": data.statistics.std["y"],
-        "start": task.known_outputs,
-    }
+    std, start = data.statistics.std["y"], task.known_outputs
+    loss = sequence_loss(config=config.loss, std=std, start=start)
+    plain = config.loss.mean_square
+    if regularization is not None and regularization.kinds:
+        loss, plain = regularized(loss, regularization), False
+    penalised = len(loss.terms) > 1
 
     def forward(
         model: Any,
@@ -240,7 +172,11 @@ def sequence_problem(
     ) -> tuple[Outputs, Any]:
         del hyper
         if carry is None:
-            return {"y": model(batch, key=key if training else None)}, None
+            own = key if training else None
+            if penalised:
+                y, features = model.with_features(batch, key=own)
+                return {"y": y, FEATURES: features}, None
+            return {"y": model(batch, key=own)}, None
         if not isinstance(model, Streams):
             raise UserError(
                 "this family holds no state from one piece to the next",
@@ -255,13 +191,16 @@ def sequence_problem(
         signature=("sequence", config.static_signature(), data.identity, micro_batch),
         build=build,
         forward=forward,
-        loss=sequence_loss(**scored),
+        loss=loss,
         metrics=task.metrics(data),
         given=partial(task.given, data=data),
         transforms=task.transforms(data),
         hyper=config.traced(),
         optimizer=config.optimizer,
-        residuals=sequence_residuals(**scored) if config.loss.kind == "mse" else None,
-        # A mean over what was seen is no sum of means over parts of a batch.
-        micro_batch=None if "y" in data.reference.gaps else micro_batch,
+        residuals=(
+            sequence_residuals(config=config.loss, std=std, start=start)
+            if plain
+            else None
+        ),
+        micro_batch=micro_batch,
     )

@@ -25,7 +25,12 @@ from models.layers.convolution import (
 )
 from models.layers.initialization import initialize
 from models.layers.simulator import Simulator
-from models.sequences import SequenceLoss, check_windows, sequence_problem
+from models.sequences import (
+    Regularization,
+    SequenceLoss,
+    check_windows,
+    sequence_problem,
+)
 from models.tasks.base import TaskData
 from models.training.optimizer import Optimizer
 from models.training.problem import Problem
@@ -74,6 +79,7 @@ class Config(BaseConfig):
     loss: SequenceLoss = field(
         default_factory=lambda: SequenceLoss(kind="mae", n_skip=100)
     )
+    regularization: Regularization = field(default_factory=Regularization)
     optimizer: Optimizer = field(default_factory=Optimizer)
 
     def validate(self) -> None:
@@ -140,7 +146,13 @@ def problem(config: Config, data: TaskData) -> Problem:
         window=config.data.window,
         channels=config.model.channels,
     )
-    return sequence_problem(Model, config=config, data=data, micro_batch=part)
+    return sequence_problem(
+        Model,
+        config=config,
+        data=data,
+        micro_batch=part,
+        regularization=config.regularization,
+    )
 
 
 create = creator(__name__)

@@ -67,8 +67,20 @@ class Simulator(nnx.Module):
                 with the mask ``given.y`` ``[B, T, 1]``.
             key: Switches dropout on.
         """
+        return self.with_features(given, key=key)[0]
+
+    def with_features(
+        self, given: Mapping[str, Array], *, key: Key[Array, ""] | None = None
+    ) -> tuple[Float[Array, "batch time output"], Float[Array, "batch time feature"]]:
+        """The outputs of a call, and the `features` that they are made of.
+
+        Args:
+            given: As for a call.
+            key: Switches dropout on.
+        """
         inputs = self._read(given)
-        return self._outputs(inputs, self.features(inputs, key=key))
+        features = self.features(inputs, key=key)
+        return self._outputs(inputs, features), features
 
     def initial_state(self, batch_size: int) -> Any:
         """What the layers remember before anything was seen.

@@ -102,12 +102,3 @@ def symmetric_distance(first: States, second: States) -> Float[Array, ""]:
         jnp.sqrt(jnp.sum(jnp.square(a), (1, 2)) + _TINY) for a in (first, second)
     ]
     return jnp.mean(difference / jnp.square(lengths[0] + lengths[1]))
-
-
-def temporal_activation(states: States) -> Float[Array, ""]:
-    """``(h[t] - h[t-1])²``, averaged: how restless a trajectory is.
-
-    Source: Merity, McCann and Socher 2017, "Revisiting activation regularization for
-    language RNNs", squared instead of its norm, as TSFast.
-    """
-    return jnp.mean(jnp.square(states[:, 1:] - states[:, :-1]))

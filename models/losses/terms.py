@@ -22,13 +22,20 @@ class Term:
     """One term of a loss.
 
     Attributes:
-        function: ``(outputs, batch, hyper) -> scalar``; a mean over the batch where the
-            problem is trained in micro-batches.
+        function: ``(outputs, batch, hyper) -> scalar``; a mean over the batch, or over what
+            `count` counts of it, where the problem is trained in micro-batches.
         weight: A number, or the name of a traced value or schedule (``"loss.beta"``).
+        count: ``(batch, hyper) -> how much a mean is over``, or None where every part of a
+            batch holds as much as any other of its size. It reads what the batch holds
+            before `Problem.targets`. By it the parts of a batch are weighed, so that the mean
+            over what was seen of a batch is exact however it is cut.
+        whole: Whether the term is no such mean, so that a batch is never cut.
     """
 
     function: Callable[[Outputs, Batch, Hyper], Float[Array, ""]]
     weight: float | str = 1.0
+    count: Callable[[Batch, Hyper], Array | None] | None = None
+    whole: bool = False
 
 
 class Loss:
@@ -57,10 +64,41 @@ class Loss:
         """The terms' names in the order they are summed."""
         return tuple(self.terms)
 
+    @property
+    def whole(self) -> bool:
+        """Whether some term needs the whole batch at once."""
+        return any(term.whole for term in self.terms.values())
+
+    def counts(self, batch: Batch, hyper: Hyper) -> dict[str, Array]:
+        """How much each term is a mean over, of those for which that varies.
+
+        Args:
+            batch: Before `Problem.targets`: a whole one, or a part of it.
+            hyper: Traced values and schedules by name.
+        """
+        found = {
+            name: term.count(batch, hyper)
+            for name, term in self.terms.items()
+            if term.count is not None
+        }
+        return {name: count for name, count in found.items() if count is not None}
+
     def __call__(
-        self, outputs: Outputs, batch: Batch, hyper: Hyper
+        self,
+        outputs: Outputs,
+        batch: Batch,
+        hyper: Hyper,
+        *,
+        shares: Mapping[str, Float[Array, ""]] | None = None,
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """The weighted sum, and each term by name before weighting.
+
+        Args:
+            outputs: Of the model.
+            batch: With what `Problem.targets` added.
+            hyper: Traced values and schedules by name.
+            shares: Of a part of a batch: what a term holds there, relative to the mean of
+                all parts; 1 where a term is not named.
 
         Raises:
             ValueError: A term is no scalar.
@@ -74,6 +112,8 @@ class Loss:
                 raise ValueError(
                     f"loss term `{name}` must be a scalar, got {jnp.shape(value)}"
                 )
+            if shares is not None and name in shares:
+                value = shares[name].astype(value.dtype) * value
             values[name] = value
             total = total + _weight(name, term.weight, hyper) * value
         return total, values

@@ -13,6 +13,7 @@ from flax import nnx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, Key
 
+from models.losses.criteria import divisor
 from models.training.engine import Engine, choose
 from models.training.problem import Batch
 from models.training.state import HORIZON, TrainState
@@ -145,7 +146,8 @@ class GradientEngine(Engine):
     ) -> tuple[dict[str, Array], Any, Any, Any]:
         """Loss and terms, gradients, variables and carry after one batch."""
         size = next(iter(batch.values())).shape[0]
-        parts = _parts(size, self.problem.micro_batch)
+        loss = self.problem.loss
+        parts = _parts(size, None if loss.whole else self.problem.micro_batch)
         if parts == 1:
             return self._differentiate(
                 state.params,
@@ -157,8 +159,19 @@ class GradientEngine(Engine):
                 hyper=hyper,
             )
 
+        counts = loss.counts(batch, hyper)
+
         def split(array: Array) -> Array:
             return array.reshape(parts, size // parts, *array.shape[1:])
+
+        def shares(part: Batch) -> dict[str, Array]:
+            """How much of each mean a part holds, relative to an equal part."""
+            here = loss.counts(part, hyper) if counts else {}
+            scale = jnp.zeros(()).dtype
+            return {
+                name: parts * here[name].astype(scale) / divisor(whole, jnp.zeros(()))
+                for name, whole in counts.items()
+            }
 
         def body(before: Any, part: Any) -> tuple[Any, Any]:
             sums, variables = before
@@ -171,10 +184,11 @@ class GradientEngine(Engine):
                 key=jax.random.fold_in(key, place),
                 step=state.step,
                 hyper=hyper,
+                shares=shares(batch),
             )
             return (jax.tree.map(jnp.add, sums, (value, gradients)), variables), carry
 
-        names = ("loss", *self.problem.loss.names)
+        names = ("loss", *loss.names)
         zero = (
             {n: jnp.zeros(()) for n in names},
             jax.tree.map(jnp.zeros_like, state.params),
@@ -202,6 +216,7 @@ class GradientEngine(Engine):
         key: Key[Array, ""],
         step: Int[Array, ""],
         hyper: Any,
+        shares: Mapping[str, Array] | None = None,
     ) -> tuple[dict[str, Array], Any, Any, Any]:
         problem = self.problem
         targets = apply_transforms(
@@ -218,7 +233,7 @@ class GradientEngine(Engine):
             outputs, after = problem.forward(
                 model, visible, key=key, training=True, carry=carry, hyper=hyper
             )
-            total, terms = problem.loss(outputs, targets, hyper)
+            total, terms = problem.loss(outputs, targets, hyper, shares=shares)
             _, _, changed = nnx.split(model, nnx.Param, ...)
             return total, (terms, nnx.to_pure_dict(changed), after)
 

@@ -120,8 +120,9 @@ class Problem:
             ``[B, T, C, …]`` are its derivatives by each; None derives them from `forward`.
         initial_carry: Batch size → the carry before the first batch, or None.
         micro_batch: Split each batch into parts of about this size and sum their
-            gradients before the one update; None for losses or models that need the whole
-            batch at once (masked means, batch statistics).
+            gradients before the one update; None for models that need the whole batch at
+            once (batch statistics). Losses that do say so themselves (`Term.whole`), and
+            masked means are weighed by what each part holds (`Term.count`).
     """
 
     signature: Hashable

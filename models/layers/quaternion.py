@@ -1,0 +1,148 @@
+"""Quaternions ``[w, x, y, z]`` on the last axis: turns of a body in space, Hamilton's product.
+
+Everything broadcasts nowhere, works on any leading axes, and is written so that slopes are
+finite where an angle is zero. A quaternion and its negative are the same turn.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from models.losses.elementwise import require_same_shape
+
+Quaternion: TypeAlias = Float[Array, "*shape 4"]
+Angle: TypeAlias = Float[Array, "*shape"]
+
+
+def multiply(first: Quaternion, second: Quaternion) -> Quaternion:
+    """Hamilton's product: the turn `second`, then the turn `first`.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    require_same_shape(first, second)
+    a, b, c, d = (first[..., i] for i in range(4))
+    w, x, y, z = (second[..., i] for i in range(4))
+    return jnp.stack(
+        [
+            a * w - b * x - c * y - d * z,
+            a * x + b * w + c * z - d * y,
+            a * y - b * z + c * w + d * x,
+            a * z + b * y - c * x + d * w,
+        ],
+        axis=-1,
+    )
+
+
+def conjugate(quaternion: Quaternion) -> Quaternion:
+    """The quaternion with its vector part turned round; of unit length, the inverse."""
+    sign = jnp.asarray([1.0, -1.0, -1.0, -1.0], quaternion.dtype)
+    return quaternion * jnp.broadcast_to(sign, quaternion.shape)
+
+
+def inverse(quaternion: Quaternion) -> Quaternion:
+    """What undoes a turn, of any length but zero (of zero: zero)."""
+    square = jnp.sum(jnp.square(quaternion), axis=-1, keepdims=True)
+    square = jnp.broadcast_to(square, quaternion.shape)
+    return conjugate(quaternion) / jnp.where(square > 0, square, 1.0)
+
+
+def norm(quaternion: Quaternion) -> Angle:
+    """The length; 1 for a turn. Its slope at zero is zero."""
+    return _root(jnp.sum(jnp.square(quaternion), axis=-1))
+
+
+def unit(quaternion: Quaternion) -> Quaternion:
+    """The quaternion at length 1; one of length zero stays."""
+    length = jnp.broadcast_to(norm(quaternion)[..., None], quaternion.shape)
+    return quaternion / jnp.where(length > 0, length, 1.0)
+
+
+def relative(first: Quaternion, second: Quaternion) -> Quaternion:
+    """``first · second⁻¹``: what turns `second` into `first`.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    return multiply(first, inverse(second))
+
+
+def inclination(quaternion: Quaternion) -> Angle:
+    """The angle to the vertical axis z, from 0 to π radians, whatever the heading.
+
+    ``2 atan2(√(x² + y²), √(w² + z²))``.
+    """
+    w, x, y, z = (quaternion[..., i] for i in range(4))
+    return 2.0 * jnp.arctan2(_root(x * x + y * y), _root(w * w + z * z))
+
+
+def angle(quaternion: Quaternion) -> Angle:
+    """The angle of the turn, from 0 to π radians: ``2 atan2(‖(x, y, z)‖, |w|)``."""
+    vector = _root(jnp.sum(jnp.square(quaternion[..., 1:]), axis=-1))
+    return 2.0 * jnp.arctan2(vector, jnp.abs(quaternion[..., 0]))
+
+
+def inclination_angle(first: Quaternion, second: Quaternion) -> Angle:
+    """How far apart the inclinations of two turns are, in radians: of their difference.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    return inclination(relative(first, second))
+
+
+def relative_angle(first: Quaternion, second: Quaternion) -> Angle:
+    """By how much one turn must be turned to be the other, in radians.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    return angle(relative(first, second))
+
+
+def roll(quaternion: Quaternion) -> Angle:
+    """The angle about x of a unit quaternion, from -π to π (turned z, then y, then x)."""
+    w, x, y, z = (quaternion[..., i] for i in range(4))
+    return jnp.arctan2(2.0 * (w * x + y * z), 1.0 - 2.0 * (x * x + y * y))
+
+
+def pitch(quaternion: Quaternion) -> Angle:
+    """The angle about y of a unit quaternion, from -π/2 to π/2."""
+    w, x, y, z = (quaternion[..., i] for i in range(4))
+    sine = jnp.clip(2.0 * (w * y - z * x), -1.0, 1.0)
+    return jnp.arctan2(sine, _root(1.0 - sine * sine))
+
+
+def rotate(
+    quaternion: Quaternion, vector: Float[Array, "*shape 3"]
+) -> Float[Array, "*shape 3"]:
+    """A vector turned by a unit quaternion: ``q v q⁻¹``.
+
+    Args:
+        quaternion: Of the same leading axes.
+        vector: In any unit.
+    """
+    pure = jnp.concatenate([jnp.zeros_like(vector[..., :1]), vector], axis=-1)
+    return multiply(multiply(quaternion, pure), conjugate(quaternion))[..., 1:]
+
+
+def random_unit(key: Key[Array, ""], shape: tuple[int, ...] = ()) -> Quaternion:
+    """Turns drawn evenly over all there are.
+
+    Source: a normal vector has no preferred direction (Muller 1959).
+
+    Args:
+        key: Randomness.
+        shape: Leading axes.
+    """
+    return unit(jax.random.normal(key, (*shape, 4)))
+
+
+def _root(square: Array) -> Array:
+    """The square root, with slope 0 at 0 where its own is infinite."""
+    positive = square > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)
