@@ -12,6 +12,7 @@ from typing import Any
 import jax
 from jaxtyping import Array, Float, Key
 
+from models.augmentation import Augmentation
 from models.config import Config as BaseConfig
 from models.config import static, traced
 from models.data.windows import Windows
@@ -78,11 +79,12 @@ class Config(BaseConfig):
         default_factory=lambda: SequenceLoss(kind="mae", n_skip=50)
     )
     regularization: Regularization = field(default_factory=Regularization)
+    augmentation: Augmentation = field(default_factory=Augmentation)
     optimizer: Optimizer = field(default_factory=Optimizer)
 
     def validate(self) -> None:
         """Refuse a loss that leaves nothing of a window, and windows in a row."""
-        check_windows(data=self.data, loss=self.loss)
+        check_windows(data=self.data, loss=self.loss, augmentation=self.augmentation)
 
 
 class Model(Simulator):
@@ -161,6 +163,7 @@ def problem(config: Config, data: TaskData) -> Problem:
         data=data,
         micro_batch=micro_batch(config.data.batch_size),
         regularization=config.regularization,
+        augmentation=config.augmentation,
     )
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Key
 
+from models.augmentation import Augmentation
 from models.config import Config
 from models.data.windows import Windows
 from models.errors import ConfigError, UserError
@@ -29,14 +30,23 @@ WHOLE, WHOLE_SEEN = "whole.y", "whole.seen"
 """All outputs of a window and which were seen ``[B, T, 1]``; training and scoring alone."""
 
 
-def check_windows(*, data: Windows, loss: SequenceLoss) -> None:
+def check_windows(
+    *, data: Windows, loss: SequenceLoss, augmentation: Augmentation | None = None
+) -> None:
     """Refuse windows that cannot be trained on; for a family's `Config.validate`.
 
+    Args:
+        data: How the train part is cut.
+        loss: What is minimised.
+        augmentation: Changes of training batches; None for a family that has none.
+
     Raises:
-        ConfigError: The loss leaves nothing of a window, or windows follow one another
-            though sequence networks carry no state from one to the next.
+        ConfigError: The loss or an augmentation leaves nothing of a window, or windows
+            follow one another though sequence networks carry no state from one to the next.
     """
     require_scored_window(data=data, loss=loss)
+    if augmentation is not None:
+        augmentation.check(data=data, loss=loss)
     data.require_shuffled()
 
 
@@ -137,6 +147,7 @@ def sequence_problem(
     data: TaskData,
     micro_batch: int | None = None,
     regularization: Regularization | None = None,
+    augmentation: Augmentation | None = None,
 ) -> Problem:
     """The problem of a family that maps u, and known outputs where there are any, to y.
 
@@ -147,13 +158,19 @@ def sequence_problem(
         micro_batch: See `Problem`.
         regularization: Penalties of the features of a `Simulator`; None for a family that
             has none.
+        augmentation: Changes of training batches; None for a family that has none.
 
     Raises:
-        ConfigError: The loss leaves nothing of a window behind the known outputs.
+        ConfigError: The loss leaves nothing of a window behind the known outputs, or an
+            augmentation does not fit the data.
     """
     task = data.task
     assert isinstance(task, SequenceTask), "families are only asked for their TASKS"
     require_scored_window(data=config.data, loss=config.loss, known=task.known_outputs)
+    if augmentation is None:
+        augmentation = Augmentation()
+    augmentation.check(data=config.data, loss=config.loss, known=task.known_outputs)
+    lengths, schedules = augmentation.growth(config.data)
     std, start = data.statistics.std["y"], task.known_outputs
     loss = sequence_loss(config=config.loss, std=std, start=start)
     plain = config.loss.mean_square
@@ -195,6 +212,9 @@ def sequence_problem(
         metrics=task.metrics(data),
         given=partial(task.given, data=data),
         transforms=task.transforms(data),
+        augmentations=augmentation.functions(data),
+        lengths=lengths,
+        schedules=schedules,
         hyper=config.traced(),
         optimizer=config.optimizer,
         residuals=(

@@ -8,7 +8,13 @@ from typing import Any
 
 import numpy as np
 
-_MASKS = ("", "seen.", "given.", "scored.")  # of a role, in front of its name
+_MASKS = (
+    "",
+    "seen.",
+    "given.",
+    "scored.",
+    "counted.",
+)  # of a role, in front of its name
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,7 +57,7 @@ class GradientEngine(Engine):
                 transforms, key=key, batch=batch, step=state.step, hyper=hyper
             )
         key = self.noise(state, 2)
-        value, gradients, variables, carry = self._gradients(
+        value, gradients, variables, carry = self._of_length(
             state, batch, key=key, hyper=hyper
         )
         vector, _ = ravel_pytree(gradients)
@@ -140,6 +140,17 @@ class GradientEngine(Engine):
         means = {name: total / steps for name, total in totals.sums.items()}
         state = state._replace(epoch=state.epoch + 1)
         return state, {**means, "skipped": totals.skipped}
+
+    def _of_length(
+        self, state: TrainState, batch: Batch, *, key: Key[Array, ""], hyper: Any
+    ) -> tuple[dict[str, Array], Any, Any, Any]:
+        """`_gradients` of the batch, cut to the length that is its turn."""
+
+        def found(batch: Batch) -> tuple[dict[str, Array], Any, Any, Any]:
+            return self._gradients(state, batch, key=key, hyper=hyper)
+
+        lengths = self.problem.lengths
+        return found(batch) if lengths is None else lengths.apply(batch, hyper, found)
 
     def _gradients(
         self, state: TrainState, batch: Batch, *, key: Key[Array, ""], hyper: Any

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from models.losses.terms import Loss
 from models.metrics.accumulators import Metric
+from models.training.lengths import Lengths
 from models.training.optimizer import Optimizer
 from models.training.residuals import Residuals
 from models.transforms.batch import BatchTransform, Transform
@@ -107,6 +108,8 @@ class Problem:
             that loss and metrics see the whole batch and the model does not.
         transforms: Batch functions used everywhere (in evaluation with a frozen key).
         augmentations: Batch functions used in training only, after `transforms`.
+        lengths: How training batches are cut to a few lengths, after `augmentations`; None
+            for whole windows.
         targets: Batch functions of training and scoring, after the others, which prediction
             never runs: an interpolation, a collocation draw. What they add passes `given`.
         start: ``(model, batch, *, key, hyper)``; changes the new model in place by the
@@ -137,6 +140,7 @@ class Problem:
     given: Callable[[Batch], Batch] = everything
     transforms: Transforms = ()
     augmentations: Transforms = ()
+    lengths: Lengths | None = None
     targets: Transforms = ()
     start: Callable[..., None] | None = None
     describe: Callable[[Outputs, Batch], Mapping[str, Array]] | None = None

@@ -21,8 +21,8 @@ def check(problem: Problem) -> None:
     """Refuse a problem that asks for least squares and cannot be trained so.
 
     Raises:
-        ConfigError: Its loss is no mean square, its model has too many parameters, or it
-            carries a state.
+        ConfigError: Its loss is no mean square, its model has too many parameters, it carries
+            a state, or its windows grow.
     """
     if problem.optimizer.kind != LEVENBERG_MARQUARDT:
         return
@@ -37,6 +37,12 @@ def check(problem: Problem) -> None:
         raise ConfigError(
             f"{asked} knows no models that carry a state from batch to batch",
             hint="set `optimizer.kind` to `adam`",
+        )
+    if problem.lengths is not None:
+        raise ConfigError(
+            f"{asked} goes over whole windows, but these begin with "
+            f"{problem.lengths.sizes[0]} samples",
+            hint="set `augmentation.shortest` to 0, or `optimizer.kind` to `adam`",
         )
     count = parameters(problem)
     if count > LIMIT:

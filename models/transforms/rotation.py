@@ -1,0 +1,76 @@
+"""Turning a body's sensors in training, so that how they were mounted is not learned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from models.errors import ConfigError
+from models.layers.quaternion import conjugate, multiply, random_unit, rotate
+from models.transforms.batch import Batch, Transform
+
+Groups = Mapping[str, Sequence[Sequence[int]]]
+
+
+def quaternion_augmentation(groups: Groups) -> Transform:
+    """Turn the axes of the body by one random rotation a row, the same in all its signals.
+
+    Groups of three channels are vectors in the body's axes (rates of turn, specific force,
+    magnetic field) and become ``r v r⁻¹``. Groups of four are orientations ``[w, x, y, z]``
+    from the body's to the world's axes and become ``q r⁻¹``: what a vector is in the world,
+    ``q v q⁻¹``, stays as it was. Channels of no group stay.
+
+    Args:
+        groups: Signal to its groups of channels, such as
+            ``{"u": [(0, 1, 2), (3, 4, 5)], "y": [(0, 1, 2, 3)]}``.
+
+    Returns:
+        A `Transform` to use as an augmentation.
+
+    Raises:
+        ConfigError: A group has neither three nor four channels, or a channel is in two.
+            When a batch is first seen: a signal has no such channel.
+    """
+    for signal, own in groups.items():
+        flat = [channel for group in own for channel in group]
+        wrong = [list(g) for g in own if len(g) not in (3, 4)]
+        if wrong:
+            raise ConfigError(
+                "a group that is turned is a vector of 3 channels or a quaternion of 4, "
+                f"got {wrong} of `{signal}`"
+            )
+        if len(set(flat)) < len(flat) or min(flat, default=0) < 0:
+            raise ConfigError(
+                f"a channel is turned once, and numbered from 0, got {flat} of `{signal}`"
+            )
+
+    def function(key: Array, batch: Batch, step: Array) -> Batch:
+        del step
+        first = next(iter(groups))
+        turns = random_unit(key, (len(batch[first]),)).astype(batch[first].dtype)
+        return batch | {
+            signal: _turned(signal, batch[signal], own, turns)
+            for signal, own in groups.items()
+        }
+
+    return Transform(function=function)
+
+
+def _turned(
+    signal: str, values: Array, groups: Sequence[Sequence[int]], turns: Array
+) -> Array:
+    for group in groups:
+        if max(group) >= values.shape[-1]:
+            raise ConfigError(
+                f"`{signal}` has {values.shape[-1]} channels, and a group of it is "
+                f"{list(group)}",
+                hint="number channels from 0",
+            )
+        own = values[..., np.asarray(group)]
+        turn = jnp.broadcast_to(turns[:, None], (*own.shape[:-1], 4))
+        now = rotate(turn, own) if len(group) == 3 else multiply(own, conjugate(turn))
+        values = values.at[..., np.asarray(group)].set(now)
+    return values
