@@ -24,9 +24,9 @@ class Totals(NamedTuple):
     """Sums over the steps of an epoch.
 
     Attributes:
-        steps: Steps whose update was finite.
+        steps: Steps whose update was taken: finite, and not too large.
         skipped: Steps whose update was refused.
-        sums: Loss, terms and gradient norm, summed over the finite steps.
+        sums: Loss, terms and gradient norm, summed over the steps taken.
     """
 
     steps: Int[Array, ""]
@@ -41,10 +41,11 @@ class GradientEngine(Engine):
     def step(
         self, state: TrainState, batch: Batch
     ) -> tuple[TrainState, dict[str, Array]]:
-        """One optimizer step; a non-finite update changes neither model nor moments.
+        """One optimizer step; one that is refused changes neither model nor moments.
 
         Returns:
-            The state, and by name: ``loss``, every term, ``gradient_norm``, ``finite``.
+            The state, and by name: ``loss``, every term, ``gradient_norm``, ``finite``
+            (whether the step was taken).
         """
         problem = self.problem
         horizon = state.hyper[HORIZON]
@@ -60,9 +61,9 @@ class GradientEngine(Engine):
         value, gradients, variables, carry = self._of_length(
             state, batch, key=key, hyper=hyper
         )
-        vector, _ = ravel_pytree(gradients)
+        vector = problem.optimizer.trained(ravel_pytree(gradients)[0], state.params)
         norm = jnp.sqrt(jnp.sum(jnp.square(vector)))
-        finite = jnp.isfinite(value["loss"]) & jnp.isfinite(norm)
+        finite = jnp.isfinite(value["loss"]) & problem.optimizer.accepts(norm, hyper)
         # `apply_if_finite` looks at the gradients alone; tell it about loss and norm too.
         vector = jnp.where(finite, vector, jnp.nan)
         params, optimizer = problem.optimizer.update(

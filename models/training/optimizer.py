@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from models.config import Config, static, traced
 from models.errors import ConfigError
+from models.training.frozen import trained_entries
 from models.training.least_squares.damping import Damping
 
 # optax gives up after this many refused updates in a row; the harness, which sees every
@@ -29,7 +30,7 @@ ADAM, LEVENBERG_MARQUARDT = "adam", "levenberg_marquardt"
 class Optimizer(Config):
     """AdamW behind clipping of the global norm, or Levenberg and Marquardt's method.
 
-    Non-finite updates are skipped by either. The second is for models of up to about a
+    Updates that are not finite are skipped by either. The second is for models of up to about a
     thousand parameters (`models.training.least_squares`); the fields of the other kind have
     no meaning then.
 
@@ -40,6 +41,10 @@ class Optimizer(Config):
         learning_rate: The peak of the schedule.
         weight_decay: Decoupled decay, times the learning rate, of every parameter.
         clip_norm: Global norm above which gradients are scaled down.
+        skip_norm: Global norm above which a batch changes nothing at all, moments included,
+            as one that is not finite; 0 for never. Skipped steps are counted as ``skipped``.
+        frozen: Dotted paths of parameters that stay as they began, each with all below it
+            (``recurrent``, ``head.bias``); gradients and decay of them count nowhere.
         b1: Decay of the first moment.
         b2: Decay of the second moment.
         schedule: ``constant``; ``flat_cosine`` (flat, then a cosine to zero from
@@ -65,6 +70,8 @@ class Optimizer(Config):
     learning_rate: float = traced(3e-3, low=0.0)
     weight_decay: float = traced(0.0, low=0.0)
     clip_norm: float = traced(1.0, low=0.0)
+    skip_norm: float = traced(0.0, low=0.0, off=0.0)
+    frozen: tuple[str, ...] = static(())
     b1: float = traced(0.9, low=0.0, high=0.999999)
     b2: float = traced(0.999, low=0.0, high=0.999999)
     schedule: str = static(
@@ -89,6 +96,12 @@ class Optimizer(Config):
                 "iteration is better than the one before, got `optimizer.averaged` true",
                 hint="set `optimizer.averaged` to false, or `optimizer.kind` to `adam`",
             )
+        if self.frozen and self.kind == LEVENBERG_MARQUARDT:
+            raise ConfigError(
+                f"`optimizer.kind` {LEVENBERG_MARQUARDT} trains all parameters, got "
+                f"`optimizer.frozen` {list(self.frozen)}",
+                hint="leave `optimizer.frozen` out, or set `optimizer.kind` to `adam`",
+            )
         if len(self.stage_windows) != len(self.stage_epochs):
             raise ConfigError(
                 "`optimizer.stage_windows` and `optimizer.stage_epochs` describe the same "
@@ -98,15 +111,17 @@ class Optimizer(Config):
             )
 
     def unused(self) -> frozenset[str]:
-        """The fields that belong to the other kind, and those of an average that is not taken.
+        """The fields that belong to the other kind, and those of what is not asked for.
 
-        For ``adam`` `kind` is one of them, and `averaged` where it is false: configurations
-        from before there was a choice keep their signature, and with it their checkpoints.
+        For ``adam`` `kind` is one of them, `averaged` where it is false and `frozen` where it
+        is empty: configurations from before there was a choice keep their signature, and
+        with it their checkpoints.
         """
         second = {"damping", "damping_up", "damping_down", "scale_floor"}
         second |= {"stage_windows", "stage_epochs"}
         if self.kind == ADAM:
             off = set() if self.averaged else {"averaged", "average"}
+            off |= set() if self.frozen else {"frozen"}
             return frozenset({"kind", *second, *off})
         return frozenset(set(self.keys()) - second - {"kind"})
 
@@ -130,6 +145,37 @@ class Optimizer(Config):
             fraction < warmup, fraction / jnp.where(warmup > 0, warmup, 1.0), 1.0
         )
         return peak * rise * _cosine(fraction, warmup)
+
+    def accepts(
+        self, norm: Float[Array, ""], hyper: Mapping[str, Array]
+    ) -> Bool[Array, ""]:
+        """Whether a step may be taken: its gradient is finite, and not too large.
+
+        Args:
+            norm: Global norm of the gradient, before clipping.
+            hyper: Traced values by dotted key.
+        """
+        finite = jnp.isfinite(norm)
+        if not self.on("skip_norm"):
+            return finite
+        return finite & (norm <= hyper["optimizer.skip_norm"])
+
+    def trained(
+        self, vector: Float[Array, " parameters"], params: optax.Params
+    ) -> Float[Array, " parameters"]:
+        """A vector of all parameters with zeros where they are frozen.
+
+        Args:
+            vector: Gradients or updates.
+            params: The tree of parameters.
+
+        Raises:
+            ConfigError: A frozen path names no parameter, or nothing is left to train.
+        """
+        if not self.frozen:
+            return vector
+        entries = trained_entries(params, self.frozen)
+        return jnp.where(entries, vector, jnp.zeros_like(vector))
 
     def transformation(
         self, hyper: Mapping[str, Array], fraction: Float[Array, ""]
@@ -180,7 +226,11 @@ class Optimizer(Config):
         vector, unravel = ravel_pytree(params)
         with _lenient():
             chain = self.transformation(hyper, fraction)
-            updates, state = chain.update(gradients, state, vector)
+            updates, state = chain.update(
+                self.trained(gradients, params), state, vector
+            )
+            # Once more: decay moves parameters without any gradient.
+            updates = self.trained(updates, params)
             return unravel(optax.apply_updates(vector, updates)), state
 
 
