@@ -123,7 +123,7 @@ def test_frozen_parameters_stay_and_the_others_train_as_if_alone():
     for number in range(6):
         updates, state = chain.update({"a": gradients(number)["a"]}, state, alone)
         alone = optax.apply_updates(alone, updates)
-    np.testing.assert_allclose(params["a"], alone["a"], rtol=1e-5)
+    np.testing.assert_allclose(params["a"], alone["a"], rtol=1e-4)
     # What stands next to it: `optax.masked` hands raw gradients through where it is false.
     masked = optax.masked(optax.adamw(0.01), {"a": True, "b": False})
     whole = start()
