@@ -21,8 +21,11 @@ from models.protocols import (
     Codes,
     CompiledKernels,
     Datasets,
+    Exporting,
     FoundCategories,
     Kernels,
+    Stateful,
+    StatefulModels,
     Task,
     Tasks,
 )
@@ -178,6 +181,33 @@ def write_codes(
         UserError: The file is there already or cannot be written.
     """
     return cast(Codes, _ours("models.data.codes")).write(path, codes, attributes)
+
+
+def stateful(learner: Any) -> Stateful:
+    """A trained learner that predicts piece by piece; see `models.stateful`.
+
+    Raises:
+        UserError: It holds no state that a prediction could go on from.
+    """
+    return cast(StatefulModels, _ours("models.stateful")).StatefulRNN(learner)
+
+
+def write_model(
+    learner: Any, folder: Path, about: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Write a trained learner as a folder of its own; see `models.exporting.write`.
+
+    Args:
+        learner: A trained one.
+        folder: A new folder.
+        about: Plain values that its description holds as well.
+
+    Raises:
+        UserError: The learner cannot leave.
+    """
+    return cast(Exporting, _ours("models.exporting")).write(
+        learner, folder, about=about
+    )
 
 
 def same_layout(reference: Any) -> Any:

@@ -225,6 +225,32 @@ class Codes(Protocol):
         ...
 
 
+class Stateful(Protocol):
+    """A trained model that predicts piece by piece."""
+
+    def predict_chunked(self, given: Any, *, size: int) -> Any:
+        """Predict a whole sequence, `size` samples at a time."""
+        ...
+
+
+class StatefulModels(Protocol):
+    """`models.stateful`."""
+
+    def StatefulRNN(self, learner: Any) -> Stateful:  # noqa: N802
+        """A trained learner as such a model."""
+        ...
+
+
+class Exporting(Protocol):
+    """`models.exporting`."""
+
+    def write(
+        self, learner: Any, folder: Path, *, about: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Write a trained learner as a folder; what its description says."""
+        ...
+
+
 class Kernels(Protocol):
     """`models.layers.kernels.build`."""
 

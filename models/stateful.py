@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -92,3 +92,49 @@ class StatefulRNN:
             return outputs
 
         return predict(self._interface, given, run, piece=True)
+
+    def predict_chunked(self, given: Arrays | np.ndarray, *, size: int) -> Any:
+        """Predict a whole sequence from its beginning, a chunk at a time.
+
+        What `predict` gives, up to rounding, in the memory of one chunk; the state is left
+        alone.
+
+        Args:
+            given: As for `predict`; known outputs follow one another from the first sample on.
+            size: Samples of a chunk.
+
+        Raises:
+            UserError: `size` is not at least 1, the family holds no state, or an array does
+                not fit, as in `predict`.
+        """
+        if size < 1:
+            raise UserError(f"a chunk has at least 1 sample, got {size}")
+        # Checks everything that only a whole sequence shows, and computes nothing.
+        alone = not isinstance(given, Mapping)
+        first = self._interface.takes[0]
+        arrays: Any = {first: given} if alone else given
+        arrays = {role: np.asarray(values) for role, values in arrays.items()}
+        _, added = self._interface.batch(arrays)
+        model = StatefulRNN(self.learner)
+        time = 0 if added else 1
+        length = arrays[first].shape[time]
+        found = [
+            model.predict_stateful(piece[first] if alone else piece)
+            for piece in _pieces(arrays, length=length, size=size, axis=time)
+        ]
+        if alone and not isinstance(found[0], Mapping):
+            return np.concatenate(found, axis=time)
+        return {r: np.concatenate([f[r] for f in found], axis=time) for r in found[0]}
+
+
+def _pieces(
+    arrays: Arrays, *, length: int, size: int, axis: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """Every chunk of arrays that end at different samples; empty ones are left out."""
+    for start in range(0, length, size):
+        stop = slice(start, min(start + size, length))
+        cut = {
+            role: array[stop] if axis == 0 else array[:, stop]
+            for role, array in arrays.items()
+        }
+        yield {role: array for role, array in cut.items() if array.shape[axis]}

@@ -37,6 +37,26 @@ def predict(
             show_default=False,
         ),
     ],
+    known: Annotated[
+        int | None,
+        typer.Option(
+            "--known",
+            metavar="N",
+            min=1,
+            help="Outputs at FILE's start that the model is given (as in training).",
+            show_default=False,
+        ),
+    ] = None,
+    chunk: Annotated[
+        int | None,
+        typer.Option(
+            "--chunk",
+            metavar="N",
+            min=1,
+            help="Samples predicted at a time, for long files (all of them).",
+            show_default=False,
+        ),
+    ] = None,
     trial: options.TrialOrBest = None,
     results: options.Results = options.DEFAULT_RESULTS,
     data: options.Data = None,
@@ -46,7 +66,6 @@ def predict(
     The model has the parameters of the trial's best epoch. Where FILE holds the
     answer too, the error is printed. The data of the run must still be there.
     """
-    from hpo import packages
     from hpo.errors import RunError
     from hpo.run.trained_model import load_model
     from hpo.worker.environment import compose, worker_environment
@@ -61,14 +80,31 @@ def predict(
             "the run was not trained on a dataset of files",
             hint="use `hpo.load_model` and its `predict(given)` in Python",
         )
-    task = packages.task(model.study.described_task)
+    task = _task(model.study.described_task, known)
     given, measured = task.from_file(file, data=model.data)
-    predicted = model.predict(given)
+    predicted = model.predict(given, chunk=chunk)
     task.to_file(out, predicted, data=model.data, like=file)
     shell.out(str(out))
     count = ", ".join(f"{len(a):,} samples of {role}" for role, a in predicted.items())
     said = f"trial {model.trial}, {model.family}: {count}"
     terminal.say(said + _error(model, task, predicted, measured))
+
+
+def _task(described: Mapping[str, Any], known: int | None) -> Task:
+    """The task of the study, perhaps with another number of known outputs."""
+    from hpo import packages
+    from hpo.errors import RunError
+
+    task = packages.task(described)
+    if known is None:
+        return task
+    settings = task.to_json()
+    if "known" not in settings:
+        raise RunError(
+            f"the task `{task.name}` gives a model no outputs, got `--known {known}`",
+            hint="leave `--known` out",
+        )
+    return packages.task(settings | {"known": known})
 
 
 def _error(

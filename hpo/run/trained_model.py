@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpo import packages
 from hpo.errors import RunError
 from hpo.ledger.folder import RunFolder
 from hpo.report.summary import Row, Summary, load_summary
@@ -41,19 +42,28 @@ class TrainedModel:
     study: Study
     learner: Predictive
 
-    def predict(self, given: Any) -> Any:
+    def predict(self, given: Any, *, chunk: int | None = None) -> Any:
         """Predict as the study's task does, in the units of the training data.
 
         Args:
             given: Arrays by role, each with or without a leading batch axis; one array
                 stands for the only role. A simulation takes inputs ``[T, n_u]``, a
                 prediction ``{"u": [T, n_u], "y": [K, n_y]}`` with the first K outputs;
-                channels are in the order of the data's signals.
+                channels are in the order of the data's signals, and single signals may be
+                ``[T]``.
+            chunk: Samples that are predicted at a time, for sequences that do not fit into
+                memory; None predicts all of them at once.
 
         Returns:
             Arrays by role, such as ``y`` ``[T, n_y]``; one array where one was given.
+
+        Raises:
+            UserError: An array does not fit the task, or with `chunk` the family holds no
+                state that a prediction could go on from.
         """
-        return self.learner.predict(given)
+        if chunk is None:
+            return self.learner.predict(given)
+        return packages.stateful(self.learner).predict_chunked(given, size=chunk)
 
 
 def load_model(

@@ -17,6 +17,7 @@ from models.tasks.base import Task
 _ROOMS = (
     "appraisal",
     "arrays",
+    "axes",
     "base",
     "comparison",
     "sequences",

@@ -18,6 +18,7 @@ from models.data.reference import Reference
 from models.data.statistics import Statistics
 from models.errors import DataError, UserError, near_matches
 from models.tasks.arrays import SAME, Units, on_device
+from models.tasks.axes import with_axes
 from models.tasks.comparison import compared
 from models.training.excerpts import Comparison
 from models.training.interface import Arrays, Run
@@ -388,6 +389,10 @@ class TaskData:
         return (self.task.name, self.task.static_signature(), content, roles, scored)
 
     @property
+    def _in_time(self) -> bool:
+        return kind(self.reference.kind).CUT == "windows"
+
+    @property
     def takes(self) -> tuple[str, ...]:
         """Roles that a prediction needs."""
         return self.task.takes
@@ -397,8 +402,8 @@ class TaskData:
         """Roles that a prediction gives."""
         return self.task.gives
 
-    def batch(self, arrays: Arrays) -> tuple[dict[str, np.ndarray], bool]:
-        """The batch of prediction for some arrays, and whether a batch axis was added.
+    def batch(self, arrays: Arrays) -> tuple[dict[str, np.ndarray], int]:
+        """The batch of prediction for some arrays, and how many axes were added to them.
 
         Raises:
             UserError: A role is missing or unknown, or an array has the wrong shape.
@@ -412,10 +417,10 @@ class TaskData:
                 f"{', '.join(f'`{r}`' for r in arrays) or 'nothing'}",
                 hint=near_matches((strange or missing)[0], self.takes),
             )
-        whole, alone = self._with_batch(arrays)
-        return self.task.batch(whole, self), alone
+        whole, added = with_axes(arrays, shapes=self.shapes, time=self._in_time)
+        return self.task.batch(whole, self), added
 
-    def piece(self, arrays: Arrays) -> tuple[dict[str, np.ndarray], bool]:
+    def piece(self, arrays: Arrays) -> tuple[dict[str, np.ndarray], int]:
         """As `batch`, for a piece of a sequence: only its inputs are needed.
 
         Raises:
@@ -429,14 +434,22 @@ class TaskData:
                 f"{', '.join(f'`{r}`' for r in arrays) or 'nothing'}",
                 hint=near_matches((strange or self.takes)[0], self.takes),
             )
-        whole, alone = self._with_batch(arrays)
-        return self.task.piece(whole, self), alone
+        whole, added = with_axes(arrays, shapes=self.shapes, time=self._in_time)
+        return self.task.piece(whole, self), added
 
     def arrays(
         self, outputs: Mapping[str, Any], batch: Mapping[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
         """Arrays ``[B, …]`` by role of what a model gave for a batch."""
         return self.task.arrays(outputs, batch)
+
+    def example(self) -> dict[str, np.ndarray]:
+        """The arrays by role that a prediction of the valid part's first record takes.
+
+        Raises:
+            DataError: The data is gone.
+        """
+        return self.task.of_part(open_dataset(self.reference).part("valid"))
 
     def comparison(
         self, outputs: Mapping[str, Any], batch: Mapping[str, Any]
@@ -447,36 +460,6 @@ class TaskData:
     def appraise(self, run: Run) -> dict[str, float]:
         """What is told of the test part beside its metrics; see `Task.appraise`."""
         return self.task.appraise(run, self)
-
-    def _with_batch(self, arrays: Arrays) -> tuple[dict[str, np.ndarray], bool]:
-        """The arrays with a batch axis, and whether it was added."""
-        added = {role: self._lacks_batch(role, a) for role, a in arrays.items()}
-        if len(set(added.values())) > 1:
-            raise UserError(
-                "either all arrays have a batch axis or none, got shapes "
-                + ", ".join(f"`{r}` {np.shape(a)}" for r, a in arrays.items())
-            )
-        alone = any(added.values())
-        whole = {r: np.asarray(a)[None] if alone else a for r, a in arrays.items()}
-        return whole, alone
-
-    def _lacks_batch(self, role: str, array: np.ndarray) -> bool:
-        """Whether an array is one row; its trailing axes must be the role's."""
-        shape = self.shapes[role]
-        time = 0 if kind(self.reference.kind).CUT == "rows" else 1
-        rank = array.ndim - len(shape) - time
-        if rank not in (0, 1) or array.shape[array.ndim - len(shape) :] != shape:
-            axes = ("time", *map(str, shape)) if time else tuple(map(str, shape))
-            padded = (
-                "pad what is smaller with NaN; what is larger than all rows of the "
-                "training data needs data padded to its size, and new training"
-            )
-            raise UserError(
-                f"`{role}` must be [{', '.join(axes)}] or [batch, {', '.join(axes)}], "
-                f"got {array.shape}",
-                hint=None if time or len(shape) < 2 else padded,
-            )
-        return rank == 0
 
 
 def describe(task: Task, dataset: Dataset) -> TaskData:

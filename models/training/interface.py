@@ -34,15 +34,18 @@ class Interface(Protocol):
         """Roles that it gives."""
         ...
 
-    def batch(self, arrays: Arrays) -> tuple[dict[str, np.ndarray], bool]:
-        """The batch of prediction for some arrays, and whether a batch axis was added.
+    def batch(self, arrays: Arrays) -> tuple[dict[str, np.ndarray], int]:
+        """The batch of prediction for some arrays, and how many axes were added to them.
+
+        One is that of the batch; the second that of the channels, where each array is a
+        single signal ``[T]``.
 
         Raises:
             UserError: A role is missing or unknown, or an array has the wrong shape.
         """
         ...
 
-    def piece(self, arrays: Arrays) -> tuple[dict[str, np.ndarray], bool]:
+    def piece(self, arrays: Arrays) -> tuple[dict[str, np.ndarray], int]:
         """As `batch`, for a piece of a sequence whose pieces are predicted one by one.
 
         Raises:
@@ -55,6 +58,14 @@ class Interface(Protocol):
         self, outputs: Mapping[str, Any], batch: Mapping[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
         """Arrays ``[B, …]`` by role of what the model gave for a batch."""
+        ...
+
+    def example(self) -> dict[str, np.ndarray]:
+        """The arrays by role that a prediction of the valid part's first record takes.
+
+        Raises:
+            DataError: The data is gone.
+        """
         ...
 
     def comparison(
@@ -83,14 +94,14 @@ def predict(
 
     Args:
         interface: How arrays become a batch, and back.
-        given: Arrays by role, each with or without a leading batch axis; one array stands
-            for the only role.
+        given: Arrays by role, each with or without a leading batch axis, or without that of
+            channels as well, where there is one; one array stands for the only role.
         run: The model: a batch to its outputs.
         piece: Whether this is one of the pieces of a sequence.
 
     Returns:
-        Arrays by role, with a batch axis where the given ones have it; one array where one
-        was given and one role comes out.
+        Arrays by role, with the axes that the given ones have; one array where one was given
+        and one role comes out.
 
     Raises:
         UserError: A role is missing or unknown, or an array has the wrong shape.
@@ -107,6 +118,8 @@ def predict(
     found = interface.arrays(run(batch), batch)
     if added:
         found = {role: values[0] for role, values in found.items()}
+    if added == 2:
+        found = {r: v[..., 0] if v.shape[-1] == 1 else v for r, v in found.items()}
     return found[interface.gives[0]] if alone and len(found) == 1 else found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import h5py
@@ -14,6 +15,7 @@ from hpo.ledger.folder import RunFolder
 from hpo.report.summary import load_summary
 from hpo.run import launch as runner
 from hpo.study import Budget, Family, Objective, Resources, Study
+from models.exported import load
 from tests.test_hpo import sample_run
 from tests.test_hpo.command_line import refused, run
 
@@ -113,6 +115,82 @@ def test_a_file_without_measurements_and_wrong_files(tuned, tmp_path):
     (tmp_path / "text.hdf5").write_text("no HDF5")
     refused(run("predict", "tuned", tmp_path / "text.hdf5", *where), "HDF5")
     assert not (tmp_path / "out.hdf5").exists()
+
+
+def outputs_of(path):
+    with h5py.File(path) as file:
+        return np.stack([file["y0"][:], file["y1"][:]], axis=1)
+
+
+def test_a_file_is_predicted_chunk_by_chunk(tuned, tmp_path):
+    where = ("--results", tuned / "results")
+    file = tuned / "mydata/test/record.hdf5"
+    summary = load_summary(RunFolder.find(tuned / "results", "tuned").path)
+    numbers = {row.family: row.trial for row in summary.rows}
+    found = {}
+    for name, more in (("whole", ()), ("pieces", ("--chunk", 7))):
+        out = tmp_path / f"{name}.hdf5"
+        options = ("--out", out, "--trial", numbers["rnn"], *more, *where)
+        assert run("predict", "tuned", file, *options).exit_code == 0
+        found[name] = outputs_of(out)
+    np.testing.assert_allclose(found["pieces"], found["whole"], rtol=1e-5, atol=1e-5)
+    assert found["whole"].std() > 0
+    result = run(
+        "predict", "tuned", file, "--out", tmp_path / "none.hdf5", "--chunk", 7,
+        "--trial", numbers["linear"], *where,
+    )  # fmt: skip
+    refused(result, "holds no state", "predict whole sequences")
+    assert not (tmp_path / "none.hdf5").exists()
+
+
+def test_the_number_of_known_outputs_is_chosen(tuned, tmp_path):
+    study = Study(
+        name="known",
+        data=str(tuned / "mydata"),
+        task={"name": "prediction", "known": 5, "horizon": 10},
+        families=(Family(name="rnn", space={**RNN, "model.hidden_size": 2}),),
+        budget=Budget(trials=1, epochs=1),
+        resources=Resources(executor="local"),
+    )
+    assert runner.launch(study, results=tmp_path).state == "finished"
+    file, where = tuned / "mydata/test/record.hdf5", ("--results", tmp_path)
+    measured = outputs_of(file)
+    for known, more in ((5, ()), (31, ("--known", 31, "--chunk", 8))):
+        out = tmp_path / f"{known}.hdf5"
+        assert run("predict", "known", file, "--out", out, *more, *where).exit_code == 0
+        equal = np.isclose(outputs_of(out), measured, rtol=1e-6).all(axis=1)
+        assert equal[:known].all() and not equal[known:].all()
+    wanted = ("predict", "known", file, "--out", tmp_path / "no.hdf5", *where)
+    refused(run(*wanted, "--known", 100), "fewer than inputs")
+    refused(run(*wanted, "--known", 0), "--known", status=2)
+    simulated = ("predict", "tuned", file, "--out", tmp_path / "no.hdf5")
+    result = run(*simulated, "--known", 5, "--results", tuned / "results")
+    refused(result, "gives a model no outputs, got `--known 5`")
+
+
+def test_a_model_leaves_in_a_folder_of_its_own(tuned, tmp_path, monkeypatch):
+    monkeypatch.setenv("HPO_KERNELS", "off")  # set back what the command sets
+    where = ("--results", tuned / "results")
+    summary = load_summary(RunFolder.find(tuned / "results", "tuned").path)
+    (row,) = [r for r in summary.rows if r.family == "rnn"]
+    out = tmp_path / "model"
+    wanted = ("export", "tuned", "--to", "identibench", "--trial", row.trial, *where)
+    result = run(*wanted, "--out", out)
+    assert result.exit_code == 0 and result.stdout == f"{out}\n", result.stderr
+    told = json.loads((out / "model.json").read_text())
+    assert (told["study"], told["trial"], told["family"]) == ("tuned", row.trial, "rnn")
+    assert told["config"]["model.hidden_size"] == 4
+    assert told["channels"] == {"u": ["u0"], "y": ["y0", "y1"]}
+    assert told["sampling_rate"] == 10.0 and len(told["normalisation"]["std"]["y"]) == 2
+    u = np.random.default_rng(1).normal(size=(50, 1))
+    model = hpo.load_model("tuned", row.trial, results=tuned / "results")
+    np.testing.assert_allclose(load(out)(u), model.predict(u), rtol=1e-5, atol=1e-5)
+    refused(run(*wanted, "--out", out), "is there already")
+    for _ in range(2):  # that of before gives way
+        result = run(*wanted)
+        assert result.stdout == f"{summary.folder}/report/model-{row.trial}\n"
+    table = ("export", "tuned", "--to", "csv", "--trial", row.trial, *where)
+    refused(run(*table), "writes all trials, got `--trial")
 
 
 def test_what_has_no_model_is_told(tmp_path):

@@ -54,6 +54,39 @@ def test_pieces_equal_the_whole(family, task, changes, tmp_path):
     np.testing.assert_allclose(np.concatenate(found), whole, atol=1e-5 * scale)
 
 
+def test_chunks_equal_the_whole_for_one_two_and_three_axes(tmp_path):
+    learner, given = made(tmp_path, "rnn", "simulation", {})
+    model, u = StatefulRNN(learner), given["u"]
+    whole = model.predict(u)
+    scale = np.abs(whole).max()
+    for array, wanted in (
+        (u[:, 0], whole[:, 0]),
+        (u, whole),
+        (np.stack([u, u]), np.stack([whole, whole])),
+    ):
+        np.testing.assert_allclose(model.predict(array), wanted, atol=1e-6 * scale)
+        for size in (7, len(u), 1000):
+            found = model.predict_chunked(array, size=size)
+            assert found.shape == wanted.shape
+            np.testing.assert_allclose(found, wanted, atol=1e-5 * scale)
+    assert model.get_state() == (), "chunks have a state of their own"
+    with pytest.raises(UserError, match="at least 1 sample, got 0"):
+        model.predict_chunked(u, size=0)
+    with pytest.raises(UserError, match=r"must be \[time, 1\]"):
+        model.predict(np.zeros((5, 2)))
+
+
+def test_known_outputs_of_single_signals_are_chunked_too(tmp_path):
+    learner, given = made(tmp_path, "rnn", "prediction", {})
+    model = StatefulRNN(learner)
+    signals = {role: array[:, 0] for role, array in given.items()}
+    whole = model.predict(signals)["y"]
+    assert whole.shape == (len(signals["u"]),)
+    np.testing.assert_array_equal(whole, model.predict(given)["y"][:, 0])
+    found = model.predict_chunked(signals, size=3)["y"]
+    np.testing.assert_allclose(found, whole, atol=1e-5 * np.abs(whole).max())
+
+
 def test_a_state_is_kept_and_set_back(tmp_path):
     learner, given = made(tmp_path, "rnn", "simulation", {})
     model, u = StatefulRNN(learner), given["u"][:40]
