@@ -7,14 +7,17 @@ batch must be reset.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import dataclasses
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key
 
+from models.data import weights as weighing
 from models.data.kinds.base import Part
 from models.data.order import shuffled
 from models.data.rows import Rows
@@ -35,6 +38,9 @@ class Plan:
         batch_size: Windows per batch.
         batches: Batches per epoch.
         consecutive: Whether rows of the batch are streams of consecutive windows.
+        weights: Whole number for a window of each record (`models.data.weights`); None for
+            all alike.
+        replacement: Whether windows are drawn whatever was drawn before.
     """
 
     records: tuple[int, ...]
@@ -45,6 +51,8 @@ class Plan:
     batch_size: int
     batches: int
     consecutive: bool
+    weights: tuple[int, ...] | None = None
+    replacement: bool = False
 
     @property
     def entries(self) -> int:
@@ -56,8 +64,16 @@ class Plan:
         if self.consecutive:
             return self._streams(key)
         count = self.batches * self.batch_size
-        drawn = shuffled(key, self.windows, count)
+        if self.replacement:
+            drawn = weighing.with_replacement(key, count=count, **self._weighed())
+        elif self.weights is not None:
+            drawn = weighing.without_replacement(key, count=count, **self._weighed())
+        else:
+            drawn = shuffled(key, self.windows, count)
         return drawn.reshape(self.batches, self.batch_size)
+
+    def _weighed(self) -> dict[str, Any]:
+        return {"first": self.first, "windows": self.windows, "weights": self.weights}
 
     def _streams(self, key: Key[Array, ""]) -> Int[Array, "batches batch_size"]:
         """Cut all windows into equal stretches, one for each row of the batch.
@@ -81,7 +97,10 @@ class Plan:
         """Equal exactly for plans whose `order` compiles to the same code."""
         first = self.first if self.consecutive else ()
         sizes = (self.windows, self.window, self.stride, self.batch_size, self.batches)
-        return (*sizes, self.consecutive, first)
+        if self.weights is None and not self.replacement:
+            return (*sizes, self.consecutive, first)
+        drawn = (self.weights, self.replacement, self.first)
+        return (*sizes, self.consecutive, first, *drawn)
 
 
 def make_plan(part: Part, windows: Windows) -> Plan:
@@ -89,7 +108,7 @@ def make_plan(part: Part, windows: Windows) -> Plan:
 
     Raises:
         DataError: The window is longer than every file, there are fewer windows than one
-            batch needs, or more than can be numbered.
+            batch needs, or more than can be numbered; or windows cannot be weighed so.
     """
     consecutive = windows.order == "consecutive"
     stride = windows.window if consecutive else windows.stride
@@ -116,7 +135,7 @@ def make_plan(part: Part, windows: Windows) -> Plan:
             f"{windows.window} samples",
             hint=f"set `data.batch_size` to at most {total}, or `data.window` lower",
         )
-    return Plan(
+    plan = Plan(
         records=records,
         first=tuple(first[:-1].tolist()),
         windows=total,
@@ -125,7 +144,52 @@ def make_plan(part: Part, windows: Windows) -> Plan:
         batch_size=windows.batch_size,
         batches=windows.batches or total // windows.batch_size,
         consecutive=consecutive,
+        replacement=windows.replacement,
     )
+    if not windows.weighted:
+        return plan
+    return weighted_source(
+        plan, _weights(part, windows, counts), replacement=windows.replacement
+    )
+
+
+def weighted_source(
+    plan: Plan, weight: Sequence[float], *, replacement: bool = True
+) -> Plan:
+    """The same windows, some of which are drawn more often than others.
+
+    Args:
+        plan: The windows there are.
+        weight: Of a window of each of the plan's records (`models.data.weights`).
+        replacement: See `Plan`.
+
+    Raises:
+        DataError: There are not as many weights as records, one is negative or not finite,
+            or all are zero.
+    """
+    sizes = np.diff([*plan.first, plan.windows]).tolist()
+    whole = weighing.whole(weight, sizes)
+    return dataclasses.replace(plan, weights=whole, replacement=replacement)
+
+
+def _weights(part: Part, windows: Windows, counts: Sequence[int]) -> Sequence[float]:
+    """The weight of a window of each record that is long enough for one."""
+    kept = [i for i, n in enumerate(part.lengths) if n >= windows.window]
+    if windows.weights:
+        if len(windows.weights) != len(part.lengths):
+            raise DataError(
+                f"`data.weights` has {len(windows.weights)} numbers, but part "
+                f"`{part.name}` of `{part.reference.name}` has {len(part.lengths)} records",
+                hint="give one for every file, in the order of their names",
+            )
+        return [windows.weights[i] for i in kept]
+    if windows.balance == "files":
+        return weighing.uniform_by_file(counts)
+    found = weighing.read([part.names[i] for i in kept], windows.balance_by)
+    if windows.balance == "category":
+        return weighing.uniform_by_category(counts, found)
+    values = weighing.numbers(found)
+    return weighing.uniform_by_value(counts, values, bins=windows.balance_bins)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,11 +200,13 @@ class RowPlan:
         rows: Rows of the part.
         batch_size: Rows per batch.
         batches: Batches per epoch.
+        replacement: Whether rows are drawn whatever was drawn before.
     """
 
     rows: int
     batch_size: int
     batches: int
+    replacement: bool = False
 
     @property
     def entries(self) -> int:
@@ -149,12 +215,17 @@ class RowPlan:
 
     def order(self, key: Key[Array, ""]) -> Int[Array, "batches batch_size"]:
         """The rows of one epoch; pure."""
-        drawn = shuffled(key, self.rows, self.batches * self.batch_size)
+        count = self.batches * self.batch_size
+        if self.replacement:
+            drawn = jax.random.randint(key, (count,), 0, self.rows, jnp.int32)
+        else:
+            drawn = shuffled(key, self.rows, count)
         return drawn.reshape(self.batches, self.batch_size)
 
     def signature(self) -> tuple[Hashable, ...]:
         """Equal exactly for plans whose `order` compiles to the same code."""
-        return (self.rows, self.batch_size, self.batches)
+        own = (self.rows, self.batch_size, self.batches)
+        return (*own, "replacement") if self.replacement else own
 
 
 def make_row_plan(part: Part, rows: Rows) -> RowPlan:
@@ -179,4 +250,5 @@ def make_row_plan(part: Part, rows: Rows) -> RowPlan:
         rows=total,
         batch_size=rows.batch_size,
         batches=rows.batches or total // rows.batch_size,
+        replacement=rows.replacement,
     )

@@ -19,8 +19,14 @@ class Rows(Config):
         feeding: ``resident`` keeps the data on the device and gathers batches inside the
             compiled epoch, ``streaming`` reads them from the file; ``auto`` is resident
             when the part takes at most `models.data.device.RESIDENT_BYTES`.
+        replacement: Whether rows are drawn one by one whatever was drawn before.
     """
 
     batch_size: int = static(64, low=1)
     batches: int | None = static(None, low=1)
     feeding: Literal["auto", "resident", "streaming"] = static("auto")
+    replacement: bool = static(False)
+
+    def unused(self) -> frozenset[str]:
+        """What is not asked for: signatures are as before it could be."""
+        return frozenset() if self.replacement else frozenset({"replacement"})

@@ -16,7 +16,7 @@ from models.data.plan import make_plan
 from models.data.streaming import StreamingFeed
 from models.data.tiles import Tiles, tiles
 from models.data.windows import Windows
-from models.errors import DataError
+from models.errors import ConfigError, DataError
 
 
 class ResidentWindows:
@@ -83,7 +83,16 @@ class ResidentWindows:
         """Windows that score every sample once, from sample `start` of each on.
 
         As many as the epoch's batches hold, where their number is given and smaller.
+
+        Raises:
+            ConfigError: Some windows are to be drawn more often than others.
         """
+        if self._plan.weights is not None or self._plan.replacement:
+            raise ConfigError(
+                "an epoch that scores every sample once weighs no windows, got "
+                "`data.balance`, `data.weights` or `data.replacement`",
+                hint="leave them out, or set `optimizer.kind` to `adam`",
+            )
         found = tiles(self._plan, start)
         count = min(len(found.numbers), self.batches * self.batch_size)
         return Tiles(found.numbers[:count], found.skip[:count])

@@ -11,7 +11,7 @@ from models.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class Windows(Config):
-    """Windows and batches of the train part.
+    r"""Windows and batches of the train part.
 
     Attributes:
         window: Samples per window.
@@ -25,6 +25,17 @@ class Windows(Config):
         order: ``shuffled``, or ``consecutive``: as many parallel streams as the batch has
             rows, each cut into windows that follow one another (truncated
             back-propagation through time); windows then never overlap.
+        balance: Which windows are drawn how often: ``windows`` all alike; ``files``, so that
+            each record as a whole is drawn as often as any other; ``category`` and
+            ``value``, so that categories or parts of a range of values are, by what
+            `balance_by` finds in the records' names.
+        balance_by: A regular expression with one group, such as ``speed_(\d+)``.
+        balance_bins: Into how many parts of equal width values are cut; a part stands for
+            the empty ones next to it too.
+        weights: Weight of a window of each record, in the order of the files' names; instead
+            of `balance`.
+        replacement: Whether windows are drawn one by one whatever was drawn before. If not,
+            every window and record comes as often as its weight says, but for less than one.
 
     Raises:
         ConfigError: A value breaks a rule, or `stride` is given for a consecutive order.
@@ -36,6 +47,32 @@ class Windows(Config):
     batches: int | None = static(None, low=1)
     feeding: Literal["auto", "resident", "streaming"] = static("auto")
     order: Literal["shuffled", "consecutive"] = static("shuffled")
+    balance: Literal["windows", "files", "category", "value"] = static("windows")
+    balance_by: str = static("")
+    balance_bins: int = static(10, low=1)
+    weights: tuple[float, ...] = static((), low=0.0)
+    replacement: bool = static(False)
+
+    @property
+    def weighted(self) -> bool:
+        """Whether some windows are drawn more often than others."""
+        return self.balance != "windows" or bool(self.weights)
+
+    @property
+    def named(self) -> bool:
+        """Whether the records' names say which."""
+        return self.balance in ("category", "value")
+
+    def unused(self) -> frozenset[str]:
+        """What is not asked for: signatures are as before it could be."""
+        silent = {
+            "balance": self.balance == "windows",
+            "balance_by": not self.named,
+            "balance_bins": self.balance != "value",
+            "weights": not self.weights,
+            "replacement": not self.replacement,
+        }
+        return frozenset(name for name, off in silent.items() if off)
 
     def require_shuffled(self) -> None:
         """Refuse windows in a row; for families that hand nothing on from one to the next.
@@ -51,7 +88,31 @@ class Windows(Config):
             )
 
     def validate(self) -> None:
-        """Windows in consecutive order follow one another, so a stride has no meaning."""
+        """Refuse what has no meaning beside the rest: a stride of windows in a row, names."""
+        if self.balance != "windows" and self.weights:
+            raise ConfigError(
+                f"`data.weights` are given, and `data.balance` is `{self.balance}`",
+                hint="leave one of them out",
+            )
+        if self.named != bool(self.balance_by):
+            raise ConfigError(
+                "`data.balance_by` says what of a record's name is balanced by `category` or "
+                f"`value`, got {self.balance_by!r} for `data.balance` `{self.balance}`",
+                hint=r"give a regular expression with one group, such as `speed_(\d+)`",
+            )
+        if self.order == "consecutive" and (self.weighted or self.replacement):
+            raise ConfigError(
+                "windows in consecutive order are all drawn once, got `data.balance` "
+                f"`{self.balance}`, `data.weights` {list(self.weights)} and "
+                f"`data.replacement` {str(self.replacement).lower()}",
+                hint="set `data.order` to `shuffled`",
+            )
+        if self.weighted and self.batches is None:
+            raise ConfigError(
+                "windows that are weighted are not all drawn once, so that an epoch has no "
+                "natural end, got `data.batches` null",
+                hint="set `data.batches`",
+            )
         if self.order == "consecutive" and self.stride not in (1, self.window):
             raise ConfigError(
                 "windows in consecutive order do not overlap and leave nothing out, "
