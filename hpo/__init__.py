@@ -11,12 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hpo.optimizer import HPOptimizer as HPOptimizer
+    from hpo.plots import plot_batch as plot_batch
+    from hpo.plots import plot_results as plot_results
     from hpo.run.trained_model import load_model as load_model
     from hpo.study import Family as Family
     from hpo.study import Study as Study
 
 __version__ = "0.1.0"
-__all__ = ["Family", "HPOptimizer", "Study", "load_model"]
+__all__ = [
+    "Family",
+    "HPOptimizer",
+    "Study",
+    "load_model",
+    "plot_batch",
+    "plot_results",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -26,6 +35,8 @@ def __getattr__(name: str) -> Any:
         "Study": "hpo.study",
         "Family": "hpo.study",
         "load_model": "hpo.run.trained_model",
+        "plot_batch": "hpo.plots",
+        "plot_results": "hpo.plots",
     }
     if name not in homes:
         raise AttributeError(f"module 'hpo' has no attribute {name!r}")

@@ -19,9 +19,10 @@ from models.data.statistics import Statistics
 from models.errors import DataError, UserError, near_matches
 from models.tasks.arrays import SAME, Units, on_device
 from models.tasks.axes import with_axes
-from models.tasks.comparison import compared
+from models.tasks.comparison import compared, signals_of
 from models.training.excerpts import Comparison
 from models.training.interface import Arrays, Run
+from models.training.protocol import Signals
 
 if TYPE_CHECKING:  # a driver reads tasks, and must not load JAX
     import jax
@@ -450,6 +451,10 @@ class TaskData:
             DataError: The data is gone.
         """
         return self.task.of_part(open_dataset(self.reference).part("valid"))
+
+    def signals(self, batch: Mapping[str, np.ndarray], row: int) -> tuple[Signals, ...]:
+        """What every role of the data holds in a row of a batch, as far as it can be drawn."""
+        return signals_of(batch, row, reference=self.reference)
 
     def comparison(
         self, outputs: Mapping[str, Any], batch: Mapping[str, Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,44 @@ import numpy as np
 from models.data.kinds import kind
 from models.data.reference import Reference
 from models.training.excerpts import Comparison
+from models.training.protocol import Signals
+
+
+def signals_of(
+    batch: Mapping[str, np.ndarray], row: int, *, reference: Reference
+) -> tuple[Signals, ...]:
+    """What every role of the data holds in a row of a batch.
+
+    Args:
+        batch: Arrays ``[B, …]`` by role, and masks of what was seen.
+        row: Which row.
+        reference: The data.
+
+    Returns:
+        Only roles whose rows have a time or are a list of numbers, which takes its place.
+    """
+    flat = kind(reference.kind).CUT == "rows"
+    found = []
+    for role in (r for r in reference.roles if r in batch):
+        values = np.asarray(batch[role][row])
+        if f"seen.{role}" in batch:
+            values = np.where(batch[f"seen.{role}"][row], values, np.nan)
+        if flat:
+            values = values[..., None]
+        if values.ndim != 2:
+            continue
+        names, units = reference.roles[role], reference.units.get(role, ())
+        channels = values.shape[1]
+        found.append(
+            Signals(
+                role=role,
+                values=values,
+                names=names if len(names) == channels else (role,) * channels,
+                units=units if len(units) == channels else ("",) * channels,
+                rate=None if flat else reference.sampling_rate,
+            )
+        )
+    return tuple(found)
 
 
 def compared(

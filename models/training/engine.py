@@ -10,11 +10,11 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from models.training.evaluation import Evaluation
 from models.training.problem import Batch, Problem
-from models.training.state import Best, TrainState
+from models.training.state import HORIZON, Best, TrainState
 from models.transforms.batch import apply_transforms
 
 Direction = Literal["minimize", "maximize"]
@@ -114,6 +114,37 @@ class Engine(ABC):
         state = state._replace(params=params, variables=variables, average=average)
         best = best._replace(params=_copied(params), variables=_copied(variables))
         return state, best
+
+    def fraction(self, state: TrainState) -> Float[Array, ""]:
+        """Where in the horizon a step is: its middle.
+
+        So a warm-up does not waste the first one, and a decay not the last.
+        """
+        horizon = state.hyper[HORIZON]
+        return (state.step.astype(horizon.dtype) + 0.5) / horizon
+
+    def augmented(
+        self, state: TrainState, batch: Batch, *, hyper: Mapping[str, Array]
+    ) -> Batch:
+        """A training batch after the problem's transforms and augmentations.
+
+        Args:
+            state: Of the step that it is for.
+            batch: As it was fed.
+            hyper: Traced values and schedules of that step, by name.
+        """
+        purposes = (self.problem.transforms, self.problem.augmentations)
+        for place, transforms in enumerate(purposes):
+            key = self.noise(state, place)
+            batch = apply_transforms(
+                transforms, key=key, batch=batch, step=state.step, hyper=hyper
+            )
+        return batch
+
+    def next_batch(self, state: TrainState, batch: Batch) -> Batch:
+        """The batch of the next step as the loss meets it, from what is fed to it."""
+        hyper = self.problem.scheduled(state.hyper, self.fraction(state))
+        return self.augmented(state, batch, hyper=hyper)
 
     def noise(self, state: TrainState, purpose: int) -> Key[Array, ""]:
         """A key for one of three purposes in this step, by a single hash."""

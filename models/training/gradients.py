@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int, Key
 from models.losses.criteria import divisor
 from models.training.engine import Engine, choose
 from models.training.problem import Batch
-from models.training.state import HORIZON, TrainState
+from models.training.state import TrainState
 from models.transforms.batch import apply_transforms
 
 
@@ -48,15 +48,9 @@ class GradientEngine(Engine):
             (whether the step was taken).
         """
         problem = self.problem
-        horizon = state.hyper[HORIZON]
-        # The middle of the step: a warm-up does not waste the first, a decay not the last.
-        fraction = (state.step.astype(horizon.dtype) + 0.5) / horizon
+        fraction = self.fraction(state)
         hyper = problem.scheduled(state.hyper, fraction)
-        for place, transforms in enumerate((problem.transforms, problem.augmentations)):
-            key = self.noise(state, place)
-            batch = apply_transforms(
-                transforms, key=key, batch=batch, step=state.step, hyper=hyper
-            )
+        batch = self.augmented(state, batch, hyper=hyper)
         key = self.noise(state, 2)
         value, gradients, variables, carry = self._of_length(
             state, batch, key=key, hyper=hyper

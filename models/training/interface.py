@@ -9,6 +9,7 @@ import numpy as np
 
 from models.errors import UserError
 from models.training.excerpts import Comparison
+from models.training.protocol import Signals
 
 Arrays: TypeAlias = Mapping[str, np.ndarray]
 """Arrays by role, in physical units."""
@@ -66,6 +67,10 @@ class Interface(Protocol):
         Raises:
             DataError: The data is gone.
         """
+        ...
+
+    def signals(self, batch: Mapping[str, np.ndarray], row: int) -> tuple[Signals, ...]:
+        """What every role of the data holds in a row of a batch, as far as it can be drawn."""
         ...
 
     def comparison(

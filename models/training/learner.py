@@ -25,7 +25,7 @@ from models.training.interface import Arrays, Interface, predict
 from models.training.least_squares import rules
 from models.training.optimizer import ADAM
 from models.training.problem import Batch, Problem
-from models.training.protocol import CODE, Epoch, Excerpt
+from models.training.protocol import CODE, Epoch, Excerpt, Signals
 from models.training.runner import EpochResult, Runner, start
 from models.training.state import Best, TrainState, count_parameters
 
@@ -271,6 +271,25 @@ class GradientLearner:
                     compare=partial(compared, batch, number),
                 )
                 first += rows_of(batch)
+
+    def next_batch(self) -> dict[str, np.ndarray]:
+        """The first batch of the next epoch as the loss meets it, ``[B, …]`` by name.
+
+        After the problem's transforms and augmentations, in physical units; nothing changes.
+        """
+        return self.runner.next_batch(self.state)
+
+    def training_rows(self, count: int) -> tuple[tuple[Signals, ...], ...]:
+        """The first rows of `next_batch`, role by role; nothing without a task.
+
+        Args:
+            count: How many rows; fewer where the batch has fewer.
+        """
+        if self.interface is None:
+            return ()
+        batch, interface = self.next_batch(), self.interface
+        rows = min(count, rows_of(batch))
+        return tuple(interface.signals(batch, row) for row in range(rows))
 
     def outputs(
         self, batch: Mapping[str, Any], carry: Any = None

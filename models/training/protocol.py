@@ -145,6 +145,37 @@ class Excerpt:
     rate: float | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Signals:
+    """What one role holds in a row of a batch, in physical units.
+
+    Attributes:
+        role: The role.
+        values: ``[T, C]``, NaN where nothing was seen.
+        names: Of the channels.
+        units: Of the channels; empty where there are none.
+        rate: Time steps a second; None where that is unknown, or ``T`` is no time.
+    """
+
+    role: str
+    values: Any
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+    rate: float | None = None
+
+
+@runtime_checkable
+class Fed(Learner, Protocol):
+    """A learner that can show what it is trained on."""
+
+    def training_rows(self, count: int) -> Sequence[Sequence[Signals]]:
+        """Rows of the first batch of the next epoch as the loss meets them, role by role.
+
+        Nothing where the rows of the task cannot be drawn.
+        """
+        ...
+
+
 @runtime_checkable
 class Illustrated(Learner, Protocol):
     """A learner that can show how its predictions look beside what was measured."""

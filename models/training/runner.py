@@ -126,19 +126,28 @@ class Runner:
             The state and the best epoch's place with the started model, and the seconds of
             compiling.
         """
-        feed = self.engine.feed
-        order, seconds = self._call("order", self.engine.order, (state,), (0,))
-        if feed.arrays is not None:
-            gathered = self._call(
-                "first batch", feed.batch, (feed.arrays, order[0]), (None, 0)
-            )
-        else:
-            chunk = next(iter(feed.chunks(np.asarray(order)[:1])))
-            gathered = {name: array[0] for name, array in chunk.items()}, 0.0
-        batch, more = gathered
+        batch, seconds = self._fed(state)
         arguments = (state, best, batch)
         started, compiled = self._call("begin", self.engine.begin, arguments, (0, 0, 0))
-        return *started, seconds + more + compiled
+        return *started, seconds + compiled
+
+    def next_batch(self, state: TrainState) -> dict[str, np.ndarray]:
+        """The first batch of the next epoch, after transforms and augmentations."""
+        batch, _ = self._fed(state)
+        function, axes = self.engine.next_batch, (0, 0)
+        found, _ = self._call("next batch", function, (state, batch), axes)
+        return dict(jax.device_get(found))
+
+    def _fed(self, state: TrainState) -> tuple[Batch, float]:
+        """The first batch of the next epoch as it is fed, and the seconds of compiling."""
+        feed = self.engine.feed
+        order, seconds = self._call("order", self.engine.order, (state,), (0,))
+        if feed.arrays is None:
+            chunk = next(iter(feed.chunks(np.asarray(order)[:1])))
+            return {name: array[0] for name, array in chunk.items()}, seconds
+        arguments = (feed.arrays, order[0])
+        batch, more = self._call("first batch", feed.batch, arguments, (None, 0))
+        return batch, seconds + more
 
     def epoch(
         self, state: TrainState, best: Best, groups: tuple[Batch, ...]

@@ -32,7 +32,7 @@ COMMANDS = (
     ),
     *("diff", "clean", "stop", "export", "watch", "check", "simulate", "list"),
     *("doctor", "confirm", "promote", "discover-categories"),
-    *("export-latents", "train"),
+    *("export-latents", "train", "plot"),
 )
 
 

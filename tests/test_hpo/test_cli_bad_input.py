@@ -38,6 +38,7 @@ CALLS = {
     "promote": ("sample", "--name", "promoted"),
     "report": ("sample",),
     "predict": ("sample", "new.hdf5", "--out", "out.hdf5"),
+    "plot": ("sample",),
     "note": ("sample", "a remark"),
     "diff": ("sample", "1", "2"),
     "clean": ("sample", "--dry-run"),
@@ -118,6 +119,11 @@ MISTAKES = {
         (("sample", "new.hdf5", "--out", "o"), 1, "no checkpoint"),
         (("sample", "new.hdf5"), 2, "--out"),
     ],
+    "plot": [
+        (("sample",), 1, "no checkpoint"),
+        (("sample", "--trial", "99"), 1, "no trial 99"),
+        (("nope",), 1, "`nope`"),
+    ],
     "note": [
         (("sample", "99", "text"), 1, "99"),
         (("sample", "a", "b", "c"), 2, "quotes"),
@@ -136,6 +142,9 @@ MISTAKES = {
         (("sample", "--to", "excel"), 2, "excel"),
         (("sample", "--to", "csv", "--out", "walk.py"), 1, "is there already"),
         (("sample", "--to", "csv", "--out", "walk.py/x"), 1, "walk.py"),
+        (("sample", "--to", "csv", "--trial", "1"), 1, "writes all trials"),
+        (("sample", "--to", "stablehlo", "--out", "walk.py"), 1, "is there already"),
+        (("sample", "--to", "stablehlo", "--out", "o"), 1, "no checkpoint"),
     ],
     "export-latents": [
         (("sample", "--out", "walk.py"), 1, "walk.py is there already"),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _BANDS, _SHORT = 8, 3
 SCORED, GIVEN, UNSCORED, UNSEEN = 0, 1, 2, 3
 Bands = list[tuple[int, int, int]]
-_HEADS = (
+HEADS = (
     *("which", "record", "window", "step", "channel"),
     *("measured", "predicted", "given", "scored"),
 )
@@ -55,9 +55,9 @@ def _drawing(shown: Shown, channel: int, look: Look) -> Drawing:
         f"{_listed([p.which for p in shown.pieces])}{among} by {first.metric}. "
         "The thin line is measured, the broad one below it predicted."
         f"{_marks(shown.pieces, channel)}",
-        heads=_HEADS,
-        rows=list(_rows(shown.pieces, channel)),
-        draw=lambda: _draw(shown.pieces, channel, look),
+        heads=HEADS,
+        rows=list(rows_of(shown.pieces, channel)),
+        draw=lambda: figure_of(shown.pieces, channel, look),
     )
 
 
@@ -117,7 +117,13 @@ def bands(states: np.ndarray) -> Bands | None:
     return None if short and len(found) > 1 else found
 
 
-def _rows(pieces: Sequence[Excerpt], channel: int) -> Iterator[dict[str, Any]]:
+def rows_of(pieces: Sequence[Excerpt], channel: int) -> Iterator[dict[str, Any]]:
+    """The numbers of a figure, a step of a piece a line.
+
+    Args:
+        pieces: The pieces.
+        channel: Which of their channels.
+    """
     for piece in pieces:
         for step in range(len(piece.measured)):
             yield {
@@ -138,7 +144,14 @@ def _number(value: Any) -> float | None:
     return float(f"{value:.7g}") if math.isfinite(value) else None
 
 
-def _draw(pieces: Sequence[Excerpt], channel: int, look: Look) -> Figure:
+def figure_of(pieces: Sequence[Excerpt], channel: int, look: Look) -> Figure:
+    """A figure of one channel, a panel for every piece.
+
+    Args:
+        pieces: At least one.
+        channel: Which of their channels.
+        look: Of the prediction.
+    """
     made = style.figure(height=0.75 + 1.2 * len(pieces))
     found = made.subplots(len(pieces), 1, squeeze=False)
     told = numbers.scale_for(
@@ -147,7 +160,7 @@ def _draw(pieces: Sequence[Excerpt], channel: int, look: Look) -> Figure:
     shaded = _bands(pieces, channel)
     for place, (axes, piece) in enumerate(zip(found[:, 0], pieces, strict=True)):
         error = f"{told.format(piece.value)} {told.unit}".strip()
-        style.dressed(axes, f"{piece.which}, {piece.metric} {error}: {_where(piece)}")
+        style.dressed(axes, f"{piece.which}, {piece.metric} {error}: {where(piece)}")
         axes.title.set_fontsize(8.0)
         _panel(axes, piece, channel, look, shaded[place] if shaded else None)
     unit = pieces[0].units[channel]
@@ -161,7 +174,7 @@ def _draw(pieces: Sequence[Excerpt], channel: int, look: Look) -> Figure:
     return made
 
 
-def _where(piece: Excerpt) -> str:
+def where(piece: Excerpt) -> str:
     """Which record, and which of its windows."""
     name = style.clipped(piece.record, 26)
     return f"{name}, {piece.row:,} of {piece.rows:,}" if piece.rows > 1 else name
