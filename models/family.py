@@ -26,9 +26,10 @@ from models.data.reference import Reference
 from models.errors import ConfigError, DataError, near_matches
 from models.example import Example
 from models.tasks.base import Task, TaskData, describe
+from models.training.arguments import on_device
 from models.training.closed_form import ClosedForm, ClosedFormLearner
 from models.training.evaluation import batches
-from models.training.learner import GradientLearner, on_device
+from models.training.learner import GradientLearner
 from models.training.least_squares import rules
 from models.training.problem import Batch, Problem, evaluation_key
 from models.training.protocol import Context

@@ -19,6 +19,7 @@ from safetensors.numpy import save
 from models.errors import UserError
 
 NAME = "checkpoint.safetensors"
+FORMAT = 2  # 1: before tasks, when a checkpoint's problem had another signature
 
 
 class CheckpointError(UserError):
@@ -77,6 +78,33 @@ def read(directory: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             f"the checkpoint at {path} is damaged: {error}",
             hint="delete the file; training then starts from the trial's beginning",
         ) from error
+
+
+def check_origin(
+    metadata: Mapping[str, Any], here: Mapping[str, Any], directory: Path
+) -> None:
+    """Refuse a learner's checkpoint that was saved by a different one.
+
+    Args:
+        metadata: Of the checkpoint.
+        here: What of it must be equal, by name.
+        directory: Where it lies, for the message.
+
+    Raises:
+        CheckpointError: It differs in one of these.
+    """
+    for what, wanted in {"format": FORMAT, **here}.items():
+        got = metadata.get(what)
+        if what == "format" and got == 1:
+            raise CheckpointError(
+                f"the checkpoint in {directory} was written by a version before tasks",
+                hint="train the trial again: `hpo rerun` repeats it",
+            )
+        if got != wanted:
+            raise CheckpointError(
+                f"the checkpoint in {directory} has another {what}: {got}, not {wanted}",
+                hint="restore with the configuration, seed and budget it was saved with",
+            )
 
 
 def flatten(tree: Any) -> dict[str, np.ndarray]:

@@ -10,14 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from models.errors import ConfigError, UserError, near_matches
 from models.layers.kernels import compiled
 from models.training import checkpoint
-from models.training.checkpoint import CheckpointError
+from models.training.arguments import Groups, check, on_device
 from models.training.engine import Direction
 from models.training.evaluation import batches, rows_of
 from models.training.excerpts import Comparison, Source, excerpts
@@ -27,11 +25,13 @@ from models.training.optimizer import ADAM
 from models.training.problem import Batch, Problem
 from models.training.protocol import CODE, Epoch, Excerpt, Signals
 from models.training.runner import EpochResult, Runner, start
-from models.training.state import Best, TrainState, count_parameters
-
-Groups = tuple[Mapping[str, Any], ...]
-
-FORMAT = 2  # 1: before tasks, when a checkpoint's problem had another signature
+from models.training.state import (
+    Best,
+    TrainState,
+    check_values,
+    count_parameters,
+    with_values,
+)
 
 
 class GradientLearner:
@@ -76,7 +76,7 @@ class GradientLearner:
         interface: Interface | None = None,
         train: Callable[[], Groups] = tuple,
     ) -> None:
-        _check(problem, objective, seed=seed, epochs=epochs)
+        check(problem, objective, seed=seed, epochs=epochs)
         rules.check(problem)
         rules.check_feed(problem, feed)
         self.problem = problem
@@ -92,6 +92,9 @@ class GradientLearner:
         self._by_record = records
         self._records: list[Epoch] = []
         self._restored: list[Epoch] = []
+        self._values = problem.values()
+        # Last epoch and values of each piece before, of a training whose values changed.
+        self._past: list[Any] = []
         self.runner: Runner
         self.state: TrainState
         self.best: Best
@@ -185,7 +188,7 @@ class GradientLearner:
             UserError: There is no such part.
         """
         groups = self._groups(part)
-        values = self.runner.metrics(self.state, self.best, groups)
+        values = self.runner.metrics(self._at_best(), self.best, groups)
         found = {name: float(value) for name, value in values.items()}
         if part == "test" and self.interface is not None:
             found |= self.interface.appraise(lambda batch: self.outputs(batch)[0])
@@ -205,7 +208,7 @@ class GradientLearner:
         found = {}
         for name, groups in self._by_record(part):
             placed = on_device(groups)
-            values = self.runner.metrics(self.state, self.best, placed)
+            values = self.runner.metrics(self._at_best(), self.best, placed)
             found[name] = {metric: float(value) for metric, value in values.items()}
         return found
 
@@ -219,7 +222,7 @@ class GradientLearner:
             raise UserError(
                 "this model describes nothing of its data beyond its scores"
             )
-        return self.runner.describe(self.state, self.best, self._groups(part))
+        return self.runner.describe(self._at_best(), self.best, self._groups(part))
 
     def codes(self, part: str) -> dict[str, dict[str, np.ndarray]]:
         """The code of every row, by the name of its record; see `protocol.Coded`.
@@ -230,7 +233,9 @@ class GradientLearner:
         describe, found = self.problem.describe, {}
         if describe is not None and self._by_record is not None:
             for name, groups in self._by_record(part):
-                told = self.runner.describe(self.state, self.best, on_device(groups))
+                told = self.runner.describe(
+                    self._at_best(), self.best, on_device(groups)
+                )
                 found[name] = {k: v for k, v in told.items() if k in CODE}
         if not any(found.values()):
             raise UserError(
@@ -257,7 +262,9 @@ class GradientLearner:
         self, interface: Interface, records: Iterable[tuple[str, Groups]]
     ) -> Iterator[Source]:
         def compared(batch: Batch, number: int) -> Comparison | None:
-            outputs, whole = self.runner.scored(self.state, self.best, batch, number)
+            outputs, whole = self.runner.scored(
+                self._at_best(), self.best, batch, number
+            )
             return interface.comparison(outputs, whole)
 
         for name, groups in records:
@@ -301,7 +308,7 @@ class GradientLearner:
             carry: Where a stream goes on; None begins anew.
         """
         (placed,) = on_device((batch,))
-        return self.runner.outputs(self.state, self.best, placed, carry)
+        return self.runner.outputs(self._at_best(), self.best, placed, carry)
 
     def predict(self, given: Arrays | np.ndarray) -> Any:
         """Predict with the best epoch's parameters.
@@ -332,17 +339,17 @@ class GradientLearner:
 
     def save(self, directory: Path) -> None:
         """Write ``checkpoint.safetensors`` into `directory`, atomically."""
-        checkpoint.write(
-            Path(directory),
-            checkpoint.flatten({"state": self.state, "best": self.best}),
-            {
-                "format": FORMAT,
-                "signature": self._fingerprint(),
-                "seed": self.seed,
-                "hyper": self._hyper(),
-                "records": [asdict(record) for record in self._records],
-            },
-        )
+        metadata = {
+            "format": checkpoint.FORMAT,
+            "signature": self._fingerprint(),
+            "seed": self.seed,
+            "hyper": self._hyper(),
+            "records": [asdict(record) for record in self._records],
+        }
+        if self._past:
+            metadata["past"] = self._past
+        arrays = checkpoint.flatten({"state": self.state, "best": self.best})
+        checkpoint.write(Path(directory), arrays, metadata)
 
     def restore(self, directory: Path) -> None:
         """Go on from what `save` wrote, as if never stopped.
@@ -352,73 +359,64 @@ class GradientLearner:
                 configuration, seed or budget. The learner is left as it was.
         """
         arrays, metadata = checkpoint.read(Path(directory))
-        self._check_origin(metadata, Path(directory))
+        here = {
+            "signature": self._fingerprint(),
+            "seed": self.seed,
+            "hyper": self._hyper(),
+        }
+        checkpoint.check_origin(metadata, here, Path(directory))
+        self._take_over(arrays, metadata)
+
+    def adopt(self, directory: Path, traced: Mapping[str, float]) -> None:
+        """Go on from what another learner saved, with other traced values from here on.
+
+        All else is that learner's: parameters, moments, keys, step, epochs and the best of
+        them, its seed and its other traced values.
+
+        Args:
+            directory: Where a learner of this static signature and budget saved itself.
+            traced: The values that change, by dotted key.
+
+        Raises:
+            CheckpointError: There is no readable checkpoint, or it belongs to another static
+                signature or budget. The learner is left as it was.
+            ConfigError: A key is not traced, or its value is no finite number; likewise.
+        """
+        arrays, metadata = checkpoint.read(Path(directory))
+        hyper = metadata.get("hyper", {})
+        here = {"signature": self._fingerprint(), "epochs": float(self.horizon)}
+        found = {**metadata, "epochs": hyper.get("epochs")}
+        checkpoint.check_origin(found, here, Path(directory))
+        before = {name: hyper[name] for name in self._values}
+        values = {name: float(value) for name, value in traced.items()}
+        check_values(values, before)
+        self._take_over(arrays, metadata)
+        self.seed = metadata["seed"]
+        self._past = [*self._past, [len(self._records), before]]
+        self._values = before | values
+        self.state = with_values(self.runner.engine.graph, self.state, values)
+
+    def _take_over(
+        self, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]
+    ) -> None:
         template = {"state": self.state, "best": self.best}
         restored = checkpoint.unflatten(template, arrays)
         self.state, self.best = restored["state"], restored["best"]
         self._records = [Epoch(**record) for record in metadata["records"]]
         self._restored = list(self._records)
+        self._past = list(metadata.get("past", ()))
 
-    def _check_origin(self, metadata: Mapping[str, Any], directory: Path) -> None:
-        here = {
-            "format": FORMAT,
-            "signature": self._fingerprint(),
-            "seed": self.seed,
-            "hyper": self._hyper(),
-        }
-        for what, wanted in here.items():
-            got = metadata.get(what)
-            if what == "format" and got == 1:
-                raise CheckpointError(
-                    f"the checkpoint in {directory} was written by a version before tasks",
-                    hint="train the trial again: `hpo rerun` repeats it",
-                )
-            if got != wanted:
-                raise CheckpointError(
-                    f"the checkpoint in {directory} has another {what}: {got}, not {wanted}",
-                    hint="restore with the configuration, seed and budget it was saved with",
-                )
+    def _at_best(self) -> TrainState:
+        """The state, with the traced values with which the best epoch was trained."""
+        if not self._past:
+            return self.state
+        epoch = int(self.best.epoch)
+        values = next((v for last, v in self._past if epoch <= last), self._values)
+        return with_values(self.runner.engine.graph, self.state, values)
 
     def _fingerprint(self) -> str:
         text = repr((self.problem.signature, self.objective))
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     def _hyper(self) -> dict[str, float]:
-        return self.problem.values() | {"epochs": float(self.horizon)}
-
-
-def on_device(groups: Groups) -> tuple[Batch, ...]:
-    """Groups of arrays on the device; floats in JAX's default precision."""
-    return tuple({name: _place(a) for name, a in group.items()} for group in groups)
-
-
-def _place(array: Any) -> jax.Array:
-    if isinstance(array, jax.Array):
-        return array
-    array = np.asarray(array)
-    if np.issubdtype(array.dtype, np.floating):
-        array = array.astype(jnp.result_type(float), copy=False)
-    return jax.device_put(array)
-
-
-def _check(
-    problem: Problem, objective: tuple[str, Direction], *, seed: int, epochs: int
-) -> None:
-    names = [metric.name for metric in problem.metrics] + list(problem.term_names())
-    every = names + [metric.name for metric in problem.train_metrics]
-    doubled = sorted({n for n in every if every.count(n) > 1})
-    if doubled:
-        raise ConfigError(f"every metric needs a name of its own, got {doubled} twice")
-    if objective[0] not in names:
-        raise ConfigError(
-            f"the objective `{objective[0]}` is none of the metrics",
-            hint=near_matches(objective[0], names),
-        )
-    if objective[1] not in ("minimize", "maximize"):
-        raise ConfigError(
-            f"an objective is to `minimize` or to `maximize`, got `{objective[1]}`"
-        )
-    if epochs < 1:
-        raise ConfigError(f"a budget needs at least 1 epoch, got {epochs}")
-    if not 0 <= seed < 2**32:
-        raise ConfigError(f"a seed must be from 0 to 2³²-1, got {seed}")
+        return self._values | {"epochs": float(self.horizon)}

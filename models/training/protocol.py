@@ -84,6 +84,28 @@ class Resumable(Learner, Protocol):
 
 
 @runtime_checkable
+class Adoptable(Resumable, Protocol):
+    """A resumable learner that can go on from another one's state, at other values.
+
+    So trials of a population adopt each other (`hpo.stopping.rules.pbt`), and a training
+    whose values change between epochs is repeated from its beginning.
+    """
+
+    def adopt(self, directory: Path, traced: Mapping[str, float]) -> None:
+        """Take over the whole state that another learner saved, and change traced values.
+
+        Random keys, moments, the epochs so far and the best of them are the donor's: the
+        learner goes on as the donor would have done had these values been changed there.
+        As after `restore`, `fit_iter` first yields the records of the checkpoint.
+
+        Args:
+            directory: Where a learner of the same static signature and budget saved itself.
+            traced: Values by dotted key; all others stay those of the donor.
+        """
+        ...
+
+
+@runtime_checkable
 class Evaluable(Learner, Protocol):
     """A learner that can score a named part of its data with its best parameters."""
 

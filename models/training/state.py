@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -110,6 +112,47 @@ def initialize(
         variables=jax.tree.map(jnp.copy, variables),
     )
     return graph, state, best
+
+
+def with_values(
+    graph: nnx.GraphDef, state: TrainState, values: Mapping[str, float]
+) -> TrainState:
+    """The state with other traced values, in the model too; nothing else changes.
+
+    Args:
+        graph: The model's, as `initialize` gave it.
+        state: The state.
+        values: Those that change, by dotted key.
+    """
+    hyper = {
+        name: jnp.asarray(values[name], old.dtype) if name in values else old
+        for name, old in state.hyper.items()
+    }
+    model = nnx.merge(graph, state.params, state.variables, copy=True)
+    # Copies: an epoch's program is given every buffer of the state, each of them once.
+    _set_traced(model, {name: jnp.copy(value) for name, value in hyper.items()})
+    _, _, variables = nnx.split(model, nnx.Param, ...)
+    return state._replace(hyper=hyper, variables=nnx.to_pure_dict(variables))
+
+
+def check_values(values: Mapping[str, float], known: Mapping[str, float]) -> None:
+    """Refuse values that cannot be set while a model is trained.
+
+    Args:
+        values: By dotted key.
+        known: The traced values that there are.
+
+    Raises:
+        ConfigError: A key is not traced, or a value is not a finite number.
+    """
+    for name, value in values.items():
+        if name not in known:
+            raise ConfigError(
+                f"`{name}` is not traced, so that it cannot change while a model is trained",
+                hint=near_matches(name, known),
+            )
+        if not math.isfinite(value):
+            raise ConfigError(f"`{name}` must be a finite number, got {value}")
 
 
 def _set_traced(model: nnx.Module, hyper: dict[str, Array]) -> None:
