@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from hpo.errors import StudyError
+from hpo.schedule import Schedule, schedule_of, written
+from hpo.schedule import check as check_schedule
 from search_spaces.space import Space, SpaceError
 
 
@@ -23,15 +25,19 @@ class FixedTrial:
         seed: The trial's seed.
         epochs: The last epoch that is trained; None for the family's whole budget, which is
             the horizon of every schedule in either case.
+        schedule: How traced values change between epochs; empty for a training whose values
+            stay as they are.
     """
 
     family: str
     params: Mapping[str, Any]
     seed: int
     epochs: int | None = None
+    schedule: Schedule = ()
 
     def __post_init__(self) -> None:
         """Refuse seeds and epochs that no trial has."""
+        object.__setattr__(self, "schedule", schedule_of(self.schedule))
         whole = isinstance(self.seed, int) and not isinstance(self.seed, bool)
         if not whole or self.seed < 0:
             raise StudyError(
@@ -52,3 +58,14 @@ class FixedTrial:
             space.validate(self.params)
         except SpaceError as error:
             raise StudyError(f"fixed trial of `{self.family}`: {error}") from error
+        check_schedule(self.schedule, space, self.params, epochs=self.epochs)
+
+    def to_json(self) -> dict[str, Any]:
+        """The trial as JSON-able data; a schedule only where it has one."""
+        plain = {
+            "family": self.family,
+            "params": dict(self.params),
+            "seed": self.seed,
+            "epochs": self.epochs,
+        }
+        return plain | ({"schedule": written(self.schedule)} if self.schedule else {})

@@ -301,7 +301,7 @@ class Study:
             "sampler": _rule_to_json(self.sampler),
             "stopping": [_rule_to_json(r) for r in self.stopping],
             "resources": dataclasses.asdict(self.resources),
-            "fixed": [dataclasses.asdict(t) for t in self.fixed],
+            "fixed": [t.to_json() for t in self.fixed],
             "evaluate": self.evaluate,
             "defaults": _DEFAULTS,
         }

@@ -10,11 +10,12 @@ from typing import Any
 
 from hpo import packages
 from hpo.check import corners as edges
+from hpo.check.traced import refuse_static
 from hpo.director import Director
 from hpo.report.summary import load_summary
 from hpo.run.launch import launch
 from hpo.run.plan import plan
-from hpo.run.sources import as_run
+from hpo.run.sources import as_run, creates_of
 from hpo.study import Budget, Family, Study
 from hpo.tasks import with_task
 
@@ -106,6 +107,7 @@ def preview(study: Study, *, data_root: Path | None, probe: bool) -> Preview:
     study = with_task(study, root=data_root)
     study = as_run(study, workers=plan(study.resources).workers)
     director = Director(study, workers=study.resources.workers or 1)
+    refuse_static(study, creates_of(study, None))
     data = packages.prepare_data(study.data, root=data_root)
     packages.check_data(study.described_task, data)
     asked = [(f, edges.corners(f.space, _first(f))) for f in study.families]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
+from hpo.schedule import Schedule
+from hpo.trials.record import Trial
 from hpo.trials.states import State
 
 
@@ -17,11 +19,15 @@ class Start:
         trial: The trial's number in the run, from 1.
         attempt: Which go at it, from 1.
         family: Its family.
-        params: Searched values by name.
-        seed: The trial's seed.
+        params: Searched values by name, before the first change of `schedule`.
+        seed: The seed of the trial's training.
         epochs: Its epoch budget.
         known: The last epoch the ledger holds; 0 for a fresh trial.
         rungs: Epochs after which a rule compares this trial with others.
+        schedule: How traced values change between epochs.
+        donor: The trial whose state at the last change it adopts, and that one's attempt;
+            None where it has adopted none.
+        since: The first attempt whose checkpoints belong to this training.
     """
 
     trial: int
@@ -32,6 +38,33 @@ class Start:
     epochs: int
     known: int = 0
     rungs: tuple[int, ...] = ()
+    schedule: Schedule = ()
+    donor: tuple[int, int] | None = None
+    since: int = 1
+
+    @classmethod
+    def of(cls, trial: Trial, *, attempt: int, rungs: tuple[int, ...] = ()) -> Self:
+        """An attempt at a trial as its record has it.
+
+        Args:
+            trial: The trial.
+            attempt: Which go at it.
+            rungs: Epochs after which a rule compares it with others.
+        """
+        adopted = trial.exploits[-1] if trial.exploits else None
+        return cls(
+            trial=trial.number,
+            attempt=attempt,
+            family=trial.family,
+            params=trial.params,
+            seed=trial.seed,
+            epochs=trial.budget,
+            known=trial.last,
+            rungs=rungs,
+            schedule=tuple(trial.schedule),
+            donor=(adopted.donor, adopted.attempt) if adopted else None,
+            since=trial.since,
+        )
 
 
 @dataclass(frozen=True)

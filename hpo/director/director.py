@@ -290,16 +290,8 @@ class Director:
     def _start(
         self, trial: Trial, elapsed: float, before: tuple[Event, ...]
     ) -> tuple[Start, tuple[Event, ...]]:
-        decision = Start(
-            trial=trial.number,
-            attempt=trial.attempt + 1,
-            family=trial.family,
-            params=trial.params,
-            seed=trial.seed,
-            epochs=trial.budget,
-            known=trial.last,
-            rungs=self._state.rung_table(trial.family).rungs(trial.index),
-        )
+        rungs = self._state.rung_table(trial.family).rungs(trial.index)
+        decision = Start.of(trial, attempt=trial.attempt + 1, rungs=rungs)
         return decision, (*before, made.started(trial, elapsed))
 
     def _planned(self, elapsed: float) -> tuple[Start | Wait | Done, tuple[Event, ...]]:
@@ -334,16 +326,21 @@ class Director:
 
     def _settle(self, elapsed: float) -> tuple[Start | Wait | Done, tuple[Event, ...]]:
         """Nothing is left to propose: paused trials go on or end, family by family."""
-        stops: list[Event] = []
-        for rule, fates in self._judge.settle(self._state):
-            stops += (
+        fates: list[Event] = []
+        for rule, found in self._judge.settle(self._state):
+            fates += (
                 made.ended(Stopped, self.trials[n], elapsed, rule=rule, reason=why)
-                for n, why in fates.stopped.items()
+                for n, why in found.stopped.items()
             )
-            if fates.promoted:
-                best = self.trials[fates.promoted[0]]
-                return self._start(best, elapsed, tuple(stops))
-        return (Wait() if self._state.running else Done("budget")), tuple(stops)
+            fates += (
+                made.exploited(self.trials[n], exploit, elapsed, rule=rule)
+                for n, exploit in found.exploited.items()
+            )
+            if found.promoted:
+                first = found.promoted[0]
+                assert first not in found.exploited, "its record is about to change"
+                return self._start(self.trials[first], elapsed, tuple(fates))
+        return (Wait() if self._state.running else Done("budget")), tuple(fates)
 
     def _decide(
         self, trial: Trial, epoch: Epoch, elapsed: float

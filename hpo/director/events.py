@@ -7,11 +7,13 @@ from msgspec import UNSET, UnsetType
 from hpo.ledger.events import (
     Ending,
     EpochEvent,
+    Exploited,
     Interrupted,
     Nondeterminism,
     Paused,
     Started,
 )
+from hpo.stopping.registry import Exploit
 from hpo.trials.record import Trial
 from hpo.trials.states import State
 from models.training.protocol import Epoch
@@ -87,6 +89,27 @@ def ended(
         epoch=trial.last if epoch is None else epoch,
         rule=rule,
         reason=reason,
+    )
+
+
+def exploited(
+    trial: Trial, exploit: Exploit, elapsed: float, *, rule: str
+) -> Exploited:
+    """A trial that gives up its state for another one's.
+
+    Args:
+        trial: The trial, paused.
+        exploit: Whose state it adopts, and with which values.
+        elapsed: Active seconds of the run.
+        rule: The rule that says so.
+    """
+    return Exploited(
+        trial=trial.number,
+        elapsed=elapsed,
+        donor=exploit.donor,
+        epoch=trial.last,
+        traced=dict(exploit.traced),
+        rule=rule,
     )
 
 

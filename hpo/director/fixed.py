@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from msgspec import UNSET
+
 from hpo.director.state import RunState
 from hpo.errors import StudyError
 from hpo.ledger.events import Proposed
+from hpo.schedule import written
 from hpo.study import Study
 from hpo.trials.record import Trial
 
@@ -64,4 +67,5 @@ class FixedProposer:
             params=dict(wanted.params),
             seed=wanted.seed,
             origin="fixed",
+            schedule=written(wanted.schedule) or UNSET,
         )

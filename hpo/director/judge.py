@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from hpo.director.state import RunState
-from hpo.errors import StudyError
 from hpo.stopping import registry
 from hpo.stopping.planning import Beginning, Choice, Outlook, PlanningRule
+from hpo.stopping.population import changed_keys, only_one
 from hpo.stopping.registry import (
     Evidence,
     PausingRule,
@@ -37,6 +37,7 @@ class Judge:
     def __init__(self, study: Study) -> None:
         self._study = study
         self._rules = [(rule.name, registry.make(rule)) for rule in study.stopping]
+        changed_keys(study)  # what it refuses cannot be directed
         self._planning = _planning([rule for _, rule in self._rules], study)
         self._planner: PlanningRule | None = None
         if self._planning is not None:
@@ -155,8 +156,8 @@ class Judge:
     def settle(self, state: RunState) -> list[tuple[str, Settlement]]:
         """The fate of the paused trials of each family that is ready, and by which rule.
 
-        A family is ready when none of its trials is still on its way to the pause. That no
-        more trials are proposed must be so already.
+        A family is ready when none of its trials is still on its way to the earliest epoch
+        at which one waits. That no more trials are proposed must be so already.
 
         Args:
             state: What the run amounts to so far.
@@ -164,15 +165,17 @@ class Judge:
         objective = self._study.objectives[0]
         paused = {state.trials[number].family for number in state.paused}
         found = []
-        for family in (f.name for f in self._study.families if f.name in paused):
-            history = state.members(family)
-            first = next(t for t in history if t.state is State.PAUSED)
+        for family in (f for f in self._study.families if f.name in paused):
+            history = state.members(family.name)
+            waiting = [t for t in history if t.state is State.PAUSED]
+            first = min(waiting, key=lambda t: (t.last, t.index))
             active = [t for t in history if t.state in (State.PENDING, State.RUNNING)]
             if any(t.last < first.last for t in active):
                 continue
             rule = next(r for n, r in self._rules if n == first.rule)
             assert isinstance(rule, PausingRule), "only such a rule pauses"
-            found.append((first.rule, rule.settle(history, first.budget, objective)))
+            fates = rule.settle(history, first.budget, objective, family.space)
+            found.append((first.rule, fates))
         return found
 
 
@@ -183,11 +186,7 @@ def _planning(rules: Sequence[StoppingRule], study: Study) -> int | None:
     if not found:
         return None
     if len(found) + len(pausing) > 1:
-        names = [study.stopping[i].name for i in sorted((*found, *pausing))]
-        raise StudyError(
-            f"only one rule can say which paused trials go on, got {' and '.join(names)}",
-            hint="leave all but one of them out of `stopping`",
-        )
+        raise only_one([study.stopping[i].name for i in sorted((*found, *pausing))])
     planner = rules[found[0]]
     assert isinstance(planner, PlanningRule)
     planner.check(

@@ -169,6 +169,7 @@ class Proposed(TrialEvent, frozen=True, kw_only=True, gc=False, tag="proposed"):
         seed: Its seed.
         origin: Who proposed it: a sampler's name, ``first`` for a point to try first, or
             ``carried`` for a trial of an earlier run.
+        schedule: How its traced values change between epochs, as `hpo.schedule.written`.
         carried: Which trial of which run that was.
         extension: Under which extension of the run, and so under which space; unset before
             the first.
@@ -179,6 +180,7 @@ class Proposed(TrialEvent, frozen=True, kw_only=True, gc=False, tag="proposed"):
     params: dict[str, Any]
     seed: _Natural
     origin: str | UnsetType = UNSET
+    schedule: list[dict[str, Any]] | UnsetType = UNSET
     carried: str | UnsetType = UNSET
     extension: _Positive | UnsetType = UNSET
 
@@ -310,15 +312,21 @@ class Reopened(TrialEvent, frozen=True, kw_only=True, gc=False, tag="reopened"):
 
 
 class Exploited(TrialEvent, frozen=True, kw_only=True, gc=False, tag="exploited"):
-    """A trial took over another one's state (reserved; no version writes it yet).
+    """A paused trial gave up its own state for a copy of another paused one's.
+
+    From here on it is the other's training, with other traced values behind this epoch.
 
     Attributes:
         donor: The other trial.
-        epoch: The last epoch known.
+        epoch: The last epoch of both.
+        traced: The values that change, by dotted key.
+        rule: The rule that says so.
     """
 
     donor: _Positive
-    epoch: _Natural
+    epoch: _Positive
+    traced: dict[str, Any]
+    rule: str
 
 
 class Ending(TrialEvent, frozen=True, kw_only=True, gc=False):

@@ -103,6 +103,10 @@ class RunFolder:
         """The folder of one go at a trial, where its checkpoint lies."""
         return self.trial(number) / f"attempt-{attempt}"
 
+    def adopted(self, number: int, attempt: int) -> Path:
+        """The folder of another trial's checkpoint that an attempt goes on from."""
+        return self.trial(number) / f"adopted-{attempt}"
+
     def config_file(self, number: int) -> Path:
         """A trial's whole configuration."""
         return self.trial(number) / "config.json"

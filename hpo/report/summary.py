@@ -18,9 +18,10 @@ from hpo.ledger.log import uncollected
 from hpo.objectives import Place, Values, attained, ranking
 from hpo.report.fidelity import Fidelity, fidelities
 from hpo.report.index import read_run
+from hpo.schedule import Schedule
 from hpo.study import Objective, Study
 from hpo.trials.curve import Point
-from hpo.trials.record import Attempt, RunRecord, Trial
+from hpo.trials.record import Attempt, Exploit, RunRecord, Trial
 from hpo.trials.reducer import Reducer
 from hpo.trials.states import RANKED, TOLD, State
 from models.errors import near_matches
@@ -45,8 +46,8 @@ class Row:
         trial: Its number in the run.
         family: Its family.
         state: Where it stands.
-        params: Searched values by dotted key.
-        seed: Its seed.
+        params: Searched values by dotted key, before the first change of `schedule`.
+        seed: The seed of its training.
         epoch_budget: How many epochs it may have.
         rank: Place among completed and converged trials, from 1; None for the others.
         objective: Value of its best epoch in the objective's unit; None without one.
@@ -66,6 +67,8 @@ class Row:
         attempts: Its goes.
         nondeterminism: Epochs that gave other numbers when they were trained again.
         notes: Remarks on it, such as a retry that had to start at epoch 1.
+        schedule: How its traced values change between epochs.
+        exploits: Whose states it adopted, in order.
     """
 
     trial: int
@@ -90,6 +93,18 @@ class Row:
     attempts: tuple[Attempt, ...] = ()
     nondeterminism: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+    schedule: Schedule = ()
+    exploits: tuple[Exploit, ...] = ()
+
+    @property
+    def since(self) -> int:
+        """The first attempt whose checkpoints belong to its training of now."""
+        return self.exploits[-1].since if self.exploits else 1
+
+    @property
+    def inherited(self) -> int:
+        """How many epochs of its training another trial has spent; it spent as many itself."""
+        return self.exploits[-1].epoch if self.exploits else 0
 
     @property
     def why(self) -> str:
@@ -300,6 +315,8 @@ def _row(trial: Trial, objectives: Sequence[Objective], place: Place | None) -> 
         attempts=tuple(trial.attempts),
         nondeterminism=tuple(trial.unequal),
         notes=tuple(trial.notes),
+        schedule=tuple(trial.schedule),
+        exploits=tuple(trial.exploits),
     )
 
 

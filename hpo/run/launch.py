@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo import packages
+from hpo.check.traced import refuse_static
 from hpo.director import Director
 from hpo.errors import RunError
 from hpo.ledger.folder import RunFolder
@@ -65,6 +66,7 @@ def launch(
     study = as_run(study, workers=machine.workers)
     Director(study, workers=machine.workers)  # what it refuses needs no data
     creates = creates_of(study, create)
+    refuse_static(study, creates)
     if machine.gpus_per_trial == 0 and any(map(_of_models, creates.values())):
         packages.begin_kernels()  # beside all that comes before the first epoch
     watching.message("preparing the data")

@@ -6,9 +6,11 @@ Every executor works through one `TrialLoop`; none of them writes an event by it
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from msgspec import UNSET, structs
@@ -22,6 +24,7 @@ from hpo.ledger.events import (
     EpochEvent,
     Evaluated,
     Event,
+    Exploited,
     Nondeterminism,
     Note,
     ReadTest,
@@ -245,19 +248,10 @@ class TrialLoop:
         trial = self._evaluations.next(self.director.trials)
         if trial is None:
             return Wait()
-        again = Start(
-            trial=trial.number,
-            attempt=trial.attempt,
-            family=trial.family,
-            params=trial.params,
-            seed=trial.seed,
-            epochs=trial.budget,
-            known=trial.last,
-        )
+        again = Start.of(trial, attempt=trial.attempt)
+        newest = self._newest_checkpoint(trial.number, trial.attempt + 1, trial.since)
         return dataclasses.replace(
-            self._assignment(again),
-            evaluate=self._evaluations.part,
-            restore=self._newest_checkpoint(trial.number, trial.attempt + 1),
+            self._assignment(again), evaluate=self._evaluations.part, restore=newest
         )
 
     def _evaluated(self, event: Evaluated) -> Stop:
@@ -281,19 +275,44 @@ class TrialLoop:
             epochs=start.epochs,
             known=start.known,
             folder=self._folder.trial(start.trial).absolute(),
-            restore=self._newest_checkpoint(start.trial, start.attempt),
+            restore=self._newest_checkpoint(start.trial, start.attempt, start.since),
+            donor=self._donor(start),
+            schedule=start.schedule,
             rungs=start.rungs,
             objective=(objective.metric, objective.direction),
             device="gpu" if self.study.resources.gpus_per_trial > 0 else "cpu",
             stopping=self.stop.file,
         )
 
-    def _newest_checkpoint(self, number: int, attempt: int) -> int | None:
+    def _newest_checkpoint(self, number: int, attempt: int, since: int) -> int | None:
         # The folder knows more than the ledger: a driver may die between save and report.
-        for earlier in range(attempt - 1, 0, -1):
+        for earlier in range(attempt - 1, since - 1, -1):
             if session.has_checkpoint(self._folder.attempt(number, earlier)):
                 return earlier
         return None
+
+    def _donor(self, start: Start) -> Path | None:
+        """The checkpoint that a trial adopts, where it is still there."""
+        if start.donor is None:
+            return None
+        copied = self._folder.adopted(start.trial, start.since)
+        places = (copied, self._folder.attempt(*start.donor))
+        return next((p.absolute() for p in places if session.has_checkpoint(p)), None)
+
+    def _keep_donor(self, trial: Trial) -> None:
+        """Copy the checkpoint that a trial is to adopt: the donor goes on, and may end.
+
+        Where that fails the trial is trained from its schedule's beginning: nothing is lost
+        but time.
+        """
+        adopted = trial.exploits[-1]
+        source = self._folder.attempt(adopted.donor, adopted.attempt)
+        place = self._folder.adopted(trial.number, adopted.since)
+        draft = place.with_name(f".{place.name}")
+        with suppress(OSError):
+            shutil.rmtree(draft, ignore_errors=True)
+            shutil.copytree(source, draft)
+            draft.replace(place)
 
     def _write(self, events: Iterable[Event]) -> None:
         """Ledger first, then the Director, then everybody else."""
@@ -303,6 +322,8 @@ class TrialLoop:
                 self.director.apply(written)
                 self._evaluations.apply(written)
             self.observer.event(written, self.director)
+            if isinstance(written, Exploited):
+                self._keep_donor(self.director.trials[written.trial])
             if isinstance(written, Ending):
                 self._prune(self.director.trials[written.trial])
 
@@ -350,13 +371,16 @@ class TrialLoop:
         for loser in fallen:
             self._drop(loser, keep=None)
         if ended not in fallen:
-            newest = self._newest_checkpoint(ended.number, ended.attempt + 1)
+            attempt, since = ended.attempt + 1, ended.since
+            newest = self._newest_checkpoint(ended.number, attempt, since)
             self._drop(ended, keep=newest or ended.attempt)
 
     def _drop(self, loser: Trial, keep: int | None) -> None:
         for attempt in range(1, loser.attempt + 1):
             if attempt != keep:
                 session.drop(self._folder.attempt(loser.number, attempt))
+        for adopted in loser.exploits:
+            session.drop(self._folder.adopted(loser.number, adopted.since))
 
 
 def _last_kernels(director: Director) -> str | None:

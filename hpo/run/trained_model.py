@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,13 @@ from hpo.ledger.folder import RunFolder
 from hpo.report.summary import Row, Summary, load_summary
 from hpo.run import reproducibility
 from hpo.run.sources import Sources, creates_of
+from hpo.schedule import values_in
 from hpo.study import Study
+from hpo.worker import epochs
 from hpo.worker.assignment import Assignment
+from hpo.worker.learner import make_learner
 from hpo.worker.pickling import Create
-from hpo.worker.session import has_checkpoint, make_learner
+from hpo.worker.session import has_checkpoint
 from models.training.protocol import Predictive
 
 
@@ -28,7 +32,8 @@ class TrainedModel:
         trial: The trial's number in its run.
         family: Its family.
         objective: The value that it was ranked by, in the objective's unit.
-        config: Its configuration by dotted key: constants and searched values.
+        config: Its configuration by dotted key: constants and searched values, those of its
+            first epoch.
         data: The reference to the data it was trained on.
         study: The study it was tuned in.
         learner: The learner itself, as the family's `create` made it.
@@ -99,7 +104,9 @@ def load_model(
     data = reproducibility.reload_data(sources, summary.study, root)
     creates = creates_of(summary.study, create, sources.study_today())
     assignment = _assignment(summary, row, creates[row.family], data, folder)
-    learner = make_learner(assignment)
+    saved = max(epochs.read(place), default=0) if row.schedule else 0
+    values = values_in(assignment.config, row.schedule, saved)
+    learner = make_learner(dataclasses.replace(assignment, config=values))
     if not isinstance(learner, Predictive):
         raise RunError(
             f"family `{row.family}` has no model to predict with",
@@ -127,7 +134,7 @@ def checkpoint(folder: RunFolder, row: Row) -> Path:
     Raises:
         RunError: It has left none.
     """
-    for attempt in sorted((a.number for a in row.attempts), reverse=True):
+    for attempt in range(len(row.attempts), row.since - 1, -1):
         place = folder.attempt(row.trial, attempt)
         if has_checkpoint(place):
             return place

@@ -6,8 +6,8 @@ A rule is a pure function of its options and the `Evidence`; it keeps no state o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 from hpo.options import Described, build, describe, look_up, names_in
 from hpo.stopping import rules
@@ -16,6 +16,7 @@ from hpo.study import Objective, Rule
 from hpo.trials.record import Trial
 from hpo.trials.states import State
 from models.training.protocol import Epoch
+from search_spaces.space import Space
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,16 +85,32 @@ class StoppingRule(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Exploit:
+    """A paused trial is to go on from a copy of another one's state.
+
+    Attributes:
+        donor: The number of the other one, which has paused at the same epoch.
+        traced: The traced values that change with it, by name.
+    """
+
+    donor: int
+    traced: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settlement:
     """The fate of the paused trials of a family.
 
     Attributes:
-        promoted: Numbers of those that go on, in the order to start them.
+        promoted: Numbers of those that go on, in the order to start them; the first one
+            adopts nothing.
         stopped: Why each of the others ends, by number.
+        exploited: Those among the promoted that adopt another one's state before.
     """
 
     promoted: tuple[int, ...] = ()
-    stopped: Mapping[int, str]
+    stopped: Mapping[int, str] = field(default_factory=dict)
+    exploited: Mapping[int, Exploit] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -101,7 +118,11 @@ class PausingRule(StoppingRule, Protocol):
     """A stopping rule that lets trials wait for each other."""
 
     def settle(
-        self, history: Sequence[Trial], budget: int, objective: Objective
+        self,
+        history: Sequence[Trial],
+        budget: int,
+        objective: Objective,
+        space: Space,
     ) -> Settlement:
         """Settle what is paused, once no trial of the family is still on its way.
 
@@ -110,9 +131,10 @@ class PausingRule(StoppingRule, Protocol):
                 rule has yet to judge is pending or running.
             budget: The family's epoch budget.
             objective: What trials are ranked by.
+            space: The family's.
 
         Returns:
-            A fate for every paused trial.
+            A fate for every trial that is paused at the earliest epoch of those.
         """
         ...
 
@@ -122,6 +144,28 @@ class PausingRule(StoppingRule, Protocol):
         Args:
             total: Epochs of all trials together.
             budget: The family's epoch budget.
+        """
+        ...
+
+
+@runtime_checkable
+class ExploitingRule(PausingRule, Protocol):
+    """A pausing rule by which trials adopt each other's states."""
+
+    def check(self, space: Space, budget: int, trials: int) -> tuple[str, ...]:
+        """Refuse a family whose trials cannot be such a population.
+
+        Args:
+            space: Of the family.
+            budget: Its epoch budget.
+            trials: How many trials it has.
+
+        Returns:
+            The names of the values that the rule changes, so that they must be traced; none
+            where no trial of the family will ever adopt.
+
+        Raises:
+            StudyError: It cannot.
         """
         ...
 

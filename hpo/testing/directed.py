@@ -21,7 +21,7 @@ from hpo.trials.states import ENDINGS
 from models.training.protocol import Epoch
 
 Curve = Callable[[Trial, int], Epoch]
-_TOLD = ("proposed", "epoch", "paused", *ENDINGS)
+_TOLD = ("proposed", "epoch", "paused", "exploited", *ENDINGS)
 
 
 def run(

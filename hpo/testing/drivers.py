@@ -19,7 +19,14 @@ from typing import Any
 import psutil
 
 from hpo.director import Director
-from hpo.ledger.events import Ending, EpochEvent, Evaluated, Event, Proposed
+from hpo.ledger.events import (
+    Ending,
+    EpochEvent,
+    Evaluated,
+    Event,
+    Exploited,
+    Proposed,
+)
 from hpo.ledger.log import read_events
 from hpo.study import Study
 from hpo.worker.environment import search_path
@@ -148,7 +155,8 @@ def story(folder: Path) -> dict[int, dict[str, Any]]:
 
     Returns:
         By number: family, params, seed, the metrics of each epoch as text (so that NaN equals
-        NaN), how the trial ended, and its scores over another part of the data.
+        NaN), whose states it adopted, how the trial ended, and its scores over another part of
+        the data.
     """
     trials: dict[int, dict[str, Any]] = {}
     for event in events_of(folder):
@@ -160,6 +168,9 @@ def story(folder: Path) -> dict[int, dict[str, Any]]:
             trial["seed"] = event.seed
         elif isinstance(event, EpochEvent):
             trial["epochs"].setdefault(event.epoch, repr(event.valid))
+        elif isinstance(event, Exploited):
+            adopted = (event.epoch, event.donor, repr(event.traced))
+            trial.setdefault("adopted", []).append(adopted)
         elif isinstance(event, Evaluated):
             trial["scores"] = repr((event.part, event.metrics, event.records))
         elif isinstance(event, Ending):

@@ -120,7 +120,7 @@ def _curve(direction: str) -> directed.Curve:
 
     def curve(trial: Trial, number: int) -> Epoch:
         settled = min(number, 2 + derive(trial.seed, "settles") % 9)
-        value = trial.params["level"] + 2.0 / settled
+        value = trial.current["level"] + 2.0 / settled
         value += 0.05 * derive(trial.seed, number) / 2**32
         if trial.index % 5 == 4 and number > derive(trial.seed, "when") % 7:
             value = (math.nan, math.inf)[trial.index % 2]

@@ -36,6 +36,8 @@ def noise(*parts: Any) -> float:
 class Steady:
     """Its state is one float, changed a little by every epoch.
 
+    The rate may change while it is trained.
+
     Args:
         config: ``start`` and ``rate``; also, where they are there, ``size``, ``pause`` (seconds
             an epoch takes) and ``trouble``: one of `TROUBLES`, all of them at epoch 3 but
@@ -47,6 +49,7 @@ class Steady:
         assert context.directory is not None, "every trial has a folder"
         self.config, self.context = dict(config), context
         self.place = context.directory.parent
+        self.seed = context.seed
         self.done, self.state = 0, float(config["start"])
         self.epochs: list[Epoch] = []
         self._write_down(PROCESSES, str(os.getpid()))
@@ -71,7 +74,7 @@ class Steady:
                 self._misbehave(trouble)
             time.sleep(self.config.get("pause", 0.0))
             rate = self.config["rate"]
-            change = noise(self.context.seed, number) - 0.4
+            change = noise(self.seed, number) - 0.4
             self.state = self.state * (1 - rate) + rate * change
             value = abs(self.state) + 0.01 * self.config.get("size", 1)
             if trouble == "nan" and number >= _WHEN - 1:
@@ -129,13 +132,25 @@ class Steady:
         rows = [[e.number, dict(e.train), dict(e.valid)] for e in self.epochs]
         path = directory / "state.json"
         temporary = path.with_suffix(f".{os.getpid()}")
-        temporary.write_text(json.dumps([self.done, self.state, rows]))
+        temporary.write_text(
+            json.dumps([self.done, self.state, rows, self.seed, self.config["rate"]])
+        )
         temporary.replace(path)
 
     def restore(self, directory: Path) -> None:
-        """Read them back."""
-        self.done, self.state, rows = json.loads((directory / "state.json").read_text())
+        """Read them back, where they are of this very training."""
+        read = json.loads((directory / "state.json").read_text())
+        self.done, self.state, rows, *origin = read
+        mine = [self.seed, self.config["rate"]]
+        assert origin == mine, f"the state is of {origin}, not of {mine}"
         self.epochs = [Epoch(n, t, v, 0.001, 0.0) for n, t, v in rows]
+
+    def adopt(self, directory: Path, traced: Mapping[str, float]) -> None:
+        """Read another one's, and go on at another rate."""
+        *_, self.seed, rate = json.loads((directory / "state.json").read_text())
+        self.config["rate"] = rate
+        self.restore(directory)
+        self.config |= traced
 
     def _best(self) -> float:
         values = (e.valid["rmse"] for e in self.epochs)
@@ -163,6 +178,9 @@ class Steady:
 def create(config: Mapping[str, Any], context: Context) -> Steady:
     """Make one, as any family does."""
     return Steady(config, context)
+
+
+create.traced = ("rate",)  # type: ignore[attr-defined]
 
 
 def trained(folder: Path, name: str = TRAINED) -> dict[int, list[str]]:

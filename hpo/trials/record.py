@@ -8,6 +8,7 @@ from typing import Any, overload
 
 import msgspec
 
+from hpo.schedule import Change, values_in
 from hpo.study import Objective
 from hpo.trials.curve import Curve
 from hpo.trials.states import ENDINGS, RANKED, State
@@ -34,17 +35,38 @@ class Attempt(msgspec.Struct, array_like=True, kw_only=True):
     checkpoint: int | None = None
 
 
+class Exploit(msgspec.Struct, array_like=True, kw_only=True):
+    """A trial gave up its own training for a copy of another one's.
+
+    Attributes:
+        epoch: After which epoch of both.
+        donor: The number of the other trial.
+        attempt: The donor's attempt that saved the state.
+        since: The first attempt of the trial itself that goes on from there.
+        value: What the trial itself had reached at that epoch, in the first objective.
+    """
+
+    epoch: int
+    donor: int
+    attempt: int
+    since: int
+    value: float
+
+
 class Trial(msgspec.Struct, array_like=True, kw_only=True):
     """One configuration of one family, as far as the ledger tells.
 
-    There is one record a trial; the reducer alone changes it, event by event.
+    There is one record a trial; the reducer alone changes it, event by event. Once a trial has
+    adopted another one's state (`exploits`), it tells of the training that it goes on with, from
+    that one's first epoch: seed, values, curve and best epoch are the other's up to there. What
+    it spent stays its own: seconds, attempts, and as many epochs as it inherited.
 
     Attributes:
         number: Its number in the run, from 1.
         family: Its family.
         index: Its number within the family, from 0.
-        params: Searched values by name.
-        seed: Its seed.
+        params: Searched values by name, before the first change of `schedule`.
+        seed: The seed of its training.
         budget: Its epoch budget.
         origin: Who proposed it: a sampler's name, ``first`` for a point to try first, or
             ``carried`` for a trial of an earlier run.
@@ -63,6 +85,8 @@ class Trial(msgspec.Struct, array_like=True, kw_only=True):
         seconds: Training and validation, without compiling, over all epochs.
         compile_seconds: Compiling, over all epochs.
         epochs: Its epochs with every number, by number, where the reducer keeps them.
+        schedule: How its traced values change between epochs.
+        exploits: Whose state it adopted, in order.
     """
 
     number: int
@@ -87,6 +111,8 @@ class Trial(msgspec.Struct, array_like=True, kw_only=True):
     seconds: float = 0.0
     compile_seconds: float = 0.0
     epochs: dict[int, Epoch] = {}
+    schedule: list[Change] = []
+    exploits: list[Exploit] = []
 
     @property
     def ended(self) -> bool:
@@ -124,10 +150,21 @@ class Trial(msgspec.Struct, array_like=True, kw_only=True):
         return sum(attempt.died for attempt in self.attempts)
 
     @property
+    def since(self) -> int:
+        """The first attempt whose checkpoints belong to its training of now."""
+        return self.exploits[-1].since if self.exploits else 1
+
+    @property
     def restore_from(self) -> int | None:
-        """The latest attempt that saved a checkpoint, or None."""
-        saved = (a.number for a in self.attempts if a.checkpoint is not None)
+        """The latest attempt that saved a checkpoint of its training of now, or None."""
+        mine = self.attempts[self.since - 1 :]
+        saved = (a.number for a in mine if a.checkpoint is not None)
         return max(saved, default=None)
+
+    @property
+    def current(self) -> dict[str, Any]:
+        """Searched values by name, behind the last change of its schedule."""
+        return values_in(self.params, self.schedule)
 
     @property
     def ended_by(self) -> str:

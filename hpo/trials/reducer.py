@@ -13,6 +13,7 @@ from hpo.ledger.events import (
     EpochEvent,
     Evaluated,
     Event,
+    Exploited,
     Extended,
     Interrupted,
     Nondeterminism,
@@ -26,9 +27,11 @@ from hpo.ledger.events import (
     Started,
     TrialEvent,
 )
+from hpo.schedule import Change, schedule_of
 from hpo.study import Objective, Study
 from hpo.trials.best import comes_before
-from hpo.trials.record import Attempt, RunRecord, Trial
+from hpo.trials.curve import Curve
+from hpo.trials.record import Attempt, Exploit, RunRecord, Trial
 from hpo.trials.states import State
 from models.training.protocol import Epoch
 
@@ -103,6 +106,8 @@ class Reducer:
             trial = found
             if isinstance(event, EpochEvent):
                 self._epoch(trial, event)
+            elif isinstance(event, Exploited):
+                _exploit(trial, record.trials.get(event.donor), event)
             else:
                 _change(trial, event)
         else:
@@ -119,6 +124,7 @@ class Reducer:
             seed=event.seed,
             budget=self._budgets[event.family],
             origin=event.origin or "",
+            schedule=list(schedule_of(event.schedule or ())),
         )
 
     def _proposed(self, event: Proposed) -> Trial:
@@ -216,6 +222,34 @@ def _change(trial: Trial, event: TrialEvent) -> None:
         _end(trial, event)
     else:
         raise contradiction(event, _UNKNOWN)
+
+
+def _exploit(trial: Trial, donor: Trial | None, event: Exploited) -> None:
+    """Make the donor's training that of the trial, up to the epoch both have reached."""
+    paused = donor is not None and donor.state is trial.state is State.PAUSED
+    _expect(paused, event, "only a paused trial adopts, and only another paused one")
+    assert donor is not None, "said just now"
+    related = donor.family == trial.family and donor is not trial
+    _expect(related, event, f"trial {donor.number} is no other one of its family")
+    level = trial.last == donor.last == event.epoch
+    _expect(level, event, f"they are at epochs {trial.last} and {donor.last}")
+    value = trial.curve.value_at(event.epoch)
+    trial.exploits.append(
+        Exploit(
+            epoch=event.epoch,
+            donor=donor.number,
+            attempt=donor.attempt,
+            since=trial.attempt + 1,
+            value=math.nan if value is None else value,
+        )
+    )
+    trial.seed, trial.params = donor.seed, dict(donor.params)
+    change = Change(after=event.epoch, traced=event.traced)
+    trial.schedule = [*donor.schedule, change]
+    trial.curve = Curve(donor.curve.points[:])
+    trial.epochs = dict(donor.epochs)
+    trial.value, trial.best_epoch = donor.value, donor.best_epoch
+    trial.further = dict(donor.further)
 
 
 def _end(trial: Trial, event: Interrupted | Paused | Ending) -> None:

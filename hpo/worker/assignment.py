@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from hpo.schedule import Schedule
 from models.training.protocol import Epoch
 
 
@@ -19,7 +20,7 @@ class Assignment:
         attempt: Which go at it, from 1.
         family: Its family's name.
         create: ``"module:function"``, or a callable as `hpo.worker.pickling.pack` ships it.
-        config: Constants and searched values by dotted key.
+        config: Constants and searched values by dotted key, those of the first epoch.
         settings: The study's fixed keys; those that the family does not know are left out.
         data: The data reference, handed on in the context.
         task: Name and settings of the task, likewise; None where there is none.
@@ -27,7 +28,11 @@ class Assignment:
         epochs: The epoch budget.
         known: The last epoch in the ledger; earlier records are not reported again.
         folder: The trial's folder, ``trials/0007``; attempts live below it.
-        restore: The attempt whose checkpoint to go on from, or None to start afresh.
+        restore: The attempt whose checkpoint to go on from, or None for none.
+        donor: The folder of another trial's checkpoint to go on from where `restore` is None;
+            it belongs to the same training, up to the schedule's last change. With neither,
+            training starts afresh.
+        schedule: How traced values change between epochs.
         rungs: Epochs after which a checkpoint is saved in any case.
         objective: The metric that decides which epoch is best, and its direction.
         checkpoint_seconds: Most seconds of training that may be lost.
@@ -50,6 +55,8 @@ class Assignment:
     known: int = 0
     folder: Path
     restore: int | None = None
+    donor: Path | None = None
+    schedule: Schedule = ()
     rungs: tuple[int, ...] = ()
     objective: tuple[str, Literal["minimize", "maximize"]] = ("rmse", "minimize")
     checkpoint_seconds: float = 5.0
@@ -61,6 +68,13 @@ class Assignment:
     def directory(self) -> Path:
         """The attempt's own folder."""
         return self.folder / f"attempt-{self.attempt}"
+
+    @property
+    def source(self) -> Path | None:
+        """The folder of the checkpoint to go on from, or None to start afresh."""
+        if self.restore is None:
+            return self.donor
+        return self.folder / f"attempt-{self.restore}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,14 +7,15 @@ the epoch saved; one that cannot be restored is trained again from epoch 1.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
+from contextlib import closing, suppress
 from pathlib import Path
 
 from hpo.ledger.excerpts import Excerpts, write
 from hpo.ledger.folder import excerpts_file
-from hpo.worker import epochs
 from hpo.worker.assignment import Assignment, Report, Scores
-from hpo.worker.session import Session, failure, make_learner
+from hpo.worker.pieces import Pieces
+from hpo.worker.session import Session, failure
 from models.training.protocol import (
     Evaluable,
     EvaluableByRecord,
@@ -61,23 +62,17 @@ def begin(assignment: Assignment) -> Session | Evaluation:
 
 def _trained(a: Assignment) -> Learner:
     """The learner as it was after the trial's last epoch."""
-    learner, reached = make_learner(a), 0
-    if a.restore is not None and isinstance(learner, Resumable):
-        source = a.folder / f"attempt-{a.restore}"
-        try:
-            saved = max(epochs.read(source), default=0)
-            learner.restore(source)
-            reached = saved
-        except (Exception, SystemExit):
-            learner = make_learner(a)  # a half-restored learner is worth nothing
-    if reached < a.known:
-        steps = iter(learner.fit_iter(a.known))
-        for number, _ in enumerate(steps, 1):
-            if number >= a.known:
-                break
-        if isinstance(steps, Generator):
-            steps.close()
-    return learner
+    a.directory.mkdir(parents=True, exist_ok=True)  # where pieces are handed on
+    pieces = Pieces(a)
+    if a.source is not None and isinstance(pieces.learner, Resumable):
+        with suppress(Exception, SystemExit):
+            pieces.take_up(a.source)
+    if max(pieces.stored, default=0) < a.known:
+        with closing(pieces.epochs(a.known)) as steps:
+            for number, _ in enumerate(steps, 1):
+                if number >= a.known:
+                    break
+    return pieces.learner
 
 
 def _scores(learner: Learner, part: str) -> Scores:

@@ -10,22 +10,22 @@ import errno
 import json
 import os
 import shutil
-import sys
 import time
 import traceback
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any
 
 from hpo.errors import ForeignFailure
+from hpo.schedule import written
 from hpo.worker import epochs
 from hpo.worker.assignment import Assignment, Report
-from hpo.worker.pickling import unpack
+from hpo.worker.pieces import Pieces
 from models.errors import UserError
 from models.training.protocol import (
     Compiled,
-    Context,
     Countable,
     Epoch,
     Learner,
@@ -33,13 +33,6 @@ from models.training.protocol import (
 )
 
 __all__ = ["Assignment", "Report", "Session"]
-
-
-@runtime_checkable
-class _Keyed(Protocol):
-    """A configuration class that can list its dotted keys."""
-
-    def keys(self) -> Iterable[str]: ...
 
 
 class Session:
@@ -51,9 +44,8 @@ class Session:
 
     def __init__(self, assignment: Assignment) -> None:
         self.assignment = assignment
-        self._learner: Learner | None = None
+        self._pieces: Pieces | None = None
         self._epochs: Iterator[Any] | None = None
-        self._stored: dict[int, Epoch] = {}  # records that came with the checkpoint
         self._records: dict[int, Epoch] = {}
         self._waiting: list[Epoch] = []
         self._last = 0  # the last epoch the learner has done, in this attempt or before
@@ -67,7 +59,12 @@ class Session:
     @property
     def learner(self) -> Learner | None:
         """The learner, once the first step has made it."""
-        return self._learner
+        return None if self._pieces is None else self._pieces.learner
+
+    @property
+    def _stored(self) -> Mapping[int, Epoch]:
+        """Records that came with the checkpoint."""
+        return {} if self._pieces is None else self._pieces.stored
 
     def step(self) -> Report:
         """Train one epoch; whatever the learner raises comes back as data.
@@ -90,7 +87,7 @@ class Session:
                 self._epochs.close()
         with suppress(Exception, SystemExit):
             self._save_at_end()
-        self._learner = self._epochs = None
+        self._pieces = self._epochs = None
 
     def _save_at_end(self) -> None:
         # A loser's folder may be gone already: then there is nothing worth keeping.
@@ -102,32 +99,29 @@ class Session:
     def _open(self) -> None:
         a = self.assignment
         a.directory.mkdir(parents=True, exist_ok=True)
-        self._learner = make_learner(self.assignment)
-        if a.restore is not None:
-            self._restore(a.restore)
+        self._pieces = Pieces(a)
+        source = a.source
+        if source is not None:
+            self._take_up(self._pieces, source)
         elif a.attempt > 1:
             self._note("starts at epoch 1: no earlier attempt left a checkpoint")
         self._write_config()
-        self._epochs = iter(self._learner.fit_iter(a.epochs))
+        self._epochs = self._pieces.epochs(a.epochs)
 
-    def _restore(self, attempt: int) -> None:
-        source = self.assignment.folder / f"attempt-{attempt}"
-        if not isinstance(self._learner, Resumable):
+    def _take_up(self, pieces: Pieces, source: Path) -> None:
+        if not isinstance(pieces.learner, Resumable):
             self._note("starts at epoch 1: the learner has no save and restore")
             return
         try:
-            stored = epochs.read(source)
-            self._learner.restore(source)
+            pieces.take_up(source)
         except (Exception, SystemExit) as error:
-            self._learner = make_learner(
-                self.assignment
-            )  # a half-restored learner is worth nothing
+            whose = f"attempt {self.assignment.restore}"
+            if self.assignment.restore is None:
+                whose = "the trial that it adopts"
             self._note(
-                f"starts at epoch 1: the checkpoint of attempt {attempt} cannot be read "
+                f"starts at epoch 1: the checkpoint of {whose} cannot be read "
                 f"({_in_one_line(error)})"
             )
-            return
-        self._stored = stored
 
     def _next(self) -> Report:
         assert self._epochs is not None
@@ -177,6 +171,7 @@ class Session:
         due = (
             epoch.number >= a.epochs
             or epoch.number in a.rungs
+            or any(epoch.number == change.after for change in a.schedule)
             or self._unsaved_seconds + epoch.seconds >= a.checkpoint_seconds
             or (a.stopping is not None and a.stopping.exists())
         )
@@ -195,24 +190,27 @@ class Session:
 
     def _save(self) -> bool:
         """Records first, so that they never know less than the checkpoint."""
-        if not isinstance(self._learner, Resumable):
+        learner = self.learner
+        if not isinstance(learner, Resumable):
             return False
         directory = self.assignment.directory
         epochs.write(directory, {**self._stored, **self._records})
-        self._learner.save(directory)
+        learner.save(directory)
         (directory / epochs.SAVED).touch()
         self._saved, self._unsaved_seconds = self._last, 0.0
         return True
 
     def _write_config(self) -> None:
-        """Write ``config.json`` once per trial: what repeats it, resolved."""
-        a = self.assignment
+        """Write ``config.json`` once per training: what repeats it, resolved."""
+        a, learner = self.assignment, self.learner
         path = a.folder / "config.json"
-        if path.exists():
-            return
-        resolved: Mapping[str, Any] = {**a.settings, **a.config}
-        if isinstance(self._learner, Countable):
-            resolved = self._learner.configuration
+        if path.exists() and not a.schedule:
+            return  # a trial that adopts another one has a training of its own no more
+        resolved = {**a.settings, **a.config}
+        if isinstance(learner, Countable):
+            changed = {name for change in a.schedule for name in change.traced}
+            first = {k: v for k, v in a.config.items() if k in changed}
+            resolved = {**learner.configuration, **first}
         content = {
             "trial": a.trial,
             "family": a.family,
@@ -221,8 +219,9 @@ class Session:
             "epochs": a.epochs,
             "data": a.data,
             "task": a.task,
-            "kernels": _kernels(self._learner),
-            "config": dict(resolved),
+            "kernels": _kernels(learner),
+            "config": resolved,
+            **({"schedule": written(a.schedule)} if a.schedule else {}),
         }
         epochs.replace(path, json.dumps(content, indent=2, default=str) + "\n")
 
@@ -230,7 +229,7 @@ class Session:
         self._notes.append(f"attempt {self.assignment.attempt} {text}")
 
     def _report(self, **values: Any) -> Report:
-        learner = self._learner
+        learner = self.learner
         notes, self._notes = tuple(self._notes), []
         return Report(
             trial=self.assignment.trial,
@@ -242,34 +241,6 @@ class Session:
             notes=notes,
             **values,
         )
-
-
-def make_learner(assignment: Assignment) -> Learner:
-    """Call the `create` of an assignment, as a trial does.
-
-    Raises:
-        ForeignFailure: It cannot be found, or gives no learner.
-    """
-    a = assignment
-    create = unpack(a.create)
-    config = {**_known_settings(create, a.settings, a.config), **a.config}
-    context = Context(
-        data=a.data,
-        task=a.task,
-        seed=a.seed,
-        epochs=a.epochs,
-        directory=a.directory,
-        device=a.device,
-        checkpoint_epochs=a.rungs,
-        objective=a.objective,
-    )
-    learner = create(config, context)
-    if not isinstance(learner, Learner):
-        raise ForeignFailure(
-            f"`create` returned a {type(learner).__name__} without `fit_iter`",
-            hint="return an object whose fit_iter(epochs) yields after each epoch",
-        )
-    return learner
 
 
 def failure(error: BaseException) -> dict[str, Any]:
@@ -291,18 +262,6 @@ def drop(directory: os.PathLike[str]) -> None:
     with suppress(OSError):
         os.unlink(os.path.join(directory, epochs.SAVED))
     shutil.rmtree(directory, ignore_errors=True)
-
-
-def _known_settings(
-    create: Any, settings: Mapping[str, Any], config: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The settings a family knows: all of them for a `create` without a `Config` beside."""
-    module = sys.modules.get(getattr(create, "__module__", None) or "")
-    beside = vars(module).get("Config") if module is not None else None
-    if not isinstance(beside, type) or not isinstance(beside, _Keyed):
-        return dict(settings)
-    known = set(beside.keys())  # a classmethod
-    return {k: v for k, v in settings.items() if k in known or k in config}
 
 
 def _parameters(learner: Learner | None) -> int | None:

@@ -11,6 +11,7 @@ from hpo.stopping.registry import Evidence, Settlement, Verdict
 from hpo.study import Objective
 from hpo.trials.record import Trial, finite_key
 from hpo.trials.states import State
+from search_spaces.space import Space
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,11 @@ class StoppingRule:
         return Verdict(State.PAUSED, "waits until every trial of the family is as far")
 
     def settle(
-        self, history: Sequence[Trial], budget: int, objective: Objective
+        self,
+        history: Sequence[Trial],
+        budget: int,
+        objective: Objective,
+        space: Space,
     ) -> Settlement:
         """The best `keep` of those that paused go on; who goes on already counts."""
         screened = [

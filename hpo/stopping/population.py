@@ -1,0 +1,95 @@
+"""Studies whose trials adopt each other's states: what that asks of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hpo.errors import StudyError
+from hpo.stopping import registry
+from hpo.stopping.planning import PlanningRule
+from hpo.stopping.registry import ExploitingRule, PausingRule
+from hpo.study import Study
+
+
+def changed_keys(study: Study) -> dict[str, tuple[str, ...]]:
+    """The values that change while a family's trials are trained; those have to be traced.
+
+    By a rule by which trials adopt each other, or by the schedules of trials that the study
+    names itself.
+
+    Args:
+        study: The study.
+
+    Returns:
+        Their names by family; only families in which there are any.
+
+    Raises:
+        StudyError: The study cannot be run by such a rule.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for rule in study.stopping:
+        made = registry.make(rule)
+        if isinstance(made, ExploitingRule):
+            _refuse_others(study)
+            found = _populations(study, made, rule.name)
+    for trial in study.fixed:
+        names = [name for change in trial.schedule for name in change.traced]
+        if names:
+            known = (*found.get(trial.family, ()), *names)
+            found[trial.family] = tuple(dict.fromkeys(known))
+    return found
+
+
+def _populations(
+    study: Study, rule: ExploitingRule, name: str
+) -> dict[str, tuple[str, ...]]:
+    if study.fixed:
+        raise StudyError(
+            f"`{name}` changes the values of trials, and this study names its trials itself",
+            hint="leave `fixed` out, or the rule",
+        )
+    found, counts = {}, study.trials_of()
+    for family in study.families:
+        epochs, trials = study.epochs_of(family.name), counts[family.name]
+        try:
+            keys = rule.check(family.space, epochs, trials)
+        except StudyError as error:
+            raise StudyError(
+                f"family `{family.name}`: {error.message}", hint=error.hint
+            ) from error
+        if keys:
+            found[family.name] = keys
+    if not found:
+        told = ", ".join(
+            f"`{f.name}` has {counts[f.name]} trials of {study.epochs_of(f.name)} epochs"
+            for f in study.families
+        )
+        raise StudyError(
+            f"`{name}`: no trial would ever adopt another one: {told}",
+            hint="a population is 2 trials or more with searched values, trained for longer "
+            "than the interval",
+        )
+    return found
+
+
+def _refuse_others(study: Study) -> None:
+    """Two rules that pause trials would wait for each other."""
+    pausing = [
+        rule.name
+        for rule in study.stopping
+        if isinstance(registry.make(rule), (PausingRule, PlanningRule))
+    ]
+    if len(pausing) > 1:
+        raise only_one(pausing)
+
+
+def only_one(names: Sequence[str]) -> StudyError:
+    """The error for several rules that say which paused trials go on.
+
+    Args:
+        names: The rules.
+    """
+    return StudyError(
+        f"only one rule can say which paused trials go on, got {' and '.join(names)}",
+        hint="leave all but one of them out of `stopping`",
+    )
