@@ -16,6 +16,7 @@ from hpo.errors import StudyError
 from hpo.ledger.folder import RunFolder
 from hpo.report import formats, table
 from hpo.report.summary import Summary, load_summary
+from hpo.schedule import written
 from hpo.study import Family, Objective, Rule, Study
 from hpo.tasks import objectives_of, with_task
 from hpo.warm_start import WarmStart
@@ -49,12 +50,20 @@ class Result:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The best trial's configuration, constants included; empty without one."""
+        """The best trial's configuration, constants included; empty without one.
+
+        Where values changed while it was trained, those of its first epoch: see `schedule`.
+        """
         best = self.summary.best
         if best is None:
             return {}
         family = self.summary.study.family(best.family)
         return {**self.summary.study.settings, **family.space.complete(best.params)}
+
+    @property
+    def schedule(self) -> list[dict[str, Any]]:
+        """How the best trial's values changed in training; empty where they did not."""
+        return written(self.summary.best.schedule) if self.summary.best else []
 
     @property
     def table(self) -> list[dict[str, Any]]:

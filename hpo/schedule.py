@@ -86,6 +86,16 @@ def values_in(
     return found
 
 
+def until(schedule: Iterable[Change], last: int | None) -> Schedule:
+    """The changes that a training has reached, or all.
+
+    Args:
+        schedule: The changes.
+        last: Its last epoch; None for all of them.
+    """
+    return tuple(c for c in schedule if last is None or c.after < last)
+
+
 def check(
     schedule: Schedule, space: Space, params: Mapping[str, Any], *, epochs: int | None
 ) -> None:

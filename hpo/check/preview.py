@@ -16,6 +16,7 @@ from hpo.report.summary import load_summary
 from hpo.run.launch import launch
 from hpo.run.plan import plan
 from hpo.run.sources import as_run, creates_of
+from hpo.stopping.population import changed_keys
 from hpo.study import Budget, Family, Study
 from hpo.tasks import with_task
 
@@ -75,10 +76,12 @@ class Preview:
     Attributes:
         study: As it would run, workers counted.
         families: In the study's order.
+        changing: Keys that change while a family's trials are trained.
     """
 
     study: Study
     families: tuple[FamilyPreview, ...]
+    changing: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     @property
     def seconds(self) -> float | None:
@@ -121,6 +124,7 @@ def preview(study: Study, *, data_root: Path | None, probe: bool) -> Preview:
     )
     return Preview(
         study=study,
+        changing=changed_keys(study),
         families=tuple(
             dataclasses.replace(
                 _preview(study, director, family, found, own),

@@ -48,6 +48,9 @@ def best(
     settings, by dotted key. With `--save` each family's best model is written into a folder
     instead (the confirmed candidate where there is one): checkpoint, configuration,
     normalisation, model card and an example that loads it.
+
+    Where values changed while it was trained, as `pbt` does, they are those of the first
+    epoch, and the schedule of the changes stands beside them.
     """
     from hpo.errors import RunError
     from hpo.report import configuration, numbers
@@ -72,8 +75,13 @@ def best(
         Language.json: configuration.as_json,
         Language.yaml: configuration.as_yaml,
     }[language]
-    shell.out(write(configuration.configuration(whole, row)))
+    shell.out(write(configuration.training(whole, row)))
     scale = numbers.scale_for([row.objective], whole.objective.unit)
     value = f"{scale.format(row.objective)} {scale.unit}".strip()
     place = f"trial {row.trial}, rank {row.rank}"
     terminal.say(f"{row.family}, {place}: {whole.objective.metric} {value}")
+    if row.schedule:
+        terminal.say(
+            f"one training from seed {row.seed}, whose values change after epoch "
+            + ", ".join(str(change.after) for change in row.schedule)
+        )

@@ -136,9 +136,17 @@ def _show(found: Preview, heads: tuple[str, ...]) -> None:
         "sampler": f"{_or_default(study, 'sampler')}; seed {study.seed}",
         "stopping": _or_default(study, "stopping"),
     }
+    if found.changing:
+        counts = study.trials_of()
+        facts["population"] = "; ".join(
+            f"{name}: {counts[name]} trials, {', '.join(keys)} "
+            f"{'changes' if len(keys) == 1 else 'change'} in training"
+            for name, keys in found.changing.items()
+        )
     if study.settings:
         facts["settings"] = formats.inline_json(dict(study.settings))
-    shell.out("\n".join(f"{k.ljust(9)}  {v}" for k, v in facts.items()))
+    width = max(map(len, facts))
+    shell.out("\n".join(f"{k.ljust(width)}  {v}" for k, v in facts.items()))
     for family in study.families:
         shell.out(f"\n{family.name}")
         rows = [

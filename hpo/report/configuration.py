@@ -10,10 +10,11 @@ from typing import Any
 from hpo.ledger.folder import RunFolder
 from hpo.report import formats
 from hpo.report.summary import Row, Summary
+from hpo.schedule import written
 
 
 def configuration(summary: Summary, row: Row) -> dict[str, Any]:
-    """Every key: as the learner resolved it where it did, else what the space gives.
+    """Every key of the first epoch: as the learner resolved it, else what the space gives.
 
     Args:
         summary: The trial's run.
@@ -24,6 +25,17 @@ def configuration(summary: Summary, row: Row) -> dict[str, Any]:
         return values
     space = summary.study.family(row.family).space
     return {**summary.study.settings, **space.complete(row.params)}
+
+
+def training(summary: Summary, row: Row) -> dict[str, Any]:
+    """The configuration and, where values change in training, the `schedule` beside it.
+
+    Args:
+        summary: The trial's run.
+        row: The trial.
+    """
+    schedule = {"schedule": written(row.schedule)} if row.schedule else {}
+    return configuration(summary, row) | schedule
 
 
 def as_python(values: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from rich.text import Text
 
 from hpo.ledger.folder import RunFolder
-from hpo.report import numbers, rungs
+from hpo.report import hyperparameters, numbers, rungs
 from hpo.report.configuration import configuration
 from hpo.report.repeats import cells, repeats
 from hpo.report.summary import Row, Summary
@@ -34,6 +34,7 @@ def render(summary: Summary, row: Row, *, width: int = 80) -> Text:
             "configuration (* searched)",
             _pairs(_configuration(summary, row), width=width),
         ),
+        ("schedule", _schedule(row, width=width)),
         ("curve", _curve(summary, row, width=width)),
         ("rungs", _rungs(summary, row, width=width)),
         ("attempts", _attempts(row, width=width)),
@@ -61,7 +62,7 @@ def _facts(summary: Summary, row: Row) -> list[tuple[str, str]]:
         ("state", state),
         ("rank", str(row.rank or "–")),
         (objective.metric, value),
-        ("epochs", f"{row.epochs} of {row.epoch_budget}"),
+        ("epochs", f"{row.epochs} of {row.epoch_budget}{_inherited(row)}"),
         (
             "seconds",
             f"{numbers.seconds(row.seconds)} training and validation, "
@@ -80,6 +81,26 @@ def _configuration(summary: Summary, row: Row) -> list[tuple[str, str]]:
         (f"{'*' if key in searched else ' '} {key}", _plain(value))
         for key, value in configuration(summary, row).items()
     ]
+
+
+def _inherited(row: Row) -> str:
+    """How many epochs another trial trained for it, and whose state it adopted."""
+    if not row.exploits:
+        return ""
+    return f", the first {row.inherited} inherited: {hyperparameters.adopted(row)}"
+
+
+def _schedule(row: Row, *, width: int) -> list[Text]:
+    """What is set in each piece of a training whose values change."""
+    if not row.schedule:
+        return []
+    return _pairs(
+        [
+            (f"{start}…{end}", " ".join(f"{k}={_plain(v)}" for k, v in values.items()))
+            for start, end, values in hyperparameters.pieces(row)
+        ],
+        width=width,
+    )
 
 
 def _plain(value: Any) -> str:

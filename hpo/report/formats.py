@@ -9,8 +9,9 @@ import math
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
-from hpo.report import numbers, table
+from hpo.report import hyperparameters, numbers, table
 from hpo.report.summary import Row, Summary
+from hpo.schedule import written
 
 
 def json_rows(summary: Summary) -> list[dict[str, Any]]:
@@ -18,7 +19,8 @@ def json_rows(summary: Summary) -> list[dict[str, Any]]:
 
     `objective` is in the objective's plain unit. `rank` and `objective` are None where
     there is none. With several objectives there are also `front` and `objectives`, a value
-    by metric.
+    by metric. A trial whose values changed while it was trained has its `schedule`, and its
+    `donors` with the epochs at which it adopted their states; `params` are those before.
     """
     return [_record(summary, row) for row in summary.rows]
 
@@ -26,6 +28,10 @@ def json_rows(summary: Summary) -> list[dict[str, Any]]:
 def _record(summary: Summary, row: Row) -> dict[str, Any]:
     objectives = summary.study.objectives
     several: dict[str, Any] = {}
+    changed: dict[str, Any] = {}
+    if row.schedule:
+        donors = [{"trial": e.donor, "epoch": e.epoch} for e in row.exploits]
+        changed = {"schedule": written(row.schedule), "donors": donors}
     if len(objectives) > 1:
         values = row.values or (None,) * len(objectives)
         pairs = zip(objectives, values, strict=True)
@@ -48,6 +54,7 @@ def _record(summary: Summary, row: Row) -> dict[str, Any]:
         "attempts": len(row.attempts),
         "ended_by": row.ended_by,
         "params": dict(row.params),
+        **changed,
         **several,
     }
 
@@ -78,23 +85,31 @@ def _strict(value: Any) -> Any:
 
 
 def to_csv(summary: Summary) -> str:
-    """The trials as CSV: the JSON's fields, then one column per hyperparameter."""
+    """The trials as CSV: the JSON's fields, then one column per hyperparameter.
+
+    Where values changed in training, schedule and donors follow as JSON.
+    """
     keys = sorted({k for row in summary.rows for k in row.params})
     further = [o.metric for o in summary.study.objectives[1:]]
     flat = [
         {
-            **{k: v for k, v in record.items() if k not in ("params", "objectives")},
+            **{k: v for k, v in record.items() if k not in _NESTED},
+            **{k: inline_json(record[k]) for k in _CHANGED if k in record},
             **{f"objectives.{m}": record["objectives"][m] for m in further},
             **{f"params.{k}": record["params"].get(k) for k in keys},
         }
         for record in json_rows(summary)
     ]
     heads = [k for k in _HEADS if k != "params"] + [f"params.{k}" for k in keys]
+    if any(row.schedule for row in summary.rows):
+        heads += _CHANGED
     if further:
         heads = ["rank", "front", *heads[1:], *(f"objectives.{m}" for m in further)]
     return csv_text(flat, heads)
 
 
+_CHANGED = ("schedule", "donors")
+_NESTED = ("params", "objectives", *_CHANGED)
 _HEADS = (
     *("rank", "trial", "family", "state", "objective", "metric", "unit", "best_epoch"),
     *("epochs", "epoch_budget", "seconds", "compile_seconds", "parameters", "seed"),
@@ -137,7 +152,7 @@ def to_markdown(summary: Summary) -> str:
             f"{row.epochs}/{row.epoch_budget}",
             numbers.seconds(row.seconds),
             *(numbers.count(row.parameters) for _ in size),
-            ", ".join(f"{short[k]}={numbers.short(v)}" for k, v in row.params.items()),
+            ", ".join(hyperparameters.told(row, short)),
         ]
         for i, row in enumerate(summary.rows)
     ]

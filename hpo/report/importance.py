@@ -76,7 +76,8 @@ class Importance:
 def importances(summary: Summary) -> tuple[Importance, ...]:
     """The importance of every family's searched dimensions, over its ranked trials.
 
-    Only these had the whole budget: one that was cut early has no comparable value.
+    Only these had the whole budget: one that was cut early has no comparable value. Those
+    whose values changed in training are left out: no single point of the space made them.
 
     Args:
         summary: The whole run.
@@ -85,7 +86,11 @@ def importances(summary: Summary) -> tuple[Importance, ...]:
         _importance(
             family.name,
             family.space.distributions,
-            [r for r in summary.rows if r.family == family.name and r.rank],
+            [
+                r
+                for r in summary.rows
+                if r.family == family.name and r.rank and not r.schedule
+            ],
             summary.objective,
         )
         for family in summary.study.families

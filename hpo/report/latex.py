@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence, Set
 
 from hpo.report import families as standing
-from hpo.report import numbers
+from hpo.report import hyperparameters, numbers
 from hpo.report.families import Standing
 from hpo.report.summary import Summary
 
@@ -154,7 +154,7 @@ def trials(summary: Summary) -> str:
             f"{row.epochs}/{row.epoch_budget}",
             numbers.count(row.parameters),
             row.why or str(row.state),
-            ", ".join(f"{short[k]}={numbers.short(v)}" for k, v in row.params.items()),
+            ", ".join(hyperparameters.told(row, short)),
         ]
         for row in summary.rows
     ]

@@ -15,7 +15,7 @@ from functools import cached_property
 from rich.text import Text
 
 from hpo.objectives import PARAMETERS, excess
-from hpo.report import numbers, rungs
+from hpo.report import hyperparameters, numbers, rungs
 from hpo.report.summary import Row, Summary
 from hpo.study import Objective
 from hpo.trials.states import RANKED, State
@@ -214,6 +214,8 @@ def _remarks(row: Row, *, reason: bool) -> list[str]:
         out.append(row.why)
     if len(row.attempts) > 1:
         out.append(f"{len(row.attempts)} attempts")
+    if row.exploits:
+        out.append(hyperparameters.adopted(row))
     if row.nondeterminism:
         epochs = ", ".join(map(str, row.nondeterminism[:3]))
         out.append(f"other numbers when trained again (epoch {epochs})")
@@ -221,10 +223,8 @@ def _remarks(row: Row, *, reason: bool) -> list[str]:
 
 
 def _details(row: Row, short: Mapping[str, str]) -> str:
-    return "  ".join(
-        f"{short[k]}={numbers.short(v)}".replace(" ", "\u00a0")
-        for k, v in row.params.items()
-    )
+    told = hyperparameters.told(row, short)
+    return "  ".join(text.replace(" ", "\u00a0") for text in told)
 
 
 def _main_line(columns: Sequence[_Column], index: int, row: Row) -> Text:

@@ -18,7 +18,7 @@ from hpo.confirmation.sentences import about, verdict_sentence
 from hpo.errors import RunError
 from hpo.ledger.folder import RunFolder, write_atomically
 from hpo.report import formats, numbers
-from hpo.report.configuration import configuration
+from hpo.report.configuration import training
 from hpo.report.summary import Row, Summary
 from hpo.run.sources import Sources
 from hpo.run.trained_model import checkpoint
@@ -89,7 +89,7 @@ def _write(
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.copytree(source, fresh / "checkpoint")
         files = {
-            "configuration.json": formats.json_text(configuration(summary, row)),
+            "configuration.json": formats.json_text(training(summary, row)),
             "README.md": card(summary, row, confirmed),
             "load.py": _example(summary, row),
         }
@@ -106,6 +106,12 @@ def _write(
             hint="free some space, or check the permissions",
         ) from error
     return place
+
+
+def _schedule(row: Row) -> str:
+    """How its values changed in training, in words; empty where they did not."""
+    found = [f"`{c.traced}` after epoch {c.after}" for c in row.schedule]
+    return "; ".join(["values changed: " + found[0], *found[1:]]) if found else ""
 
 
 def _example(summary: Summary, row: Row) -> str:
@@ -140,6 +146,7 @@ def card(summary: Summary, row: Row, confirmed: Confirmation | None) -> str:
         f"{objective.metric} (validation, of the search)": value,
         "trained": f"epoch {row.best_epoch} of {row.epochs}, seed {row.seed}",
         "parameters": numbers.count(row.parameters),
+        "schedule": _schedule(row),
     }
     lines = [f"# {row.family} of {study.name}", ""]
     lines += [f"- {name}: {text}" for name, text in facts.items() if text]

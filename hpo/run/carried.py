@@ -26,6 +26,7 @@ from hpo.ledger.events import (
     Ending,
     EpochEvent,
     Event,
+    Exploited,
     Nondeterminism,
     Proposed,
     Started,
@@ -191,6 +192,11 @@ def _try_first(found: CarriedTrials, run: _Run, top: int) -> None:
                 refused.append(f"trial {row.trial} is left out: {error}")
                 continue
             taken += 1
+            if row.schedule:
+                refused.append(
+                    f"trial {row.trial} is tried with the values of its first epoch; how "
+                    "they changed is left out"
+                )
             if point not in points:
                 points.append(point)
         families[family.name] = replace(family, initial_points=tuple(points))
@@ -275,6 +281,12 @@ def _carry(found: CarriedTrials, run: _Run) -> None:
     """
     study = found.study
     families = {family.name for family, _ in _common(study, run)}
+    if any(isinstance(event, Exploited) for event in run.events):
+        raise StudyError(
+            f"the results of the run `{run.name}` cannot be taken over: trials of it adopted "
+            "each other's states",
+            hint='`take="configurations"` trains its best configurations again',
+        )
     stories: dict[int, list[TrialEvent]] = {}
     for event in run.events:
         if isinstance(event, (Proposed, *_TOLD)):

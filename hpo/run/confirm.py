@@ -264,7 +264,12 @@ class _Confirming:
     ) -> list[FixedTrial]:
         taken = {row.seed for row in self._summary.rows}
         return [
-            FixedTrial(family=row.family, params=row.params, seed=seed)
+            FixedTrial(
+                family=row.family,
+                params=row.params,
+                seed=seed,
+                schedule=row.schedule,
+            )
             for row in rows
             for seed in seeds.fresh(
                 self._summary.study.seed,

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 
 from msgspec import UNSET
 
+from hpo.check.traced import refuse_static
 from hpo.director import Director, replay
 from hpo.errors import RunError, StudyError
 from hpo.ledger.events import Extended, Reopened
@@ -22,6 +23,7 @@ from hpo.run.plan import plan
 from hpo.run.sources import Prepare, Sources, as_run, creates_of, refuse_changes
 from hpo.stopping import registry
 from hpo.stopping.planning import PlanningRule
+from hpo.stopping.population import exploiting
 from hpo.stopping.registry import PausingRule
 from hpo.study import Family, Study
 from hpo.tasks import with_task
@@ -58,8 +60,10 @@ class Extension:
             director: What became of it.
 
         Raises:
-            StudyError: There is nothing new, or a limit is reached already.
+            StudyError: There is nothing new, a limit is reached already, or the trials are a
+                population that is not to change.
         """
+        self._refuse_other_population(study)
         said = [*self._budget_said(study, director)]
         budget = study.budget
         seconds = budget.seconds
@@ -85,6 +89,17 @@ class Extension:
         extended = study.replace(budget=changed, families=(*families, *self.families))
         _refuse_spent(extended, director)
         return extended, said
+
+    def _refuse_other_population(self, study: Study) -> None:
+        """Refuse what would not be the population that has been trained so far."""
+        rule = exploiting(study)
+        if rule and (self.trials or self.spaces):
+            raise StudyError(
+                f"the trials of `{rule}` are one population, which gets no more of them and no "
+                "other space",
+                hint="launch the study anew; `--time-budget` and `--epochs-total` go on with "
+                "the same trials",
+            )
 
     def _spaces_said(self, study: Study, director: Director) -> Iterator[str]:
         for family in study.families:
@@ -177,6 +192,7 @@ def extend(
         now = then.today(before.data, root=data_root, prepare=prepare)
         changed = refuse_changes(before, None, then, now, allowed=allow_different)
         creates = creates_of(begun.study, create, then.study_today())
+        refuse_static(begun.study, creates)
         begun.write(place)
         run = ActiveRun(
             study=begun.study,

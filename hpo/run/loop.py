@@ -379,6 +379,8 @@ class TrialLoop:
         for attempt in range(1, loser.attempt + 1):
             if attempt != keep:
                 session.drop(self._folder.attempt(loser.number, attempt))
+        if keep is not None and keep < loser.since:
+            return  # it has adopted a state, but not gone on from it yet
         for adopted in loser.exploits:
             session.drop(self._folder.adopted(loser.number, adopted.since))
 

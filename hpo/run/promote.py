@@ -11,6 +11,7 @@ from hpo.errors import RunError, StudyError
 from hpo.ledger.folder import RunFolder, write_atomically
 from hpo.report import numbers
 from hpo.report.summary import Row, Summary
+from hpo.schedule import written
 from hpo.study import Family
 from hpo.worker import pickling
 
@@ -47,7 +48,7 @@ STUDY = Study(
     sampler=Rule(name="random"),
     stopping=(Rule(name="divergence"),),
     settings={settings},
-    fixed=(FixedTrial(family={family!r}, params={{}}, seed={seed!r}),),
+    fixed=({fixed},),
     seed={study_seed!r},
     description={description!r},
 )
@@ -118,10 +119,19 @@ def _text(summary: Summary, row: Row, family: Family, *, name: str, path: Path) 
         epochs=row.epoch_budget,
         objectives="\n".join(goals),
         settings=_literal(dict(study.settings), 4),
-        seed=row.seed,
+        fixed=_fixed(row),
         study_seed=study.seed,
         description=headline,
     )
+
+
+def _fixed(row: Row) -> str:
+    """The trial in Python, and how its values changed."""
+    about = f"family={row.family!r}, params={{}}, seed={row.seed!r}"
+    if row.schedule:
+        changes = textwrap.indent(_literal(written(row.schedule), 0), " " * 12)
+        about = f"\n        {about},\n        schedule=(\n{changes}\n        ),\n    "
+    return f"FixedTrial({about})"
 
 
 def _literal(value: Any, indent: int) -> str:

@@ -18,7 +18,7 @@ from msgspec import structs
 from hpo import seeds
 from hpo.errors import RunError
 from hpo.fixed import FixedTrial
-from hpo.ledger.events import EpochEvent, ReadTest, RerunEvent
+from hpo.ledger.events import EpochEvent, Exploited, ReadTest, RerunEvent
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.lines import read_event
 from hpo.ledger.log import Reader
@@ -28,6 +28,7 @@ from hpo.run.active import ActiveRun, Outcome
 from hpo.run.parent import Observe, Parent, held, nobody
 from hpo.run.rerun_folder import Wanted, finish
 from hpo.run.rerun_study import Altered, fitting, rerun_study
+from hpo.schedule import until
 from hpo.study import Study
 from hpo.trials.record import Trial
 from hpo.worker.pickling import Create
@@ -122,7 +123,18 @@ class Reruns:
             executor: What trains them; ``local`` unless said otherwise.
             workers: Trials at a time; None for as many as have room.
             observe: Gives an observer of the study of the re-run.
+
+        Raises:
+            RunError: Another budget is asked for, and a trial's values changed at epochs of
+                its own.
         """
+        for row in rows:
+            if altered is not None and altered.epochs is not None and row.schedule:
+                raise RunError(
+                    f"trial {row.trial} has a schedule of {row.epoch_budget} epochs, which "
+                    f"tells nothing of a training of {altered.epochs}",
+                    hint="leave `--epochs` out, or choose a trial without a schedule",
+                )
         study = altered.study if altered else self.summary.study
         trials = [
             (
@@ -163,7 +175,13 @@ class Reruns:
         recorded: Mapping[int, Mapping[int, EpochEvent]] | None = None,
     ) -> FixedTrial:
         last = None if recorded is None else max(recorded[row.trial])
-        return FixedTrial(family=row.family, params=row.params, seed=seed, epochs=last)
+        return FixedTrial(
+            family=row.family,
+            params=row.params,
+            seed=seed,
+            epochs=last,
+            schedule=until(row.schedule, last),
+        )
 
     def _seeds(self, family: str, count: int) -> list[int]:
         """Seeds that no trial of the search had; the same ones each time."""
@@ -245,12 +263,30 @@ class Reruns:
         finish(place, [dataclasses.asdict(result) for result in results])
 
     def _recorded(self, trials: Sequence[int]) -> dict[int, dict[int, EpochEvent]]:
-        """The epoch events of each trial by epoch; the first of each epoch stands."""
-        out: dict[int, dict[int, EpochEvent]] = {number: {} for number in trials}
+        """The epoch events of each trial's training by epoch; the first of each stands.
+
+        What a trial inherited another one reported; what it gave up is left out.
+        """
+        out: dict[int, dict[int, EpochEvent]] = {
+            number: {} for number in self._related(trials)
+        }
         for event in Reader(self._parent.ledger, read_event):
             if isinstance(event, EpochEvent) and event.trial in out:
                 out[event.trial].setdefault(event.epoch, event)
-        return out
+            elif isinstance(event, Exploited) and event.trial in out:
+                out[event.trial] = dict(out[event.donor])
+        return {number: out[number] for number in trials}
+
+    def _related(self, trials: Sequence[int]) -> set[int]:
+        """These trials and all whose states went into them."""
+        found: set[int] = set()
+        left = list(trials)
+        while left:
+            number = left.pop()
+            if number not in found:
+                found.add(number)
+                left += (e.donor for e in self.summary.row(number).exploits)
+        return found
 
 
 def _seeded(trial: Trial, run: ActiveRun) -> Seeded:

@@ -55,7 +55,13 @@ def fitting(study: Study, trial: FixedTrial) -> FixedTrial:
     """
     searched = study.family(trial.family).space.distributions
     params = {k: v for k, v in trial.params.items() if k in searched}
-    return replace(trial, params=params)
+    fixed = set(trial.params) - set(params)
+    schedule = []
+    for change in trial.schedule:
+        traced = {k: v for k, v in change.traced.items() if k not in fixed}
+        if traced:
+            schedule.append(replace(change, traced=traced))
+    return replace(trial, params=params, schedule=tuple(schedule))
 
 
 def rerun_study(

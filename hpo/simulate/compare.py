@@ -18,7 +18,7 @@ from hpo.report.regret import Comparison, Outcome
 from hpo.search import registry as samplers
 from hpo.simulate import catalog, own
 from hpo.simulate.task import Task
-from hpo.simulate.virtual import simulate
+from hpo.simulate.virtual import refuse_exploiting, simulate
 from hpo.stopping import registry as rules
 from hpo.stopping.planning import PlanningRule
 from hpo.study import Budget, Family, Rule, Study
@@ -49,6 +49,7 @@ class Method:
             StudyError: A name or an option is unknown, or breaks a rule.
         """
         made = [rules.make(rule) for rule in self.stopping]
+        refuse_exploiting(self.stopping)
         never = rules.make(Rule(name="none"))
         return samplers.make(self.sampler), *(rule for rule in made if rule != never)
 

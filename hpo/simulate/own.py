@@ -19,6 +19,7 @@ from hpo.ledger.events import (
     Ending,
     EpochEvent,
     Event,
+    Exploited,
     Extended,
     Failed,
     Interrupted,
@@ -64,15 +65,19 @@ class Record:
         return self.study.resources.workers or 1
 
     def whole(self, family: str) -> list[Trial]:
-        """A family's trials whose curves are as long as they would ever be."""
+        """A family's trials whose curves are as long as they would ever be.
+
+        One whose values changed in training is no curve of a configuration.
+        """
         mine = (t for t in self.trials.values() if t.family == family)
-        return [t for t in mine if t.state in WHOLE and t.epochs]
+        return [t for t in mine if t.state in WHOLE and t.epochs and not t.schedule]
 
     def left_out(self) -> dict[str, int]:
         """How many trials are not whole, by what became of them."""
         known = {t.number for f in self.study.families for t in self.whole(f.name)}
         others = (t for n, t in self.trials.items() if n not in known)
-        return dict(Counter(t.state for t in others))
+        told = ("of changing values" if t.schedule else str(t.state) for t in others)
+        return dict(Counter(told))
 
 
 def read(folder: RunFolder) -> Record:
@@ -275,7 +280,7 @@ class _Retracer:
                 self._director = replay(self._studies[0], known, workers=self._workers)
             elif isinstance(event, EpochEvent):
                 self._epoch(event)
-            elif isinstance(event, (Proposed, Started)):
+            elif isinstance(event, (Proposed, Started, Exploited)):
                 self._next(event)
             elif isinstance(event, (Ending, Paused, Interrupted)):
                 self._end(event)
@@ -305,7 +310,7 @@ class _Retracer:
         _, found = self._director.judge(trial.number, attempt, epoch, event.elapsed)
         self._due[trial.number] = found[1] if len(found) > 1 else None
 
-    def _next(self, event: Proposed | Started) -> None:
+    def _next(self, event: Proposed | Started | Exploited) -> None:
         if isinstance(event, Proposed) and event.origin == "carried":
             return
         self._decisions += 1

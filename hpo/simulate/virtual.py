@@ -12,7 +12,7 @@ from msgspec import structs
 from hpo import seeds
 from hpo.director import Director
 from hpo.director.decisions import Continue, Done, Start
-from hpo.errors import RunError
+from hpo.errors import RunError, StudyError
 from hpo.ledger.events import (
     Completed,
     Converged,
@@ -25,7 +25,8 @@ from hpo.ledger.events import (
     Started,
 )
 from hpo.simulate.task import Curve, Curves, Task
-from hpo.study import Study
+from hpo.stopping.registry import ExploitingRule, make
+from hpo.study import Rule, Study
 from hpo.trials.record import Trial
 
 
@@ -99,9 +100,28 @@ def simulate(study: Study, task: Task, *, workers: int = 1) -> Story:
 
     Raises:
         RunError: A rule wants a longer curve than there is.
-        StudyError: The study cannot be directed.
+        StudyError: The study cannot be directed, or not over finished curves.
     """
+    refuse_exploiting(study.stopping)
     return _VirtualHands(study, task, workers).run()
+
+
+def refuse_exploiting(stopping: Iterable[Rule]) -> None:
+    """Refuse rules by which values change in training: finished curves know nothing of that.
+
+    Args:
+        stopping: A study's rules.
+
+    Raises:
+        StudyError: There is such a rule.
+    """
+    for rule in stopping:
+        if isinstance(make(rule), ExploitingRule):
+            raise StudyError(
+                f"`{rule.name}` cannot be simulated: it changes values while a model is "
+                "trained, and finished curves are of values that stay",
+                hint="launch a study with it, and one without, at equal epochs",
+            )
 
 
 class _VirtualHands:

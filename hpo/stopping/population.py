@@ -27,17 +27,25 @@ def changed_keys(study: Study) -> dict[str, tuple[str, ...]]:
         StudyError: The study cannot be run by such a rule.
     """
     found: dict[str, tuple[str, ...]] = {}
-    for rule in study.stopping:
+    name = exploiting(study)
+    if name is not None:
+        _refuse_others(study)
+        rule = next(r for r in study.stopping if r.name == name)
         made = registry.make(rule)
-        if isinstance(made, ExploitingRule):
-            _refuse_others(study)
-            found = _populations(study, made, rule.name)
+        assert isinstance(made, ExploitingRule), "said just now"
+        found = _populations(study, made, name)
     for trial in study.fixed:
         names = [name for change in trial.schedule for name in change.traced]
         if names:
             known = (*found.get(trial.family, ()), *names)
             found[trial.family] = tuple(dict.fromkeys(known))
     return found
+
+
+def exploiting(study: Study) -> str | None:
+    """The name of the rule by which trials of a study adopt each other, if there is one."""
+    rules = (r for r in study.stopping if isinstance(registry.make(r), ExploitingRule))
+    return next((rule.name for rule in rules), None)
 
 
 def _populations(

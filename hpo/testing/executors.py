@@ -204,6 +204,38 @@ def check_kill(executor: str, folder: Path, *, moments: Sequence[int] = (8,)) ->
             assert after[number or 0] == before[number or 0], "trained again"
 
 
+def check_population(
+    executor: str, folder: Path, *, moments: Sequence[int] = (22,)
+) -> None:
+    """Trials that adopt each other: the numbers of `local`, and no other ones after a kill.
+
+    Args:
+        executor: Its name.
+        folder: Where runs go.
+        moments: Events after which a driver is killed; before any of them somebody adopts.
+    """
+    stories, spent = [], 4 * [[str(n + 1) for n in range(_EPOCHS)]]
+    for name, workers in (("local", 1), (executor, 1), (executor, 2)):
+        study = _population(name, workers=workers)
+        with _driven(folder / f"{name}-{workers}", study) as driver:
+            assert driver.outcome()["state"] == "finished"
+            stories.append(drivers.story(_run(driver)))
+            assert [*trained(_run(driver)).values()] == spent, "trained twice"
+    assert sum(len(t.get("adopted", ())) for t in stories[0].values()) == 4
+    assert stories[0] == stories[1], "other numbers than those of `local`"
+    assert stories[0] == stories[2], "other numbers with two workers"
+    for moment in moments:
+        place = folder / str(moment)
+        study = _population(executor, workers=1)
+        with _driven(place, study, kill_at=moment) as killed:
+            killed.process.communicate(timeout=120)
+            assert killed.process.returncode == -signal.SIGKILL
+        with _driven(place, resume=_run(killed)) as again:
+            assert again.outcome()["state"] == "finished"
+        told = drivers.story(_run(killed))
+        assert told == stories[0], f"killed after event {moment}"
+
+
 CHECKS = (
     check_outcomes,
     check_numbers,
@@ -212,6 +244,7 @@ CHECKS = (
     check_leaving,
     check_budget,
     check_kill,
+    check_population,
 )
 
 
@@ -248,6 +281,25 @@ def _study(
         stopping=(Rule(name="divergence"),),
         resources=Resources(executor=executor, workers=workers, stall=stall),
         fixed=tuple(fixed),
+    )
+
+
+def _population(executor: str, *, workers: int) -> Study:
+    """Four trials, two of which adopt the two others after two epochs, and after four."""
+    space: dict[str, Any] = {"rate": _SPACE["rate"], "start": 1.0}
+    family = Family(
+        name="steady",
+        space=space,  # type: ignore[arg-type]
+        create="hpo.testing.steady:create",
+    )
+    rule = Rule(name="pbt", options={"interval": 2, "quantile": 0.5})
+    return Study(
+        name="population",
+        families=(family,),
+        budget=Budget(trials=4, epochs=_EPOCHS),
+        stopping=(rule,),
+        resources=Resources(executor=executor, workers=workers),
+        seed=2,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Self
 
 from hpo.errors import RunError
 from hpo.ledger.events import (
+    Cancelled,
     CheckpointEvent,
     Ending,
     EpochEvent,
@@ -260,6 +261,8 @@ def _end(trial: Trial, event: Interrupted | Paused | Ending) -> None:
     trial.state = State.PENDING if interrupted else State(event.event)
     if trial.attempts:
         attempt = trial.attempts[(event.attempt or 0) - 1]
+        if attempt.end.startswith(State.PAUSED) and isinstance(event, Cancelled):
+            return  # it waits again where the run is extended
         by = trial.ended_by
         attempt.end = f"{event.event} ({by})" if by else event.event
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from hpo.report import numbers, table
+from hpo.report import hyperparameters, numbers, table
 from hpo.report.page import sentences, style
 from hpo.report.page.content import Content
 from hpo.report.page.parts import Part, overview, title
@@ -206,8 +206,9 @@ def _number(text: str, value: float | None) -> Cell:
 
 def _state(content: Content, row: Row) -> str:
     over = table.over_limits(row, content.summary.study.objectives)
-    return "; ".join([row.why or row.state, *over, *row.notes])
+    adopted = [hyperparameters.adopted(row)] if row.exploits else []
+    return "; ".join([row.why or row.state, *over, *adopted, *row.notes])
 
 
 def _hyperparameters(row: Row, short: Mapping[str, str]) -> str:
-    return ", ".join(f"{short[k]}={numbers.short(v)}" for k, v in row.params.items())
+    return ", ".join(hyperparameters.told(row, short))
