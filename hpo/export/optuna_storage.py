@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 from hpo.errors import RunError
 from hpo.export.source import Source
 from hpo.objectives import excess
+from hpo.report import formats, hyperparameters
 from hpo.report.summary import Row
+from hpo.schedule import written
 from hpo.study import Objective
 from hpo.trials.states import RANKED, State
 
@@ -165,6 +167,8 @@ def _attributes(row: Row) -> dict[str, Any]:
         "seconds": round(row.seconds, 3),
         "parameters": row.parameters,
         "ended_by": row.ended_by,
+        "schedule": formats.inline_json(written(row.schedule)) if row.schedule else "",
+        "adopted": hyperparameters.adopted(row),
         "notes": "; ".join(row.notes),
     }
     # Optuna's SQL columns are of a limited length on some databases.

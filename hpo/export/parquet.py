@@ -47,6 +47,10 @@ def write(source: Source, path: Path) -> None:
     for key in sorted({k for r in rows for k in r["params"]}):
         values, kind = _column([r["params"].get(key) for r in rows])
         columns[f"params.{key}"] = pyarrow.array(values, type=_type(pyarrow, kind))
+    if any(row.schedule for row in source.summary.rows):
+        for name in formats.CHANGED:
+            told = [formats.inline_json(r[name]) if name in r else None for r in rows]
+            columns[name] = pyarrow.array(told, type=pyarrow.string())
     for name, lists, kind in _curves(source):
         listed = pyarrow.list_(_type(pyarrow, kind))
         columns[name] = pyarrow.array(lists, type=listed)

@@ -94,7 +94,7 @@ def to_csv(summary: Summary) -> str:
     flat = [
         {
             **{k: v for k, v in record.items() if k not in _NESTED},
-            **{k: inline_json(record[k]) for k in _CHANGED if k in record},
+            **{k: inline_json(record[k]) for k in CHANGED if k in record},
             **{f"objectives.{m}": record["objectives"][m] for m in further},
             **{f"params.{k}": record["params"].get(k) for k in keys},
         }
@@ -102,14 +102,15 @@ def to_csv(summary: Summary) -> str:
     ]
     heads = [k for k in _HEADS if k != "params"] + [f"params.{k}" for k in keys]
     if any(row.schedule for row in summary.rows):
-        heads += _CHANGED
+        heads += CHANGED
     if further:
         heads = ["rank", "front", *heads[1:], *(f"objectives.{m}" for m in further)]
     return csv_text(flat, heads)
 
 
-_CHANGED = ("schedule", "donors")
-_NESTED = ("params", "objectives", *_CHANGED)
+CHANGED = ("schedule", "donors")
+"""Fields of trials whose values changed in training; others do not have them."""
+_NESTED = ("params", "objectives", *CHANGED)
 _HEADS = (
     *("rank", "trial", "family", "state", "objective", "metric", "unit", "best_epoch"),
     *("epochs", "epoch_budget", "seconds", "compile_seconds", "parameters", "seed"),

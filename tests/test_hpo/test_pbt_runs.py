@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import optuna
 import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 
@@ -195,10 +196,24 @@ def test_exports_and_the_page_have_what_it_became(folder, tmp_path):
     page = run("report", folder)
     assert page.exit_code == 0, page.stderr
     assert "adopted trial" in (folder / "report" / "index.html").read_text()
-    for target in ("tensorboard", "optuna", "parquet"):
-        place = tmp_path / f"run.{'db' if target == 'optuna' else target}"
-        made = run("export", folder, "--to", target, "--out", place)
+    for target, name in (
+        ("tensorboard", "events"),
+        ("optuna", "run.db"),
+        ("parquet", "run.parquet"),
+    ):
+        made = run("export", folder, "--to", target, "--out", tmp_path / name)
         assert made.exit_code == 0, made.stderr
+    row = adopters(load_summary(folder))[0]
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = parquet.read_table(tmp_path / "run.parquet").to_pylist()
+    (mine,) = [r for r in table if r["trial"] == row.trial]
+    assert json.loads(mine["schedule"]) == written(row.schedule)
+    storage = f"sqlite:///{tmp_path / 'run.db'}"
+    (name,) = optuna.get_all_study_names(storage)
+    told = optuna.load_study(study_name=name, storage=storage).trials
+    (other,) = [t for t in told if t.user_attrs["trial"] == row.trial]
+    assert json.loads(other.user_attrs["schedule"]) == written(row.schedule)
+    assert other.user_attrs["adopted"].startswith("adopted trial")
 
 
 def test_its_ledger_comes_out_the_same_again(folder):
@@ -290,42 +305,39 @@ def create_stubborn(config, context):
     return Stubborn()
 
 
-def test_what_cannot_change_in_training_is_refused_before_a_folder_is_made(tmp_path):
-    layers = {"model.layers": IntDistribution(1, 2), "optimizer.b1": 0.9}
-    rate = {"optimizer.learning_rate": FloatDistribution(1e-3, 1e-2)}
-    damped = {"optimizer.damping": FloatDistribution(1e-3, 1e-2)}
+def refuses(a_study, rule, place, create=None):
+    with pytest.raises(StudyError, match=rule):
+        launch(a_study, results=place, create=create)
+    assert not list(place.iterdir()), "nothing is made before"
+
+
+def test_a_function_that_does_not_tell_is_refused_before_the_launch(tmp_path):
+    silent = "family `{}`: `rate` would change .* does not tell which keys may"
+    named = Family(name="x", space=SPACE, create=f"{__name__}:create_stubborn")
+    refuses(study(families=(named,)), silent.format("x"), tmp_path)
+    refuses(study(), silent.format("steady"), tmp_path, create_stubborn)
+
+
+@pytest.mark.slow
+def test_a_family_that_cannot_is_refused_before_the_launch(tmp_path):
     data = {"name": "mass_spring_damper", "samples": 1024}
-    real = study(data=data, task="simulation")
-
-    def of(name, space, **options):
-        return (Family(name=name, space=space, **options),)
-
-    for a_study, create, rule in (
+    rate = FloatDistribution(1e-3, 1e-2)
+    layers = {"model.layers": IntDistribution(1, 2), "optimizer.b1": 0.9}
+    for name, space, rule in (
         (
-            real.replace(families=of("rnn", rate | layers)),
-            None,
+            "rnn",
+            {"optimizer.learning_rate": rate} | layers,
             "family `rnn`: `model.layers` would change .* it is static",
         ),
+        ("rnn", {"optimizer.damping": rate}, "`optimizer.damping` would .* static"),
         (
-            real.replace(families=of("rnn", damped)),
-            None,
-            "`optimizer.damping` would change .* static",
-        ),
-        (
-            real.replace(families=of("linear", {"model.ridge": rate.popitem()[1]})),
-            None,
+            "linear",
+            {"model.ridge": rate},
             "family `linear`: .* cannot go on from another one's state",
         ),
-        (
-            study(families=of("x", SPACE, create=f"{__name__}:create_stubborn")),
-            None,
-            "family `x`: `rate` would change .* does not tell which keys may",
-        ),
-        (study(), create_stubborn, "family `steady`: .* does not tell which keys may"),
     ):
-        with pytest.raises(StudyError, match=rule):
-            launch(a_study, results=tmp_path, create=create)
-    assert not list(tmp_path.iterdir())
+        families = (Family(name=name, space=space),)
+        refuses(study(data=data, task="simulation", families=families), rule, tmp_path)
 
 
 def test_a_learner_that_promised_too_much_fails_by_name(tmp_path):
@@ -350,6 +362,7 @@ def test_a_learner_that_promised_too_much_fails_by_name(tmp_path):
     assert found.schedule == []
 
 
+@pytest.mark.slow
 def test_check_shows_the_population_and_refuses_a_static_value(tmp_path):
     place = tmp_path / "mine.py"
     space = (

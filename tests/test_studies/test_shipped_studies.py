@@ -58,6 +58,7 @@ def test_the_promised_studies_are_there():
         "ettm_forecast",
         "etth_forecast",
         "augmenter",
+        "tanks_pbt",
     }
     assert promised <= set(NAMES)
 
