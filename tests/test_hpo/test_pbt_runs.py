@@ -286,6 +286,7 @@ def test_a_lost_checkpoint_costs_time_alone(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.long  # a minute and a half; the decisions alone: test_stopping_pbt.py
 def test_killed_at_every_event_nothing_else_comes_out(tmp_path):
     suite.check_population("local", tmp_path, moments=range(3, 60, 3))
 
@@ -422,6 +423,7 @@ def trained_networks(tmp_path_factory):
     return launch(networks(), results=tmp_path_factory.mktemp("networks")).folder
 
 
+@pytest.mark.slow
 def test_after_an_exploit_the_new_rate_is_in_the_state(trained_networks):
     """In the checkpoint itself; TSFast's has the donor's rate again."""
     import numpy as np
