@@ -39,8 +39,9 @@ from hpo.statistics.paired import Paired, paired
 from hpo.study import Budget, Family, Objective, Rule, Study
 from search_spaces import rnn
 
-TRIALS, EPOCHS = 16, 40
-DRAWN = 200  # more than `asha` can begin with the same epochs
+TRIALS, EPOCHS = 16, 80
+INTERVAL = 5  # epochs to a generation, and to the first rung of `asha`
+DRAWN = 400  # more than `asha` can begin with the same epochs
 METHODS = ("pbt", "asha")
 
 STUDY = Study(
@@ -54,12 +55,12 @@ STUDY = Study(
                 {
                     "model.cell": "gru",
                     "model.layers": 1,
-                    "model.hidden_size": 16,
+                    "model.hidden_size": 32,
                     "model.dropout": 0.0,
                     "model.skip": True,
                     "data.window": 150,
                     "data.batch_size": 32,
-                    "data.batches": 40,
+                    "data.batches": 50,
                     "loss.kind": "mae",
                     "loss.n_skip": 0,
                     "optimizer.learning_rate": FloatDistribution(3e-4, 3e-2, log=True),
@@ -71,7 +72,7 @@ STUDY = Study(
     ),
     objectives=(Objective(metric="rmse", unit="V"),),
     budget=Budget(trials=TRIALS, epochs=EPOCHS),
-    stopping=(Rule(name="pbt", options={"interval": 5, "quantile": 0.25}),),
+    stopping=(Rule(name="pbt", options={"interval": INTERVAL}),),
 )
 
 
@@ -86,7 +87,7 @@ def searched(method: str, seed: int) -> Study:
     if method == "pbt":
         return study
     budget = replace(study.budget, trials=DRAWN, total_epochs=TRIALS * EPOCHS)
-    rules = (Rule(name="divergence"), Rule(name="asha"))
+    rules = (Rule(name="divergence"), Rule(name="asha", options={"grace": INTERVAL}))
     return study.replace(budget=budget, stopping=rules)
 
 
