@@ -6,6 +6,7 @@ layers on top remember longer (TSFast's CRNN).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,8 +84,13 @@ class Config(BaseConfig):
     optimizer: Optimizer = field(default_factory=Optimizer)
 
     def validate(self) -> None:
-        """Refuse a loss that leaves nothing of a window, and windows in a row."""
-        check_windows(data=self.data, loss=self.loss, augmentation=self.augmentation)
+        """Refuse a loss or an augmentation that leaves nothing of a window."""
+        check_windows(
+            data=self.data,
+            loss=self.loss,
+            augmentation=self.augmentation,
+            streams=True,
+        )
 
 
 class Model(Simulator):
@@ -125,9 +131,7 @@ class Model(Simulator):
         self, inputs: Float[Array, "batch time input"], *, key: Key[Array, ""] | None
     ) -> Float[Array, "batch time feature"]:
         """The states of the last recurrent layer."""
-        front_key = back_key = None
-        if key is not None:
-            front_key, back_key = jax.random.split(key)
+        front_key, back_key = _two(key)
         seen = self.convolutions(inputs, key=front_key)
         states, _ = self.recurrent(seen, key=back_key)
         return states
@@ -138,13 +142,23 @@ class Model(Simulator):
         return tuple(part.initial_state(batch_size) for part in layers)
 
     def advance(
-        self, inputs: Float[Array, "batch time input"], state: Any
+        self,
+        inputs: Float[Array, "batch time input"],
+        state: Any,
+        *,
+        key: Key[Array, ""] | None = None,
     ) -> tuple[Float[Array, "batch time feature"], Any]:
         """`features` from what the layers remember, and what they remember after."""
         front, back = state
-        seen, front = self.convolutions.advance(inputs, front)
-        states, back = self.recurrent.advance(seen, back)
+        front_key, back_key = _two(key)
+        seen, front = self.convolutions.advance(inputs, front, key=front_key)
+        states, back = self.recurrent.advance(seen, back, key=back_key)
         return states, (front, back)
+
+
+def _two(key: Key[Array, ""] | None) -> Sequence[Key[Array, ""] | None]:
+    """A key for each kind of layer, where there is one."""
+    return (None, None) if key is None else jax.random.split(key)
 
 
 def problem(config: Config, data: TaskData) -> Problem:

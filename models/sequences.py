@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Key
 
 from models.augmentation import Augmentation
 from models.config import Config
+from models.data.window_feeds import INSIDE
 from models.data.windows import Windows
 from models.errors import ConfigError, UserError
+from models.layers.simulator import BEGIN
+from models.losses.combine import COUNTED
 from models.sequence_loss import (
     FEATURES,
     Regularization,
@@ -31,7 +36,11 @@ WHOLE, WHOLE_SEEN = "whole.y", "whole.seen"
 
 
 def check_windows(
-    *, data: Windows, loss: SequenceLoss, augmentation: Augmentation | None = None
+    *,
+    data: Windows,
+    loss: SequenceLoss,
+    augmentation: Augmentation | None = None,
+    streams: bool = False,
 ) -> None:
     """Refuse windows that cannot be trained on; for a family's `Config.validate`.
 
@@ -39,15 +48,17 @@ def check_windows(
         data: How the train part is cut.
         loss: What is minimised.
         augmentation: Changes of training batches; None for a family that has none.
+        streams: Whether the family carries a state from one window to the next.
 
     Raises:
         ConfigError: The loss or an augmentation leaves nothing of a window, or windows
-            follow one another though sequence networks carry no state from one to the next.
+            follow one another though the family carries no state from one to the next.
     """
     require_scored_window(data=data, loss=loss)
     if augmentation is not None:
         augmentation.check(data=data, loss=loss)
-    data.require_shuffled()
+    if not streams:
+        data.require_shuffled()
 
 
 def require_scored_window(*, data: Windows, loss: SequenceLoss, known: int = 0) -> None:
@@ -89,6 +100,37 @@ def whole_outputs(key: Key[Array, ""], batch: Batch, step: Array) -> Batch:
     return batch | {WHOLE: y, WHOLE_SEEN: jnp.all(mask, axis=-1, keepdims=True)}
 
 
+def counted_streams(
+    key: Key[Array, ""], batch: Batch, step: Array, *, n_skip: int
+) -> Batch:
+    """Say which samples of windows in a row the loss counts; for `Problem.targets`.
+
+    Those inside their record, but for the first ones of a stream that began from nothing.
+
+    Args:
+        key: Not used.
+        batch: With ``reset`` ``[B]`` and, in training, `INSIDE`.
+        step: Not used.
+        n_skip: Samples that do not count behind a reset.
+    """
+    del key, step
+    late = (jnp.arange(batch["y"].shape[1]) >= n_skip)[None] | ~batch["reset"][:, None]
+    mask, name = late[..., None], COUNTED + "y"
+    for other in (INSIDE, name):
+        mask = mask & batch[other] if other in batch else mask
+    return batch | {name: mask}
+
+
+def _begun(model: Any, reset: Array, carry: Any) -> Any:
+    """The state that every row goes on from: a fresh one where its stream begins."""
+
+    def chosen(fresh: Array, before: Array) -> Array:
+        rows = reset.reshape(-1, *(1,) * (fresh.ndim - 1))
+        return jnp.where(jnp.broadcast_to(rows, fresh.shape), fresh, before)
+
+    return jax.tree.map(chosen, model.initial_state(len(reset)), carry)
+
+
 class SequenceConfig(Protocol):
     """The configuration of a family of sequence networks."""
 
@@ -126,7 +168,7 @@ class Streams(Protocol):
     """A model that goes on from a state; see `models.stateful`."""
 
     def stream(self, given: Batch, state: Any) -> tuple[Outputs, Any]:
-        """A piece of a sequence, and the state after it."""
+        """A piece of a sequence, and the state after it; `key=` where it can be trained so."""
         ...
 
 
@@ -161,19 +203,27 @@ def sequence_problem(
         augmentation: Changes of training batches; None for a family that has none.
 
     Raises:
-        ConfigError: The loss leaves nothing of a window behind the known outputs, or an
-            augmentation does not fit the data.
+        ConfigError: The loss leaves nothing of a window behind the known outputs, an
+            augmentation does not fit the data, or windows in a row begin with known outputs.
     """
     task = data.task
     assert isinstance(task, SequenceTask), "families are only asked for their TASKS"
     require_scored_window(data=config.data, loss=config.loss, known=task.known_outputs)
+    in_a_row = config.data.order == "consecutive"
+    if in_a_row and task.known_outputs:
+        raise ConfigError(
+            "windows that follow one another (`data.order` is `consecutive`) begin with the "
+            f"state of those before, not with {task.known_outputs} known outputs",
+            hint="shuffle the windows, or train for the task `simulation`",
+        )
     if augmentation is None:
         augmentation = Augmentation()
     augmentation.check(data=config.data, loss=config.loss, known=task.known_outputs)
     lengths, schedules = augmentation.growth(config.data)
     std, start = data.statistics.std["y"], task.known_outputs
-    loss = sequence_loss(config=config.loss, std=std, start=start)
-    plain = config.loss.mean_square
+    skipped = replace(config.loss, n_skip=0) if in_a_row else config.loss
+    loss = sequence_loss(config=skipped, std=std, start=start)
+    plain = config.loss.mean_square and not in_a_row
     if regularization is not None and regularization.kinds:
         loss, plain = regularized(loss, regularization), False
     penalised = len(loss.terms) > 1
@@ -199,10 +249,17 @@ def sequence_problem(
                 "this family holds no state from one piece to the next",
                 hint="predict whole sequences",
             )
-        return model.stream(batch, carry)
+        if not in_a_row or carry == BEGIN:
+            return model.stream(batch, carry)
+        state = _begun(model, batch["reset"], carry)
+        return model.stream(batch, state, key=key if training else None)  # type: ignore[call-arg]
 
     def build(key: Key[Array, ""]) -> nnx.Module:
         return builder(config=config.model, data=data, key=key)
+
+    def initial_carry(size: int) -> Any:
+        made = jax.eval_shape(lambda k: build(k).initial_state(size), jax.random.key(0))
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), made)
 
     return Problem(
         signature=("sequence", config.static_signature(), data.identity, micro_batch),
@@ -213,6 +270,10 @@ def sequence_problem(
         given=partial(task.given, data=data),
         transforms=task.transforms(data),
         augmentations=augmentation.functions(data),
+        targets=(partial(counted_streams, n_skip=config.loss.n_skip),)
+        if in_a_row
+        else (),
+        initial_carry=initial_carry if in_a_row else None,
         lengths=lengths,
         schedules=schedules,
         hyper=config.traced(),

@@ -85,8 +85,13 @@ class Config(BaseConfig):
     optimizer: Optimizer = field(default_factory=Optimizer)
 
     def validate(self) -> None:
-        """Refuse a loss that leaves nothing of a window, and windows in a row."""
-        check_windows(data=self.data, loss=self.loss, augmentation=self.augmentation)
+        """Refuse a loss or an augmentation that leaves nothing of a window."""
+        check_windows(
+            data=self.data,
+            loss=self.loss,
+            augmentation=self.augmentation,
+            streams=True,
+        )
 
 
 class Model(Simulator):
@@ -127,10 +132,14 @@ class Model(Simulator):
         return self.convolutions.initial_state(batch_size)
 
     def advance(
-        self, inputs: Float[Array, "batch time input"], state: Any
+        self,
+        inputs: Float[Array, "batch time input"],
+        state: Any,
+        *,
+        key: Key[Array, ""] | None = None,
     ) -> tuple[Float[Array, "batch time feature"], Any]:
         """`features` from what the layers remember, and what they remember after."""
-        return self.convolutions.advance(inputs, state)
+        return self.convolutions.advance(inputs, state, key=key)
 
 
 def problem(config: Config, data: TaskData) -> Problem:

@@ -9,10 +9,15 @@ benchmark's own ten observations, at as many simulations: NPE 0.552, NLE 0.555, 
 are scored by `--set 'data={"name": "gaussian_linear", "observations": "sbibm/gaussian_linear"}'`
 (`docs/posterior.md`).
 
-Measured on 2026-11-29, 2 cores that much other work shared, before `tfmpe` was among the families:
-the search 4 min 36 s (17 trials, 15 stopped early): `linear_posterior`, which is exact here, 1.109,
-`fmpe` 1.114. Of five new seeds of `fmpe` one was scored on test (four took longer than ten minutes
-for it and were taken for stalled; the study waits longer now): C2ST 0.509, rank p 0.72.
+Measured on 2026-11-29, 2 cores beside other work: the search 2 min 53 s (17 trials, 14 stopped
+early): `linear_posterior` 1.109, `fmpe` 1.114, `tfmpe` 1.116. Five new seeds of the best two, 20
+min, most of it C2ST. On test:
+
+                    linear_posterior   fmpe
+    loss.velocity   1.106              1.112 [1.112, 1.113]
+    C2ST            0.499              0.513 [0.512, 0.514]   ten observations, 2,000 draws each
+    coverage_90     0.899              0.896 [0.896, 0.897]
+    rank p, TARP p  0.20, 0.47         0.90, 0.45             means of five seeds
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from models.data.kinds.base import Part
 from models.data.plan import make_plan, make_row_plan
 from models.data.row_feeds import ResidentRows, StreamingRows
 from models.data.rows import Rows
-from models.data.window_feeds import ResidentWindows, StreamingWindows
+from models.data.window_feeds import INSIDE, ResidentWindows, StreamingWindows
 from models.data.windows import Windows
 from models.errors import DataError
 
@@ -107,6 +107,7 @@ def batch_shapes(
     found = {name: (leading + shape, dtype) for name, (shape, dtype) in types}
     if isinstance(config, Windows) and config.order == "consecutive":
         found["reset"] = (leading[:1], np.dtype(bool))
+        found[INSIDE] = ((*leading, 1), np.dtype(bool))
     return found
 
 

@@ -30,14 +30,16 @@ class Plan:
     """Which windows there are, and how an epoch is drawn from them.
 
     Attributes:
-        records: Numbers of the records that are long enough for a window.
+        records: Numbers of the records that windows are cut from: those that are long enough
+            for one; in consecutive order all.
         first: Number of the first window of each of them.
         windows: How many windows there are.
         window: Samples per window.
         stride: Samples between the starts of neighbouring windows.
         batch_size: Windows per batch.
         batches: Batches per epoch.
-        consecutive: Whether rows of the batch are streams of consecutive windows.
+        consecutive: Whether rows of the batch are streams of consecutive windows; the last
+            window of a record may then reach beyond its end.
         weights: Whole number for a window of each record (`models.data.weights`); None for
             all alike.
         replacement: Whether windows are drawn whatever was drawn before.
@@ -112,15 +114,18 @@ def make_plan(part: Part, windows: Windows) -> Plan:
     """
     consecutive = windows.order == "consecutive"
     stride = windows.window if consecutive else windows.stride
-    records = tuple(i for i, n in enumerate(part.lengths) if n >= windows.window)
-    if not records:
+    least = 1 if consecutive else windows.window
+    records = tuple(i for i, n in enumerate(part.lengths) if n >= least)
+    if max(part.lengths) < windows.window:
         raise DataError(
             f"`window` must not be longer than every file: got {windows.window}, and the "
             f"longest file of part `{part.name}` of `{part.reference.name}` has "
             f"{max(part.lengths)} samples",
             hint=f"set `data.window` to at most {max(part.lengths)}",
         )
-    counts = [1 + (part.lengths[i] - windows.window) // stride for i in records]
+    # In consecutive order the last window of a record holds what is left of it.
+    left = stride - 1 if consecutive else 0
+    counts = [1 + (part.lengths[i] - windows.window + left) // stride for i in records]
     first = np.concatenate([[0], np.cumsum(counts)])
     total = int(first[-1])
     if total >= 2**31:

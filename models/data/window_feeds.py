@@ -18,6 +18,9 @@ from models.data.tiles import Tiles, tiles
 from models.data.windows import Windows
 from models.errors import ConfigError, DataError
 
+INSIDE = "inside"
+"""Of a batch in consecutive order: which samples lie within their record."""
+
 
 class ResidentWindows:
     """The whole part lies on the device; batches are gathered inside compiled code.
@@ -52,8 +55,10 @@ class ResidentWindows:
                 hint="set `data.feeding` to `streaming`",
             )
         wanted = feed_roles(part, roles)
+        # Room behind the last record, where a window may reach.
+        room = int(offsets[-1]) + (plan.window if plan.consecutive else 0)
         host = {
-            role: np.empty((offsets[-1], *part.shapes[role]), default_dtype())
+            role: np.zeros((room, *part.shapes[role]), default_dtype())
             for role in wanted
         }
         for i, start, length in zip(plan.records, offsets, lengths, strict=False):
@@ -69,6 +74,8 @@ class ResidentWindows:
         self.arrays: dict[str, Array] = {k: jnp.asarray(v) for k, v in host.items()}
         self.arrays["first"] = jnp.asarray(plan.first, jnp.int32)
         self.arrays["offset"] = jnp.asarray(offsets[:-1], jnp.int32)
+        if plan.consecutive:
+            self.arrays["end"] = jnp.asarray(offsets[1:], jnp.int32)
 
     def signature(self) -> Hashable:
         """Equal exactly for feeds whose `order` and `batch` compile to the same code."""
@@ -107,8 +114,9 @@ class ResidentWindows:
             indices: One row of `order`.
 
         Returns:
-            Role to ``[B, T, channels]`` with the masks of those that have gaps, and
-            ``reset`` (bool ``[B]``) in consecutive order.
+            Role to ``[B, T, channels]`` with the masks of those that have gaps. In
+            consecutive order ``reset`` (bool ``[B]``), and `INSIDE` (bool ``[B, T, 1]``):
+            what is beyond a record's end is zero.
         """
         plan = self._plan
         reset = indices < 0
@@ -117,7 +125,14 @@ class ResidentWindows:
         within = numbers - arrays["first"][record]
         starts = arrays["offset"][record] + within * jnp.int32(plan.stride)
         out = {name: _gather(arrays[name], starts, plan.window) for name in self._names}
-        return out | {"reset": reset} if plan.consecutive else out
+        if not plan.consecutive:
+            return out
+        places = starts[:, None] + jnp.arange(plan.window, dtype=jnp.int32)[None]
+        inside = (places < arrays["end"][record][:, None])[..., None]
+        return {name: _only(array, inside) for name, array in out.items()} | {
+            "reset": reset,
+            INSIDE: inside,
+        }
 
 
 class StreamingWindows(StreamingFeed):
@@ -161,19 +176,38 @@ class StreamingWindows(StreamingFeed):
         place = np.searchsorted(self._first, numbers, side="right") - 1
         starts = (numbers - self._first[place]) * plan.stride
         out = {
-            role: np.empty((len(indices), plan.window, *shape), self._dtype)
+            role: np.zeros((len(indices), plan.window, *shape), self._dtype)
             for role, (shape, _) in self._types.items()
             if role in self._roles
         }
+        inside = np.zeros((len(indices), plan.window, 1), bool)
         for row, (record, start) in enumerate(
             zip(self._records[place].tolist(), starts.tolist(), strict=True)
         ):
-            stop = start + plan.window
+            stop = min(start + plan.window, self._part.lengths[record])
             piece = self._part.slice(record, start, stop, roles=self._roles)
+            inside[row, : stop - start] = True
             for role, values in piece.items():
-                out[role][row] = values
+                out[role][row, : stop - start] = values
         out = self._filled(out)
-        return out | {"reset": reset} if plan.consecutive else out
+        if not plan.consecutive:
+            return out
+        out = {name: _zeroed(array, inside) for name, array in out.items()}
+        return out | {"reset": reset, INSIDE: inside}
+
+
+def _only(array: Array, inside: Array) -> Array:
+    """What lies inside a record, and zero elsewhere."""
+    trailing = (1,) * (array.ndim - inside.ndim)
+    mask = jnp.broadcast_to(inside.reshape(*inside.shape, *trailing), array.shape)
+    return jnp.where(mask, array, jnp.zeros_like(array))
+
+
+def _zeroed(array: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """`_only` on the host."""
+    trailing = (1,) * (array.ndim - inside.ndim)
+    mask = np.broadcast_to(inside.reshape(*inside.shape, *trailing), array.shape)
+    return np.where(mask, array, np.zeros_like(array))
 
 
 def _gather(array: Array, starts: Int[Array, " batch_size"], window: int) -> Array:

@@ -24,7 +24,8 @@ class Windows(Config):
             when the part takes at most `models.data.feeding.RESIDENT_BYTES`.
         order: ``shuffled``, or ``consecutive``: as many parallel streams as the batch has
             rows, each cut into windows that follow one another (truncated
-            back-propagation through time); windows then never overlap.
+            back-propagation through time); windows then never overlap, and the last one of
+            a record may hold less.
         balance: Which windows are drawn how often: ``windows`` all alike; ``files``, so that
             each record as a whole is drawn as often as any other; ``category`` and
             ``value``, so that categories or parts of a range of values are, by what

@@ -204,17 +204,23 @@ class ConvolutionStack(nnx.Module):
         )
 
     def advance(
-        self, inputs: Float[Array, "batch time channel"], state: tuple[Array, ...]
+        self,
+        inputs: Float[Array, "batch time channel"],
+        state: tuple[Array, ...],
+        *,
+        key: Key[Array, ""] | None = None,
     ) -> tuple[Array, tuple[Array, ...]]:
-        """As a call, from what the layers have seen before, oldest first; no dropout.
+        """As a call, from what the layers have seen before, oldest first.
 
         Returns:
             The outputs ``[B, T, C]``, and what the layers have seen now.
         """
+        keys = split_key(key, len(self.layers))
         outputs, after = inputs, []
         for i, (layer, before) in enumerate(zip(self.layers, state, strict=True)):
             seen = jnp.concatenate([before, outputs], axis=1)
-            outputs = self._block(layer, seen, None, skip=i > 0)[:, before.shape[1] :]
+            outputs = self._block(layer, seen, keys[i], skip=i > 0)
+            outputs = outputs[:, before.shape[1] :]
             after.append(seen[:, seen.shape[1] - before.shape[1] :])
         return outputs, tuple(after)
 

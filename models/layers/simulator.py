@@ -94,25 +94,37 @@ class Simulator(nnx.Module):
         )
 
     def advance(
-        self, inputs: Float[Array, "batch time input"], state: Any
+        self,
+        inputs: Float[Array, "batch time input"],
+        state: Any,
+        *,
+        key: Key[Array, ""] | None = None,
     ) -> tuple[Float[Array, "batch time feature"], Any]:
         """`features` from what the layers remember, and what they remember after."""
         raise NotImplementedError("a family with `initial_state` has this too")
 
     def stream(
-        self, given: Mapping[str, Array], state: Any
-    ) -> tuple[dict[str, Float[Array, "batch time output"]], Any]:
+        self,
+        given: Mapping[str, Array],
+        state: Any,
+        *,
+        key: Key[Array, ""] | None = None,
+    ) -> tuple[dict[str, Array], Any]:
         """A piece of a sequence, and the state after it.
 
         Args:
             given: As for a call.
             state: After the piece before; `BEGIN` before the first.
+            key: Switches dropout on.
+
+        Returns:
+            ``y`` ``[B, T, n_y]`` and the `features` that it is made of; the state.
         """
         inputs = self._read(given)
         if state == BEGIN:
             state = self.initial_state(inputs.shape[0])
-        features, state = self.advance(inputs, state)
-        return {"y": self._outputs(inputs, features)}, state
+        features, state = self.advance(inputs, state, key=key)
+        return {"y": self._outputs(inputs, features), "features": features}, state
 
     def _outputs(
         self,

@@ -163,10 +163,14 @@ class RecurrentStack(nnx.Module):
         return found, tuple(after)
 
     def advance(
-        self, inputs: Float[Array, "batch time channel"], state: tuple[Any, ...]
+        self,
+        inputs: Float[Array, "batch time channel"],
+        state: tuple[Any, ...],
+        *,
+        key: Key[Array, ""] | None = None,
     ) -> tuple[Float[Array, "batch time hidden"], tuple[Any, ...]]:
-        """As a call from a state, without dropout; as other layers that remember have it."""
-        return self(inputs, state)
+        """As a call from a state; as other layers that remember have it."""
+        return self(inputs, state, key=key)
 
     def step(
         self,

@@ -157,12 +157,15 @@ def test_every_window_once_per_pass(lengths, window, stride, batch_size, passes,
 def test_consecutive_windows_follow_one_another(
     lengths, window, batch_size, batches, seed
 ):
-    """Where no reset is flagged, a stream goes on where it stopped; each window once."""
-    total = sum(length // window for length in lengths)
+    """Where no reset is flagged, a stream goes on where it stopped; each window once.
+
+    The last window of a record holds what is left of it.
+    """
+    total = sum(-(-length // window) for length in lengths)
     windows = Windows(
         window=window, batch_size=batch_size, batches=batches, order="consecutive"
     )
-    if total < batch_size:
+    if total < batch_size or max(lengths) < window:
         with pytest.raises(DataError):
             make_feed(Memory(lengths), windows)
         return
@@ -177,10 +180,20 @@ def test_consecutive_windows_follow_one_another(
     stretch = total // batch_size
     seen = first[:stretch].reshape(-1)
     assert len(set(seen.tolist())) == len(seen)
+    inside = batch["inside"][..., 0]
+    left = [lengths[int(f) // 1000] - int(f) % 1000 for f in first.reshape(-1)]
+    np.testing.assert_array_equal(
+        inside.sum(axis=-1).reshape(-1), np.minimum(left, window)
+    )
+    assert (batch["u"][..., 0][~inside] == 0).all()
     if batches is None:
         assert len(seen) == stretch * batch_size
         # A reset only begins a stream or a record.
         assert (reset[1:] <= (first[1:] % 1000 == 0)).all()
+    if batches is None and stretch * batch_size == total:
+        samples = batch["u"][..., 0][inside]
+        wanted = [1000 * i + t for i, n in enumerate(lengths) for t in range(n)]
+        assert sorted(samples.tolist()) == wanted, "every sample, once"
 
 
 def test_short_consecutive_epochs_reach_everything():

@@ -133,15 +133,26 @@ def test_no_gap_leaves_a_feed(dataset, order, mode):
         batches = {k: np.asarray(v) for k, v in gather(feed.arrays, drawn).items()}
     else:
         (batches,) = feed.chunks(drawn)
-    stride = 8 if order == "consecutive" else 1
+    stride, last = (8, 0) if order == "consecutive" else (1, 7)
     cuts = [
         stored("train", i)["y0"][s : s + 8]
         for i, length in enumerate(LENGTHS["train"])
-        for s in range(0, length - 7, stride)
+        for s in range(0, length - last, stride)
     ]
+    # Zero is what a window in a row holds beyond its record, and nothing was seen there.
+    whole = np.stack([np.pad(c, ((0, 8 - len(c)), (0, 0))) for c in cuts])
+    inside = np.stack([np.arange(8)[:, None] < len(c) for c in cuts])
     numbers = np.where(drawn < 0, -drawn - 1, drawn)
-    values = np.stack(cuts)[numbers]
-    check(batches, values, ~np.isnan(values), fill)
+    values = whole[numbers]
+    check(
+        batches,
+        values,
+        ~np.isnan(values) & inside[numbers],
+        np.where(inside[numbers], fill, 0.0),
+    )
+    if order == "consecutive":
+        assert not inside.all(), "or the last windows are not tested"
+        np.testing.assert_array_equal(batches["inside"], inside[numbers])
     shapes = {k: (v.shape[1:], v.dtype) for k, v in batches.items()}
     assert shapes == batch_shapes(train, windows)
 

@@ -178,7 +178,7 @@ def test_every_record_is_scored_alone(tmp_path):
     assert whole == pytest.approx(np.sqrt(squares / samples), rel=1e-4)
 
 
-@pytest.mark.parametrize("family", ["rnn", "tcn", "crnn"])
+@pytest.mark.parametrize("family", ["ar", "fransys", "pirnn"])
 def test_windows_in_a_row_are_refused_where_no_state_is_carried(family):
     module = __import__(f"models.{family}", fromlist=["Config"])
     with pytest.raises(ConfigError, match="carries no state") as caught:
