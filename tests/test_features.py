@@ -79,10 +79,11 @@ def test_what_fails_or_is_skipped_is_seen(tmp_path, monkeypatch):
         "def test_bad(): assert False\n"
         "def test_left(): pytest.skip('not today')\n"
     )
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
     monkeypatch.setattr(features, "ROOT", tmp_path)
     outcomes = features.run(
         [f"test_some.py::test_{n}" for n in ("good", "bad", "left")]
     )
     names = {test.rpartition("::")[2]: said for test, said in outcomes.others.items()}
-    assert names == {"test_bad": "failed", "test_left": "skipped"}
+    assert names == {"test_bad": "failure", "test_left": "skipped"}
     assert {test.rpartition("::")[2] for test in outcomes.passed} == {"test_good"}
