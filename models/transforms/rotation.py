@@ -70,7 +70,19 @@ def _turned(
                 hint="number channels from 0",
             )
         own = values[..., np.asarray(group)]
-        turn = jnp.broadcast_to(turns[:, None], (*own.shape[:-1], 4))
-        now = rotate(turn, own) if len(group) == 3 else multiply(own, conjugate(turn))
+        images = _images(turns, len(group))[:, None]
+        # Not a product of matrices, which takes three times as long at this size.
+        now = sum(own[..., j : j + 1] * images[..., j, :] for j in range(len(group)))
         values = values.at[..., np.asarray(group)].set(now)
     return values
+
+
+def _images(turns: Array, width: int) -> Array:
+    """What each turn makes of every unit vector, or unit quaternion: ``[B, width, width]``.
+
+    Both maps are linear, so that a row's samples share one matrix.
+    """
+    rows = len(turns)
+    unit = jnp.broadcast_to(jnp.eye(width, dtype=turns.dtype), (rows, width, width))
+    turn = jnp.broadcast_to(turns[:, None], (rows, width, 4))
+    return rotate(turn, unit) if width == 3 else multiply(unit, conjugate(turn))

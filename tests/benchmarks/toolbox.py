@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import re
 import statistics
 import sys
 import time
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the table, keep the figures."""
     parser = argparse.ArgumentParser(prog="toolbox", description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--only", default="", help="a part of the names to measure")
+    parser.add_argument("--only", default="", help="a pattern of the names to measure")
     parser.add_argument("--out", type=Path, default=output.MEASURED)
     options = parser.parse_args(arguments)
     os.environ.update(machine.ONE_THREAD | {"JAX_PLATFORMS": "cpu"})
@@ -62,9 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = {
         name: paired(*pair(), rounds=options.rounds)
         for name, pair in pairs().items()
-        if options.only in name
+        if re.search(options.only, name)
     }
-    if options.only in "data.":
+    if re.search(options.only, "data.balance data.replacement"):
         rows |= orders(options.rounds)
     after = machine.spin()
     content = {
