@@ -26,9 +26,8 @@ class Term:
             `count` counts of it, where the problem is trained in micro-batches.
         weight: A number, or the name of a traced value or schedule (``"loss.beta"``).
         count: ``(batch, hyper) -> how much a mean is over``, or None where every part of a
-            batch holds as much as any other of its size. It reads what the batch holds
-            before `Problem.targets`. By it the parts of a batch are weighed, so that the mean
-            over what was seen of a batch is exact however it is cut.
+            batch holds as much as any other of its size. By it the parts of a batch are
+            weighed, so that the mean over what was seen of it is exact however it is cut.
         whole: Whether the term is no such mean, so that a batch is never cut.
     """
 
@@ -69,11 +68,16 @@ class Loss:
         """Whether some term needs the whole batch at once."""
         return any(term.whole for term in self.terms.values())
 
+    @property
+    def counted(self) -> bool:
+        """Whether some term can say how much it is a mean over."""
+        return any(term.count is not None for term in self.terms.values())
+
     def counts(self, batch: Batch, hyper: Hyper) -> dict[str, Array]:
         """How much each term is a mean over, of those for which that varies.
 
         Args:
-            batch: Before `Problem.targets`: a whole one, or a part of it.
+            batch: With what `Problem.targets` added: a whole one, or a part of it.
             hyper: Traced values and schedules by name.
         """
         found = {

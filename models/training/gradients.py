@@ -165,32 +165,37 @@ class GradientEngine(Engine):
                 hyper=hyper,
             )
 
-        counts = loss.counts(batch, hyper)
-
         def split(array: Array) -> Array:
             return array.reshape(parts, size // parts, *array.shape[1:])
 
-        def shares(part: Batch) -> dict[str, Array]:
-            """How much of each mean a part holds, relative to an equal part."""
-            here = loss.counts(part, hyper) if counts else {}
-            scale = jnp.zeros(()).dtype
-            return {
-                name: parts * here[name].astype(scale) / divisor(whole, jnp.zeros(()))
-                for name, whole in counts.items()
-            }
+        def own(place: Array) -> Key[Array, ""]:
+            return jax.random.fold_in(key, place)
+
+        def counts(place: Array, part: Batch) -> dict[str, Array]:
+            targets = self._targets(part, key=own(place), step=state.step, hyper=hyper)
+            return loss.counts(targets, hyper)
+
+        places, split_batch = jnp.arange(parts), jax.tree.map(split, batch)
+        found = jax.vmap(counts)(places, split_batch) if loss.counted else {}
+        # How much of each mean a part holds, relative to an equal part.
+        shares = {
+            name: parts * here.astype(total.dtype) / total
+            for name, here in found.items()
+            for total in [divisor(jnp.sum(here, dtype=here.dtype), jnp.zeros(()))]
+        }
 
         def body(before: Any, part: Any) -> tuple[Any, Any]:
             sums, variables = before
-            place, batch, carry = part
+            place, batch, carry, shares = part
             value, gradients, variables, carry = self._differentiate(
                 state.params,
                 variables,
                 carry,
                 batch,
-                key=jax.random.fold_in(key, place),
+                key=own(place),
                 step=state.step,
                 hyper=hyper,
-                shares=shares(batch),
+                shares=shares,
             )
             return (jax.tree.map(jnp.add, sums, (value, gradients)), variables), carry
 
@@ -202,11 +207,7 @@ class GradientEngine(Engine):
         (sums, variables), carry = jax.lax.scan(
             body,
             (zero, state.variables),
-            (
-                jnp.arange(parts),
-                jax.tree.map(split, batch),
-                jax.tree.map(split, state.carry),
-            ),
+            (places, split_batch, jax.tree.map(split, state.carry), shares),
         )
         value, gradients = jax.tree.map(lambda s: s / parts, sums)
         carry = jax.tree.map(lambda c: c.reshape(size, *c.shape[2:]), carry)
@@ -225,13 +226,7 @@ class GradientEngine(Engine):
         shares: Mapping[str, Array] | None = None,
     ) -> tuple[dict[str, Array], Any, Any, Any]:
         problem = self.problem
-        targets = apply_transforms(
-            problem.targets,
-            key=jax.random.fold_in(key, 1),
-            batch=batch,
-            step=step,
-            hyper=hyper,
-        )
+        targets = self._targets(batch, key=key, step=step, hyper=hyper)
         visible = problem.visible(batch, targets)
 
         def objective(params: Any) -> tuple[Array, Any]:
@@ -247,6 +242,15 @@ class GradientEngine(Engine):
             objective, has_aux=True
         )(params)
         return {"loss": total, **terms}, gradients, changed, after
+
+    def _targets(
+        self, batch: Batch, *, key: Key[Array, ""], step: Int[Array, ""], hyper: Any
+    ) -> Batch:
+        """A batch, or a part of one, with what is drawn for training and scoring."""
+        key = jax.random.fold_in(key, 1)
+        return apply_transforms(
+            self.problem.targets, key=key, batch=batch, step=step, hyper=hyper
+        )
 
 
 def _add(totals: Totals, values: dict[str, Array]) -> Totals:

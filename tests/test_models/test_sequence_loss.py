@@ -103,6 +103,27 @@ def test_gaps_in_micro_batches_give_the_gradient_of_the_whole(family, kind):
     assert abs(wrong - wanted).max() > 0.01 * abs(wanted).max()
 
 
+def test_masks_that_targets_draw_are_weighed_too():
+    """Windows in a row are counted so: behind a reset fewer samples count."""
+
+    def some(key, batch, step):
+        first = jnp.where(batch["u"][:, 0, 0] > 0, 5, 19)
+        return batch | {
+            "counted.y": (jnp.arange(20)[None] >= first[:, None])[..., None]
+        }
+
+    problem = rnn.problem(config_of(rnn, **{"loss.kind": "mse"}), DATA)
+    problem = dataclasses.replace(problem, targets=(some,))
+    with jax.enable_x64(True):
+        batch = a_batch(gaps=False)
+        # Whole parts of one kind: without weights they would all count alike.
+        order = jnp.argsort(batch["u"][:, 0, 0])
+        batch = {name: values[order] for name, values in batch.items()}
+        _, got = gradients_of(problem, batch)
+        _, wanted = gradients_of(dataclasses.replace(problem, micro_batch=None), batch)
+    np.testing.assert_allclose(got, wanted, rtol=1e-6, atol=1e-6 * abs(wanted).max())
+
+
 def test_gaps_no_longer_forbid_micro_batches_and_ratios_do():
     assert rnn.problem(config_of(rnn), GAPPY).micro_batch == 16
     problem = rnn.problem(config_of(rnn, **{"loss.kind": "nrmse"}), GAPPY)
