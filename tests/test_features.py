@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from models import rnn
 from tests import features
 
 
@@ -29,6 +32,23 @@ def test_public_names_of_the_plan_are_told():
         *("HPOptimizer", "n_epochs=100"),
     ):
         assert name in text, name
+
+
+def test_the_pages_code_runs_and_what_it_searches_is_known():
+    blocks = re.findall(r"```python\n(.*?)```", features.PAGE.read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    names = {}
+    for block in blocks:
+        exec(compile(block, str(features.PAGE), "exec"), names)
+    space, low = names["space"], {}
+    for name, distribution in space.entries().items():
+        if hasattr(distribution, "choices"):
+            low[name] = distribution.choices[0]
+        elif hasattr(distribution, "low"):
+            low[name] = distribution.low
+    config = rnn.Config.from_flat(space.complete(low))
+    assert config.loss.on("last_weight") and config.augmentation.on("noise")
+    assert config.data.weighted and config.optimizer.on("skip_norm")
 
 
 GOOD = {
