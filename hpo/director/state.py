@@ -18,9 +18,10 @@ from hpo.ledger.events import (
     TrialEvent,
 )
 from hpo.objectives import attained, merit
+from hpo.stopping.rung import rung_key
 from hpo.stopping.rung_table import RungTable
 from hpo.study import Study
-from hpo.trials.record import History, Trial, finite_key
+from hpo.trials.record import History, Trial
 from hpo.trials.reducer import Reducer, contradiction
 from hpo.trials.states import State
 
@@ -156,10 +157,9 @@ class RunState:
             raise contradiction(event, f"the rule `{event.rule}` pauses no trial there")
 
     def _compare(self, trial: Trial, epoch: int) -> None:
-        value = trial.curve.value_at(epoch)
-        assert value is not None, "it was taken in just now"
-        key = finite_key(value, self._objectives[0])
-        self.rung_table(trial.family).note(trial, epoch, key)
+        self.rung_table(trial.family).note(
+            trial, epoch, rung_key(trial, epoch, self._objectives[0])
+        )
 
     def _merit(self, trial: Trial) -> tuple[bool, tuple[float, ...], int]:
         values = attained(trial, self._objectives)

@@ -1,8 +1,8 @@
 """How well each rung of a run foretold the end, from the curves that have an end.
 
 A stopping rule trusts that trials at a rung are in about the order in which they would end.
-Here that order is held against the end: the rank correlation (Spearman) of the values *at* the
-rung with the values that rank the trials.
+Here that order is held against the end: the rank correlation (Spearman) of the best values *by*
+the rung with the values that rank the trials.
 
 What that says is limited: a trial that was cut has no end, so the correlation is one over
 survivors. They were chosen by their values at this rung and at later ones, which makes any
@@ -21,7 +21,7 @@ from hpo.statistics.ranks import restricted, spearman, spearman_interval
 from hpo.stopping import registry
 from hpo.study import Objective, Study
 from hpo.trials.curve import Point
-from hpo.trials.record import finite_key
+from hpo.trials.record import finite_key, value_by
 from hpo.trials.states import RANKED, State
 
 LEAST = 5
@@ -65,7 +65,7 @@ class Fidelity:
         trials: Those the correlation is over: all of them, or of very many every n-th by
             rank, as far as they have a value at the rung.
         cut: Trials that reached the rung and were stopped there or later; they have no end.
-        correlation: Rank correlation (Spearman) of the value at the rung with the value of
+        correlation: Rank correlation (Spearman) of the best value by the rung with that of
             the best epoch over those `trials`; positive when the better at the rung ends
             better. None for fewer than `LEAST` trials, or where all values are equal.
         low: Lower end of its 95 % interval.
@@ -160,17 +160,14 @@ def _fidelity(
 def _pairs(
     trials: Iterable[Ended], epoch: int, objective: Objective
 ) -> Iterator[tuple[float, float]]:
-    """Value at the rung and value that ranks, as numbers that sort best first."""
+    """Best value by the rung and value that ranks, as numbers that sort best first."""
     for trial in trials:
-        at = _at(trial.curve, epoch)
-        if at is not None:
-            yield finite_key(at, objective), objective.rank_key(trial.objective)
+        by = _by(trial.curve, epoch, objective)
+        if by is not None:
+            yield finite_key(by, objective), objective.rank_key(trial.objective)
 
 
-def _at(curve: Sequence[Point], epoch: int) -> float | None:
-    """The value at an epoch, or None where the curve has none."""
-    if epoch <= len(curve):
-        point = curve[epoch - 1]
-        if point.epoch == epoch:
-            return point.value
-    return next((p.value for p in curve if p.epoch == epoch), None)
+def _by(curve: Sequence[Point], epoch: int, objective: Objective) -> float | None:
+    """The value that the rung compares, or None where the curve has not the epoch."""
+    values = {p.epoch: p.value for p in curve[:epoch] if p.epoch <= epoch}
+    return value_by(values, epoch, objective) if epoch in values else None

@@ -10,7 +10,7 @@ from hpo.report.fidelity import THRESHOLD, Fidelity
 from hpo.statistics.means import CONFIDENCE
 
 EXPLAINED = (
-    "Rank correlation (Spearman) of the values at a rung with the values that rank the "
+    "Rank correlation (Spearman) of the best values by a rung with those that rank the "
     "trials, over the trials that have an end. Those that were cut have none, which lowers "
     "it; `needed` is what a rung with 0.5 over all trials may fall to thereby."
 )

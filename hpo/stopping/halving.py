@@ -39,7 +39,7 @@ def halve(evidence: Evidence, *, eta: int) -> Verdict | None:
         return None
     if not math.isfinite(value):
         return Verdict(State.STOPPED, f"{evidence.objective.metric} is {value}")
-    key = finite_key(value, evidence.objective)
+    key = finite_key(evidence.attained, evidence.objective)
     reached, better = evidence.rung.standing(evidence.trial, key)
     if better < max(1, reached // eta):
         return None

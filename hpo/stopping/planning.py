@@ -12,9 +12,9 @@ from typing import Protocol, runtime_checkable
 
 from hpo.errors import StudyError
 from hpo.stopping.registry import StoppingRule
-from hpo.stopping.rung import Rung
+from hpo.stopping.rung import Rung, rung_key
 from hpo.study import Budget, Objective
-from hpo.trials.record import Trial, finite_key
+from hpo.trials.record import Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +83,7 @@ class Outlook:
 
     def standing(self, trial: Trial) -> tuple[int, int]:
         """How many of its family reached the rung where a trial waits, and how many beat it."""
-        value = trial.curve.value_at(trial.last)
-        assert value is not None, "it paused after that epoch"
-        key = finite_key(value, self.objective)
+        key = rung_key(trial, trial.last, self.objective)
         return self.rungs[trial.family][trial.last].standing(trial.number, key)
 
 

@@ -13,7 +13,7 @@ from hpo.options import Described, build, describe, look_up, names_in
 from hpo.stopping import rules
 from hpo.stopping.rung import Rung
 from hpo.study import Objective, Rule
-from hpo.trials.record import Trial
+from hpo.trials.record import Trial, value_by
 from hpo.trials.states import State
 from models.training.protocol import Epoch
 from search_spaces.space import Space
@@ -49,6 +49,11 @@ class Evidence:
     def value(self) -> float:
         """The objective at this epoch."""
         return self.values[self.epoch.number]
+
+    @property
+    def attained(self) -> float:
+        """What a rung compares: see `hpo.trials.record.value_by`."""
+        return value_by(self.values, self.epoch.number, self.objective)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The values of one family's trials at one epoch, kept sorted."""
+"""The best values of one family's trials by one epoch, kept sorted."""
 
 from __future__ import annotations
 
@@ -6,6 +6,27 @@ import math
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from typing import overload
+
+from hpo.study import Objective
+from hpo.trials.record import Trial
+
+
+def rung_key(trial: Trial, epoch: int, objective: Objective) -> float:
+    """The key of a trial at the rung that it has just reached: smaller is better.
+
+    That of its best value by then (`value_by`), which its record knows.
+
+    Args:
+        trial: A trial whose last epoch is the rung.
+        epoch: The rung.
+        objective: What trials are ranked by.
+    """
+    value = trial.curve.value_at(epoch)
+    assert value is not None, "it was taken in"
+    if not math.isfinite(value):
+        return math.inf
+    assert trial.value is not None, "a finite value is the best, or worse than it"
+    return objective.rank_key(trial.value)
 
 
 class Rung:

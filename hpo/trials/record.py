@@ -221,6 +221,23 @@ def objective_value(epoch: Epoch, objective: Objective) -> float:
     return float(epoch.valid.get(objective.metric, math.nan))
 
 
+def value_by(values: Mapping[int, float], epoch: int, objective: Objective) -> float:
+    """What a rung compares: a trial's best value by an epoch, by which it would rank there.
+
+    A model that goes on beyond its best epoch loses nothing of what it is ranked by. Where the
+    value at the epoch itself is not finite, that counts.
+
+    Args:
+        values: The objective by epoch, this one among them.
+        epoch: The rung.
+        objective: What trials are ranked by.
+    """
+    if not math.isfinite(values[epoch]):
+        return values[epoch]
+    earlier = (v for e, v in values.items() if e <= epoch and math.isfinite(v))
+    return min(earlier, key=objective.rank_key)
+
+
 def finite_key(value: float, objective: Objective) -> float:
     """A number that sorts best first; whatever is not finite sorts last."""
     return objective.rank_key(value) if math.isfinite(value) else math.inf

@@ -70,6 +70,13 @@ def walk(curves, stops):
     return found
 
 
+def best_by(values, sign):
+    """The best finite value of a curve that is finite at its end, smaller is better."""
+    if not math.isfinite(values[-1]):
+        return math.inf
+    return min(sign * v for v in values if math.isfinite(v))
+
+
 # -- hyperband ----------------------------------------------------------------------------
 
 
@@ -85,7 +92,7 @@ def test_hyperband_equals_recounting_each_bracket(curves, eta, grace, direction)
         rungs = [grace * eta**k for k in range(bracket, 9) if grace * eta**k < 12]
         if number not in rungs:
             return False
-        mine = values[-1] * sign
+        mine = best_by(values, sign)
         reached = seen[bracket, number]
         reached.append(mine)
         better = sum(math.isfinite(v) and v < mine for v in reached[:-1])
@@ -132,15 +139,15 @@ def test_percentile_equals_numpy(curves, keep, startup, warmup, interval, direct
     def stops(index, number, values):
         if number not in range(max(1, warmup), 12, interval):
             return False
-        keys = [v * sign if math.isfinite(v) else math.inf for v in values]
+        mine = best_by(values, sign)
         others = seen[number].copy()
-        seen[number].append(keys[-1])
+        seen[number].append(mine)
         if not math.isfinite(values[-1]):
             return True
         if len(others) < startup:
             return False
         # for numpy, the worst there is must be a number
-        return min(keys) > np.percentile(np.minimum(others, 1e9), keep)
+        return mine > np.percentile(np.minimum(others, 1e9), keep)
 
     options = {"startup": startup, "warmup": warmup, "interval": interval}
     rule = Rule(name="percentile", options={"keep": keep, **options})

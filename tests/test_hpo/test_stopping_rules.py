@@ -86,9 +86,11 @@ def halving_by_hand(curves, rungs, eta, sign):
         for number, value in enumerate(curve, 1):
             if number not in rungs:
                 continue
-            seen[number].append(value)
-            others = np.array(seen[number][:-1], dtype=float) * sign
-            mine = value * sign
+            mine = np.inf
+            if np.isfinite(value):  # the best by then, by which a trial would be ranked
+                mine = min(sign * v for v in curve[:number] if np.isfinite(v))
+            seen[number].append(mine)
+            others = np.array(seen[number][:-1], dtype=float)
             beaten_by = sum(1 for o in others if np.isfinite(o) and o < mine)
             allowed = max(1, len(seen[number]) // eta)
             if not np.isfinite(mine) or beaten_by >= allowed:
@@ -130,6 +132,34 @@ def test_halving_equals_recounting(curves, eta, direction):
     got = [(t.last, t.state == "stopped") for t in director.trials.values()]
     sign = 1 if direction == "minimize" else -1
     assert got == halving_by_hand(curves, rule("asha", eta=eta).rungs(12, 0), eta, sign)
+
+
+@pytest.mark.parametrize("name", ["asha", "hyperband", "percentile"])
+def test_a_model_that_overfits_is_not_ended_for_what_it_is_not_ranked_by(name):
+    """On ETTh1 the best of 21 trials was stopped: its best epoch was 6, the rung 18."""
+    options = {"startup": 1} if name == "percentile" else {"eta": 2}
+    curves = [[5.0 - 0.1 * e for e in range(12)]] * 3
+    curves.append([1.0, *[6.0 + e for e in range(11)]])
+    a_study = Study(
+        name="s",
+        families=(Family(name="rnn", space=Space({"k": 1})),),
+        objectives=(Objective(),),
+        budget=Budget(trials=4, epochs=12),
+        sampler=Rule(name="random"),
+        stopping=(Rule(name=name, options=options),),
+    )
+    director, n = Director(a_study, workers=1), 0
+    for curve in curves:
+        start, events = director.next(0.0)
+        for number in range(13):
+            for event in events:
+                n += 1
+                director.apply(from_line(event.to_line().encode()))
+            if director.trials[start.trial].ended:
+                break
+            epoch = Epoch(number + 1, {"loss": 1.0}, {"rmse": curve[number]})
+            _, events = director.judge(start.trial, 1, epoch, 0.0)
+    assert director.best().number == 4 and director.best().value == 1.0
 
 
 def test_a_nan_never_goes_on_and_never_blocks():

@@ -175,7 +175,7 @@ def rungs(content: Content, looks: Mapping[str, Look]) -> list[Drawing]:
             name="rungs",
             section="rungs",
             title="Rungs against the end",
-            caption="Rank correlation of the values at a rung with the final ones over the "
+            caption="Rank correlation of the best values by a rung with the final ones over the "
             "trials that have an end, with its 95 % interval; | is what is needed.",
             heads=(
                 "family",

@@ -14,10 +14,11 @@ from hpo.stopping.registry import Evidence, Verdict
 class StoppingRule:
     """At each rung only the best 1/eta of the family's trials so far go on (at least one).
 
-    Rungs lie at ``grace * eta**k`` epochs below the budget, and compare the values *at* the
-    rung. A value that is not finite never goes on, counts as the worst, and so never keeps
-    another trial from going on. (Li et al., A System for Massively Parallel Hyperparameter
-    Tuning, 2020; the stopping variant judges every trial once, on arrival.)
+    Rungs lie at ``grace * eta**k`` epochs below the budget, and compare the best values *by*
+    the rung, as trials are ranked. A value that is not finite never goes on, counts as the
+    worst, and so never keeps another trial from going on. (Li et al., A System for Massively
+    Parallel Hyperparameter Tuning, 2020; the stopping variant judges every trial once, on
+    arrival.)
 
     Attributes:
         eta: One in how many goes on.

@@ -14,10 +14,10 @@ from hpo.trials.states import State
 
 @dataclass(frozen=True, kw_only=True)
 class StoppingRule:
-    """Stopped: even its best value so far is behind a percentile of the others' values.
+    """Stopped: its best value so far is behind a percentile of the others'.
 
     The others are all trials of the family that have reached the epoch, whatever became of
-    them, with their values at that epoch (linearly interpolated between two). Values that
+    them, with their best values by that epoch (linearly interpolated between two). Values that
     are not finite count as the worst, and end their own trial. (Golovin et al., Google
     Vizier, 2017, section 3.2.2, with values in place of their running averages.)
 
@@ -61,9 +61,7 @@ class StoppingRule:
         others = evidence.rung.others(evidence.trial)
         if len(others) < self.startup:
             return None
-        best = finite_key(value, objective)
-        if evidence.best is not None:
-            best = min(best, finite_key(evidence.best, objective))
+        best = finite_key(evidence.attained, objective)
         if best <= quantile(others, self.keep / 100):
             return None
         text = f"behind {self.keep:g} % of {len(others)} others at epoch {number}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hpo.options import at_least
 from hpo.stopping.registry import Evidence, Settlement, Verdict
 from hpo.study import Objective
-from hpo.trials.record import Trial, finite_key
+from hpo.trials.record import Trial, finite_key, value_by
 from hpo.trials.states import State
 from search_spaces.space import Space
 
@@ -19,7 +19,7 @@ class StoppingRule:
     """Every trial of a family pauses after `epochs`; then the best `keep` go on to the end.
 
     Paused trials need no worker: they have saved a checkpoint and go on from it. They are
-    ranked by their values at that epoch once all trials of the family are there or have
+    ranked by their best values by that epoch once all trials of the family are there or have
     ended; a value that is not finite ends its trial there. (The "i-epoch" baseline of Egele
     et al., 2024, which does as well as successive halving on many tabular problems.)
 
@@ -60,7 +60,11 @@ class StoppingRule:
         screened = [
             t for t in history if self.epochs in t.values and not self._ended_here(t)
         ]
-        screened.sort(key=lambda t: finite_key(t.values[self.epochs], objective))
+        screened.sort(
+            key=lambda t: finite_key(
+                value_by(t.values, self.epochs, objective), objective
+            )
+        )
         ranks = {t.number: rank for rank, t in enumerate(screened, 1)}
         paused = [t for t in screened if t.state is State.PAUSED]
         return Settlement(
