@@ -98,3 +98,40 @@ def check_checkpoint(
     assert same([going_on.evaluate("valid")], [undisturbed.evaluate("valid")])
     for learner, name in ((undisturbed, "a"), (going_on, "b")):
         learner.save(folder / name)
+
+
+def check_adoption(
+    create: Callable[[Mapping[str, float]], Any],
+    folder: Path,
+    *,
+    epochs: int,
+    traced: Mapping[str, float],
+) -> None:
+    """Another learner's whole state is taken over, and the values that are set count.
+
+    Args:
+        create: Makes a learner whose traced values are those of the first epoch, but for the
+            ones it is given. Its seed may be another one each time.
+        folder: Where the checkpoints go.
+        epochs: Its budget, 3 or more.
+        traced: Values that make a difference to training.
+    """
+    donor = create({})
+    before = [numbers(e) for e in donor.fit_iter(epochs - 2)]
+    donor.save(folder / "donor")
+    whole = [numbers(e) for e in donor.fit_iter(epochs)][-2:]
+    same_values, other_values, again = create(traced), create({}), create({})
+    same_values.adopt(folder / "donor", {})
+    told = [numbers(e) for e in same_values.fit_iter(epochs)]
+    assert same(told, [*before, *whole]), "without a change it is the donor, going on"
+    other_values.adopt(folder / "donor", traced)
+    changed = [numbers(e) for e in other_values.fit_iter(epochs)]
+    assert same(changed[: epochs - 2], before), "the donor's records come first"
+    assert not same(changed, told), "the values that were set changed nothing"
+    other_values.save(folder / "other")
+    again.adopt(folder / "other", {})
+    assert same([numbers(e) for e in again.fit_iter(epochs)], changed)
+    again.adopt(folder / "donor", traced)
+    assert same([numbers(e) for e in again.fit_iter(epochs)], changed), (
+        "what it had trained before made a difference"
+    )

@@ -29,6 +29,7 @@ from optuna.distributions import FloatDistribution
 
 from hpo.director import Director, replay
 from hpo.director.decisions import Continue, Done, Start
+from hpo.errors import StudyError
 from hpo.export import optuna_storage
 from hpo.export.exporting import export
 from hpo.export.source import load_source
@@ -50,6 +51,7 @@ from hpo.live.statistics import LiveStatistics
 from hpo.objectives import ranking
 from hpo.report import index
 from hpo.report.summary import load_summary, summarize
+from hpo.stopping.population import changed_keys
 from hpo.study import Budget, Family, Objective, Rule, Study
 from hpo.trials.best import best_epoch
 from models.training.protocol import Epoch
@@ -66,6 +68,7 @@ RULES = (
     (Rule(name="divergence"), Rule(name="asha", options={"grace": 1, "eta": 2})),
     (Rule(name="screening", options={"epochs": 2, "keep": 1}),),
     (Rule(name="patience", options={"epochs": 2}),),
+    (Rule(name="pbt", options={"interval": 2, "quantile": 0.5}),),
 )
 
 
@@ -82,7 +85,7 @@ def studies(draw):
         )
         for metric in ("rmse", "fit")[: draw(st.integers(1, 2))]
     )
-    return Study(
+    study = Study(
         name="any",
         families=tuple(Family(name=n, space=SPACE, epochs=budgets[n]) for n in names),
         objectives=objectives,
@@ -94,6 +97,11 @@ def studies(draw):
         sampler=Rule(name="random"),
         stopping=draw(st.sampled_from(RULES)),
     )
+    try:
+        changed_keys(study)
+    except StudyError:  # nobody is a population
+        study = study.replace(stopping=())
+    return study
 
 
 class AnyRun:
@@ -198,6 +206,8 @@ def known(study, lines):
             valid = {k: float(v) for k, v in event["valid"].items()}
             if event["epoch"] <= trials[number]["budget"]:
                 trials[number]["epochs"].setdefault(event["epoch"], valid)
+        elif kind == "exploited":
+            trials[number]["epochs"] = dict(trials[event["donor"]]["epochs"])
         elif kind in ("started", "interrupted", "paused", *ENDINGS):
             state = {"started": "running", "interrupted": "pending"}.get(kind, kind)
             trials[number]["state"] = state

@@ -28,6 +28,7 @@ from hpo.simulate import own
 from hpo.simulate.virtual import simulate
 from hpo.study import Budget, Family, Resources, Rule, Study
 from hpo.testing import executors as suite
+from hpo.testing.learners import check_adoption
 from hpo.testing.steady import Steady, trained
 from hpo.warm_start import WarmStart
 from models.training.protocol import Context, Epoch
@@ -289,6 +290,18 @@ def test_a_lost_checkpoint_costs_time_alone(tmp_path, monkeypatch):
 @pytest.mark.long  # a minute and a half; the decisions alone: test_stopping_pbt.py
 def test_killed_at_every_event_nothing_else_comes_out(tmp_path):
     suite.check_population("local", tmp_path, moments=range(3, 60, 3))
+
+
+def test_the_learner_of_the_suites_conforms(tmp_path):
+    def create(values):
+        place = tmp_path / f"{len(list(tmp_path.iterdir()))}"
+        place.mkdir()
+        context = Context(seed=len(place.name), directory=place / "attempt-1")
+        return Steady({"start": 1.0, "rate": 0.3, **values}, context)
+
+    for name in ("donor", "other"):
+        (tmp_path / name).mkdir()
+    check_adoption(create, tmp_path, epochs=5, traced={"rate": 0.7})
 
 
 # -- refused before the launch ------------------------------------------------------------

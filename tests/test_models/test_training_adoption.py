@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from hpo.testing.learners import check_adoption
 from models.errors import ConfigError
 from models.training.checkpoint import NAME, CheckpointError
 from models.training.protocol import Adoptable
@@ -23,6 +25,16 @@ from tests.test_models.training_toys import (
 
 RATE = "optimizer.learning_rate"
 DROPOUT = "model.dropout"
+
+
+def test_it_conforms(tmp_path):
+    seeds = itertools.count()
+
+    def create(values):
+        problem = recurrent_problem(**{k.split(".")[-1]: v for k, v in values.items()})
+        return learner_of(problem, seed=next(seeds), epochs=4)
+
+    check_adoption(create, tmp_path, epochs=4, traced={RATE: 0.05})
 
 
 def saved(place, *, stop=2, seed=3, epochs=5, **values):
