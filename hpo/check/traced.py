@@ -7,12 +7,13 @@ driver must not.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hpo.check import child
 from hpo.check.corners import middle
 from hpo.errors import StudyError
+from hpo.schedule import values_in
 from hpo.stopping.population import changed_keys
 from hpo.study import Study
 from hpo.worker.pickling import unpack
@@ -36,7 +37,7 @@ def refuse_static(study: Study, creates: Mapping[str, str | bytes]) -> None:
 
     Raises:
         StudyError: A value is static, or a family's learner adopts nothing.
-        ForeignFailure: A family's module cannot be imported.
+        ForeignFailure: A family's module cannot be imported, or it refuses a value.
     """
     changed = changed_keys(study)
     if not changed:
@@ -48,16 +49,30 @@ def refuse_static(study: Study, creates: Mapping[str, str | bytes]) -> None:
         if isinstance(create, bytes):
             told[name] = _declared(unpack(create))
         else:
-            point = middle(space, {})
-            asked[name] = [create, {**study.settings, **space.complete(point)}]
+            first = {**study.settings, **space.complete(middle(space, {}))}
+            asked[name] = [create, [first, *_changed(study, name)]]
     if asked:
         told |= child.ask(
             "hpo.check.traced",
             asked,
-            failure="the families cannot be asked what may change in training",
+            failure="the families refuse what would change in training",
         )
     for name, keys in changed.items():
         _refuse(name, keys, told[name])
+
+
+def _changed(study: Study, family: str) -> list[dict[str, Any]]:
+    """The configurations behind each change of the trials that a study names itself."""
+    space = study.family(family).space
+    return [
+        {
+            **study.settings,
+            **values_in(space.complete(t.params), t.schedule, change.after + 1),
+        }
+        for t in study.fixed
+        if t.family == family
+        for change in t.schedule
+    ]
 
 
 def _refuse(family: str, keys: tuple[str, ...], traced: list[str] | None) -> None:
@@ -88,8 +103,8 @@ def _declared(create: Any) -> list[str] | None:
     return None if found is None else [str(key) for key in found]
 
 
-def _of_family(reference: str, values: Mapping[str, Any]) -> list[str] | None:
-    """In the child: the traced keys of a family in one configuration."""
+def _of_family(reference: str, points: Sequence[Mapping[str, Any]]) -> list[str] | None:
+    """In the child: a family's traced keys at the first point; it accepts all the others."""
     name, _, function = reference.partition(":")
     module = importlib.import_module(name)
     names = vars(module)
@@ -99,8 +114,11 @@ def _of_family(reference: str, values: Mapping[str, Any]) -> list[str] | None:
     if names.get("CLOSED_FORM"):
         return []
     own = set(kind.keys())
-    config = kind.from_flat({k: v for k, v in values.items() if k in own})
-    return list(config.traced())
+    configs = [
+        kind.from_flat({k: v for k, v in values.items() if k in own})
+        for values in points
+    ]
+    return list(configs[0].traced())
 
 
 def _answers(question: Any) -> dict[str, list[str] | None]:

@@ -110,7 +110,9 @@ def fidelities(study: Study, rows: Iterable[Ended]) -> tuple[Fidelity, ...]:
 
 
 def rungs(study: Study, family: str) -> tuple[int, ...]:
-    """Epochs at which a rule of the study compares trials of a family.
+    """Epochs at which a rule of the study compares trials of a family, to end some of them.
+
+    Where trials adopt each other nobody is ended, and whoever was behind goes on as another.
 
     Args:
         study: The resolved study.
@@ -123,7 +125,15 @@ def rungs(study: Study, family: str) -> tuple[int, ...]:
     except StudyError:  # a rule that this version does not know: nothing can be said
         return ()
     return tuple(
-        sorted({e for r in rules for i in planned for e in r.rungs(budget, i)})
+        sorted(
+            {
+                epoch
+                for rule in rules
+                if not isinstance(rule, registry.ExploitingRule)
+                for index in planned
+                for epoch in rule.rungs(budget, index)
+            }
+        )
     )
 
 

@@ -17,12 +17,12 @@ from hpo.report.summary import Row, Summary, load_summary
 from hpo.trials.states import ENDINGS
 from hpo.worker import session
 
-_ATTEMPT = re.compile(r"attempt-([1-9]\d*)")
+_ATTEMPT = re.compile(r"(?:attempt|adopted)-([1-9]\d*)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scrap:
-    """The folder of one attempt whose checkpoint is not needed.
+    """The folder of an attempt, or of what it adopted, whose checkpoint is not needed.
 
     Attributes:
         row: Its trial.
@@ -80,8 +80,8 @@ def _scraps(folder: RunFolder, summary: Summary, keep: int) -> Iterator[Scrap]:
             continue
         attempts = sorted(_attempts(folder.trial(row.trial)))
         if row.trial in winners:
-            saved = [n for n, path in attempts if session.has_checkpoint(path)]
-            attempts = [(n, p) for n, p in attempts if saved and n != saved[-1]]
+            saved = [path for _, path in attempts if session.has_checkpoint(path)]
+            attempts = [(n, p) for n, p in attempts if saved and p != saved[-1]]
         for number, path in attempts:
             yield Scrap(row=row, attempt=number, path=path, size=_size(path))
 
@@ -91,7 +91,7 @@ def _ranked(summary: Summary, family: str) -> Sequence[Row]:
 
 
 def _attempts(place: Path) -> Iterator[tuple[int, Path]]:
-    for path in place.glob("attempt-*"):
+    for path in place.glob("a*-*"):
         match = _ATTEMPT.fullmatch(path.name)
         if match and path.is_dir() and not path.is_symlink():
             yield int(match[1]), path

@@ -51,7 +51,8 @@ class Pieces:
         try:
             stored = epochs.read(source)
             reached = max(stored)
-            self.learner = self._make(reached + 1)
+            if any(change.after <= reached for change in self._assignment.schedule):
+                self.learner = self._make(reached + 1)
             change = self._change_after(reached)
             if change is not None:
                 _adoptable(self.learner).adopt(source, change.traced)

@@ -11,7 +11,7 @@ import optuna
 import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 
-from hpo.errors import StudyError
+from hpo.errors import ForeignFailure, StudyError
 from hpo.fixed import FixedTrial
 from hpo.ledger.events import EpochEvent, Exploited
 from hpo.ledger.folder import RunFolder
@@ -352,6 +352,17 @@ def test_a_family_that_cannot_is_refused_before_the_launch(tmp_path):
     ):
         families = (Family(name=name, space=space),)
         refuses(study(data=data, task="simulation", families=families), rule, tmp_path)
+    family = Family(name="rnn", space={"optimizer.b1": 0.9})
+    trial = FixedTrial(
+        family="rnn",
+        params={},
+        seed=1,
+        schedule=[{"after": 2, "traced": {"optimizer.b1": 1.5}}],
+    )
+    fixed = study(data=data, task="simulation", families=(family,), stopping=())
+    with pytest.raises(ForeignFailure, match="`b1` .*1.5"):
+        launch(fixed.replace(fixed=(trial,)), results=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_learner_that_promised_too_much_fails_by_name(tmp_path):
