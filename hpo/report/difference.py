@@ -33,7 +33,8 @@ class Difference:
         summary: Their run.
         trials: Their numbers, as asked for.
         results: What came of them, whether it differs or not; values in plain units.
-        keys: Configuration keys whose values differ, or that one of them lacks.
+        keys: Configuration keys whose values differ, or that one of them lacks; values that
+            changed in training with the epoch after which they did.
         equal: How many configuration keys are equal.
     """
 
@@ -54,7 +55,7 @@ def difference(summary: Summary, first: Row, second: Row) -> Difference:
     """
     rows = (first, second)
     told = [_results(summary, row) for row in rows]
-    given = [configuration(summary, row) for row in rows]
+    given = [_whole(summary, row) for row in rows]
     names = list(dict.fromkeys([*given[0], *given[1]]))
     keys = [
         Pair(
@@ -81,6 +82,16 @@ def difference(summary: Summary, first: Row, second: Row) -> Difference:
         keys=unequal,
         equal=len(keys) - len(unequal),
     )
+
+
+def _whole(summary: Summary, row: Row) -> dict[str, Any]:
+    """A trial's configuration, and each value that changed while it was trained."""
+    later = {
+        f"{name} (after epoch {change.after})": value
+        for change in row.schedule
+        for name, value in change.traced.items()
+    }
+    return configuration(summary, row) | later
 
 
 def json_rows(found: Difference) -> list[dict[str, Any]]:

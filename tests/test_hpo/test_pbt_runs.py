@@ -160,6 +160,9 @@ def test_people_are_told_donors_schedules_and_epochs(folder, summary):
     }
     text = run("results", folder, "--format", "csv").stdout
     assert text.splitlines()[0].endswith("schedule,donors")
+    other = next(r for r in summary.rows if not r.schedule)
+    told = run("diff", folder, row.trial, other.trial, columns=200).stdout
+    assert f"rate (after epoch {row.schedule[0].after})" in told
     assert importances(summary) != () and importances(summary)[0].trials == len(
         summary.rows
     ) - len(adopters(summary))
