@@ -121,7 +121,8 @@ def _traced(
     rows are taken one by one, and then the length is the example's.
     """
     evaluation = learner.runner.engine.evaluation
-    best, hyper, names = learner.best, learner.state.hyper, _given(learner)
+    best, names = learner.best, _given(learner)
+    hyper = learner.at_best().hyper
 
     def function(batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
         found, _ = evaluation.outputs(best.params, best.variables, hyper, batch)

@@ -188,7 +188,7 @@ class GradientLearner:
             UserError: There is no such part.
         """
         groups = self._groups(part)
-        values = self.runner.metrics(self._at_best(), self.best, groups)
+        values = self.runner.metrics(self.at_best(), self.best, groups)
         found = {name: float(value) for name, value in values.items()}
         if part == "test" and self.interface is not None:
             found |= self.interface.appraise(lambda batch: self.outputs(batch)[0])
@@ -208,7 +208,7 @@ class GradientLearner:
         found = {}
         for name, groups in self._by_record(part):
             placed = on_device(groups)
-            values = self.runner.metrics(self._at_best(), self.best, placed)
+            values = self.runner.metrics(self.at_best(), self.best, placed)
             found[name] = {metric: float(value) for metric, value in values.items()}
         return found
 
@@ -222,7 +222,7 @@ class GradientLearner:
             raise UserError(
                 "this model describes nothing of its data beyond its scores"
             )
-        return self.runner.describe(self._at_best(), self.best, self._groups(part))
+        return self.runner.describe(self.at_best(), self.best, self._groups(part))
 
     def codes(self, part: str) -> dict[str, dict[str, np.ndarray]]:
         """The code of every row, by the name of its record; see `protocol.Coded`.
@@ -234,7 +234,7 @@ class GradientLearner:
         if describe is not None and self._by_record is not None:
             for name, groups in self._by_record(part):
                 told = self.runner.describe(
-                    self._at_best(), self.best, on_device(groups)
+                    self.at_best(), self.best, on_device(groups)
                 )
                 found[name] = {k: v for k, v in told.items() if k in CODE}
         if not any(found.values()):
@@ -263,7 +263,7 @@ class GradientLearner:
     ) -> Iterator[Source]:
         def compared(batch: Batch, number: int) -> Comparison | None:
             outputs, whole = self.runner.scored(
-                self._at_best(), self.best, batch, number
+                self.at_best(), self.best, batch, number
             )
             return interface.comparison(outputs, whole)
 
@@ -308,7 +308,7 @@ class GradientLearner:
             carry: Where a stream goes on; None begins anew.
         """
         (placed,) = on_device((batch,))
-        return self.runner.outputs(self._at_best(), self.best, placed, carry)
+        return self.runner.outputs(self.at_best(), self.best, placed, carry)
 
     def predict(self, given: Arrays | np.ndarray) -> Any:
         """Predict with the best epoch's parameters.
@@ -406,7 +406,7 @@ class GradientLearner:
         self._restored = list(self._records)
         self._past = list(metadata.get("past", ()))
 
-    def _at_best(self) -> TrainState:
+    def at_best(self) -> TrainState:
         """The state, with the traced values with which the best epoch was trained."""
         if not self._past:
             return self.state

@@ -147,6 +147,7 @@ def test_the_best_epoch_is_evaluated_with_the_values_it_was_trained_with(tmp_pat
     best = min(mine.records, key=lambda e: e.valid["rmse"])
     assert best.number == int(mine.best.epoch) <= 2
     assert mine.evaluate("valid")["rmse"] == pytest.approx(best.valid["rmse"])
+    assert float(mine.at_best().hyper["model.gain"]) == 1.0, "what is exported"
     u = sequences(4, count=1)["u"]
     assert np.array_equal(mine.predict(u), donor.predict(u))
     mine.save(tmp_path / "b")
