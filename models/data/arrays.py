@@ -1,4 +1,4 @@
-"""The arrays of one HDF5 file that share their first axis (time or rows), by role."""
+"""The arrays of one file that share their first axis (time or rows), by role."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.data.hdf5 import StoredArray
+from models.data.stores import Column, Stored, open_array
 from models.errors import DataError
 
 
@@ -15,12 +15,14 @@ class ArrayFile:
     """Roles of one file; the arrays of a role lie beside one another on the last axis.
 
     Args:
-        path: The HDF5 file.
+        path: The file, of any kind that `models.data.stores` reads.
         roles: Role to the names of its arrays, in channel order. One of shape ``[N]``
             contributes one channel, one of shape ``[N, …, C]`` its last axis.
         group: The group inside the file that holds them; empty for the root.
         word: What an array is called in messages.
         most_axes: Axes that an array may have at most; None for any number.
+        constants: Arrays that are the same for all entries ``[C]``, by name: those of
+            `roles` that the file does not hold as arrays.
 
     Attributes:
         path: The file.
@@ -28,7 +30,7 @@ class ArrayFile:
         shapes: Role to the shape of one entry.
 
     Raises:
-        DataError: The file is missing or no HDF5 file; an array is missing, holds no numbers
+        DataError: The file is missing or damaged; an array is missing, holds no numbers
             or has the wrong shape; or arrays differ in length.
     """
 
@@ -40,15 +42,22 @@ class ArrayFile:
         group: str = "",
         word: str = "array",
         most_axes: int | None = None,
+        constants: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self.path, self._roles, self._word = path, roles, word
-        self._stored: dict[str, StoredArray] = {}
-        for name in (n for names in roles.values() for n in names):
+        self._stored: dict[str, Stored] = {}
+        known = constants or {}
+        named = [n for names in roles.values() for n in names]
+        for name in (n for n in named if n not in known):
             inside = f"{group}/{name}" if group else name
-            stored = StoredArray(path, inside, word=word)
+            stored = open_array(path, inside, word=word)
             _check_axes(stored, name, path, word, most_axes)
             self._stored[name] = stored
         self.length = _common_length(self._stored, path, word)
+        for name in (n for n in named if n in known):
+            values = known[name]
+            whole = np.broadcast_to(values, (self.length, len(values)))
+            self._stored[name] = Column(whole)
         self.shapes = {
             role: self._shape(role) for role, names in roles.items() if names
         }
@@ -124,7 +133,7 @@ class ArrayFile:
 
 
 def _check_axes(
-    stored: StoredArray, name: str, path: Path, word: str, most: int | None
+    stored: Stored, name: str, path: Path, word: str, most: int | None
 ) -> None:
     if not stored.shape or (most is not None and len(stored.shape) > most):
         allowed = "[time] or [time, channel]" if most else "[rows, …]"
@@ -133,7 +142,7 @@ def _check_axes(
         )
 
 
-def _common_length(stored: Mapping[str, StoredArray], path: Path, word: str) -> int:
+def _common_length(stored: Mapping[str, Stored], path: Path, word: str) -> int:
     lengths = {name: array.shape[0] for name, array in stored.items()}
     if len(set(lengths.values())) > 1:
         raise DataError(

@@ -22,25 +22,34 @@ def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
     return tuple((0, int(p)) if p.isdigit() else (1, p) for p in pieces if p)
 
 
-def part_files(folder: Path, part: str) -> tuple[Path, ...]:
-    """The HDF5 files of one part, in natural order of their names.
+def part_files(
+    folder: Path, part: str, *, suffixes: tuple[str, ...] = SUFFIXES
+) -> tuple[Path, ...]:
+    """The data files of one part, in natural order of their names.
+
+    Args:
+        folder: The dataset.
+        part: Its part, a folder.
+        suffixes: How data files end.
 
     Raises:
-        DataError: There is no such folder, or no HDF5 file in it.
+        DataError: There is no such folder, or no data file in it.
     """
     path = folder / part
     if not path.is_dir():
         raise DataError(
             f"the dataset {folder} has no part `{part}`: there is no folder {path}",
-            hint="a dataset is a folder with train/, valid/ and test/ of HDF5 files",
+            hint="a dataset is a folder with train/, valid/ and test/ of data files",
         )
     found = [
-        p for p in path.iterdir() if p.suffix in SUFFIXES and not p.name.startswith(".")
+        p
+        for p in path.iterdir()
+        if p.name.lower().endswith(suffixes) and not p.name.startswith(".")
     ]
     if not found:
         raise DataError(
-            f"part `{part}` is empty: no file in {path} ends in {' or '.join(SUFFIXES)}",
-            hint=f"put at least one HDF5 file into {path}",
+            f"part `{part}` is empty: no file in {path} ends in {' or '.join(suffixes)}",
+            hint=f"put at least one data file into {path}",
         )
     return tuple(sorted(found, key=lambda p: natural_key(p.name)))
 

@@ -1,16 +1,19 @@
 """Records: files of signals that were sampled together.
 
-Layout: a folder with ``train/``, ``valid/`` and (where there is one) ``test/``, each with HDF5
-files. A file holds one signal per array at its root, ``[time]`` or ``[time, channel]``, all of
-one length: inputs ``u0``, ``u1``, …, outputs ``y0``, …, or other names if the request says so.
-Root attributes ``fs`` (sampling rate in Hz), ``init_sz`` (samples not scored) and ``y_unit``
-are read from the first train file. Files may differ in length.
+Layout: a folder with ``train/``, ``valid/`` and (where there is one) ``test/``, each with files
+of HDF5, CSV or Parquet (`models.data.stores`). A file holds one signal per array at its root,
+``[time]`` or ``[time, channel]``, or per column of its table, all of one length: inputs ``u0``,
+``u1``, …, outputs ``y0``, …, or other names if the request says so. Root attributes ``fs``
+(sampling rate in Hz; of a table also what its time column shows), ``init_sz`` (samples not
+scored) and ``y_unit`` are read from the first train file. Files may differ in length.
 
 Request: ``inputs``, ``outputs``, ``truth`` (names of the signals of roles u, y and x),
 ``units`` (of y, or by role), ``score_from``, ``also_score_from``, ``gaps``: true where values
 of u and y may be missing (NaN); those of x always may; ``train_share``: the share of every
-train record, from its start, that is used (1 for all): how a model does with less data; and
-``folders``: part to the folder that serves as it, such as ``{"train": "train_valid"}``.
+train record, from its start, that is used (1 for all): how a model does with less data;
+``folders``: part to the folder that serves as it, such as ``{"train": "train_valid"}``; and
+``constants``: numbers of a file that are no signal, by name (`models.data.constants`), which
+``inputs``, ``outputs`` and ``truth`` may name as signals that stay as they are.
 """
 
 from __future__ import annotations
@@ -21,14 +24,13 @@ from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
-import h5py
 import numpy as np
 
 from models.data.arrays import ArrayFile
 from models.data.check import checked
+from models.data.constants import constants_in, constants_of
 from models.data.files import hash_files, natural_key, new_file, part_files
 from models.data.gaps import filled
-from models.data.hdf5 import array_names, attributes
 from models.data.kinds.base import (
     Dataset,
     Fills,
@@ -39,6 +41,8 @@ from models.data.kinds.base import (
 )
 from models.data.reference import PARTS, Reference
 from models.data.requests import flag, names_of, units_of
+from models.data.stores import SUFFIXES, array_names, attributes, stem
+from models.data.stores import write as write_arrays
 from models.errors import DataError
 
 KEYS = (
@@ -51,10 +55,11 @@ KEYS = (
     "gaps",
     "train_share",
     "folders",
+    "constants",
 )
 CUT: Literal["windows", "rows"] = "windows"
 HIDDEN: tuple[str, ...] = ("x",)
-LAYOUT = "a folder with train/, valid/ and test/ of HDF5 files"
+LAYOUT = "a folder with train/, valid/ and test/ of HDF5, CSV or Parquet files"
 _ROLES = {"u": "inputs", "y": "outputs", "x": "truth"}
 
 
@@ -73,7 +78,7 @@ class RecordsPart(StoredPart):
     def __init__(self, *, reference: Reference, name: str, fills: Fills = dict) -> None:
         super().__init__(reference=reference, name=name, fills=fills)
         self.records = tuple(
-            signal_file(path, reference.roles) for path in _files(reference, name)
+            _file(path, reference, reference.roles) for path in _files(reference, name)
         )
         first = self.records[0]
         share = reference.settings.get("train_share", 1.0) if name == "train" else 1.0
@@ -92,7 +97,7 @@ class RecordsPart(StoredPart):
     @property
     def names(self) -> tuple[str, ...]:
         """The files' names."""
-        return tuple(record.path.stem for record in self.records)
+        return tuple(stem(record.path) for record in self.records)
 
     def slice(
         self,
@@ -120,9 +125,29 @@ class RecordsPart(StoredPart):
         return _located(self.records[index], role, entry)
 
 
-def signal_file(path: Path, roles: Mapping[str, tuple[str, ...]]) -> ArrayFile:
-    """One file of signals, opened but not read."""
-    return ArrayFile(path, roles=roles, word="signal", most_axes=2)
+def signal_file(
+    path: Path,
+    roles: Mapping[str, tuple[str, ...]],
+    constants: Mapping[str, np.ndarray] | None = None,
+) -> ArrayFile:
+    """One file of signals, opened but not read.
+
+    Args:
+        path: The file.
+        roles: Role to the names of its signals.
+        constants: Values of those that are the same at all times.
+    """
+    return ArrayFile(path, roles=roles, word="signal", most_axes=2, constants=constants)
+
+
+def _file(
+    path: Path, reference: Reference, roles: Mapping[str, tuple[str, ...]]
+) -> ArrayFile:
+    """A file of a dataset, with the constants among the signals of some roles."""
+    named = {name for names in roles.values() for name in names}
+    asked = reference.settings.get("constants", {})
+    wanted = {name: place for name, place in asked.items() if name in named}
+    return signal_file(path, roles, constants_in(path, wanted))
 
 
 def signal_names(path: Path, *, needed: Collection[str] = "uy") -> dict[str, Any]:
@@ -162,7 +187,10 @@ def prepare(request: Request, *, name: str, path: Path) -> Reference:
     folders = _folders(request)
     parts = [p for p in PARTS if p != "test" or (path / p).is_dir()]
     places = {part: folders.get(part, part) for part in parts}
-    found = {part: part_files(path, folder) for part, folder in places.items()}
+    found = {
+        part: part_files(path, folder, suffixes=SUFFIXES)
+        for part, folder in places.items()
+    }
     notes = attributes(found["train"][0])
     reference = Reference(
         name=name,
@@ -174,7 +202,8 @@ def prepare(request: Request, *, name: str, path: Path) -> Reference:
         units=units_of(request) or {"y": (str(notes.get("y_unit", "")),)},
         settings=_scoring(request, notes)
         | _share(request)
-        | ({"folders": folders} if folders else {}),
+        | ({"folders": folders} if folders else {})
+        | _constants(request),
     )
     allowed = reference.roles if flag(request, "gaps") else ("x",)
     dataset = open(reference)
@@ -196,10 +225,12 @@ def read(
     optional: Collection[str] = (),
 ) -> dict[str, np.ndarray]:
     """The signals of one file: role to ``[T, channels]``; see `Kind.read`."""
-    wanted = roles_there(reference, array_names(path), roles=roles, optional=optional)
+    there = [*array_names(path), *reference.settings.get("constants", {})]
+    wanted = roles_there(reference, there, roles=roles, optional=optional)
     if not wanted:
         return {}
-    file, train = signal_file(path, wanted), _first_train(reference, wanted)
+    file = _file(path, reference, wanted)
+    train = _first_train(reference, wanted)
     for role, width in file.channels.items():
         if width != train.channels[role]:
             raise DataError(
@@ -225,25 +256,25 @@ def write(
     """Write predicted signals ``[T, channels]`` by the names of their roles."""
     known = {r: reference.roles[r] for r in arrays if r in reference.roles}
     train = _first_train(reference, known or reference.roles)
-    with new_file(path) as made, h5py.File(made, "w") as file:
-        for name, value in attributes(like).items():
-            file.attrs[name] = value
-        for role, values in arrays.items():
-            for name, piece in train.split(role, values):
-                file[name] = piece
+    with new_file(path) as made:
+        pieces = (
+            p for role, values in arrays.items() for p in train.split(role, values)
+        )
+        write_arrays(made, pieces, like=like)
 
 
 def _first_train(
     reference: Reference, roles: Mapping[str, tuple[str, ...]]
 ) -> ArrayFile:
     """The first file of the train part, which says how wide each signal is."""
-    return signal_file(_files(reference, "train")[0], roles)
+    return _file(_files(reference, "train")[0], reference, roles)
 
 
 def _files(reference: Reference, part: str) -> tuple[Path, ...]:
     """The files of a part, from the folder that serves as it."""
     folders = reference.settings.get("folders", {})
-    return part_files(Path(reference.path), folders.get(part, part))
+    folder = folders.get(part, part)
+    return part_files(Path(reference.path), folder, suffixes=SUFFIXES)
 
 
 def _roles(request: Request, first: Path) -> dict[str, tuple[str, ...]]:
@@ -304,6 +335,19 @@ def _share(request: Request) -> dict[str, float]:
             hint="0.1 trains on the first tenth of every train record",
         )
     return {} if share == 1 else {"train_share": float(share)}
+
+
+def _constants(request: Request) -> dict[str, Any]:
+    """The constants asked for, where there are any; each must be of some role."""
+    found = constants_of(request)
+    named = [n for key in _ROLES.values() for n in names_of(request, key)]
+    for name in found:
+        if name not in named:
+            raise DataError(
+                f"the constant `{name}` is neither input nor output nor truth",
+                hint=f'name it where it belongs, such as "inputs": ["u0", "{name}"]',
+            )
+    return {"constants": found} if found else {}
 
 
 def _check_scored(part: Part) -> None:

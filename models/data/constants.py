@@ -1,0 +1,120 @@
+"""Numbers of a record that are no signal: in its attributes, or in its file's name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.data import stores
+from models.data.kinds.base import Request
+from models.errors import DataError, near_matches
+
+_PLACES = ("attribute", "file_name")
+Constants = Mapping[str, Mapping[str, str]]
+"""Name to where it is found: ``{"attribute": NAME}`` or ``{"file_name": PATTERN}``."""
+
+
+def constants_of(request: Request) -> Constants:
+    """The constants that a request asks for, checked.
+
+    Raises:
+        DataError: One does not say where it is found, or a pattern has not one group.
+    """
+    asked = request.get("constants", {})
+    if not isinstance(asked, Mapping):
+        raise DataError(
+            f"`constants` says by name where each is found, got {asked!r}",
+            hint='{"mass": {"attribute": "mass"}, "speed": {"file_name": "speed_(\\\\d+)"}}',
+        )
+    found = {}
+    for name, place in asked.items():
+        if (
+            not isinstance(place, Mapping)
+            or len(place) != 1
+            or not set(place) <= {*_PLACES}
+        ):
+            raise DataError(
+                f"the constant `{name}` is found in an `attribute` or by a `file_name`, got "
+                f"{place!r}",
+                hint='{"attribute": "mass"} or {"file_name": "speed_(\\\\d+)"}',
+            )
+        ((where, what),) = place.items()
+        if where == "file_name":
+            _pattern(name, what)
+        found[str(name)] = {str(where): str(what)}
+    return found
+
+
+def constants_in(path: Path, constants: Constants) -> dict[str, np.ndarray]:
+    """The values ``[C]`` of the constants of one file, by name.
+
+    Args:
+        path: The file.
+        constants: As `constants_of` gave them.
+
+    Raises:
+        DataError: The file has no such attribute, its name does not match, or what is found
+            is no number.
+    """
+    found, notes = {}, None
+    for name, place in constants.items():
+        ((where, what),) = place.items()
+        if where == "file_name":
+            values: Any = _by_name(path, name, what)
+        else:
+            notes = stores.attributes(path) if notes is None else notes
+            if what not in notes:
+                raise DataError(
+                    f"the constant `{name}` is the attribute `{what}`, which {path} does not "
+                    "have",
+                    hint=near_matches(what, notes),
+                )
+            values = notes[what]
+        array = np.atleast_1d(np.asarray(values))
+        if array.ndim != 1 or array.dtype.kind not in "fiub" or not array.size:
+            raise DataError(
+                f"the constant `{name}` of {path} must be a number or a list of them, got "
+                f"{values!r}",
+                hint="leave it out of `constants`, or write a number there",
+            )
+        found[name] = array.astype(float)
+    return found
+
+
+def _by_name(path: Path, name: str, pattern: str) -> float:
+    match = _pattern(name, pattern).search(stores.stem(path))
+    if match is None:
+        raise DataError(
+            f"the constant `{name}` is what {pattern!r} finds in a file's name, and in "
+            f"{path.name} it finds nothing",
+            hint="name all files alike, or mend the pattern",
+        )
+    try:
+        return float(match[1])
+    except ValueError:
+        raise DataError(
+            f"the constant `{name}` must be a number, and {pattern!r} finds {match[1]!r} in "
+            f"{path.name}",
+            hint=r"let the group match digits only, such as (\d+)",
+        ) from None
+
+
+def _pattern(name: str, text: Any) -> re.Pattern[str]:
+    try:
+        pattern = re.compile(text)
+    except (re.error, TypeError) as error:
+        raise DataError(
+            f"the `file_name` of the constant `{name}` is no regular expression: {error}",
+            hint=r'"speed_(\d+)" finds 12 in speed_12.csv',
+        ) from None
+    if pattern.groups != 1:
+        raise DataError(
+            f"the `file_name` of the constant `{name}` must have one group, got "
+            f"{pattern.groups} in {text!r}",
+            hint=r'"speed_(\d+)" finds 12 in speed_12.csv',
+        )
+    return pattern
