@@ -113,7 +113,8 @@ def test_what_is_wrong_with_a_table_is_told(tmp_path):
     path.write_text(text.replace("time,u0", "time,v0"))
     with pytest.raises(DataError, match=r"`u0` is not in .*speed_5.csv"):
         prepare({"path": str(folder), "inputs": ["u0", "u1"]})
-    path.write_text(text.replace("\n", "\n0.0,low,1.0,2.0\n", 1))
+    first = text.splitlines()[1]
+    path.write_text(text.replace(first, "0.0,low,1.0,2.0", 1))
     with pytest.raises(DataError, match=r"signal `u0` in .* holds 'low' in line 2"):
         prepare(str(folder))
     lines = text.splitlines()
@@ -123,11 +124,10 @@ def test_what_is_wrong_with_a_table_is_told(tmp_path):
     path.write_text(text.replace("0.125,", "0.125,,", 1))
     with pytest.raises(DataError, match=r"must have 4 cells, got 5 in line 3"):
         prepare(str(folder))
-    damaged = tmp_path / "p" / "train"
-    damaged.mkdir(parents=True)
-    (damaged / "a.parquet").write_bytes(b"no table")
+    damaged = dataset(tmp_path / "p", ".parquet")
+    (damaged / "train" / "speed_5.parquet").write_bytes(b"no table")
     with pytest.raises(DataError, match="cannot be read as a Parquet file"):
-        prepare(str(tmp_path / "p"))
+        prepare(str(damaged))
 
 
 def with_masses(folder, masses):
