@@ -113,7 +113,7 @@ def test_weights_by_hand():
     )
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(
     lengths=st.lists(st.integers(10, 80), min_size=1, max_size=5),
     batches=st.integers(1, 30),
@@ -159,12 +159,12 @@ def test_with_replacement_draws_are_a_binomial():
 
 def test_orders_follow_the_key_and_are_equal_in_lanes():
     plan = plan_of(PART, balance="files")
-    assert (drawn(plan, 0) == drawn(plan, 0)).all()
-    assert (drawn(plan, 0) != drawn(plan, 1)).any()
+    order = jax.jit(plan.order)
     keys = jax.random.split(jax.random.key(3), 2)
-    lanes = np.asarray(jax.jit(jax.vmap(plan.order))(keys))
-    for lane, key in zip(lanes, keys, strict=True):
-        np.testing.assert_array_equal(lane, plan.order(key))
+    alone = [np.asarray(order(key)) for key in keys]
+    assert (alone[0] == np.asarray(order(keys[0]))).all()
+    assert (alone[0] != alone[1]).any()
+    np.testing.assert_array_equal(jax.jit(jax.vmap(plan.order))(keys), alone)
 
 
 def test_what_is_not_asked_leaves_no_trace():

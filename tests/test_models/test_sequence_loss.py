@@ -77,7 +77,10 @@ def gradients_of(problem, batch):
     return value, np.concatenate([np.ravel(x) for x in jax.tree.leaves(slope)])
 
 
-@pytest.mark.parametrize(("family", "kind"), [(rnn, "mse"), (tcn, "weighted")])
+@pytest.mark.parametrize(
+    ("family", "kind"),
+    [(rnn, "mse"), pytest.param(tcn, "weighted", marks=pytest.mark.slow)],
+)
 def test_gaps_in_micro_batches_give_the_gradient_of_the_whole(family, kind):
     values = {"loss.kind": "mse"}
     if kind == "weighted":
@@ -197,7 +200,11 @@ def test_a_field_that_is_off_by_its_value():
     assert on.static_signature() == (*off.static_signature(), ("inner.size", "on"))
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "family",
+    [rnn, *(pytest.param(f, marks=pytest.mark.slow) for f in (tcn, crnn))],
+    ids=lambda f: f.__name__,
+)
 def test_penalties_are_of_what_the_head_reads(family):
     weights = {
         "regularization.activation": 0.5,
