@@ -33,7 +33,7 @@ from models.tasks.base import TaskData
 from models.training.optimizer import Optimizer
 from models.training.problem import Problem
 
-TASKS = ("simulation", "prediction")
+TASKS = ("simulation", "prediction", "estimation")
 CLOSED_FORM = False
 CAUSAL = True
 
@@ -195,6 +195,6 @@ def example(task: str) -> Example:
             "data.window": 20,
             "data.batch_size": 8,
             "data.batches": 2,
-            "loss.n_skip": 4,
+            "loss.n_skip": 0 if task == "estimation" else 4,
         },
     )

@@ -100,6 +100,30 @@ def whole_outputs(key: Key[Array, ""], batch: Batch, step: Array) -> Batch:
     return batch | {WHOLE: y, WHOLE_SEEN: jnp.all(mask, axis=-1, keepdims=True)}
 
 
+def _require_whole_windows(
+    config: SequenceConfig, augmentation: Augmentation | None
+) -> None:
+    """Refuse what counts only some samples of a window, where it has one value.
+
+    Raises:
+        ConfigError: A sample is skipped, cut or weighed, or windows follow one another.
+    """
+    loss, asked = config.loss, []
+    asked += [f"loss.n_skip {loss.n_skip}"] if loss.n_skip else []
+    asked += [f"loss.n_cut {loss.n_cut}"] if loss.n_cut else []
+    asked += ["loss.last_weight"] if loss.on("last_weight") else []
+    asked += ["data.order consecutive"] if config.data.order == "consecutive" else []
+    for name in ("random_end", "shortest"):
+        if augmentation is not None and getattr(augmentation, name):
+            asked.append(f"augmentation.{name}")
+    if asked:
+        raise ConfigError(
+            "a window has one value to be estimated, and all of it or nothing counts; got "
+            + ", ".join(f"`{name}`" for name in asked),
+            hint="set `loss.n_skip` to 0, and leave the others out",
+        )
+
+
 def counted_streams(
     key: Key[Array, ""], batch: Batch, step: Array, *, n_skip: int
 ) -> Batch:
@@ -209,6 +233,8 @@ def sequence_problem(
     task = data.task
     assert isinstance(task, SequenceTask), "families are only asked for their TASKS"
     require_scored_window(data=config.data, loss=config.loss, known=task.known_outputs)
+    if task.SINGLE:
+        _require_whole_windows(config, augmentation)
     in_a_row = config.data.order == "consecutive"
     if in_a_row and task.known_outputs:
         raise ConfigError(
@@ -223,7 +249,7 @@ def sequence_problem(
     std, start = data.statistics.std["y"], task.known_outputs
     skipped = replace(config.loss, n_skip=0) if in_a_row else config.loss
     loss = sequence_loss(config=skipped, std=std, start=start)
-    plain = config.loss.mean_square and not in_a_row
+    plain = config.loss.mean_square and not in_a_row and not task.SINGLE
     if regularization is not None and regularization.kinds:
         loss, plain = regularized(loss, regularization), False
     penalised = len(loss.terms) > 1
@@ -242,15 +268,16 @@ def sequence_problem(
             own = key if training else None
             if penalised:
                 y, features = model.with_features(batch, key=own)
-                return {"y": y, FEATURES: features}, None
-            return {"y": model(batch, key=own)}, None
+                return {"y": task.read_out(y), FEATURES: features}, None
+            return {"y": task.read_out(model(batch, key=own))}, None
         if not isinstance(model, Streams):
             raise UserError(
                 "this family holds no state from one piece to the next",
                 hint="predict whole sequences",
             )
         if not in_a_row or carry == BEGIN:
-            return model.stream(batch, carry)
+            outputs, state = model.stream(batch, carry)
+            return {**outputs, "y": task.read_out(outputs["y"])}, state
         state = _begun(model, batch["reset"], carry)
         return model.stream(batch, state, key=key if training else None)  # type: ignore[call-arg]
 

@@ -38,6 +38,7 @@ LONG_FILES = {
     "test_stopping_planning.py",
     "test_verdict_calibration.py",
 }
+LONG_PAIRS = {("tcn", "estimation"), ("crnn", "estimation")}
 LONG_FAMILIES = {"categorical_vqvae", "fmpe", "patch", "tfmpe", "vae", "vqvae"}
 
 
@@ -46,7 +47,10 @@ def pytest_collection_modifyitems(items):
     for item in items:
         named = getattr(item, "callspec", None)
         family = named.params.get("name") if named else None
-        suite = item.path.name == "test_conformance.py" and family in LONG_FAMILIES
+        pair = family, named.params.get("task") if named else None
+        suite = item.path.name == "test_conformance.py" and (
+            family in LONG_FAMILIES or pair in LONG_PAIRS
+        )
         if item.get_closest_marker("slow") and (suite or item.path.name in LONG_FILES):
             item.add_marker(pytest.mark.long)
 

@@ -28,6 +28,8 @@ class SequenceTask(Task):
     """From inputs u, and perhaps some known outputs, to outputs y, file by file."""
 
     KINDS: ClassVar[tuple[str, ...]] = ("records",)
+    SINGLE: ClassVar[bool] = False
+    """Whether one value of y is wanted of a window, not one of every sample."""
 
     @property
     def gives(self) -> tuple[str, ...]:
@@ -45,6 +47,10 @@ class SequenceTask(Task):
     def scored_from(self, data: TaskData) -> tuple[int, tuple[int, ...]]:
         """See `protocol`."""
         return self.protocol(data.reference.to_json())
+
+    def read_out(self, outputs: Any) -> Any:
+        """What counts of a model's outputs ``[B, T, n_y]``."""
+        return outputs
 
     @property
     def known_outputs(self) -> int:

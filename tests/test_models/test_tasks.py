@@ -51,7 +51,8 @@ def scored(data, outputs, group):
 
 def test_every_task_is_found_and_written_down():
     assert tasks.names() == (
-        *("forecast", "posterior", "prediction", "reconstruction", "simulation"),
+        *("estimation", "forecast", "posterior", "prediction"),
+        *("reconstruction", "simulation"),
     )
     for name in tasks.names():
         task = task_of(name)

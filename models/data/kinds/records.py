@@ -254,8 +254,7 @@ def write(
     like: Path,
 ) -> None:
     """Write predicted signals ``[T, channels]`` by the names of their roles."""
-    known = {r: reference.roles[r] for r in arrays if r in reference.roles}
-    train = _first_train(reference, known or reference.roles)
+    train = _first_train(reference, reference.roles)
     with new_file(path) as made:
         pieces = (
             p for role, values in arrays.items() for p in train.split(role, values)
