@@ -38,8 +38,14 @@ LONG_FILES = {
     "test_stopping_planning.py",
     "test_verdict_calibration.py",
 }
-LONG_PAIRS = {("tcn", "estimation"), ("crnn", "estimation")}
-LONG_FAMILIES = {"categorical_vqvae", "fmpe", "patch", "tfmpe", "vae", "vqvae"}
+LONG_FAMILIES = {
+    *("categorical_vqvae", "fmpe", "patch", "tfmpe", "vae", "vqvae"),
+    *("greybox", "pinc", "pirnn"),
+}
+LONG_PAIRS = {
+    *(("rnn", "estimation"), ("tcn", "estimation"), ("crnn", "estimation")),
+    *(("ar", "prediction"), ("crnn", "prediction")),
+}
 
 
 def pytest_collection_modifyitems(items):

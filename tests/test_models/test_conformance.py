@@ -14,6 +14,7 @@ import models
 import search_spaces
 from hpo.testing import families, hiding, learners
 from hpo.testing.spaces import check_known
+from models import tasks
 from models.data.catalog import prepare
 from tests import toy_families
 
@@ -111,9 +112,7 @@ def test_every_family_and_every_space_is_found():
     assert len(TOYS) == 5
     spaces = {m.name for m in pkgutil.iter_modules(search_spaces.__path__)}
     assert spaces - {"space"} == set(SHIPPED)
-    assert {task for _, task in PAIRS} == {
-        *("simulation", "prediction", "reconstruction", "forecast", "posterior"),
-    }
+    assert {task for _, task in PAIRS} == set(tasks.names())
 
 
 @over(PAIRS)
