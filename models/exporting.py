@@ -53,29 +53,10 @@ def write(
         UserError: The learner was solved in closed form or has no task, kernels
             are on, or the program does not compute what the learner does.
     """
-    if isinstance(learner, ClosedFormLearner) or learner.interface is None:
-        raise UserError(
-            f"a {type(learner).__name__} is solved and predicts in NumPy: it is no program",
-            hint="export a trial of another family with `--trial N`",
-        )
-    if compiled.in_force() != compiled.OFF:
-        raise UserError(
-            "compiled kernels do not travel, and they are on",
-            hint="set HPO_KERNELS=off before JAX is loaded",
-        )
+    learner = _leaving(learner)
     batch = {n: _single(array) for n, array in _example(learner).items()}
     program, shapes = _traced(learner, batch)
     data = bytes(program.serialize())
-    found = export.deserialize(bytearray(data)).call(batch)
-    wanted = learner.outputs(batch)[0]
-    kept = {name: np.asarray(wanted[name]) for name in _given(learner)}
-    off = _apart(kept, found)
-    if not off <= _AGREES:
-        raise UserError(
-            f"the exported program must compute what the model does, but is off by {off:.1e} "
-            "of the largest output",
-            hint="please report it, with the study",
-        )
     description = {
         "format": exported.FORMAT,
         **about,
@@ -83,10 +64,9 @@ def write(
             n: {"shape": list(shapes[n]), "dtype": str(array.dtype)}
             for n, array in batch.items()
         },
-        "outputs": {n: {"dtype": str(array.dtype)} for n, array in kept.items()},
+        **_held_against(learner, data, batch),
         "rows": next(iter(shapes.values()))[0],
         "least_samples": LEAST,
-        "agrees_to": off,
         "platforms": list(PLATFORMS),
         "jax": jax.__version__,
         "hash": hashlib.blake2b(data, digest_size=16).hexdigest(),
@@ -97,6 +77,42 @@ def write(
     (folder / exported.ABOUT).write_text(text + "\n", encoding="utf-8")
     shutil.copyfile(exported.__file__, folder / "predictor.py")
     return description
+
+
+def _leaving(learner: GradientLearner | ClosedFormLearner) -> GradientLearner:
+    """The learner, where its model can leave."""
+    if isinstance(learner, ClosedFormLearner) or learner.interface is None:
+        raise UserError(
+            f"a {type(learner).__name__} is solved and predicts in NumPy: it is no program",
+            hint="export a trial of another family with `--trial N`",
+        )
+    if compiled.in_force() != compiled.OFF:
+        raise UserError(
+            "compiled kernels do not travel, and they are on",
+            hint="set HPO_KERNELS=off before JAX is loaded",
+        )
+    return learner
+
+
+def _held_against(
+    learner: GradientLearner, data: bytes, batch: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    """What a program gives, and how far it is from what the learner does."""
+    found = export.deserialize(bytearray(data)).call(batch)
+    outputs = learner.outputs(batch)[0]
+    wanted = {name: np.asarray(outputs[name]) for name in _given(learner)}
+    off = max(
+        float(np.abs(np.asarray(found[n]) - a).max() / max(np.abs(a).max(), 1e-30))
+        for n, a in wanted.items()
+    )
+    if not off <= _AGREES:
+        raise UserError(
+            f"the exported program must compute what the model does, but is off by {off:.1e} "
+            "of the largest output",
+            hint="please report it, with the study",
+        )
+    kinds = {name: {"dtype": str(array.dtype)} for name, array in wanted.items()}
+    return {"outputs": kinds, "agrees_to": off}
 
 
 def _example(learner: GradientLearner) -> dict[str, np.ndarray]:
@@ -170,14 +186,6 @@ def _specifications(
 def _given(learner: GradientLearner) -> tuple[str, ...]:
     assert learner.interface is not None, "refused before"
     return learner.interface.gives
-
-
-def _apart(wanted: Mapping[str, np.ndarray], found: Mapping[str, Any]) -> float:
-    """The largest error of all outputs, relative to the largest of them."""
-    return max(
-        float(np.abs(np.asarray(found[n]) - a).max() / max(np.abs(a).max(), 1e-30))
-        for n, a in wanted.items()
-    )
 
 
 def _single(array: np.ndarray) -> np.ndarray:
