@@ -78,6 +78,8 @@ def listing(
         hidden = {"source", "score_from"}
         if what is Kind.datasets or not any(row.get("needs") for row in rows):
             hidden.add("needs")
+        if what is Kind.families and all(row["space"] for row in rows):
+            hidden.add("space")  # it would say yes throughout
         shown = [h for h in heads if h not in hidden]
         shell.out(shell.columns([_printable(r) for r in rows], shown))
     else:
