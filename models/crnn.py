@@ -23,6 +23,7 @@ from models.layers.convolution import Activation, ConvolutionStack
 from models.layers.initialization import initialize
 from models.layers.simulator import Simulator
 from models.layers.stack import CellName, RecurrentStack, micro_batch
+from models.scaling import Scaled
 from models.sequences import (
     Regularization,
     SequenceLoss,
@@ -39,8 +40,8 @@ CAUSAL = True
 
 
 @dataclass(frozen=True, kw_only=True)
-class CRNN(BaseConfig):
-    """The network.
+class CRNN(Scaled):
+    """The network; how it is told of units see `Scaled`.
 
     Attributes:
         channels: Width of every convolution.
@@ -108,6 +109,8 @@ class Model(Simulator):
             known="y" in data.takes,
             width=config.hidden_size,
             skip=config.skip,
+            scaling=config.scaling,
+            scale_outputs=config.scale_outputs,
         )
         self.convolutions = ConvolutionStack(
             inputs=self.inputs,

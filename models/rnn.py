@@ -21,6 +21,7 @@ from models.family import creator
 from models.layers.initialization import initialize
 from models.layers.simulator import Simulator
 from models.layers.stack import CellName, RecurrentStack, micro_batch
+from models.scaling import Scaled
 from models.sequences import (
     Regularization,
     SequenceLoss,
@@ -37,8 +38,8 @@ CAUSAL = True
 
 
 @dataclass(frozen=True, kw_only=True)
-class RNN(BaseConfig):
-    """The network.
+class RNN(Scaled):
+    """The network; how it is told of units see `Scaled`.
 
     Attributes:
         cell: Kind of recurrent layer.
@@ -105,6 +106,8 @@ class Model(Simulator):
             known="y" in data.takes,
             width=config.hidden_size,
             skip=config.skip,
+            scaling=config.scaling,
+            scale_outputs=config.scale_outputs,
         )
         self.recurrent = RecurrentStack(
             cell=config.cell,

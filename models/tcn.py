@@ -26,6 +26,7 @@ from models.layers.convolution import (
 )
 from models.layers.initialization import initialize
 from models.layers.simulator import Simulator
+from models.scaling import Scaled
 from models.sequences import (
     Regularization,
     SequenceLoss,
@@ -42,8 +43,8 @@ CAUSAL = True
 
 
 @dataclass(frozen=True, kw_only=True)
-class TCN(BaseConfig):
-    """The network.
+class TCN(Scaled):
+    """The network; how it is told of units see `Scaled`.
 
     Attributes:
         channels: Width of every layer.
@@ -109,6 +110,8 @@ class Model(Simulator):
             known="y" in data.takes,
             width=config.channels,
             skip=config.skip,
+            scaling=config.scaling,
+            scale_outputs=config.scale_outputs,
         )
         self.convolutions = ConvolutionStack(
             inputs=self.inputs,

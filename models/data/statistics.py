@@ -1,9 +1,9 @@
-"""Mean and standard deviation per channel, in one pass and bounded memory."""
+"""Mean, standard deviation and extremes per channel, in one pass and bounded memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -16,11 +16,46 @@ class Statistics:
         mean: Role to ``[channels]``.
         std: Role to ``[channels]``; 1 for a constant channel, so that dividing is safe.
         count: Time steps, or rows.
+        low: Role to the smallest values ``[channels]``; 0 where nothing was seen.
+        high: Likewise the largest.
     """
 
     mean: Mapping[str, np.ndarray]
     std: Mapping[str, np.ndarray]
     count: int
+    low: Mapping[str, np.ndarray] = field(default_factory=dict)
+    high: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+class Extremes:
+    """The smallest and the largest value of each channel of blocks that pass through."""
+
+    def __init__(self) -> None:
+        self._low: np.ndarray | None = None
+        self._high: np.ndarray | None = None
+
+    def through(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The blocks ``[…, channels]`` as they come; NaN is a value not seen."""
+        for block in blocks:
+            values = np.asarray(block, np.float64)
+            values = values.reshape(-1, values.shape[-1])
+            low = np.fmin.reduce(values, axis=0, initial=np.inf)
+            high = np.fmax.reduce(values, axis=0, initial=-np.inf)
+            self._low = low if self._low is None else np.minimum(self._low, low)
+            self._high = high if self._high is None else np.maximum(self._high, high)
+            yield block
+
+    @property
+    def low(self) -> np.ndarray:
+        """``[channels]``; 0 where nothing was seen."""
+        assert self._low is not None, "parts are checked to hold samples"
+        return np.where(np.isfinite(self._low), self._low, 0.0)
+
+    @property
+    def high(self) -> np.ndarray:
+        """``[channels]``; 0 where nothing was seen."""
+        assert self._high is not None, "parts are checked to hold samples"
+        return np.where(np.isfinite(self._high), self._high, 0.0)
 
 
 def accumulate(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 import jax.numpy as jnp
 import numpy as np
@@ -18,12 +18,16 @@ class Statistic(nnx.Variable):
     """A number computed from data: saved with the model, never differentiated."""
 
 
+Scaling = Literal["standard", "minmax", "maxabs"]
+"""How a channel is mapped to numbers around 1."""
+
+
 class Standardize(nnx.Module):
-    """An affine map between physical units and units of standard deviation.
+    """An affine map between physical units and units of standard deviation, or of a range.
 
     Args:
-        mean: Per channel, in physical units.
-        std: Per channel, in physical units; positive.
+        mean: Per channel, in physical units; what becomes 0.
+        std: Per channel, in physical units; positive; what becomes 1.
 
     Raises:
         DataError: A standard deviation is not positive and finite.
@@ -40,14 +44,27 @@ class Standardize(nnx.Module):
         self.std = Statistic(jnp.asarray(deviations, default))
 
     @classmethod
-    def of(cls, statistics: Statistics, signal: str) -> Self:
-        """Standardize one signal by the statistics of the train part.
+    def of(
+        cls, statistics: Statistics, signal: str, *, scaling: Scaling = "standard"
+    ) -> Self:
+        """Scale one signal by the statistics of the train part.
 
         Args:
-            statistics: Mean and standard deviation per channel, by signal.
+            statistics: Of every channel, by signal.
             signal: ``u`` or ``y``.
+            scaling: By mean and standard deviation; by smallest and largest value, which
+                become -1 and 1; or by the largest absolute value, so that 0 stays 0. A
+                channel that never changes is not scaled.
         """
-        return cls(mean=statistics.mean[signal], std=statistics.std[signal])
+        if scaling == "standard":
+            return cls(mean=statistics.mean[signal], std=statistics.std[signal])
+        low, high = statistics.low[signal], statistics.high[signal]
+        if scaling == "minmax":
+            middle, reach = (low + high) / 2, (high - low) / 2
+        else:
+            reach = np.maximum(np.abs(low), np.abs(high))
+            middle = np.zeros_like(reach)
+        return cls(mean=middle, std=np.where(reach > 0, reach, 1.0))
 
     @property
     def channels(self) -> int:

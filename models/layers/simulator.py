@@ -13,7 +13,7 @@ from models.data.statistics import Statistics
 from models.errors import UserError
 from models.layers.encoder import measured
 from models.layers.linear import Linear
-from models.layers.normalization import Standardize
+from models.layers.normalization import Scaling, Standardize
 
 BEGIN = ()
 """The state of a stream of pieces before its first one."""
@@ -31,13 +31,23 @@ class Simulator(nnx.Module):
             ``[u, y·given, given]`` instead of u alone.
         width: Channels that `features` gives.
         skip: Whether the inputs also reach the outputs directly, through a linear map.
+        scaling: How signals are scaled.
+        scale_outputs: Whether the head gives scaled outputs; else physical ones.
     """
 
     def __init__(
-        self, *, statistics: Statistics, known: bool, width: int, skip: bool
+        self,
+        *,
+        statistics: Statistics,
+        known: bool,
+        width: int,
+        skip: bool,
+        scaling: Scaling = "standard",
+        scale_outputs: bool = True,
     ) -> None:
-        self.normalize_u = Standardize.of(statistics, "u")
-        self.normalize_y = Standardize.of(statistics, "y")
+        self.normalize_u = Standardize.of(statistics, "u", scaling=scaling)
+        self.normalize_y = Standardize.of(statistics, "y", scaling=scaling)
+        self.scale_outputs = scale_outputs
         self.known = known
         outputs = self.normalize_y.channels
         self.head = Linear(inputs=width, outputs=outputs)
@@ -134,7 +144,7 @@ class Simulator(nnx.Module):
         outputs = self.head(features)
         if self.skip is not None:
             outputs = outputs + self.skip(inputs)
-        return self.normalize_y.inverse(outputs)
+        return self.normalize_y.inverse(outputs) if self.scale_outputs else outputs
 
     def _read(self, given: Mapping[str, Array]) -> Float[Array, "batch time input"]:
         """The input of the layers, standardized."""

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from models.data.reference import PARTS, Reference
-from models.data.statistics import Statistics, accumulate
+from models.data.statistics import Extremes, Statistics, accumulate
 from models.errors import DataError, near_matches
 
 CHUNK = 1 << 18
@@ -228,13 +228,19 @@ class Dataset:
 
     @cached_property
     def statistics(self) -> Statistics:
-        """Mean and standard deviation over the values seen in the train part."""
+        """Mean, deviation and extremes over the values seen in the train part."""
         train = self.part("train")
-        found = {role: accumulate(train.blocks(role)) for role in train.shapes}
+        extremes = {role: Extremes() for role in train.shapes}
+        found = {
+            role: accumulate(extremes[role].through(train.blocks(role)))
+            for role in train.shapes
+        }
         return Statistics(
             mean={role: mean for role, (mean, _) in found.items()},
             std={role: std for role, (_, std) in found.items()},
             count=sum(train.lengths),
+            low={role: ends.low for role, ends in extremes.items()},
+            high={role: ends.high for role, ends in extremes.items()},
         )
 
     def _fills(self) -> Mapping[str, np.ndarray]:
