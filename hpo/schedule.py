@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hpo.errors import StudyError
-from search_spaces.space import Space, SpaceError
+
+if TYPE_CHECKING:
+    from search_spaces.space import Space
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +113,8 @@ def check(
         StudyError: It changes a key that the configuration does not have, a searched one to
             a value outside its range, or nothing at all because training is over by then.
     """
+    from search_spaces.space import SpaceError  # loads Optuna, which workers do without
+
     whole = space.complete(params)
     for change in schedule:
         for name in change.traced:
