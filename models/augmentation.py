@@ -11,7 +11,7 @@ from jaxtyping import Array
 from models.config import Config, static, traced
 from models.data.windows import Windows
 from models.errors import ConfigError
-from models.sequence_loss import SequenceLoss
+from models.sequence_loss import WindowLoss
 from models.tasks.base import TaskData
 from models.training.lengths import Lengths, lengths_between
 from models.training.problem import Hyper, Schedule, Transforms
@@ -75,7 +75,7 @@ class Augmentation(Config):
             silent |= {"shortest", "lengths", "grow_from", "grow_until"}
         return frozenset(silent)
 
-    def check(self, *, data: Windows, loss: SequenceLoss, known: int = 0) -> None:
+    def check(self, *, data: Windows, loss: WindowLoss, known: int = 0) -> None:
         """Refuse windows that are cut to nothing, or that follow one another and end early.
 
         Args:

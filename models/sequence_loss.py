@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,12 +44,11 @@ CRITERIA: dict[str, Criterion] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class SequenceLoss(Config):
-    """The error that training minimises over every window, in standard deviations of y.
+class WindowLoss(Config):
+    """Which samples of every window a loss counts, and how much; of what, a subclass says.
 
     Attributes:
-        kind: Mean squared, mean absolute, or Huber error (quadratic up to one standard
-            deviation); or ``nrmse``, the root of the mean square per channel, averaged.
+        kind: Of the error.
         n_skip: Samples that do not count at the start of what is scored of every window
             (behind the known outputs, where there are any), while the model forgets that
             it started from nothing.
@@ -57,14 +57,43 @@ class SequenceLoss(Config):
             on a logarithmic scale. 1 for all alike, 0.1 is usual where a prediction drifts.
     """
 
-    kind: LossKind = static("mse")
+    kind: str = static("")
     n_skip: int = static(0, low=0)
     n_cut: int = static(0, low=0)
     last_weight: float = traced(1.0, low=1e-6, high=1e6, off=1.0)
 
+    @abstractmethod
+    def criterion(self, std: np.ndarray) -> Criterion:
+        """The error of a whole signal.
+
+        Args:
+            std: Standard deviation of every output channel, in physical units.
+        """
+
+    @property
+    def mean_square(self) -> bool:
+        """Whether this is a plain mean square of what residuals cover, for least squares."""
+        return False
+
     def unused(self) -> frozenset[str]:
         """The end of windows, where all of it counts: signatures are as before it was asked."""
         return frozenset() if self.n_cut else frozenset({"n_cut"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceLoss(WindowLoss):
+    """The error that training minimises over every window, in standard deviations of y.
+
+    Attributes:
+        kind: Mean squared, mean absolute, or Huber error (quadratic up to one standard
+            deviation); or ``nrmse``, the root of the mean square per channel, averaged.
+    """
+
+    kind: LossKind = static("mse")
+
+    def criterion(self, std: np.ndarray) -> Criterion:
+        """The error in standard deviations."""
+        return normalised(CRITERIA[self.kind], std=std)
 
     @property
     def mean_square(self) -> bool:
@@ -90,7 +119,7 @@ class Regularization(Config):
         return tuple(name for name in PENALTIES if self.on(name))
 
 
-def sequence_loss(*, config: SequenceLoss, std: np.ndarray, start: int = 0) -> Loss:
+def sequence_loss(*, config: WindowLoss, std: np.ndarray, start: int = 0) -> Loss:
     """One term, named after its kind.
 
     Args:
@@ -99,7 +128,7 @@ def sequence_loss(*, config: SequenceLoss, std: np.ndarray, start: int = 0) -> L
         start: First sample of a window that is scored.
     """
     first, last = start + config.n_skip, -config.n_cut or None
-    plain = normalised(CRITERIA[config.kind], std=std)
+    plain = config.criterion(std)
     if not config.on("last_weight"):
         term = term_of(cut(plain, first, last))
     else:
@@ -113,7 +142,7 @@ def sequence_loss(*, config: SequenceLoss, std: np.ndarray, start: int = 0) -> L
 
 
 def sequence_residuals(
-    *, config: SequenceLoss, std: np.ndarray, start: int = 0
+    *, config: WindowLoss, std: np.ndarray, start: int = 0
 ) -> Residuals:
     """The errors of y in standard deviations; their mean square is the loss ``mse``.
 

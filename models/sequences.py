@@ -21,11 +21,12 @@ from models.losses.combine import COUNTED
 from models.sequence_loss import (
     FEATURES,
     Regularization,
-    SequenceLoss,
+    WindowLoss,
     regularized,
     sequence_loss,
     sequence_residuals,
 )
+from models.sequence_loss import SequenceLoss as SequenceLoss  # families find it here
 from models.tasks.base import TaskData
 from models.tasks.sequences import SequenceTask
 from models.training.optimizer import Optimizer
@@ -38,7 +39,7 @@ WHOLE, WHOLE_SEEN = "whole.y", "whole.seen"
 def check_windows(
     *,
     data: Windows,
-    loss: SequenceLoss,
+    loss: WindowLoss,
     augmentation: Augmentation | None = None,
     streams: bool = False,
 ) -> None:
@@ -61,7 +62,7 @@ def check_windows(
         data.require_shuffled()
 
 
-def require_scored_window(*, data: Windows, loss: SequenceLoss, known: int = 0) -> None:
+def require_scored_window(*, data: Windows, loss: WindowLoss, known: int = 0) -> None:
     """Refuse a loss that leaves nothing of a window.
 
     Args:
@@ -169,7 +170,7 @@ class SequenceConfig(Protocol):
         ...
 
     @property
-    def loss(self) -> SequenceLoss:
+    def loss(self) -> WindowLoss:
         """The loss that is minimised."""
         ...
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import filelock
 
 from models.data.files import sync_folder
-from models.data.options import AnyOptions, Draws, Options, Sites, Steps
+from models.data.options import AnyOptions, Draws, Options, Sites, Steps, Turns
 from models.errors import DataError
 
 _MODELS = Path(__file__).parents[1]
@@ -30,12 +30,14 @@ _SOURCES = {
     Draws: (_SIMULATORS / "inference",),
     Sites: (_SIMULATORS / "inference",),
     Steps: (_SIMULATORS / "tables",),
+    Turns: (_SIMULATORS / "inertial",),
 }
 _PROGRAMS = {
     Options: "models.data.simulators",
     Draws: "models.data.simulators.inference",
     Sites: "models.data.simulators.inference",
     Steps: "models.data.simulators.tables",
+    Turns: "models.data.simulators.inertial",
 }
 _ROOT = Path(__file__).parents[2]
 

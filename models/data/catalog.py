@@ -14,9 +14,11 @@ from models.data.options import (
     OPTION_NAMES,
     SIMULATED,
     AnyOptions,
+    Draws,
     Options,
     Simulated,
     Steps,
+    Turns,
 )
 from models.data.real import REAL, Protocol
 from models.data.reference import Reference
@@ -85,7 +87,7 @@ def prepare(data: str | Mapping[str, Any], *, root: Path | None = None) -> Refer
             ``path``, perhaps ``kind`` (else told by the layout), and keys of the kind: see
             the modules of `models.data.kinds`. For simulated data also ``samples``,
             ``seed``, ``noise``, ``excitation`` (``truth`` names hidden states of theirs), or
-            ``samples``, ``seed``, ``observations``: see `models.data.options`.
+            ``samples``, ``seed``, ``observations`` or others: see `models.data.options`.
         root: The folder that holds real datasets by name; by default ``$HPO_DATA``.
 
     Raises:
@@ -235,7 +237,7 @@ def _options(found: _Found, root: Path | None) -> AnyOptions:
     if isinstance(known.options, Options):
         return known.options.updated(values | {"truth": _asks_for_truth(found)})
     options = known.options.updated(values)
-    if isinstance(options, Steps) or not options.observations:
+    if not isinstance(options, Draws) or not options.observations:
         return options
     given = Path(options.observations).expanduser()
     under = root or os.environ.get("HPO_DATA")
@@ -318,6 +320,8 @@ def _protocol(found: _Found) -> dict[str, Any]:
         return {"bounds": known.bounds}
     if isinstance(known, Simulated) and found.kind == "series":
         return {"units": known.units, "calendar": True}
+    if isinstance(known, Simulated) and isinstance(known.options, Turns):
+        return {"movement": "movement", "gaps": True, "units": known.units}
     if isinstance(known, Protocol) and known.request:
         return dict(known.request)
     if known is None or found.kind != "records":

@@ -168,15 +168,51 @@ class Steps:
         return dataclasses.replace(self, **values)
 
 
-AnyOptions = Options | Draws | Steps
+@dataclass(frozen=True, kw_only=True)
+class Turns:
+    """How a simulator of bodies that turn is run.
+
+    Attributes:
+        samples: Of every record.
+        records: Of the train part; valid and test have one each.
+        seed: Every realisation follows from it.
+        noise: White noise of all sensors, relative to that of a cheap one.
+        bias: Standard deviation of the gyroscope's offset, which every record draws, in
+            rad/s.
+
+    Raises:
+        DataError: A value breaks a rule.
+    """
+
+    samples: int = 3000
+    records: int = 4
+    seed: int = 0
+    noise: float = 1.0
+    bias: float = 0.01
+
+    def __post_init__(self) -> None:
+        _check_limits(self, {**_DRAWN_LIMITS, "records": (1, 1000)})
+        _check_noise(self)
+        _check_noise(self, "bias")
+
+    def updated(self, values: Mapping[str, Any]) -> Turns:
+        """The same options with some values replaced.
+
+        Raises:
+            DataError: A value breaks a rule.
+        """
+        return dataclasses.replace(self, **values)
 
 
-def _check_noise(options: Options | Steps) -> None:
-    noise = options.noise
+AnyOptions = Options | Draws | Steps | Turns
+
+
+def _check_noise(options: Options | Steps | Turns, name: str = "noise") -> None:
+    noise = getattr(options, name)
     number = isinstance(noise, (int, float)) and not isinstance(noise, bool)
     if not number or not (math.isfinite(noise) and 0 <= noise <= 10):
-        raise DataError(f"`noise` must be from 0 to 10, got {noise!r}")
-    object.__setattr__(options, "noise", float(noise))
+        raise DataError(f"`{name}` must be from 0 to 10, got {noise!r}")
+    object.__setattr__(options, name, float(noise))
 
 
 def _check_limits(options: Any, limits: Mapping[str, tuple[int, int]]) -> None:
@@ -213,7 +249,7 @@ class Simulated:
     @property
     def kind(self) -> str:
         """The kind of data that is made: ``records``, ``samples`` or a ``series``."""
-        kinds = {Options: "records", Steps: "series"}
+        kinds = {Options: "records", Turns: "records", Steps: "series"}
         return kinds.get(type(self.options), "samples")
 
     @property
@@ -261,6 +297,13 @@ SIMULATED = {
         options=Steps(samples=4320),
         score_from=0,
         source="cycles, autoregression and drift, see its simulator",
+    ),
+    "simulated_imu": Simulated(
+        summary="a body that turns: accelerometer, gyroscope, magnetometer to orientation",
+        units=("",),
+        options=Turns(),
+        score_from=0,
+        source="kinematics of a rigid body, see its simulator",
     ),
     "gaussian_linear": Simulated(
         summary="ten normal means, each seen once; exact posterior known",

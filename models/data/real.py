@@ -72,6 +72,14 @@ REAL = {
         also_score_from=(0,),
         source="Noël and Schoukens, 2016; Forgione and Piga, 2021",
     ),
+    # At the recorded rate; `"decimate": 10` in a study's request is how others use it.
+    "broad": Protocol(
+        summary="inertial and magnetic sensors to orientation, by hand, 286 Hz",
+        units=("",),
+        score_from=0,
+        source="Laidig, Caruso, Cereatti and Seel, 2021 (BROAD)",
+        request={"movement": "movement", "gaps": True},
+    ),
     "etth1": _transformer("ETTh1", rows_a_day=24, every="hourly"),
     "ettm1": _transformer("ETTm1", rows_a_day=96, every="every 15 minutes"),
 }

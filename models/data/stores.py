@@ -129,20 +129,30 @@ def attributes(path: Path) -> dict[str, Any]:
     return notes
 
 
-def write(path: Path, arrays: Iterable[tuple[str, np.ndarray]], *, like: Path) -> None:
+def write(
+    path: Path,
+    arrays: Iterable[tuple[str, np.ndarray]],
+    *,
+    like: Path,
+    every: int = 1,
+) -> None:
     """Write arrays ``[time]`` or ``[time, channel]`` by name, in the layout of the ending.
 
     Args:
         path: A new file; HDF5 unless it ends as a table does.
         arrays: Names and values; of a table every channel is a column.
         like: The file whose facts, or times, are taken over.
+        every: Every how many of its samples there is one in the arrays.
 
     Raises:
         DataError: A package is missing, or arrays of a table differ in length.
     """
+    facts = attributes(like)
+    if every > 1 and "fs" in facts:
+        facts["fs"] = float(facts["fs"]) / every
     if not _tabular(path):
         with h5py.File(path, "w") as file:
-            for name, value in attributes(like).items():
+            for name, value in facts.items():
                 file.attrs[name] = value
             for name, values in arrays:
                 file[name] = values
@@ -155,9 +165,9 @@ def write(path: Path, arrays: Iterable[tuple[str, np.ndarray]], *, like: Path) -
             hint="write an HDF5 file",
         )
     if path.name.lower().endswith(PARQUET):
-        _write_parquet(path, columns, attributes(like))
+        _write_parquet(path, columns, facts)
     else:
-        _write_csv(path, columns, like)
+        _write_csv(path, columns, like, every)
 
 
 def _tabular(path: Path) -> bool:
@@ -266,13 +276,16 @@ def _flat(
                 yield label, values[:, channel]
 
 
-def _write_csv(path: Path, columns: Mapping[str, np.ndarray], like: Path) -> None:
+def _write_csv(
+    path: Path, columns: Mapping[str, np.ndarray], like: Path, every: int
+) -> None:
     length = len(next(iter(columns.values())))
     cells: dict[str, list[str]] = {}
     if like.name.lower().endswith(table.SUFFIXES):
         names = table.header(like)
-        if names[0].lower() in TIMES and table.count_rows(like) == length:
-            rows = table.read_rows(like, 0, length)
+        whole = table.count_rows(like)
+        if names[0].lower() in TIMES and -(-whole // every) == length:
+            rows = table.read_rows(like, 0, whole)[::every]
             cells[names[0]] = [row[0] for row in rows]
     for name, values in columns.items():
         cells[name] = [repr(float(v)) if np.isfinite(v) else "" for v in values]

@@ -1,7 +1,8 @@
 """Quaternions ``[w, x, y, z]`` on the last axis: turns of a body in space, Hamilton's product.
 
 Everything broadcasts nowhere, works on any leading axes, and is written so that slopes are
-finite where an angle is zero. A quaternion and its negative are the same turn.
+finite where an angle is zero. A quaternion and its negative are the same turn. `multiply`,
+`conjugate`, `rotate` and `level` compute in numpy where that is what they are given.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ def multiply(first: Quaternion, second: Quaternion) -> Quaternion:
         ValueError: The shapes differ.
     """
     require_same_shape(first, second)
+    arrays = first.__array_namespace__()
     a, b, c, d = (first[..., i] for i in range(4))
     w, x, y, z = (second[..., i] for i in range(4))
-    return jnp.stack(
+    product: Quaternion = arrays.stack(
         [
             a * w - b * x - c * y - d * z,
             a * x + b * w + c * z - d * y,
@@ -36,12 +38,15 @@ def multiply(first: Quaternion, second: Quaternion) -> Quaternion:
         ],
         axis=-1,
     )
+    return product
 
 
 def conjugate(quaternion: Quaternion) -> Quaternion:
     """The quaternion with its vector part turned round; of unit length, the inverse."""
-    sign = jnp.asarray([1.0, -1.0, -1.0, -1.0], quaternion.dtype)
-    return quaternion * jnp.broadcast_to(sign, quaternion.shape)
+    arrays = quaternion.__array_namespace__()
+    sign = arrays.asarray([1.0, -1.0, -1.0, -1.0], dtype=quaternion.dtype)
+    turned: Quaternion = quaternion * arrays.broadcast_to(sign, quaternion.shape)
+    return turned
 
 
 def inverse(quaternion: Quaternion) -> Quaternion:
@@ -86,6 +91,13 @@ def angle(quaternion: Quaternion) -> Angle:
     return 2.0 * jnp.arctan2(vector, jnp.abs(quaternion[..., 0]))
 
 
+def heading(quaternion: Quaternion) -> Angle:
+    """The angle about the vertical axis z, from 0 to π radians: ``2 atan |z / w|``."""
+    w, z = quaternion[..., 0], quaternion[..., 3]
+    flat = (w == 0) & (z == 0)  # turned upside down: no heading, and no slope
+    return 2.0 * jnp.arctan2(jnp.abs(z), jnp.where(flat, 1.0, jnp.abs(w)))
+
+
 def inclination_angle(first: Quaternion, second: Quaternion) -> Angle:
     """How far apart the inclinations of two turns are, in radians: of their difference.
 
@@ -126,8 +138,50 @@ def rotate(
         quaternion: Of the same leading axes.
         vector: In any unit.
     """
-    pure = jnp.concatenate([jnp.zeros_like(vector[..., :1]), vector], axis=-1)
+    arrays = vector.__array_namespace__()
+    pure = arrays.concatenate([arrays.zeros_like(vector[..., :1]), vector], axis=-1)
     return multiply(multiply(quaternion, pure), conjugate(quaternion))[..., 1:]
+
+
+def level(up: Float[Array, "*shape 3"]) -> Quaternion:
+    """The smallest turn that makes a direction the vertical one; of no direction, no turn.
+
+    Args:
+        up: Of any length.
+    """
+    arrays = up.__array_namespace__()
+    length = arrays.sqrt(arrays.sum(up * up, axis=-1))
+    x, y, z = (up[..., i] for i in range(3))
+    w = length + z
+    # Upside down, any horizontal axis will do.
+    over = (w <= 1e-6 * length) & (length > 0)
+    none, one = arrays.zeros_like(w), arrays.ones_like(w)
+    w = arrays.where(over, none, arrays.where(length > 0, w, one))
+    found = arrays.stack(
+        [w, arrays.where(over, one, y), arrays.where(over, none, -x), none], axis=-1
+    )
+    size = arrays.sqrt(arrays.sum(found * found, axis=-1))[..., None]
+    turned: Quaternion = found / arrays.broadcast_to(size, found.shape)
+    return turned
+
+
+def accumulated(turns: Float[Array, "batch time 4"]) -> Float[Array, "batch time 4"]:
+    """Turns one after another, each in the axes of those before: ``q₀``, ``q₀ q₁``, ….
+
+    Args:
+        turns: Unit quaternions.
+    """
+    return unit(jax.lax.associative_scan(multiply, turns, axis=1))
+
+
+def rotation(vector: Float[Array, "*shape 3"]) -> Quaternion:
+    """The turn about an axis by an angle, given as axis times angle in radians."""
+    angle = _root(jnp.sum(jnp.square(vector), axis=-1))[..., None]
+    half = 0.5 * angle
+    part = 0.5 * jnp.sinc(half / jnp.pi)
+    return jnp.concatenate(
+        [jnp.cos(half), jnp.broadcast_to(part, vector.shape) * vector], axis=-1
+    )
 
 
 def random_unit(key: Key[Array, ""], shape: tuple[int, ...] = ()) -> Quaternion:

@@ -90,7 +90,7 @@ class Task(SequenceTask):
         if "seen.y" in batch:
             mask = mask & batch["seen.y"].all(axis=-1, keepdims=True)
         return {
-            **without(self.given_inputs(batch, data), "y", "x"),
+            **without(self.given_inputs(batch, data), "y", "x", "movement"),
             "y": shown(y, mask, data.statistics.mean["y"]),
             GIVEN: mask,
         }

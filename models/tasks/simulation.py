@@ -43,7 +43,7 @@ class Task(SequenceTask):
 
     def given(self, batch: Batch, data: TaskData) -> Batch:
         """The inputs."""
-        return without(self.given_inputs(batch, data), "y", "x")
+        return without(self.given_inputs(batch, data), "y", "x", "movement")
 
     def protocol(self, data: Mapping[str, Any]) -> tuple[int, tuple[int, ...]]:
         """As the data says: no model knows the state in which a record begins."""

@@ -169,9 +169,11 @@ def test_checkpoint(name, task, make, given, tmp_path):
     )
 
 
-# An equation holds in the units that it is stated in, and in no others.
+# An equation holds in the units that it is stated in, and in no others; a quaternion has none.
 PHYSICAL = {
-    n for n, f in FAMILIES.items() if "physics.equation" in set(f.Config.keys())
+    n
+    for n, f in FAMILIES.items()
+    if "physics.equation" in set(f.Config.keys()) or "orientation" in f.TASKS
 }
 
 

@@ -17,7 +17,7 @@ import pytest
 from models.data.cache import cache_folder, simulated
 from models.data.catalog import prepare
 from models.data.dataset import open_dataset
-from models.data.options import SIMULATED
+from models.data.options import SIMULATED, Options
 from models.errors import DataError
 
 NAME = "simulated_wiener_hammerstein"
@@ -46,7 +46,7 @@ def test_the_cache_is_private(cache, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", [n for n, known in SIMULATED.items() if known.kind == "records"]
+    "name", [n for n, known in SIMULATED.items() if type(known.options) is Options]
 )
 def test_every_simulator_makes_a_dataset(name, cache):
     reference = prepare({"name": name, "samples": 600})

@@ -35,7 +35,7 @@ def root(tmp_path):
 
 
 def test_every_name_is_described():
-    assert len(names()) == len(set(names())) == 19
+    assert len(names()) == len(set(names())) == 21
     for name in names():
         info = describe(name)
         assert info.summary and info.source

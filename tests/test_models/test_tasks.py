@@ -51,7 +51,7 @@ def scored(data, outputs, group):
 
 def test_every_task_is_found_and_written_down():
     assert tasks.names() == (
-        *("estimation", "forecast", "posterior", "prediction"),
+        *("estimation", "forecast", "orientation", "posterior", "prediction"),
         *("reconstruction", "simulation"),
     )
     for name in tasks.names():

@@ -11,9 +11,12 @@ Request: ``inputs``, ``outputs``, ``truth`` (names of the signals of roles u, y 
 ``units`` (of y, or by role), ``score_from``, ``also_score_from``, ``gaps``: true where values
 of u and y may be missing (NaN); those of x always may; ``train_share``: the share of every
 train record, from its start, that is used (1 for all): how a model does with less data;
-``folders``: part to the folder that serves as it, such as ``{"train": "train_valid"}``; and
+``folders``: part to the folder that serves as it, such as ``{"train": "train_valid"}``;
 ``constants``: numbers of a file that are no signal, by name (`models.data.constants`), which
-``inputs``, ``outputs`` and ``truth`` may name as signals that stay as they are.
+``inputs``, ``outputs`` and ``truth`` may name as signals that stay as they are. ``movement`` names
+the signal of the role of its name, true where a body moves, which some tasks score alone.
+``decimate``: N for every Nth sample of filtered inputs (`models.data.decimation`), 1 for all;
+what counts samples then counts those that are left.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ import numpy as np
 from models.data.arrays import ArrayFile
 from models.data.check import checked
 from models.data.constants import constants_in, constants_of
+from models.data.decimation import DecimatedFile, at_rate, factor_of
 from models.data.files import hash_files, natural_key, new_file, part_files
 from models.data.gaps import filled
 from models.data.kinds.base import (
@@ -49,6 +53,7 @@ KEYS = (
     "inputs",
     "outputs",
     "truth",
+    "movement",
     "units",
     "score_from",
     "also_score_from",
@@ -56,11 +61,12 @@ KEYS = (
     "train_share",
     "folders",
     "constants",
+    "decimate",
 )
 CUT: Literal["windows", "rows"] = "windows"
 HIDDEN: tuple[str, ...] = ("x",)
 LAYOUT = "a folder with train/, valid/ and test/ of HDF5, CSV or Parquet files"
-_ROLES = {"u": "inputs", "y": "outputs", "x": "truth"}
+_ROLES = {"u": "inputs", "y": "outputs", "x": "truth", "movement": "movement"}
 
 
 class RecordsPart(StoredPart):
@@ -78,7 +84,8 @@ class RecordsPart(StoredPart):
     def __init__(self, *, reference: Reference, name: str, fills: Fills = dict) -> None:
         super().__init__(reference=reference, name=name, fills=fills)
         self.records = tuple(
-            _file(path, reference, reference.roles) for path in _files(reference, name)
+            at_rate(_file(path, reference, reference.roles), reference.settings)
+            for path in _files(reference, name)
         )
         first = self.records[0]
         share = reference.settings.get("train_share", 1.0) if name == "train" else 1.0
@@ -191,19 +198,20 @@ def prepare(request: Request, *, name: str, path: Path) -> Reference:
         part: part_files(path, folder, suffixes=SUFFIXES)
         for part, folder in places.items()
     }
-    notes = attributes(found["train"][0])
+    notes, factor = attributes(found["train"][0]), factor_of(request)
     reference = Reference(
         name=name,
         path=str(path),
         kind="records",
         roles=_roles(request, found["train"][0]),
         hashes={part: hash_files(files) for part, files in found.items()},
-        sampling_rate=float(notes["fs"]) if "fs" in notes else None,
+        sampling_rate=float(notes["fs"]) / factor if "fs" in notes else None,
         units=units_of(request) or {"y": (str(notes.get("y_unit", "")),)},
         settings=_scoring(request, notes)
         | _share(request)
         | ({"folders": folders} if folders else {})
-        | _constants(request),
+        | _constants(request)
+        | ({"decimate": factor} if factor > 1 else {}),
     )
     allowed = reference.roles if flag(request, "gaps") else ("x",)
     dataset = open(reference)
@@ -229,7 +237,7 @@ def read(
     wanted = roles_there(reference, there, roles=roles, optional=optional)
     if not wanted:
         return {}
-    file = _file(path, reference, wanted)
+    file = at_rate(_file(path, reference, wanted), reference.settings)
     train = _first_train(reference, wanted)
     for role, width in file.channels.items():
         if width != train.channels[role]:
@@ -259,7 +267,8 @@ def write(
         pieces = (
             p for role, values in arrays.items() for p in train.split(role, values)
         )
-        write_arrays(made, pieces, like=like)
+        every = reference.settings.get("decimate", 1)
+        write_arrays(made, pieces, like=like, every=every)
 
 
 def _first_train(
@@ -361,7 +370,10 @@ def _check_scored(part: Part) -> None:
             )
 
 
-def _located(file: ArrayFile, role: str, entry: tuple[int, ...]) -> tuple[str, str]:
+def _located(
+    file: ArrayFile | DecimatedFile, role: str, entry: tuple[int, ...]
+) -> tuple[str, str]:
     name, column = file.name_of(role, entry[-1])
-    where = f"sample {entry[0]}" + ("" if column is None else f", column {column}")
+    first = entry[0] if isinstance(file, ArrayFile) else file.sample(entry[0])
+    where = f"sample {first}" + ("" if column is None else f", column {column}")
     return f"signal `{name}` in {file.path}", where

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import os
-from collections.abc import Mapping
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from models.data.files import sync_folder
 from models.data.options import Options
-from models.data.simulators.systems import SYSTEMS, System
+from models.data.simulators.systems import SYSTEMS
+from models.data.simulators.writing import write_record
 
 _SHARES = {"train": 1.0, "valid": 0.25, "test": 0.5}
 INITIAL = 50
@@ -47,23 +44,11 @@ def generate(name: str, options: Options, folder: Path) -> None:
         signals = {"u0": u, "y0": y}
         if options.truth:
             signals |= {f"x{i}": state for i, state in enumerate(states.T)}
-        _write(folder / part / f"{part}_0.hdf5", signals, system)
+        notes = {
+            "fs": system.rate,
+            "init_sz": INITIAL,
+            "u_unit": system.input_unit,
+            "y_unit": system.output_unit,
+        }
+        write_record(folder / part / f"{part}_0.hdf5", signals, notes)
     sync_folder(folder)
-
-
-def _write(path: Path, signals: Mapping[str, np.ndarray], system: System) -> None:
-    """Contiguous float64, so that every worker can map it; equal bytes for equal data."""
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
-        for name, signal in signals.items():
-            file.create_dataset(name, data=np.asarray(signal, np.float64))
-        file.attrs["fs"] = system.rate
-        file.attrs["init_sz"] = INITIAL
-        file.attrs["u_unit"] = system.input_unit
-        file.attrs["y_unit"] = system.output_unit
-    path.parent.mkdir()
-    with path.open("xb") as file:
-        file.write(buffer.getbuffer())
-        file.flush()
-        os.fsync(file.fileno())
-    sync_folder(path.parent)
