@@ -48,6 +48,7 @@ from models.layers.simulator import BEGIN, Simulator
 from models.layers.stack import CellName
 from models.losses import Criterion
 from models.losses import quaternion as angles
+from models.scaling import Scaled
 from models.sequence_loss import Regularization, WindowLoss
 from models.sequences import check_windows, sequence_problem
 from models.tasks.base import TaskData
@@ -90,8 +91,8 @@ _SHORTEST = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attitude(BaseConfig):
-    """The network.
+class Attitude(Scaled):
+    """The network; how it is told of units see `Scaled`.
 
     Attributes:
         kind: The family whose network it is; only the keys that one has are read.
@@ -126,7 +127,7 @@ class Attitude(BaseConfig):
     def unused(self) -> frozenset[str]:
         """What the other networks read."""
         known = {"rnn": _CONVOLUTIONS, "tcn": _RECURRENT, "crnn": ()}
-        return frozenset(known[self.kind])
+        return super().unused() | frozenset(known[self.kind])
 
     def validate(self) -> None:
         """Refuse what the network refuses."""
@@ -287,7 +288,8 @@ class Model(nnx.Module):
         if held is None:
             return turn(outputs)
         # A small turn is near 1, not near the mean of all orientations.
-        missing = self.network.normalize_y(outputs)
+        scaled = self.network.scale_outputs
+        missing = self.network.normalize_y(outputs) if scaled else outputs
         rest = jnp.broadcast_to(jnp.asarray(_REST, missing.dtype), missing.shape)
         return multiply(turn(rest + missing), held)
 

@@ -147,12 +147,9 @@ def write(
     Raises:
         DataError: A package is missing, or arrays of a table differ in length.
     """
-    facts = attributes(like)
-    if every > 1 and "fs" in facts:
-        facts["fs"] = float(facts["fs"]) / every
     if not _tabular(path):
         with h5py.File(path, "w") as file:
-            for name, value in facts.items():
+            for name, value in _facts(like, every).items():
                 file.attrs[name] = value
             for name, values in arrays:
                 file[name] = values
@@ -165,9 +162,17 @@ def write(
             hint="write an HDF5 file",
         )
     if path.name.lower().endswith(PARQUET):
-        _write_parquet(path, columns, facts)
+        _write_parquet(path, columns, _facts(like, every))
     else:
         _write_csv(path, columns, like, every)
+
+
+def _facts(like: Path, every: int) -> dict[str, Any]:
+    """The facts of a file at the rate of every so many of its samples."""
+    found = attributes(like)
+    if every > 1 and "fs" in found:
+        found["fs"] = float(found["fs"]) / every
+    return found
 
 
 def _tabular(path: Path) -> bool:

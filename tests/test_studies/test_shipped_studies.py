@@ -59,6 +59,7 @@ def test_the_promised_studies_are_there():
         "etth_forecast",
         "augmenter",
         "tanks_pbt",
+        "attitude",
     }
     assert promised <= set(NAMES)
 
