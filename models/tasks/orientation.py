@@ -171,7 +171,10 @@ class Task(simulation.Task):
         return None
 
     def write_example(self, folder: Path, *, units: Units = SAME) -> Mapping[str, Any]:
-        """A body that turns for some seconds, and rests before; orientations have no unit."""
+        """A body that turns for some seconds, and rests before; orientations have no unit.
+
+        Every 13th was not measured, so that every window has a gap.
+        """
         from models.data.simulators.inertial.body import Sensor, record, write
 
         if not (folder / "test").is_dir():
@@ -188,6 +191,8 @@ class Task(simulation.Task):
                     name: units.of("u", values) if name.startswith("u") else values
                     for name, values in signals.items()
                 }
+                for axis in range(4):
+                    changed[f"y{axis}"][::13] = np.nan
                 write(folder / part / f"{part}_{number}.hdf5", changed, rate=20.0)
         return {"path": str(folder), "movement": "movement", "gaps": True}
 
