@@ -22,7 +22,7 @@ Measured on 2026-11-29, 2 cores that much other work shared: 17 trials of 5 site
 
 So who reads whom and what is simulated first make no difference that one search could tell, and
 tokens make a large one. On test nothing is measured yet: five seeds of the best were trained (0.264
-to 0.266 in validation), but their 52,000 draws took longer than the ten minutes after which they
+to 0.267 in validation), but their 52,000 draws took longer than the ten minutes after which they
 counted as stalled (the study waits longer now). 20 and 50 sites have not been run.
 """
 
