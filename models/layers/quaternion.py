@@ -171,7 +171,15 @@ def accumulated(turns: Float[Array, "batch time 4"]) -> Float[Array, "batch time
     Args:
         turns: Unit quaternions.
     """
-    return unit(jax.lax.associative_scan(multiply, turns, axis=1))
+
+    # One by one: a parallel scan cannot be exported for sequences of any length.
+    def step(before: Quaternion, turn: Quaternion) -> tuple[Quaternion, Quaternion]:
+        now = unit(multiply(before, turn))
+        return now, now
+
+    rest = jnp.zeros_like(turns[:, 0]).at[:, 0].set(1.0)
+    _, found = jax.lax.scan(step, rest, jnp.swapaxes(turns, 0, 1))
+    return jnp.swapaxes(found, 0, 1)
 
 
 def rotation(vector: Float[Array, "*shape 3"]) -> Quaternion:
