@@ -31,20 +31,27 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # written into the closing note of the change that they belong to.
 LONG_FILES = {
     "test_confirm.py",
+    "test_exporting.py",
     "test_group.py",
     "test_handed_on.py",
+    "test_orientation_page.py",
+    "test_pbt_runs.py",
     "test_physics_residual.py",
     "test_pirnn.py",
+    "test_population_page.py",
     "test_stopping_planning.py",
+    "test_tanks_pbt.py",
+    "test_training_streams.py",
     "test_verdict_calibration.py",
 }
 LONG_FAMILIES = {
     *("categorical_vqvae", "fmpe", "patch", "tfmpe", "vae", "vqvae"),
-    *("greybox", "pinc", "pirnn"),
+    *("greybox", "pinc", "pirnn", "attitude", "ar", "fransys"),
+    *("forecaster", "dlinear"),
 }
 LONG_PAIRS = {
     *(("rnn", "estimation"), ("tcn", "estimation"), ("crnn", "estimation")),
-    *(("ar", "prediction"), ("crnn", "prediction")),
+    *(("crnn", "prediction"), ("ssm", "prediction")),
 }
 
 
