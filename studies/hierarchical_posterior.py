@@ -21,9 +21,16 @@ Measured on 2026-11-29, 2 cores that much other work shared: 17 trials of 5 site
     sites_direct      0.264      sites_bottom_up   0.265      fmpe              0.353
 
 So who reads whom and what is simulated first make no difference that one search could tell, and
-tokens make a large one. On test nothing is measured yet: five seeds of the best were trained (0.264
-to 0.267 in validation), but their 52,000 draws took longer than the ten minutes after which they
-counted as stalled (the study waits longer now). 20 and 50 sites have not been run.
+tokens make a large one. On test, three new seeds of the first (of five; two evaluations of 52,000
+draws took longer than ten minutes beside other work, and counted as stalled; the study waits longer
+now):
+
+    loss.velocity  0.268
+    C2ST           0.534 [0.530, 0.538]   ten observations, 2,000 draws each
+    coverage       50 %: 0.530 [0.507, 0.553], 90 %: 0.922 [0.911, 0.932]
+    rank p, TARP p 0.62, 0.09             means
+
+20 and 50 sites have not been run.
 """
 
 from __future__ import annotations
