@@ -39,7 +39,9 @@ from models.layers.quaternion import (
     accumulated,
     level,
     multiply,
+    no_turn,
     norm,
+    only_turns,
     rotate,
     rotation,
     unit,
@@ -85,7 +87,6 @@ CRITERIA: Mapping[str, Criterion] = {
 }
 _CONVOLUTIONS = ("channels", "depth", "kernel", "activation", "weight_norm")
 _RECURRENT = ("cell", "layers", "hidden_size")
-_REST = (1.0, 0.0, 0.0, 0.0)
 _SHORTEST = 1e-6
 """Below this length what the head gives has no direction, and means no turn at all."""
 
@@ -290,8 +291,7 @@ class Model(nnx.Module):
         # A small turn is near 1, not near the mean of all orientations.
         scaled = self.network.scale_outputs
         missing = self.network.normalize_y(outputs) if scaled else outputs
-        rest = jnp.broadcast_to(jnp.asarray(_REST, missing.dtype), missing.shape)
-        return multiply(turn(rest + missing), held)
+        return multiply(turn(no_turn(missing) + missing), held)
 
 
 def followed(
@@ -322,10 +322,8 @@ def turn(quaternion: Quaternion) -> Quaternion:
     Args:
         quaternion: ``[…, 4]``, of any length.
     """
-    short = jnp.broadcast_to(norm(quaternion)[..., None], quaternion.shape) < _SHORTEST
-    rest = jnp.broadcast_to(jnp.asarray(_REST, quaternion.dtype), quaternion.shape)
-    # Chosen before the division too: a slope of what is not chosen would be NaN.
-    return unit(jnp.where(short, rest, quaternion))
+    # What is not a number stays so: a model that diverged is seen.
+    return unit(only_turns(~(norm(quaternion)[..., None] < _SHORTEST), quaternion))
 
 
 def problem(config: Config, data: TaskData) -> Problem:

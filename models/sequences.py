@@ -30,7 +30,7 @@ from models.sequence_loss import SequenceLoss as SequenceLoss  # families find i
 from models.tasks.base import TaskData
 from models.tasks.sequences import SequenceTask
 from models.training.optimizer import Optimizer
-from models.training.problem import Batch, Hyper, Outputs, Problem
+from models.training.problem import Batch, Forward, Hyper, Outputs, Problem
 
 WHOLE, WHOLE_SEEN = "whole.y", "whole.seen"
 """All outputs of a window and which were seen ``[B, T, 1]``; training and scoring alone."""
@@ -101,9 +101,29 @@ def whole_outputs(key: Key[Array, ""], batch: Batch, step: Array) -> Batch:
     return batch | {WHOLE: y, WHOLE_SEEN: jnp.all(mask, axis=-1, keepdims=True)}
 
 
-def _require_whole_windows(
-    config: SequenceConfig, augmentation: Augmentation | None
+def _require_fitting(
+    task: SequenceTask, *, config: SequenceConfig, augmentation: Augmentation
 ) -> None:
+    """Refuse a configuration that the task leaves without a meaning.
+
+    Raises:
+        ConfigError: Nothing of a window counts, less counts than there is to be said, or
+            windows in a row begin with known outputs.
+    """
+    known = task.known_outputs
+    require_scored_window(data=config.data, loss=config.loss, known=known)
+    if task.SINGLE:
+        _require_whole_windows(config, augmentation)
+    if config.data.order == "consecutive" and known:
+        raise ConfigError(
+            "windows that follow one another (`data.order` is `consecutive`) begin with the "
+            f"state of those before, not with {known} known outputs",
+            hint="shuffle the windows, or train for the task `simulation`",
+        )
+    augmentation.check(data=config.data, loss=config.loss, known=known)
+
+
+def _require_whole_windows(config: SequenceConfig, augmentation: Augmentation) -> None:
     """Refuse what counts only some samples of a window, where it has one value.
 
     Raises:
@@ -115,7 +135,7 @@ def _require_whole_windows(
     asked += ["loss.last_weight"] if loss.on("last_weight") else []
     asked += ["data.order consecutive"] if config.data.order == "consecutive" else []
     for name in ("random_end", "shortest"):
-        if augmentation is not None and getattr(augmentation, name):
+        if getattr(augmentation, name):
             asked.append(f"augmentation.{name}")
     if asked:
         raise ConfigError(
@@ -192,8 +212,10 @@ class SequenceConfig(Protocol):
 class Streams(Protocol):
     """A model that goes on from a state; see `models.stateful`."""
 
-    def stream(self, given: Batch, state: Any) -> tuple[Outputs, Any]:
-        """A piece of a sequence, and the state after it; `key=` where it can be trained so."""
+    def stream(
+        self, given: Batch, state: Any, **training: Key[Array, ""]
+    ) -> tuple[Outputs, Any]:
+        """A piece of a sequence, and the state after it; with a `key` in training."""
         ...
 
 
@@ -205,6 +227,48 @@ class ModelBuilder(Protocol):
     ) -> nnx.Module:
         """Build; pure, run inside compiled code."""
         ...
+
+
+def _forward(task: SequenceTask, *, penalised: bool, in_a_row: bool) -> Forward:
+    """How a model is run on a batch.
+
+    Args:
+        task: Says what counts of its outputs.
+        penalised: Whether a loss reads its features.
+        in_a_row: Whether it is trained on windows that follow one another.
+    """
+
+    def forward(
+        model: Any,
+        batch: Batch,
+        *,
+        key: Key[Array, ""],
+        training: bool,
+        carry: Any,
+        hyper: Hyper,
+    ) -> tuple[Outputs, Any]:
+        del hyper
+        if carry is None:
+            own = key if training else None
+            if penalised:
+                y, features = model.with_features(batch, key=own)
+                return {"y": task.read_out(y), FEATURES: features}, None
+            return {"y": task.read_out(model(batch, key=own))}, None
+        if not isinstance(model, Streams):
+            raise UserError(
+                "this family holds no state from one piece to the next",
+                hint="predict whole sequences",
+            )
+        state = carry
+        if in_a_row and carry != BEGIN:
+            state = _begun(model, batch["reset"], carry)
+        more = {"key": key} if training else {}
+        outputs, state = model.stream(batch, state, **more)
+        kept = {"y": task.read_out(outputs["y"])}
+        # What only a penalty reads would be copied from the device with every prediction.
+        return (kept | {FEATURES: outputs[FEATURES]} if penalised else kept), state
+
+    return forward
 
 
 def sequence_problem(
@@ -233,19 +297,9 @@ def sequence_problem(
     """
     task = data.task
     assert isinstance(task, SequenceTask), "families are only asked for their TASKS"
-    require_scored_window(data=config.data, loss=config.loss, known=task.known_outputs)
-    if task.SINGLE:
-        _require_whole_windows(config, augmentation)
+    augmentation = Augmentation() if augmentation is None else augmentation
+    _require_fitting(task, config=config, augmentation=augmentation)
     in_a_row = config.data.order == "consecutive"
-    if in_a_row and task.known_outputs:
-        raise ConfigError(
-            "windows that follow one another (`data.order` is `consecutive`) begin with the "
-            f"state of those before, not with {task.known_outputs} known outputs",
-            hint="shuffle the windows, or train for the task `simulation`",
-        )
-    if augmentation is None:
-        augmentation = Augmentation()
-    augmentation.check(data=config.data, loss=config.loss, known=task.known_outputs)
     lengths, schedules = augmentation.growth(config.data)
     std, start = data.statistics.std["y"], task.known_outputs
     skipped = replace(config.loss, n_skip=0) if in_a_row else config.loss
@@ -253,34 +307,6 @@ def sequence_problem(
     plain = config.loss.mean_square and not in_a_row and not task.SINGLE
     if regularization is not None and regularization.kinds:
         loss, plain = regularized(loss, regularization), False
-    penalised = len(loss.terms) > 1
-
-    def forward(
-        model: Any,
-        batch: Batch,
-        *,
-        key: Key[Array, ""],
-        training: bool,
-        carry: Any,
-        hyper: Hyper,
-    ) -> tuple[Outputs, Any]:
-        del hyper
-        if carry is None:
-            own = key if training else None
-            if penalised:
-                y, features = model.with_features(batch, key=own)
-                return {"y": task.read_out(y), FEATURES: features}, None
-            return {"y": task.read_out(model(batch, key=own))}, None
-        if not isinstance(model, Streams):
-            raise UserError(
-                "this family holds no state from one piece to the next",
-                hint="predict whole sequences",
-            )
-        if not in_a_row or carry == BEGIN:
-            outputs, state = model.stream(batch, carry)
-            return {**outputs, "y": task.read_out(outputs["y"])}, state
-        state = _begun(model, batch["reset"], carry)
-        return model.stream(batch, state, key=key if training else None)  # type: ignore[call-arg]
 
     def build(key: Key[Array, ""]) -> nnx.Module:
         return builder(config=config.model, data=data, key=key)
@@ -292,7 +318,7 @@ def sequence_problem(
     return Problem(
         signature=("sequence", config.static_signature(), data.identity, micro_batch),
         build=build,
-        forward=forward,
+        forward=_forward(task, penalised=len(loss.terms) > 1, in_a_row=in_a_row),
         loss=loss,
         metrics=task.metrics(data),
         given=partial(task.given, data=data),

@@ -11,6 +11,7 @@ import numpy as np
 
 from models.data import stores
 from models.data.kinds.base import Request
+from models.data.name_patterns import name_pattern
 from models.errors import DataError, near_matches
 
 _PLACES = ("attribute", "file_name")
@@ -104,17 +105,4 @@ def _by_name(path: Path, name: str, pattern: str) -> float:
 
 
 def _pattern(name: str, text: Any) -> re.Pattern[str]:
-    try:
-        pattern = re.compile(text)
-    except (re.error, TypeError) as error:
-        raise DataError(
-            f"the `file_name` of the constant `{name}` is no regular expression: {error}",
-            hint=r'"speed_(\d+)" finds 12 in speed_12.csv',
-        ) from None
-    if pattern.groups != 1:
-        raise DataError(
-            f"the `file_name` of the constant `{name}` must have one group, got "
-            f"{pattern.groups} in {text!r}",
-            hint=r'"speed_(\d+)" finds 12 in speed_12.csv',
-        )
-    return pattern
+    return name_pattern(text, key=f"the `file_name` of the constant `{name}`")

@@ -198,7 +198,7 @@ def _opened(path: Path) -> h5py.File:
     if path in _open:
         _open.move_to_end(path)
         return _open[path]
-    _stamps[path] = _stamp(path)
+    _stamps[path] = stamp(path)
     try:
         file = h5py.File(path, "r", locking="best-effort")
     except OSError as error:
@@ -211,13 +211,17 @@ def _opened(path: Path) -> h5py.File:
 
 def _current(path: Path) -> h5py.File:
     """The open file; one that was written again since is opened again."""
-    if path in _open and _stamps[path] != _stamp(path):
+    if path in _open and _stamps[path] != stamp(path):
         _close(path)
     return _opened(path)
 
 
-def _stamp(path: Path) -> tuple[int, ...]:
-    """Changes whenever a file is replaced or written."""
+def stamp(path: Path) -> tuple[int, ...]:
+    """Changes whenever a file is replaced or written.
+
+    Raises:
+        DataError: There is no such file.
+    """
     try:
         found = path.stat()
     except OSError as error:

@@ -1,11 +1,47 @@
-"""Mean, standard deviation and extremes per channel, in one pass and bounded memory."""
+"""Mean, standard deviation and extremes per channel, in bounded memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+
+
+class Extremes:
+    """The smallest and the largest values of every role, read when they are asked for.
+
+    Args:
+        blocks: Gives the blocks ``[…, channels]`` of a role; NaN is a value not seen.
+        roles: The roles that there are.
+    """
+
+    def __init__(
+        self, blocks: Callable[[str], Iterable[np.ndarray]], roles: Iterable[str]
+    ) -> None:
+        self._blocks, self._roles = blocks, tuple(roles)
+
+    @cached_property
+    def low(self) -> dict[str, np.ndarray]:
+        """Role to ``[channels]``; 0 where nothing was seen."""
+        return self._found(np.fmin)
+
+    @cached_property
+    def high(self) -> dict[str, np.ndarray]:
+        """Role to ``[channels]``; 0 where nothing was seen."""
+        return self._found(np.fmax)
+
+    def _found(self, choose: np.ufunc) -> dict[str, np.ndarray]:
+        found = {}
+        for role in self._roles:
+            ends = [
+                choose.reduce(np.asarray(b, np.float64).reshape(-1, b.shape[-1]))
+                for b in self._blocks(role)
+            ]
+            value = choose.reduce(ends)
+            found[role] = np.where(np.isnan(value), 0.0, value)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,46 +52,25 @@ class Statistics:
         mean: Role to ``[channels]``.
         std: Role to ``[channels]``; 1 for a constant channel, so that dividing is safe.
         count: Time steps, or rows.
-        low: Role to the smallest values ``[channels]``; 0 where nothing was seen.
-        high: Likewise the largest.
+        extremes: Smallest and largest values, which few ask for; None where nobody can.
     """
 
     mean: Mapping[str, np.ndarray]
     std: Mapping[str, np.ndarray]
     count: int
-    low: Mapping[str, np.ndarray] = field(default_factory=dict)
-    high: Mapping[str, np.ndarray] = field(default_factory=dict)
-
-
-class Extremes:
-    """The smallest and the largest value of each channel of blocks that pass through."""
-
-    def __init__(self) -> None:
-        self._low: np.ndarray | None = None
-        self._high: np.ndarray | None = None
-
-    def through(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """The blocks ``[…, channels]`` as they come; NaN is a value not seen."""
-        for block in blocks:
-            values = np.asarray(block, np.float64)
-            values = values.reshape(-1, values.shape[-1])
-            low = np.fmin.reduce(values, axis=0, initial=np.inf)
-            high = np.fmax.reduce(values, axis=0, initial=-np.inf)
-            self._low = low if self._low is None else np.minimum(self._low, low)
-            self._high = high if self._high is None else np.maximum(self._high, high)
-            yield block
+    extremes: Extremes | None = None
 
     @property
-    def low(self) -> np.ndarray:
-        """``[channels]``; 0 where nothing was seen."""
-        assert self._low is not None, "parts are checked to hold samples"
-        return np.where(np.isfinite(self._low), self._low, 0.0)
+    def low(self) -> Mapping[str, np.ndarray]:
+        """Role to the smallest values ``[channels]``; see `Extremes`."""
+        assert self.extremes is not None, "statistics of data"
+        return self.extremes.low
 
     @property
-    def high(self) -> np.ndarray:
-        """``[channels]``; 0 where nothing was seen."""
-        assert self._high is not None, "parts are checked to hold samples"
-        return np.where(np.isfinite(self._high), self._high, 0.0)
+    def high(self) -> Mapping[str, np.ndarray]:
+        """Role to the largest values ``[channels]``; see `Extremes`."""
+        assert self.extremes is not None, "statistics of data"
+        return self.extremes.high
 
 
 def accumulate(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

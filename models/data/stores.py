@@ -6,8 +6,6 @@ first asked for; those of HDF5 are read piece by piece (`models.data.hdf5`).
 
 from __future__ import annotations
 
-import csv
-import gzip
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -16,14 +14,11 @@ from typing import Any, Protocol
 import h5py
 import numpy as np
 
-from models.data import hdf5, table
+from models.data import files, hdf5, table
 from models.errors import DataError, near_matches
 
-HDF5 = (".hdf5", ".h5")
 PARQUET = (".parquet",)
-SUFFIXES = (*HDF5, *table.SUFFIXES, *PARQUET)
-TIMES = ("time", "date", "datetime", "timestamp", "t")
-"""Names of a first column that says when samples are; it is no signal."""
+SUFFIXES = (*files.SUFFIXES, *table.SUFFIXES, *PARQUET)
 _KEPT = 64  # tables that a process keeps in memory
 
 
@@ -62,11 +57,6 @@ class Column:
     def read(self, start: int, stop: int) -> np.ndarray:
         """Entries ``start`` to ``stop`` of the first axis."""
         return self._values[start:stop]
-
-
-def is_store(path: Path) -> bool:
-    """Whether a file is one that signals are stored in, by its ending."""
-    return path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".")
 
 
 def stem(path: Path) -> str:
@@ -163,8 +153,13 @@ def write(
         )
     if path.name.lower().endswith(PARQUET):
         _write_parquet(path, columns, _facts(like, every))
-    else:
-        _write_csv(path, columns, like, every)
+        return
+    times: dict[str, list[str]] = {}
+    if like.name.lower().endswith(table.SUFFIXES):
+        first, length = table.header(like)[0], len(next(iter(columns.values())))
+        if first.lower() in table.TIMES:
+            times = table.times_of(like, first, length, every=every)
+    table.write(path, columns, before=times)
 
 
 def _facts(like: Path, every: int) -> dict[str, Any]:
@@ -181,25 +176,15 @@ def _tabular(path: Path) -> bool:
 
 def _columns(path: Path) -> Mapping[str, np.ndarray | str]:
     """Columns but the times by name; a text says what one holds that is no numbers."""
-    return _read(path, *_stamp(path))[0]
+    return _read(path, hdf5.stamp(path))[0]
 
 
 def _times(path: Path) -> tuple[str, np.ndarray] | None:
-    return _read(path, *_stamp(path))[1]
+    return _read(path, hdf5.stamp(path))[1]
 
 
 def _metadata(path: Path) -> dict[str, Any]:
-    return dict(_read(path, *_stamp(path))[2])
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    try:
-        found = path.stat()
-    except OSError as error:
-        raise DataError(
-            f"the file {path} does not exist", hint="check the data folder"
-        ) from error
-    return found.st_size, found.st_mtime_ns
+    return dict(_read(path, hdf5.stamp(path))[2])
 
 
 _Read = tuple[
@@ -208,15 +193,15 @@ _Read = tuple[
 
 
 @lru_cache(maxsize=_KEPT)
-def _read(path: Path, size: int, changed: int) -> _Read:
+def _read(path: Path, stamp: tuple[int, ...]) -> _Read:
     """A whole table; a file that was written again is read again."""
-    del size, changed
+    del stamp
     if path.name.lower().endswith(PARQUET):
         return _read_parquet(path)
     names = table.header(path)
     rows = table.read_rows(path, 0, table.count_rows(path))
     times = None
-    if rows and names[0].lower() in TIMES:
+    if rows and names[0].lower() in table.TIMES:
         found = table.seconds(rows, 0)
         times = None if found is None else (names[0], found)
     columns: dict[str, np.ndarray | str] = {}
@@ -255,7 +240,7 @@ def _read_parquet(path: Path) -> _Read:
     }
     first = found.column_names[0] if found.column_names else ""
     times = None
-    if first.lower() in TIMES and isinstance(columns[first], np.ndarray):
+    if first.lower() in table.TIMES and isinstance(columns[first], np.ndarray):
         times = first, np.asarray(columns.pop(first), float)
     return columns, times, notes
 
@@ -279,30 +264,6 @@ def _flat(
             for channel in range(values.shape[1]):
                 label = name if values.shape[1] == 1 else f"{name}.{channel}"
                 yield label, values[:, channel]
-
-
-def _write_csv(
-    path: Path, columns: Mapping[str, np.ndarray], like: Path, every: int
-) -> None:
-    length = len(next(iter(columns.values())))
-    cells: dict[str, list[str]] = {}
-    if like.name.lower().endswith(table.SUFFIXES):
-        names = table.header(like)
-        whole = table.count_rows(like)
-        if names[0].lower() in TIMES and -(-whole // every) == length:
-            rows = table.read_rows(like, 0, whole)[::every]
-            cells[names[0]] = [row[0] for row in rows]
-    for name, values in columns.items():
-        cells[name] = [repr(float(v)) if np.isfinite(v) else "" for v in values]
-    packed = path.name.lower().endswith(".gz")
-    with (
-        gzip.open(path, "wt", newline="", encoding="utf-8")
-        if packed
-        else path.open("w", newline="", encoding="utf-8")
-    ) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(cells)
-        writer.writerows(zip(*cells.values(), strict=True))
 
 
 def _write_parquet(

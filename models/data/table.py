@@ -10,16 +10,19 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from models.errors import DataError, near_matches
 
 SUFFIXES = (".csv", ".csv.gz")
+TIMES = ("time", "date", "datetime", "timestamp", "t")
+"""Names of a first column that says when rows are, in small letters."""
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
 """Texts of a cell without a value, in small letters."""
 _EVEN = 1e-3
@@ -124,6 +127,54 @@ def numbers(rows: Sequence[Sequence[str]], column: int) -> np.ndarray:
                 raise ValueError(cells[column], row) from None
             values[row] = np.nan
     return values
+
+
+def times_of(
+    path: Path, name: str | None, length: int, *, every: int = 1
+) -> dict[str, list[str]]:
+    """The cells of the column that says when rows are, by its name, to be taken over.
+
+    Args:
+        path: A table.
+        name: The column; None for none.
+        length: Rows that there must be.
+        every: Every how many rows one is kept.
+
+    Returns:
+        Nothing where there is no such column, or it has other rows.
+
+    Raises:
+        DataError: The table is missing or damaged.
+    """
+    names, rows = header(path), count_rows(path)
+    if name not in names or -(-rows // every) != length:
+        return {}
+    at = names.index(name)
+    return {name: [cells[at] for cells in read_rows(path, 0, rows)[::every]]}
+
+
+def write(
+    path: Path, columns: Mapping[str, np.ndarray], *, before: Mapping[str, list[str]]
+) -> None:
+    """Write columns of numbers ``[rows]``; a value that is not finite stays empty.
+
+    Args:
+        path: A new file; packed where its name ends in ``.gz``.
+        columns: By name, equally long.
+        before: Columns of text that come first, by name.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    cells = dict(before)
+    for name, values in columns.items():
+        cells[name] = [repr(float(v)) if np.isfinite(v) else "" for v in values]
+    packed = path.name.lower().endswith(".gz")
+    opened: Any = gzip.open if packed else open
+    with opened(path, "wt", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(cells)
+        writer.writerows(zip(*cells.values(), strict=True))
 
 
 def seconds(rows: Sequence[Sequence[str]], column: int) -> np.ndarray | None:

@@ -10,7 +10,6 @@ sampling".
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key
 
+from models.data.name_patterns import name_pattern
 from models.data.order import permutation
 from models.errors import DataError
 
@@ -99,17 +99,7 @@ def read(names: Sequence[str], pattern: str) -> tuple[str, ...]:
     Raises:
         DataError: It is none, has another number of groups, or does not fit a name.
     """
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise DataError(
-            f"`data.balance_by` must be a regular expression, got {pattern!r}: {error}"
-        ) from None
-    if compiled.groups != 1:
-        raise DataError(
-            f"`data.balance_by` must have one group in parentheses, got {pattern!r}",
-            hint=r"such as `speed_(\d+)` for records named `run_speed_20`",
-        )
+    compiled = name_pattern(pattern, key="`data.balance_by`")
     found = [compiled.search(name) for name in names]
     for name, match in zip(names, found, strict=True):
         if match is None or match.group(1) is None:

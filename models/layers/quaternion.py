@@ -11,12 +11,14 @@ from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
+from models.losses.criteria import root
 from models.losses.elementwise import require_same_shape
 
 Quaternion: TypeAlias = Float[Array, "*shape 4"]
 Angle: TypeAlias = Float[Array, "*shape"]
+NO_TURN = (1.0, 0.0, 0.0, 0.0)
 
 
 def multiply(first: Quaternion, second: Quaternion) -> Quaternion:
@@ -58,13 +60,35 @@ def inverse(quaternion: Quaternion) -> Quaternion:
 
 def norm(quaternion: Quaternion) -> Angle:
     """The length; 1 for a turn. Its slope at zero is zero."""
-    return _root(jnp.sum(jnp.square(quaternion), axis=-1))
+    return root(jnp.sum(jnp.square(quaternion), axis=-1))
 
 
 def unit(quaternion: Quaternion) -> Quaternion:
     """The quaternion at length 1; one of length zero stays."""
     length = jnp.broadcast_to(norm(quaternion)[..., None], quaternion.shape)
     return quaternion / jnp.where(length > 0, length, 1.0)
+
+
+def no_turn(like: Quaternion) -> Quaternion:
+    """Quaternions of no turn, as many as there are.
+
+    Args:
+        like: Gives shape and type.
+    """
+    return jnp.broadcast_to(jnp.asarray(NO_TURN, like.dtype), like.shape)
+
+
+def only_turns(mask: Bool[Array, "*shape 1"], quaternion: Quaternion) -> Quaternion:
+    """The quaternions where a mask is true, and no turn elsewhere, whatever is there.
+
+    Chosen before anything is computed, so that no slope of what is hidden is NaN.
+
+    Args:
+        mask: Of each quaternion.
+        quaternion: May be NaN where the mask is false.
+    """
+    here = jnp.broadcast_to(mask, quaternion.shape)
+    return jnp.where(here, quaternion, no_turn(quaternion))
 
 
 def relative(first: Quaternion, second: Quaternion) -> Quaternion:
@@ -82,12 +106,12 @@ def inclination(quaternion: Quaternion) -> Angle:
     ``2 atan2(√(x² + y²), √(w² + z²))``.
     """
     w, x, y, z = (quaternion[..., i] for i in range(4))
-    return 2.0 * jnp.arctan2(_root(x * x + y * y), _root(w * w + z * z))
+    return 2.0 * jnp.arctan2(root(x * x + y * y), root(w * w + z * z))
 
 
 def angle(quaternion: Quaternion) -> Angle:
     """The angle of the turn, from 0 to π radians: ``2 atan2(‖(x, y, z)‖, |w|)``."""
-    vector = _root(jnp.sum(jnp.square(quaternion[..., 1:]), axis=-1))
+    vector = root(jnp.sum(jnp.square(quaternion[..., 1:]), axis=-1))
     return 2.0 * jnp.arctan2(vector, jnp.abs(quaternion[..., 0]))
 
 
@@ -126,7 +150,7 @@ def pitch(quaternion: Quaternion) -> Angle:
     """The angle about y of a unit quaternion, from -π/2 to π/2."""
     w, x, y, z = (quaternion[..., i] for i in range(4))
     sine = jnp.clip(2.0 * (w * y - z * x), -1.0, 1.0)
-    return jnp.arctan2(sine, _root(1.0 - sine * sine))
+    return jnp.arctan2(sine, root(1.0 - sine * sine))
 
 
 def rotate(
@@ -184,7 +208,7 @@ def accumulated(turns: Float[Array, "batch time 4"]) -> Float[Array, "batch time
 
 def rotation(vector: Float[Array, "*shape 3"]) -> Quaternion:
     """The turn about an axis by an angle, given as axis times angle in radians."""
-    angle = _root(jnp.sum(jnp.square(vector), axis=-1))[..., None]
+    angle = root(jnp.sum(jnp.square(vector), axis=-1))[..., None]
     half = 0.5 * angle
     part = 0.5 * jnp.sinc(half / jnp.pi)
     return jnp.concatenate(
@@ -202,9 +226,3 @@ def random_unit(key: Key[Array, ""], shape: tuple[int, ...] = ()) -> Quaternion:
         shape: Leading axes.
     """
     return unit(jax.random.normal(key, (*shape, 4)))
-
-
-def _root(square: Array) -> Array:
-    """The square root, with slope 0 at 0 where its own is infinite."""
-    positive = square > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)

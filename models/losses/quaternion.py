@@ -18,6 +18,7 @@ from models.layers.quaternion import (
     Quaternion,
     inclination,
     norm,
+    only_turns,
     relative,
     unit,
 )
@@ -26,7 +27,6 @@ from models.losses.criteria import Criterion, Signal, SumCount, Weight, mean_err
 from models.losses.elementwise import require_same_shape
 
 Measure = Callable[[Quaternion], Float[Array, "*shape"]]
-_REST = (1.0, 0.0, 0.0, 0.0)
 
 
 def smooth_inclination(difference: Quaternion) -> Float[Array, "*shape"]:
@@ -51,14 +51,10 @@ def _criterion(measure: Measure, outer: Callable[[Array], Array]) -> Criterion:
             # A quaternion counts where all four of its numbers do.
             seen = weight if weight.dtype == bool else weight != 0
             here = jnp.all(seen, axis=-1, keepdims=True)
-            rest = jnp.broadcast_to(jnp.asarray(_REST, target.dtype), target.shape)
-            mask = jnp.broadcast_to(here, target.shape)
-            prediction = jnp.where(mask, prediction, rest)
-            target = jnp.where(mask, target, rest)
-            lowest = (
+            prediction, target = (only_turns(here, q) for q in (prediction, target))
+            chosen = (
                 here if weight.dtype == bool else jnp.min(weight, -1, keepdims=True)
             )
-            chosen = lowest
         value = measure(relative(prediction, target))[..., None]
         return mean.sums(value, jnp.zeros_like(value), chosen)
 

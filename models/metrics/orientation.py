@@ -13,9 +13,11 @@ from models.layers.quaternion import (
     angle,
     heading,
     inclination,
+    only_turns,
     relative,
 )
 from models.losses.elementwise import require_same_shape
+from models.losses.quaternion import degrees
 from models.metrics.accumulators import Mean
 
 Measure = Callable[[Quaternion], Float[Array, "*shape"]]
@@ -24,8 +26,6 @@ ANGLES: dict[str, Measure] = {
     "total": angle,
     "heading": heading,
 }
-_REST = (1.0, 0.0, 0.0, 0.0)
-_DEGREES = 180.0 / jnp.pi
 
 
 def scored_samples(
@@ -89,13 +89,11 @@ class AngleMetric:
         prediction, target = outputs["y"], batch["y"]
         require_same_shape(prediction, target)
         counts = scored_samples(batch, start=self.start)
-        mask = jnp.broadcast_to(counts[..., None], target.shape)
-        rest = jnp.broadcast_to(jnp.asarray(_REST, target.dtype), target.shape)
         # What does not count may be NaN; its angle is zero.
         turn = relative(
-            jnp.where(mask, prediction, rest), jnp.where(mask, target, rest)
+            *(only_turns(counts[..., None], q) for q in (prediction, target))
         )
-        squares = jnp.square(_DEGREES * ANGLES[self.name](turn))
+        squares = jnp.square(degrees(ANGLES[self.name](turn)))
         return Mean(
             state.count + jnp.sum(counts, dtype=jnp.int32),
             state.total + jnp.sum(squares),

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-_MASKS = (
-    "",
-    "seen.",
-    "given.",
-    "scored.",
-    "counted.",
-)  # of a role, in front of its name
+if TYPE_CHECKING:
+    from models.metrics.accumulators import Metric
+
+# Of a role, in front of its name.
+_MASKS = ("", "seen.", "given.", "scored.", "counted.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,3 +67,26 @@ def on_device(pair: tuple[Mapping[str, Any], Mapping[str, Any]]) -> Any:
         return jax.numpy.asarray(array)
 
     return jax.tree.map(place, tuple(dict(p) for p in pair))
+
+
+def accumulated(
+    metrics: Iterable[Metric],
+    found: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]],
+) -> dict[str, float]:
+    """What metrics make of outputs that were computed elsewhere.
+
+    Args:
+        metrics: By what each is reported as.
+        found: Outputs and batches ``[B, …]`` of every group; at least one.
+    """
+    metrics, states = tuple(metrics), []
+    for pair in map(on_device, found):
+        states = states or [metric.init(*pair) for metric in metrics]
+        states = [
+            metric.update(state, *pair)
+            for metric, state in zip(metrics, states, strict=True)
+        ]
+    return {
+        metric.name: float(metric.finish(state))
+        for metric, state in zip(metrics, states, strict=True)
+    }

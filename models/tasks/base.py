@@ -17,7 +17,7 @@ from models.data.kinds.base import Dataset, Part
 from models.data.reference import Reference
 from models.data.statistics import Statistics
 from models.errors import DataError, UserError, near_matches
-from models.tasks.arrays import SAME, Units, on_device
+from models.tasks.arrays import SAME, Units, accumulated
 from models.tasks.axes import with_axes
 from models.tasks.comparison import compared, signals_of
 from models.training.excerpts import Comparison
@@ -181,18 +181,7 @@ class Task(Config):
             found: Outputs and batches ``[B, …]`` of every group.
             data: What is known of data and task.
         """
-        metrics = self.metrics(data)
-        states: list[Any] = []
-        for pair in map(on_device, found):
-            states = states or [metric.init(*pair) for metric in metrics]
-            states = [
-                metric.update(state, *pair)
-                for metric, state in zip(metrics, states, strict=True)
-            ]
-        return {
-            metric.name: float(metric.finish(state))
-            for metric, state in zip(metrics, states, strict=True)
-        }
+        return accumulated(self.metrics(data), found)
 
     def appraise(self, run: Run, data: TaskData) -> dict[str, float]:
         """What an evaluation of the test part tells beside the metrics.

@@ -20,7 +20,7 @@ from models.data.kinds.base import Dataset, Part
 from models.data.reference import Reference
 from models.errors import DataError
 from models.tasks import simulation
-from models.tasks.arrays import SAME, Units
+from models.tasks.arrays import SAME, Units, accumulated
 from models.tasks.base import Direction, Groups, TaskData
 from models.tasks.base import Task as AnyTask
 from models.training.excerpts import Comparison
@@ -147,7 +147,6 @@ class Task(simulation.Task):
     ) -> dict[str, float]:
         """The angles of one whole record; empty where nothing of it can be scored."""
         from models.metrics.orientation import angle_metrics
-        from models.tasks.arrays import on_device
 
         start, _ = self.protocol(data)
         if "y" not in measured:
@@ -156,11 +155,8 @@ class Task(simulation.Task):
         if not seen.all(axis=-1)[start:].any():
             return {}
         batch = {"y": np.where(seen, measured["y"], 0.0)[None], "seen.y": seen[None]}
-        pair = on_device(({"y": np.asarray(predicted["y"])[None]}, batch))
-        return {
-            metric.name: float(metric.finish(metric.update(metric.init(*pair), *pair)))
-            for metric in angle_metrics(start=start)
-        }
+        pair = {"y": np.asarray(predicted["y"])[None]}, batch
+        return accumulated(angle_metrics(start=start), [pair])
 
     def unit(self, metric: str, *, data: Mapping[str, Any]) -> str:
         """Degrees."""
@@ -239,12 +235,12 @@ def _of_heading(predicted: np.ndarray, measured: np.ndarray) -> np.ndarray:
     The difference of both is a turn about the vertical after one about a horizontal axis
     (swing and twist), of which the first is undone; signs are those of the measurement.
     """
-    from models.layers.quaternion import conjugate, multiply
+    from models.layers.quaternion import NO_TURN, conjugate, multiply
 
     apart = multiply(predicted, conjugate(measured))
     twist = apart * np.array([1.0, 0.0, 0.0, 1.0])
     length = np.linalg.norm(twist, axis=-1, keepdims=True)
-    twist = np.where(length > 0, twist, [1.0, 0.0, 0.0, 0.0])
+    twist = np.where(length > 0, twist, NO_TURN)
     turned = multiply(conjugate(twist / np.where(length > 0, length, 1.0)), predicted)
     product = np.sum(turned * measured, axis=-1, keepdims=True)
     return np.asarray(np.where(product < 0, -turned, turned))

@@ -7,7 +7,8 @@ the task, whatever was added to them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
 from models.errors import ConfigError
-from models.transforms.batch import Batch, BatchTransform, Transform
+from models.transforms.batch import Batch, Transform
+
+Signal: TypeAlias = Float[Array, "batch time channel"]
 
 
 def add_noise(
@@ -38,21 +41,11 @@ def add_noise(
         A `Transform` to use as an augmentation.
     """
 
-    def function(
-        key: Array,
-        batch: Batch,
-        step: Array,
-        *,
-        scale: Float[Array, ""],
-        probability: Float[Array, ""] | None = None,
-    ) -> Batch:
-        del step
-        values = batch[signal]
+    def added(key: Array, values: Signal, size: Float[Array, " channel"]) -> Signal:
         noise = jax.random.normal(key, values.shape, values.dtype)
-        size = (scale * unit).astype(values.dtype)[None, None]
-        return batch | {signal: values + _sometimes(key, noise * size, probability)}
+        return noise * size[None, None]
 
-    return _transform(function, scale=scale, probability=probability)
+    return _adding(added, signal, scale=scale, unit=unit, probability=probability)
 
 
 def add_varying_noise(
@@ -81,26 +74,16 @@ def add_varying_noise(
     """
     owner = _owners(groups, len(unit), signal)
 
-    def function(
-        key: Array,
-        batch: Batch,
-        step: Array,
-        *,
-        scale: Float[Array, ""],
-        probability: Float[Array, ""] | None = None,
-    ) -> Batch:
-        del step
-        values = batch[signal]
+    def added(key: Array, values: Signal, size: Float[Array, " channel"]) -> Signal:
         levels = jax.random.normal(
             jax.random.fold_in(key, 1), (len(values), max(owner) + 1), values.dtype
         )
-        size = jnp.abs(levels)[:, np.asarray(owner)] * jnp.broadcast_to(
-            (scale * unit).astype(values.dtype)[None], (len(values), len(owner))
+        sizes = jnp.abs(levels)[:, np.asarray(owner)] * jnp.broadcast_to(
+            size[None], (len(values), len(owner))
         )
-        noise = jax.random.normal(key, values.shape, values.dtype) * size[:, None]
-        return batch | {signal: values + _sometimes(key, noise, probability)}
+        return jax.random.normal(key, values.shape, values.dtype) * sizes[:, None]
 
-    return _transform(function, scale=scale, probability=probability)
+    return _adding(added, signal, scale=scale, unit=unit, probability=probability)
 
 
 def add_bias(
@@ -122,6 +105,24 @@ def add_bias(
         A `Transform` to use as an augmentation.
     """
 
+    def added(key: Array, values: Signal, size: Float[Array, " channel"]) -> Signal:
+        rows, _, channels = values.shape
+        drawn = jax.random.normal(key, (rows, 1, channels), values.dtype)
+        return jnp.broadcast_to(drawn * size[None, None], values.shape)
+
+    return _adding(added, signal, scale=scale, unit=unit, probability=probability)
+
+
+def _adding(
+    added: Callable[[Array, Signal, Float[Array, " channel"]], Signal],
+    signal: str,
+    *,
+    scale: str,
+    unit: Float[Array, " channel"],
+    probability: str | None,
+) -> Transform:
+    """Add to a signal what ``added(key, values, size of 1)`` draws for it, in some rows."""
+
     def function(
         key: Array,
         batch: Batch,
@@ -131,19 +132,10 @@ def add_bias(
         probability: Float[Array, ""] | None = None,
     ) -> Batch:
         del step
-        values = batch[signal]
-        rows, _, channels = values.shape
-        drawn = jax.random.normal(key, (rows, 1, channels), values.dtype)
-        offset = drawn * (scale * unit).astype(values.dtype)[None, None]
-        offset = jnp.broadcast_to(offset, values.shape)
-        return batch | {signal: values + _sometimes(key, offset, probability)}
+        before = batch[signal]
+        drawn = added(key, before, (scale * unit).astype(before.dtype))
+        return batch | {signal: before + _sometimes(key, drawn, probability)}
 
-    return _transform(function, scale=scale, probability=probability)
-
-
-def _transform(
-    function: BatchTransform, *, scale: str, probability: str | None
-) -> Transform:
     values = {"scale": scale}
     if probability is not None:
         values["probability"] = probability

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_studies.test_readme import BLOCK, do
+from tests.test_studies.test_readme import BLOCK, follow
 
 PAGE = (Path(__file__).parents[2] / "docs" / "estimation.md").read_text()
 
@@ -18,12 +18,7 @@ def test_every_block_is_run():
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_page_leads_from_files_to_a_speed(tmp_path):
-    for name, text in BLOCK.findall(PAGE):
-        if name != "commands":
-            (tmp_path / name).write_text(text)
-            continue
-        for line in text.strip().splitlines():
-            do(line, tmp_path)
+    follow(PAGE, tmp_path)
     header, value = (tmp_path / "found.csv").read_text().split()
     assert header == "speed"
     assert abs(float(value) - 5) < 2, "speeds are from 2 to 8, 5 among none of train's"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.test_studies.test_readme import BLOCK, do
+from tests.test_studies.test_readme import BLOCK, follow
 
 PAGE = (Path(__file__).parents[2] / "docs" / "forecasting.md").read_text()
 
@@ -20,12 +20,7 @@ def test_every_block_is_run():
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_page_leads_from_a_table_to_a_ranking(tmp_path):
-    for name, text in BLOCK.findall(PAGE):
-        if name != "commands":
-            (tmp_path / name).write_text(text)
-            continue
-        for line in text.strip().splitlines():
-            do(line, tmp_path)
+    follow(PAGE, tmp_path)
     (events,) = (tmp_path / "results" / "tanks").glob("*/events.jsonl")
     lines = [json.loads(line) for line in events.read_text().splitlines()]
     scored = [line["valid"] for line in lines if "valid" in line]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_studies.test_readme import BLOCK, do
+from tests.test_studies.test_readme import BLOCK, follow
 
 PAGE = (Path(__file__).parents[2] / "docs" / "population.md").read_text()
 
@@ -18,13 +18,7 @@ def test_every_block_is_run():
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_page_leads_from_a_population_to_its_winner(tmp_path):
-    said = ""
-    for name, text in BLOCK.findall(PAGE):
-        if name != "commands":
-            (tmp_path / name).write_text(text)
-            continue
-        for line in text.strip().splitlines():
-            said += do(line, tmp_path).stdout
+    said = follow(PAGE, tmp_path)
     assert "population" in said
     assert "rnn: 6 trials, optimizer.learning_rate" in said
     assert "adopted trial" in said

@@ -51,6 +51,18 @@ def do(line, folder):
     return done
 
 
+def follow(page, folder):
+    """Do what a page says, from its first block to its last; all that was printed."""
+    said = ""
+    for name, text in BLOCK.findall(page):
+        if name != "commands":
+            (folder / name).write_text(text)
+            continue
+        for line in text.strip().splitlines():
+            said += do(line, folder).stdout
+    return said
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_page_leads_from_arrays_to_a_tuned_model(tmp_path):

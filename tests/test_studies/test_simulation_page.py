@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_studies.test_readme import BLOCK, do
+from tests.test_studies.test_readme import BLOCK, follow
 
 PAGE = (Path(__file__).parents[2] / "docs" / "simulation.md").read_text()
 
@@ -19,13 +19,7 @@ def test_every_block_is_run():
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_page_leads_from_a_study_to_a_folder(tmp_path):
-    said = ""
-    for name, text in BLOCK.findall(PAGE):
-        if name != "commands":
-            (tmp_path / name).write_text(text)
-            continue
-        for line in text.strip().splitlines():
-            said += do(line, tmp_path).stdout
+    said = follow(PAGE, tmp_path)
     assert said.splitlines()[-1] == "True", said
     assert {p.name for p in (tmp_path / "pictures").iterdir()} >= {
         "results-1.png",

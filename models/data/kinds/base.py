@@ -228,19 +228,14 @@ class Dataset:
 
     @cached_property
     def statistics(self) -> Statistics:
-        """Mean, deviation and extremes over the values seen in the train part."""
+        """Mean and standard deviation over the values seen in the train part."""
         train = self.part("train")
-        extremes = {role: Extremes() for role in train.shapes}
-        found = {
-            role: accumulate(extremes[role].through(train.blocks(role)))
-            for role in train.shapes
-        }
+        found = {role: accumulate(train.blocks(role)) for role in train.shapes}
         return Statistics(
             mean={role: mean for role, (mean, _) in found.items()},
             std={role: std for role, (_, std) in found.items()},
             count=sum(train.lengths),
-            low={role: ends.low for role, ends in extremes.items()},
-            high={role: ends.high for role, ends in extremes.items()},
+            extremes=Extremes(train.blocks, train.shapes),
         )
 
     def _fills(self) -> Mapping[str, np.ndarray]:

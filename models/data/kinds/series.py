@@ -14,7 +14,6 @@ dates or seconds; by default the first if it looks like one, None for none), ``c
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Literal
@@ -44,7 +43,6 @@ SHARES = (0.7, 0.1, 0.2)
 CALENDAR = ("day", "second")
 """Role t of a row: days since 1970, and seconds of that day; both exact in single precision."""
 _DAY = 86400
-_TIMES = ("time", "date", "datetime", "timestamp", "t")
 
 
 class SeriesPart(StoredPart):
@@ -188,12 +186,8 @@ def write(
 
     The time column of `like` is taken over where it has as many rows.
     """
-    columns: dict[str, list[str]] = {}
+    columns: dict[str, np.ndarray] = {}
     (length, *others) = {len(values) for values in arrays.values()}
-    time = reference.settings.get("time")
-    if time in table.header(like) and table.count_rows(like) == length:
-        at = table.column_index(like, table.header(like), time)
-        columns[time] = [cells[at] for cells in table.read_rows(like, 0, length)]
     for role, values in arrays.items():
         names = reference.roles.get(role, (role,))
         if others or values.ndim != 2 or values.shape[1] != len(names):
@@ -202,12 +196,10 @@ def write(
                 f"got an array of shape {values.shape} to write",
                 hint="predict arrays [time, channel], or use `hpo.load_model` in Python",
             )
-        for name, column in zip(names, values.T, strict=True):
-            columns[name] = [repr(float(v)) if np.isfinite(v) else "" for v in column]
-    with new_file(path) as made, made.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
+        columns |= dict(zip(names, values.T, strict=True))
+    times = table.times_of(like, reference.settings.get("time"), length)
+    with new_file(path) as made:
+        table.write(made, columns, before=times)
 
 
 def _bounds(borders: tuple[int, ...]) -> dict[str, tuple[int, int]]:
@@ -251,7 +243,9 @@ def _time(
         times = table.seconds(rows, table.column_index(path, columns, name))
     else:
         name, times = columns[0], table.seconds(rows, 0)
-        if times is None or (name.lower() not in _TIMES and _is_number(rows[0][0])):
+        if times is None or (
+            name.lower() not in table.TIMES and _is_number(rows[0][0])
+        ):
             return None, None
     if times is None:
         return name, None
