@@ -193,7 +193,7 @@ def stateful(learner: Any) -> Stateful:
 
 
 def write_model(
-    learner: Any, folder: Path, about: Mapping[str, Any]
+    learner: Any, folder: Path, about: Mapping[str, Any], *, form: str = "stablehlo"
 ) -> Mapping[str, Any]:
     """Write a trained learner as a folder of its own; see `models.exporting.write`.
 
@@ -201,12 +201,13 @@ def write_model(
         learner: A trained one.
         folder: A new folder.
         about: Plain values that its description holds as well.
+        form: ``stablehlo`` or ``onnx``.
 
     Raises:
         UserError: The learner cannot leave.
     """
     return cast(Exporting, _ours("models.exporting")).write(
-        learner, folder, about=about
+        learner, folder, about=about, form=form
     )
 
 

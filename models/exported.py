@@ -1,6 +1,7 @@
-"""A model that has left the house: a folder, `jax` and `numpy` are all that it needs.
+"""A model that has left the house: a folder, `numpy` and `jax` are all that it needs.
 
-`hpo export RUN --to stablehlo` writes a copy of this file beside the program::
+`hpo export RUN --to stablehlo` writes a copy of this file beside the program (`--to onnx` as well,
+whose program needs `onnxruntime` in the place of `jax`)::
 
     import sys; sys.path.insert(0, "my_model")
     from predictor import load
@@ -13,21 +14,75 @@ Without this file the program alone takes and gives arrays by name, as ``model.j
     import jax, pathlib
     program = jax.export.deserialize(pathlib.Path("my_model/program.jax").read_bytes())
     y = program.call({"u": u[None].astype("float32")})["y"][0]
+
+or, of ONNX::
+
+    program = onnxruntime.InferenceSession("my_model/model.onnx")
+    y = program.run(["predicted.y"], {"u": u[None].astype("float32")})[0][0]
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-from jax import export
 
-PROGRAM, ABOUT, FORMAT = "program.jax", "model.json", 1
+STABLEHLO, ONNX = "program.jax", "model.onnx"
+ABOUT, FORMAT = "model.json", 1
+PREDICTED = "predicted."
+"""Before the name of an output of ONNX, where an input may bear the same."""
+Program = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+
+
+def program_of(name: str, data: bytes) -> Program:
+    """What computes a batch's outputs, by name.
+
+    Args:
+        name: The program's file.
+        data: What it holds.
+
+    Raises:
+        ValueError: What it needs is not installed, or cannot load it.
+    """
+    return _onnx(data) if name == ONNX else _stablehlo(data)
+
+
+def _stablehlo(data: bytes) -> Program:
+    import jax
+    from jax import export
+
+    program = export.deserialize(bytearray(data))
+    return lambda batch: jax.device_get(dict(program.call(dict(batch))))
+
+
+def _onnx(data: bytes) -> Program:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ValueError(
+            f"an ONNX program needs onnxruntime: {error}; install it"
+        ) from error
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 4  # it tells of every constant that it folds
+    providers = onnxruntime.get_available_providers()
+    try:
+        session = onnxruntime.InferenceSession(data, settings, providers=providers)
+    except Exception as error:  # its errors have no class in common
+        raise ValueError(f"onnxruntime cannot load the program: {error}") from error
+    names = [output.name.removeprefix(PREDICTED) for output in session.get_outputs()]
+
+    def program(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        try:
+            found = session.run(None, dict(batch))
+        except Exception as error:
+            raise ValueError(f"onnxruntime cannot run the program: {error}") from error
+        return dict(zip(names, found, strict=True))
+
+    return program
 
 
 class Predictor:
@@ -40,7 +95,8 @@ class Predictor:
         about: What ``model.json`` says: task, channels, units, normalisation, configuration.
 
     Raises:
-        ValueError: A file is missing, cut short, or of another version.
+        ValueError: A file is missing, cut short, or of another version, or what its program
+            needs is not installed.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -49,10 +105,11 @@ class Predictor:
             self.about: Mapping[str, Any] = json.loads(
                 (place / ABOUT).read_text("utf-8")
             )
-            data = (place / PROGRAM).read_bytes()
+            name = self.about.get("program", STABLEHLO)
+            data = (place / name).read_bytes()
         except (OSError, ValueError) as error:
             raise ValueError(
-                f"{place} must hold {ABOUT} and {PROGRAM}, whole: {error}; export the "
+                f"{place} must hold {ABOUT} and its program, whole: {error}; export the "
                 "model again"
             ) from error
         if self.about.get("format") != FORMAT:
@@ -63,10 +120,10 @@ class Predictor:
         found = hashlib.blake2b(data, digest_size=16).hexdigest()
         if found != self.about["hash"]:
             raise ValueError(
-                f"{place / PROGRAM} must have the hash {self.about['hash']} that {ABOUT} "
+                f"{place / name} must have the hash {self.about['hash']} that {ABOUT} "
                 f"names, got {found} of {len(data)} bytes; export the model again"
             )
-        self._program = export.deserialize(bytearray(data))
+        self._program = program_of(name, data)
 
     def __call__(
         self,
@@ -134,11 +191,9 @@ class Predictor:
             self._check(name, array, inputs[name]["shape"])
         rows = len(next(iter(arrays.values())))
         if self.about["rows"] != 1 or rows == 1:
-            return jax.device_get(dict(self._program.call(arrays)))
+            return self._program(arrays)
         found = [
-            jax.device_get(
-                self._program.call({n: a[i : i + 1] for n, a in arrays.items()})
-            )
+            self._program({n: a[i : i + 1] for n, a in arrays.items()})
             for i in range(rows)
         ]
         return {name: np.concatenate([f[name] for f in found]) for name in found[0]}

@@ -245,7 +245,7 @@ class Exporting(Protocol):
     """`models.exporting`."""
 
     def write(
-        self, learner: Any, folder: Path, *, about: Mapping[str, Any]
+        self, learner: Any, folder: Path, *, about: Mapping[str, Any], form: str
     ) -> Mapping[str, Any]:
         """Write a trained learner as a folder; what its description says."""
         ...

@@ -21,10 +21,11 @@ class Target(StrEnum):
     parquet = "parquet"
     tensorboard = "tensorboard"
     stablehlo = "stablehlo"
+    onnx = "onnx"
     identibench = "identibench"
 
 
-MODELS = (Target.stablehlo, Target.identibench)
+MODELS = (Target.stablehlo, Target.onnx, Target.identibench)
 """Those that hold a trial's model instead of the run's numbers."""
 
 
@@ -52,8 +53,9 @@ def export(
     every epoch; CSV and Parquet hold a row a trial; TensorBoard gets a log a trial.
 
     `stablehlo` is the model of a trial's best epoch in a folder of its own, which JAX
-    alone loads, without this project and without the data; `identibench` is the same
-    for inputs u and outputs y, called as `model(u, y_init, attrs)`.
+    alone loads, without this project and without the data, and `onnx` one for ONNX Runtime
+    (it needs the extra `onnx`); `identibench` is the first of these for inputs u and outputs
+    y, called as `model(u, y_init, attrs)`.
     """
     if to in MODELS:
         shell.out(str(_model(run, trial, to=to, out=out, results=results, data=data)))
@@ -63,7 +65,7 @@ def export(
 
         raise RunError(
             f"`--to {to.value}` writes all trials, got `--trial {trial}`",
-            hint=f"`--trial` goes with {' and '.join(t.value for t in MODELS)}",
+            hint=f"`--trial` goes with {', '.join(t.value for t in MODELS)}",
         )
     from hpo.export.exporting import Kind
     from hpo.export.exporting import export as write
@@ -99,7 +101,8 @@ def _model(
     model = load_model(run, trial, results=results, data_root=data)
     place = out or shell.find_run(results, run) / "report" / f"model-{model.trial}"
     only = IDENTIBENCH_TASKS if to is Target.identibench else ()
-    described = export_model(model, place, tasks=only, replace=out is None)
+    form = "onnx" if to is Target.onnx else "stablehlo"
+    described = export_model(model, place, form=form, tasks=only, replace=out is None)
     taken = ", ".join(f"{n} {i['shape']}" for n, i in described["inputs"].items())
     terminal.say(f"trial {model.trial}, {model.family}: a program of {taken}")
     shell.hint(f"{place}/predictor.py says how to call it")

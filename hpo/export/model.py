@@ -20,6 +20,7 @@ def export_model(
     model: TrainedModel,
     out: Path,
     *,
+    form: str = "stablehlo",
     tasks: tuple[str, ...] = (),
     replace: bool = False,
 ) -> Mapping[str, Any]:
@@ -28,6 +29,7 @@ def export_model(
     Args:
         model: As `load_model` gave it, in a process without compiled kernels.
         out: A new folder.
+        form: Of the program, ``stablehlo`` or ``onnx``.
         replace: Whether a folder that is there already gives way.
         tasks: Refuse a model of another task than these; empty takes any.
 
@@ -51,7 +53,9 @@ def export_model(
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as aside:
             made = Path(aside) / out.name
-            described = packages.write_model(model.learner, made, _about(model, task))
+            described = packages.write_model(
+                model.learner, made, _about(model, task), form=form
+            )
             if replace and out.is_dir():
                 shutil.rmtree(out)
             os.replace(made, out)

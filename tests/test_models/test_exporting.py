@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -48,8 +49,9 @@ def made(folder, family, task):
     return learner, example.given(folder / "data")
 
 
-def exported(learner, folder):
-    about = exporting.write(learner, folder, about={"task": {"name": "of a test"}})
+def exported(learner, folder, form="stablehlo"):
+    about = {"task": {"name": "of a test"}}
+    about = exporting.write(learner, folder, about=about, form=form)
     assert json.loads((folder / "model.json").read_text()) == about
     return load(folder), about
 
@@ -135,13 +137,13 @@ def test_a_folder_that_was_cut_short_is_refused(tmp_path):
         load(tmp_path / "out")
     program.unlink()
     with pytest.raises(
-        ValueError, match=r"must hold model.json and program.jax, whole"
+        ValueError, match=r"must hold model.json and its program, whole"
     ):
         load(tmp_path / "out")
     program.write_bytes(data)
     described.write_text(text[: len(text) // 2])
     with pytest.raises(
-        ValueError, match=r"must hold model.json and program.jax, whole"
+        ValueError, match=r"must hold model.json and its program, whole"
     ):
         load(tmp_path / "out")
     described.write_text(text.replace('"format": 1', '"format": 99'))
@@ -179,3 +181,66 @@ def test_a_program_that_computes_something_else_is_not_written(tmp_path, monkeyp
     with pytest.raises(UserError, match="off by 9.9e-03|off by 1.0e-02"):
         exporting.write(learner, tmp_path / "out", about={})
     assert not (tmp_path / "out").exists()
+
+
+ONNX = [
+    *((f, t, ["b", "t"]) for f, t in ANY_LENGTH[:6]),
+    ("fransys", "prediction", ["b", 32]),
+    ("dlinear", "forecast", ["b", 24]),
+    ("forecaster", "forecast", [1, 24]),
+    ("greybox", "simulation", [1, 80]),
+    ("vqvae", "reconstruction", [1, 24]),
+]
+
+
+@pytest.mark.oracles
+@pytest.mark.parametrize("family,task,free", ONNX)
+def test_onnx_runtime_computes_what_the_model_does(family, task, free, tmp_path):
+    learner, given = made(tmp_path, family, task)
+    model, about = exported(learner, tmp_path / "out", form="onnx")
+    assert {tuple(i["shape"][:2]) for i in about["inputs"].values()} == {tuple(free)}
+    batch = exporting._example(learner)
+    if free[0] == "b":
+        batch = {n: np.concatenate([a, a, a]) for n, a in batch.items()}
+    if free[1] == "t":
+        batch = {n: np.concatenate([a, a[:, ::-1]], axis=1) for n, a in batch.items()}
+    found, wanted = model.outputs(batch), learner.outputs(batch)[0]
+    assert set(found) == set(about["outputs"])
+    assert all(apart(found[n], wanted[n]) < 1e-5 for n in found)
+    if free[1] == "t":
+        y = model(given["u"], given.get("y"))
+        assert apart(y, learner.predict(given)["y"]) < 1e-5
+
+
+@pytest.mark.oracles
+def test_onnx_needs_neither_jax_nor_this_project(tmp_path):
+    learner, given = made(tmp_path, "rnn", "prediction")
+    exported(learner, tmp_path / "out", form="onnx")
+    np.savez(tmp_path / "given.npz", **given)
+    program = """
+        import sys, numpy as np
+        sys.path.insert(0, sys.argv[1] + "/out")
+        from predictor import load
+        given = np.load(sys.argv[1] + "/given.npz")
+        np.save(sys.argv[1] + "/y.npy", load(sys.argv[1] + "/out")(given["u"], given["y"]))
+        assert not {"models", "hpo", "jax", "flax"} & set(sys.modules)
+    """
+    code = [sys.executable, "-P", "-c", textwrap.dedent(program), str(tmp_path)]
+    subprocess.run(code, check=True, cwd=tmp_path, env={"HOME": str(tmp_path)})
+    wanted = learner.predict(given)["y"]
+    assert apart(np.load(tmp_path / "y.npy"), wanted) < 1e-5
+
+
+@pytest.mark.oracles
+def test_what_the_converter_cannot_is_told(tmp_path):
+    learner, _ = made(tmp_path, "vae", "reconstruction")
+    with pytest.raises(UserError, match="(?s)program of its own.*--to stablehlo"):
+        exporting.write(learner, tmp_path / "out", about={}, form="onnx")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_converter_that_is_not_there_is_named(tmp_path, monkeypatch):
+    learner, _ = made(tmp_path, "rnn", "simulation")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"(?s)jax2onnx is not installed.*\[onnx\]"):
+        exporting.write(learner, tmp_path / "out", about={}, form="onnx")
