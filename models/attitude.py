@@ -206,6 +206,7 @@ class Config(BaseConfig):
             loss=self.loss,
             augmentation=self.augmentation,
             streams=True,
+            decimation=self.model.decimation,
         )
 
 

@@ -91,6 +91,7 @@ class Config(BaseConfig):
             loss=self.loss,
             augmentation=self.augmentation,
             streams=True,
+            decimation=self.model.decimation,
         )
 
 
@@ -111,6 +112,7 @@ class Model(Simulator):
             skip=config.skip,
             scaling=config.scaling,
             scale_outputs=config.scale_outputs,
+            decimation=config.decimation,
         )
         self.convolutions = ConvolutionStack(
             inputs=self.inputs,

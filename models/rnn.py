@@ -88,6 +88,7 @@ class Config(BaseConfig):
             loss=self.loss,
             augmentation=self.augmentation,
             streams=True,
+            decimation=self.model.decimation,
         )
 
 
@@ -108,6 +109,7 @@ class Model(Simulator):
             skip=config.skip,
             scaling=config.scaling,
             scale_outputs=config.scale_outputs,
+            decimation=config.decimation,
         )
         self.recurrent = RecurrentStack(
             cell=config.cell,

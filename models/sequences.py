@@ -42,6 +42,7 @@ def check_windows(
     loss: WindowLoss,
     augmentation: Augmentation | None = None,
     streams: bool = False,
+    decimation: int = 1,
 ) -> None:
     """Refuse windows that cannot be trained on; for a family's `Config.validate`.
 
@@ -50,11 +51,18 @@ def check_windows(
         loss: What is minimised.
         augmentation: Changes of training batches; None for a family that has none.
         streams: Whether the family carries a state from one window to the next.
+        decimation: At every how many samples its layers work.
 
     Raises:
         ConfigError: The loss or an augmentation leaves nothing of a window, or windows
             follow one another though the family carries no state from one to the next.
     """
+    if decimation > 1 and data.order == "consecutive":
+        raise ConfigError(
+            "layers at a lower rate look ahead, and carry no state from one window to the "
+            f"next, got `model.decimation` {decimation} with `data.order` consecutive",
+            hint="shuffle the windows, or set `model.decimation` to 1",
+        )
     require_scored_window(data=data, loss=loss)
     if augmentation is not None:
         augmentation.check(data=data, loss=loss)

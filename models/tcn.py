@@ -92,6 +92,7 @@ class Config(BaseConfig):
             loss=self.loss,
             augmentation=self.augmentation,
             streams=True,
+            decimation=self.model.decimation,
         )
 
 
@@ -112,6 +113,7 @@ class Model(Simulator):
             skip=config.skip,
             scaling=config.scaling,
             scale_outputs=config.scale_outputs,
+            decimation=config.decimation,
         )
         self.convolutions = ConvolutionStack(
             inputs=self.inputs,

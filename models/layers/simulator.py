@@ -6,11 +6,13 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from models.data.statistics import Statistics
 from models.errors import UserError
+from models.layers import rate
 from models.layers.encoder import measured
 from models.layers.linear import Linear
 from models.layers.normalization import Scaling, Standardize
@@ -33,6 +35,8 @@ class Simulator(nnx.Module):
         skip: Whether the inputs also reach the outputs directly, through a linear map.
         scaling: How signals are scaled.
         scale_outputs: Whether the head gives scaled outputs; else physical ones.
+        decimation: At every how many samples the layers read and answer. Between them the
+            outputs are lines, so that the model reads and gives signals as they were recorded.
     """
 
     def __init__(
@@ -44,10 +48,12 @@ class Simulator(nnx.Module):
         skip: bool,
         scaling: Scaling = "standard",
         scale_outputs: bool = True,
+        decimation: int = 1,
     ) -> None:
         self.normalize_u = Standardize.of(statistics, "u", scaling=scaling)
         self.normalize_y = Standardize.of(statistics, "y", scaling=scaling)
         self.scale_outputs = scale_outputs
+        self.decimation = decimation
         self.known = known
         outputs = self.normalize_y.channels
         self.head = Linear(inputs=width, outputs=outputs)
@@ -89,8 +95,12 @@ class Simulator(nnx.Module):
             key: Switches dropout on.
         """
         inputs = self._read(given)
-        features = self.features(inputs, key=key)
-        return self._outputs(inputs, features), features
+        if self.decimation == 1:
+            features = self.features(inputs, key=key)
+            return self._outputs(inputs, self.head(features)), features
+        features = self.features(self._coarse(inputs), key=key)
+        outputs = self._outputs(inputs, self._fine(self.head(features), inputs))
+        return outputs, self._fine(features, inputs)
 
     def initial_state(self, batch_size: int) -> Any:
         """What the layers remember before anything was seen.
@@ -129,19 +139,47 @@ class Simulator(nnx.Module):
 
         Returns:
             ``y`` ``[B, T, n_y]`` and the `features` that it is made of; the state.
+
+        Raises:
+            UserError: The layers work at a lower rate.
         """
+        if self.decimation > 1:
+            raise UserError(
+                "a model whose layers work at a lower rate looks ahead and cannot go on from "
+                f"piece to piece (`model.decimation` is {self.decimation})",
+                hint="predict whole sequences",
+            )
         inputs = self._read(given)
         if state == BEGIN:
             state = self.initial_state(inputs.shape[0])
         features, state = self.advance(inputs, state, key=key)
-        return {"y": self._outputs(inputs, features), "features": features}, state
+        outputs = self._outputs(inputs, self.head(features))
+        return {"y": outputs, "features": features}, state
+
+    def _coarse(
+        self, inputs: Float[Array, "batch time input"]
+    ) -> Float[Array, "batch coarse input"]:
+        """The inputs as the layers read them: u is filtered, what is known stays as it is."""
+        own = self.normalize_u.channels
+        u = rate.decimate(inputs[..., :own], self.decimation)
+        if not self.known:
+            return u
+        known = rate.every(inputs[..., own:], self.decimation)
+        return jnp.concatenate([u, known], axis=-1)
+
+    def _fine(
+        self,
+        values: Float[Array, "batch coarse channel"],
+        inputs: Float[Array, "batch time input"],
+    ) -> Float[Array, "batch time channel"]:
+        return rate.interpolate(values, self.decimation, inputs.shape[1])
 
     def _outputs(
         self,
         inputs: Float[Array, "batch time input"],
-        features: Float[Array, "batch time feature"],
+        outputs: Float[Array, "batch time output"],
     ) -> Float[Array, "batch time output"]:
-        outputs = self.head(features)
+        """The outputs of the head in physical units, with the linear path beside it."""
         if self.skip is not None:
             outputs = outputs + self.skip(inputs)
         return self.normalize_y.inverse(outputs) if self.scale_outputs else outputs
