@@ -1,4 +1,4 @@
-"""Numbers of a record that are no signal: in its attributes, or in its file's name."""
+"""Numbers of a record that are no signal: in its attributes, its file's name, or its rate."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from models.data.kinds.base import Request
 from models.data.name_patterns import name_pattern
 from models.errors import DataError, near_matches
 
-_PLACES = ("attribute", "file_name")
+_PLACES = ("attribute", "file_name", "sampling")
+_SAMPLING = ("step", "rate")
 Constants = Mapping[str, Mapping[str, str]]
-"""Name to where it is found: ``{"attribute": NAME}`` or ``{"file_name": PATTERN}``."""
+"""Name to where it is found: ``{"attribute": NAME}``, ``{"file_name": PATTERN}``, or
+``{"sampling": "step"}`` (s) or ``"rate"`` (Hz) at which the record is read."""
 
 
 def constants_of(request: Request) -> Constants:
@@ -39,23 +41,32 @@ def constants_of(request: Request) -> Constants:
             or not set(place) <= {*_PLACES}
         ):
             raise DataError(
-                f"the constant `{name}` is found in an `attribute` or by a `file_name`, got "
-                f"{place!r}",
-                hint='{"attribute": "mass"} or {"file_name": "speed_(\\\\d+)"}',
+                f"the constant `{name}` is found in an `attribute`, by a `file_name` or of the "
+                f"`sampling`, got {place!r}",
+                hint='{"attribute": "mass"}, {"file_name": "speed_(\\\\d+)"} or '
+                '{"sampling": "step"}',
             )
         ((where, what),) = place.items()
+        if where == "sampling" and what not in _SAMPLING:
+            raise DataError(
+                f"of the `sampling` a constant is the step (s) or the rate (Hz), got {what!r}",
+                hint='{"sampling": "step"}',
+            )
         if where == "file_name":
             _pattern(name, what)
         found[str(name)] = {str(where): str(what)}
     return found
 
 
-def constants_in(path: Path, constants: Constants) -> dict[str, np.ndarray]:
+def constants_in(
+    path: Path, constants: Constants, *, factor: int = 1
+) -> dict[str, np.ndarray]:
     """The values ``[C]`` of the constants of one file, by name.
 
     Args:
         path: The file.
         constants: As `constants_of` gave them.
+        factor: Every how many of its samples one is read.
 
     Raises:
         DataError: The file has no such attribute, its name does not match, or what is found
@@ -68,13 +79,18 @@ def constants_in(path: Path, constants: Constants) -> dict[str, np.ndarray]:
             values: Any = _by_name(path, name, what)
         else:
             notes = stores.attributes(path) if notes is None else notes
-            if what not in notes:
+            attribute = "fs" if where == "sampling" else what
+            if attribute not in notes:
                 raise DataError(
-                    f"the constant `{name}` is the attribute `{what}`, which {path} does not "
-                    "have",
-                    hint=near_matches(what, notes),
+                    f"the constant `{name}` needs the attribute `{attribute}`, which {path} "
+                    "does not have",
+                    hint=near_matches(attribute, notes),
                 )
-            values = notes[what]
+            values = notes[attribute]
+        if where == "sampling":
+            values = (
+                float(values) / factor if what == "rate" else factor / float(values)
+            )
         array = np.atleast_1d(np.asarray(values))
         if array.ndim != 1 or array.dtype.kind not in "fiub" or not array.size:
             raise DataError(

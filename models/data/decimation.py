@@ -1,7 +1,8 @@
 """Records at a lower rate: every Nth sample, of inputs that a filter has freed of aliases.
 
 The rate is a setting of the data, never of a search: valid and test have it too, so that what
-is scored at one rate is never ranked beside what is scored at another.
+is scored at one rate is never ranked beside what is scored at another. Train records may come
+at other rates as well.
 """
 
 from __future__ import annotations
@@ -31,6 +32,26 @@ def factor_of(request: Mapping[str, Any]) -> int:
             hint="10 keeps every tenth sample",
         )
     return factor
+
+
+def also_of(request: Mapping[str, Any]) -> tuple[int, ...]:
+    """The ``train_also`` of a request for data: further factors for the train part.
+
+    Raises:
+        DataError: It is no list of whole numbers from 1 on, all different from one another and
+            from ``decimate``.
+    """
+    asked = request.get("train_also", ())
+    listed = isinstance(asked, (list, tuple))
+    factors = tuple(factor_of({"decimate": f}) for f in asked) if listed else ()
+    every = (factor_of(request), *factors)
+    if not listed or len(set(every)) < len(every):
+        raise DataError(
+            "`train_also` lists factors at which train records are read beside "
+            f"`decimate` ({every[0]}), each another one, got {asked!r}",
+            hint="[2, 4] trains on every second and every fourth sample as well",
+        )
+    return factors
 
 
 def decimated(values: np.ndarray, factor: int) -> np.ndarray:
@@ -118,15 +139,14 @@ class DecimatedFile:
         return self._inputs
 
 
-def at_rate(file: ArrayFile, settings: Mapping[str, Any]) -> ArrayFile | DecimatedFile:
-    """A file at the rate that its dataset was asked for.
+def at_rate(file: ArrayFile, factor: int) -> ArrayFile | DecimatedFile:
+    """A file at one of the rates that its dataset was asked for.
 
     Args:
         file: At its own rate.
-        settings: Of the dataset's reference.
+        factor: Every how many samples one is kept.
 
     Raises:
         DataError: It is too short.
     """
-    factor = settings.get("decimate", 1)
     return file if factor == 1 else DecimatedFile(file, factor)

@@ -200,8 +200,8 @@ def test_a_model_is_trained_and_used_with_constants_of_tables(tmp_path):
     "constants,message",
     [
         (["mass"], "`constants` says by name"),
-        ({"mass": "mass_kg"}, "found in an `attribute` or by a `file_name`"),
-        ({"mass": {"place": "x"}}, "found in an `attribute` or by a `file_name`"),
+        ({"mass": "mass_kg"}, "found in an `attribute`, by a `file_name` or of"),
+        ({"mass": {"place": "x"}}, "found in an `attribute`, by a `file_name` or of"),
         ({"mass": {"attribute": "mass"}}, "attribute `mass`, which .* does not have"),
         (
             {"mass": {"attribute": "who"}},

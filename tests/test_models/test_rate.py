@@ -124,7 +124,11 @@ def test_the_layers_read_and_answer_at_the_lower_rate():
     random = np.random.default_rng(2)
     u, y = random.normal(size=(2, 1, 52, 1))
     seen = jnp.arange(52)[None, :, None] < 21
-    given = {"u": jnp.asarray(u), "y": jnp.where(seen, jnp.asarray(y), 0.0), "given.y": seen}
+    given = {
+        "u": jnp.asarray(u),
+        "y": jnp.where(seen, jnp.asarray(y), 0.0),
+        "given.y": seen,
+    }
     outputs, features = model.with_features(given)
     coarse = scipy.signal.resample_poly(u[0, :, 0], 1, 5, padtype="edge")
     wanted = np.interp(np.arange(51), np.arange(11) * 5, coarse)

@@ -16,7 +16,8 @@ train record, from its start, that is used (1 for all): how a model does with le
 ``inputs``, ``outputs`` and ``truth`` may name as signals that stay as they are. ``movement`` names
 the signal of the role of its name, true where a body moves, which some tasks score alone.
 ``decimate``: N for every Nth sample of filtered inputs (`models.data.decimation`), 1 for all;
-what counts samples then counts those that are left.
+what counts samples then counts those that are left. ``train_also``: further such factors, at each
+of which every train record is there once more, as a record of its own.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ import numpy as np
 from models.data.arrays import ArrayFile
 from models.data.check import checked
 from models.data.constants import constants_in, constants_of
-from models.data.decimation import DecimatedFile, at_rate, factor_of
+from models.data.decimation import DecimatedFile, also_of, at_rate, factor_of
 from models.data.files import hash_files, natural_key, new_file, part_files
 from models.data.gaps import filled
 from models.data.kinds.base import (
@@ -62,6 +63,7 @@ KEYS = (
     "folders",
     "constants",
     "decimate",
+    "train_also",
 )
 CUT: Literal["windows", "rows"] = "windows"
 HIDDEN: tuple[str, ...] = ("x",)
@@ -83,9 +85,13 @@ class RecordsPart(StoredPart):
 
     def __init__(self, *, reference: Reference, name: str, fills: Fills = dict) -> None:
         super().__init__(reference=reference, name=name, fills=fills)
+        also = reference.settings.get("train_also", ()) if name == "train" else ()
+        own = _factor(reference)
+        self._factors = (own, *also)
         self.records = tuple(
-            at_rate(_file(path, reference, reference.roles), reference.settings)
+            _read_at(path, reference, reference.roles, factor)
             for path in _files(reference, name)
+            for factor in self._factors
         )
         first = self.records[0]
         share = reference.settings.get("train_share", 1.0) if name == "train" else 1.0
@@ -103,8 +109,13 @@ class RecordsPart(StoredPart):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The files' names."""
-        return tuple(stem(record.path) for record in self.records)
+        """The files' names; with the factor of a further rate."""
+        own = self._factors[0]
+        behind = ["" if f == own else f" 1/{f}" for f in self._factors]
+        return tuple(
+            stem(record.path) + behind[i % len(behind)]
+            for i, record in enumerate(self.records)
+        )
 
     def slice(
         self,
@@ -147,14 +158,33 @@ def signal_file(
     return ArrayFile(path, roles=roles, word="signal", most_axes=2, constants=constants)
 
 
+def _factor(reference: Reference) -> int:
+    """Every how many samples of a file one is read."""
+    return int(reference.settings.get("decimate", 1))
+
+
+def _read_at(
+    path: Path,
+    reference: Reference,
+    roles: Mapping[str, tuple[str, ...]],
+    factor: int,
+) -> ArrayFile | DecimatedFile:
+    """A file of a dataset at one rate, opened but not read."""
+    return at_rate(_file(path, reference, roles, factor=factor), factor)
+
+
 def _file(
-    path: Path, reference: Reference, roles: Mapping[str, tuple[str, ...]]
+    path: Path,
+    reference: Reference,
+    roles: Mapping[str, tuple[str, ...]],
+    *,
+    factor: int = 1,
 ) -> ArrayFile:
     """A file of a dataset, with the constants among the signals of some roles."""
     named = {name for names in roles.values() for name in names}
     asked = reference.settings.get("constants", {})
     wanted = {name: place for name, place in asked.items() if name in named}
-    return signal_file(path, roles, constants_in(path, wanted))
+    return signal_file(path, roles, constants_in(path, wanted, factor=factor))
 
 
 def signal_names(path: Path, *, needed: Collection[str] = "uy") -> dict[str, Any]:
@@ -199,6 +229,7 @@ def prepare(request: Request, *, name: str, path: Path) -> Reference:
         for part, folder in places.items()
     }
     notes, factor = attributes(found["train"][0]), factor_of(request)
+    also = also_of(request)
     reference = Reference(
         name=name,
         path=str(path),
@@ -211,7 +242,8 @@ def prepare(request: Request, *, name: str, path: Path) -> Reference:
         | _share(request)
         | ({"folders": folders} if folders else {})
         | _constants(request)
-        | ({"decimate": factor} if factor > 1 else {}),
+        | ({"decimate": factor} if factor > 1 else {})
+        | ({"train_also": also} if also else {}),
     )
     allowed = reference.roles if flag(request, "gaps") else ("x",)
     dataset = open(reference)
@@ -237,7 +269,7 @@ def read(
     wanted = roles_there(reference, there, roles=roles, optional=optional)
     if not wanted:
         return {}
-    file = at_rate(_file(path, reference, wanted), reference.settings)
+    file = _read_at(path, reference, wanted, _factor(reference))
     train = _first_train(reference, wanted)
     for role, width in file.channels.items():
         if width != train.channels[role]:
@@ -267,8 +299,7 @@ def write(
         pieces = (
             p for role, values in arrays.items() for p in train.split(role, values)
         )
-        every = reference.settings.get("decimate", 1)
-        write_arrays(made, pieces, like=like, every=every)
+        write_arrays(made, pieces, like=like, every=_factor(reference))
 
 
 def _first_train(

@@ -1,0 +1,87 @@
+"""Train records at several rates: each rate is a record of its own, and tells its step."""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pytest
+import scipy.signal
+
+from models import rnn
+from models.data.catalog import prepare
+from models.data.dataset import open_dataset
+from models.errors import DataError
+from models.training.protocol import Context
+
+LENGTHS = {"train": (120, 90), "valid": (80,), "test": (80,)}
+
+
+@pytest.fixture
+def request_(tmp_path):
+    random = np.random.default_rng(5)
+    for part, lengths in LENGTHS.items():
+        (tmp_path / "data" / part).mkdir(parents=True)
+        for i, length in enumerate(lengths):
+            with h5py.File(tmp_path / "data" / part / f"run{i}.hdf5", "w") as file:
+                file["u0"], file["y0"] = random.normal(size=(2, length))
+                file.attrs["fs"] = 10.0
+    return {
+        "path": str(tmp_path / "data"),
+        "inputs": ["u0", "dt"],
+        "constants": {"dt": {"sampling": "step"}},
+        "decimate": 2,
+        "train_also": [1, 5],
+    }
+
+
+def test_every_rate_of_a_file_is_a_record_of_train_alone(request_):
+    dataset = open_dataset(prepare(request_))
+    train = dataset.part("train")
+    assert train.names == (
+        *("run0", "run0 1/1", "run0 1/5"),
+        *("run1", "run1 1/1", "run1 1/5"),
+    )
+    assert train.lengths == (60, 120, 24, 45, 90, 18)
+    assert dataset.part("valid").lengths == dataset.part("test").lengths == (40,)
+    with h5py.File(f"{request_['path']}/train/run0.hdf5") as file:
+        u, y = file["u0"][:], file["y0"][:]
+    for index, factor in enumerate((2, 1, 5)):
+        record = train.load(index)
+        np.testing.assert_array_equal(record["y"][:, 0], y[::factor])
+        wanted = scipy.signal.resample_poly(u, 1, factor, padtype="line")
+        np.testing.assert_allclose(record["u"][:, 0], wanted if factor > 1 else u)
+        np.testing.assert_allclose(record["u"][:, 1], factor / 10.0)
+    np.testing.assert_allclose(dataset.part("valid").load(0)["u"][:, 1], 0.2)
+    # Statistics are of all that is trained on.
+    steps = np.repeat([0.2, 0.1, 0.5, 0.2, 0.1, 0.5], train.lengths)
+    np.testing.assert_allclose(dataset.statistics.mean["u"][1], steps.mean())
+
+
+def test_a_rate_in_hertz_and_a_model_that_reads_it(request_):
+    request_["constants"]["dt"]["sampling"] = "rate"
+    reference = prepare(request_)
+    rates = [open_dataset(reference).part("train").load(i)["u"][0, 1] for i in range(3)]
+    np.testing.assert_allclose(rates, [5.0, 10.0, 2.0])
+    learner = rnn.create(
+        {"model.hidden_size": 3, "data.window": 15, "loss.n_skip": 2},
+        Context(data=reference.to_json(), task="simulation", seed=0, epochs=1),
+    )
+    (epoch,) = learner.fit_iter(1)
+    assert np.isfinite(epoch.valid["rmse"])
+
+
+@pytest.mark.parametrize("also", [[2], [1, 1], [0], "4", [2.5]])
+def test_further_rates_are_others(also, request_):
+    with pytest.raises(DataError, match="`train_also` lists|must be a whole number"):
+        prepare({**request_, "train_also": also})
+
+
+def test_a_step_needs_a_rate(request_):
+    request_["constants"]["dt"]["sampling"] = "period"
+    with pytest.raises(DataError, match=r"step \(s\) or the rate \(Hz\), got 'period'"):
+        prepare(request_)
+    request_["constants"]["dt"]["sampling"] = "step"
+    with h5py.File(f"{request_['path']}/train/run1.hdf5", "r+") as file:
+        del file.attrs["fs"]
+    with pytest.raises(DataError, match=r"`dt` needs the attribute `fs`.*run1"):
+        prepare(request_)
