@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
+from hpo import order as orders
 from hpo.errors import StudyError
 from hpo.fixed import FixedTrial
 from hpo.objective import Objective as Objective
@@ -119,12 +120,15 @@ class Resources:
             single one for ``local``.
         gpus_per_trial: Fraction of a GPU a trial gets; 0 trains on the CPU.
         stall: Seconds without a report after which a trial is killed.
+        order: ``arrival``, ``virtual`` or ``virtual:SEATS``: in which order decisions are
+            taken, see `hpo.order`.
     """
 
     executor: str = "ray"
     workers: int | None = None
     gpus_per_trial: float = 0.0
     stall: float = 600.0
+    order: str = orders.ARRIVAL
 
     def __post_init__(self) -> None:
         """Refuse resources that no machine has."""
@@ -134,6 +138,19 @@ class Resources:
             raise StudyError(
                 f"gpus_per_trial must not be negative, got {self.gpus_per_trial!r}"
             )
+        orders.seats_in(self.order)
+
+    @property
+    def virtual(self) -> bool:
+        """Whether decisions follow the virtual clock."""
+        return orders.is_virtual(self.order)
+
+    @property
+    def seats(self) -> int:
+        """How many trials may have begun at a time: the workers, or the seats of the clock."""
+        workers = self.workers or 1
+        order = orders.resolved(self.order, workers=workers)
+        return orders.seats_in(order) or workers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -224,6 +241,7 @@ class Study:
             trial.check(self.family(trial.family).space)
         if not self.objectives:
             raise StudyError(f"study `{self.name}` has no objective")
+        orders.refuse_seconds(self.resources.order, self.budget.seconds)
         if not isinstance(self.seed, int) or self.seed < 0:
             raise StudyError(
                 f"the seed must be an integer from 0 up, got {self.seed!r}"

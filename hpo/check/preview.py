@@ -109,7 +109,7 @@ def preview(study: Study, *, data_root: Path | None, probe: bool) -> Preview:
     """
     study = with_task(study, root=data_root)
     study = as_run(study, workers=plan(study.resources).workers)
-    director = Director(study, workers=study.resources.workers or 1)
+    director = Director(study, workers=study.resources.seats)
     refuse_static(study, creates_of(study, None))
     data = packages.prepare_data(study.data, root=data_root)
     packages.check_data(study.described_task, data)

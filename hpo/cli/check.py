@@ -33,6 +33,7 @@ def check(
     workers: options.Workers = None,
     gpus_per_trial: options.GpusPerTrial = None,
     executor: options.Executor = None,
+    order: options.Order = None,
     time_budget: options.TimeBudget = None,
     stall: options.Stall = None,
     probe: Annotated[
@@ -67,6 +68,7 @@ def check(
         workers=workers,
         gpus_per_trial=gpus_per_trial,
         executor=executor,
+        order=order,
         time_budget=time_budget,
         stall=stall,
     )
@@ -127,6 +129,8 @@ def _show(found: Preview, heads: tuple[str, ...]) -> None:
     objective = study.objectives[0]
     unit = f" [{objective.unit}]" if objective.unit else ""
     workers = f"{study.resources.workers} workers ({study.resources.executor})"
+    if study.resources.virtual:
+        workers += f", virtual order on {study.resources.seats} seats"
     facts = {
         "study": study.name,
         "task": described(study.described_task) if study.task else "none",

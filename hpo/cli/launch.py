@@ -25,6 +25,7 @@ def launch(
     workers: options.Workers = None,
     gpus_per_trial: options.GpusPerTrial = None,
     executor: options.Executor = None,
+    order: options.Order = None,
     time_budget: options.TimeBudget = None,
     stall: options.Stall = None,
     repeat: Annotated[
@@ -58,6 +59,7 @@ def launch(
         workers=workers,
         gpus_per_trial=gpus_per_trial,
         executor=executor,
+        order=order,
         time_budget=time_budget,
         stall=stall,
     )

@@ -173,6 +173,16 @@ Executor = Annotated[
         help="`ray`, or `local` for child processes without Ray.",
     ),
 ]
+Order = Annotated[
+    str | None,
+    typer.Option(
+        "--order",
+        metavar="ORDER",
+        help="Take decisions as reports arrive (`arrival`), or by a virtual clock on SEATS "
+        "seats (`virtual[:SEATS]`; four a worker), so that any number of workers decides "
+        "the same.",
+    ),
+]
 TimeBudget = Annotated[
     str | None,
     typer.Option(

@@ -55,6 +55,7 @@ def changed(
     workers: int | None,
     gpus_per_trial: float | None,
     executor: str | None,
+    order: str | None,
     time_budget: str | None,
     stall: str | None,
 ) -> Study:
@@ -72,6 +73,7 @@ def changed(
         workers: Trials at a time.
         gpus_per_trial: Fraction of a GPU.
         executor: One of `hpo.run.executors`.
+        order: In which decisions are taken, see `hpo.order`.
         time_budget: A duration, such as ``30m``.
         stall: A duration.
 
@@ -89,6 +91,7 @@ def changed(
         "resources.workers": workers,
         "resources.gpus_per_trial": gpus_per_trial,
         "resources.executor": executor,
+        "resources.order": order,
         "resources.stall": _seconds(stall, "--stall"),
     }
     given: dict[str, Any] = {k: v for k, v in short.items() if v is not None}

@@ -43,7 +43,7 @@ def watch(
 
     folder = at_work(RunFolder.find(results, run))
     study = load_study(folder.path)
-    director = Director(study, workers=study.resources.workers or 1)
+    director = Director(study, workers=study.resources.seats)
     tail = Tail(folder.events_file)
     with Progress(study) as progress:
         for event in tail.read():

@@ -101,6 +101,11 @@ class Pause:
 
 
 @dataclass(frozen=True)
+class Park:
+    """The attempt ends and its worker is free: what it reported early waits for its turn."""
+
+
+@dataclass(frozen=True)
 class Stop:
     """The trial ends; the events returned with the decision say how.
 

@@ -7,14 +7,16 @@ that replaying a ledger brings the Director into the very state in which it was 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from hpo.director import events as made
+from hpo.director.clock import Clock
 from hpo.director.decisions import Continue, Done, Pause, Start, Stop, Wait
 from hpo.director.endings import past_budget, stop
 from hpo.director.fixed import FixedProposer
 from hpo.director.judge import Judge
 from hpo.director.proposer import Proposer
+from hpo.director.seating import Seating
 from hpo.director.state import RunState
 from hpo.ledger.events import (
     KINDS,
@@ -24,17 +26,17 @@ from hpo.ledger.events import (
     Event,
     Failed,
     Paused,
-    Stopped,
 )
 from hpo.objectives import PARAMETERS
 from hpo.objectives import check as check_objectives
-from hpo.stopping.planning import Outlook, place
+from hpo.stopping.planning import place
 from hpo.study import Study
 from hpo.trials.record import Trial
 from hpo.trials.states import State
 from models.training.protocol import Epoch
 
 RETRIES = 2
+PARKED = "waits for a worker: its own took another trial before its turn came"
 
 
 class Director:
@@ -42,7 +44,10 @@ class Director:
 
     Args:
         study: What is searched.
-        workers: How many trials may run at a time.
+        workers: How many trials may run at a time; in virtual order, how many seats there are.
+
+    Attributes:
+        clock: Who has a seat, and whose report comes next; kept in virtual order only.
 
     Raises:
         StudyError: A sampler, rule or option is unknown or breaks a rule, or the objectives
@@ -57,6 +62,15 @@ class Director:
         self._proposer = FixedProposer(study) if study.fixed else Proposer(study)
         self._judge = Judge(study)
         self._state = RunState(study, rung_tables=self._judge.rung_tables())
+        self._seating = Seating(
+            study,
+            proposer=self._proposer,
+            judge=self._judge,
+            state=self._state,
+            places=workers,
+        )
+        self._virtual = study.resources.virtual
+        self.clock = Clock()
 
     # -- what is known ------------------------------------------------------------------
 
@@ -135,11 +149,13 @@ class Director:
             RunError: It cannot follow the events before it.
         """
         self._state.apply(event)
+        if self._virtual:
+            self.clock.apply(event)
 
     # -- decisions ----------------------------------------------------------------------
 
     def next(self, elapsed: float) -> tuple[Start | Wait | Done, tuple[Event, ...]]:
-        """The decision for a free worker.
+        """The decision for a free worker; in virtual order, for a free seat.
 
         Args:
             elapsed: Active seconds of the run.
@@ -152,16 +168,55 @@ class Director:
             if self._state.running:
                 return Wait(), ()
             return Done(limit), self.expire(elapsed)
-        if len(self._state.running) >= self.workers:
+        if self._seating.full:
             return Wait(), ()
-        if self._state.waiting:
-            return self._start(self.trials[min(self._state.waiting)], elapsed, ())
-        if self._judge.plans:
-            return self._planned(elapsed)
-        proposed = self._proposer.next(self._state, elapsed)
-        if proposed is not None:
-            return self._start(self._state.fresh(proposed), elapsed, (proposed,))
-        return self._settle(elapsed)
+        if self._state.waiting and not self._virtual:
+            again = self.trials[min(self._state.waiting)]
+            return self._seating.start(again, elapsed, ())
+        return self._seating.next(elapsed)
+
+    def place(self, trial: int, elapsed: float) -> tuple[Start, tuple[Event, ...]]:
+        """A free worker takes a trial that has a seat, in virtual order.
+
+        Args:
+            trial: The trial's number; it is pending, or was promoted and got no worker yet.
+            elapsed: Active seconds of the run.
+
+        Returns:
+            What to train, and the events to write and apply before that.
+        """
+        record = self.trials[trial]
+        rungs = self._state.rung_table(record.family).rungs(record.index)
+        if record.state is State.RUNNING:
+            return Start.of(record, attempt=record.attempt, rungs=rungs), ()
+        started = made.started(record, elapsed)
+        return Start.of(record, attempt=record.attempt + 1, rungs=rungs), (started,)
+
+    def left(self, trial: int, elapsed: float) -> tuple[Event, ...]:
+        """Its worker took another trial while this one waited for its turn; it may go on now.
+
+        Args:
+            trial: The trial's number.
+            elapsed: Active seconds of the run.
+        """
+        record = self.trials[trial]
+        return (made.interrupted(record, elapsed, reason=PARKED, death=False),)
+
+    def parks(self, trial: int, ahead: Sequence[Epoch]) -> bool:
+        """Whether to train a trial no further before its early epochs have had their turn.
+
+        Args:
+            trial: The trial's number, which runs.
+            ahead: Its epochs that the ledger does not hold yet, in order.
+
+        Returns:
+            True where it is about to be compared with others, or where its own curve ends it.
+        """
+        record, last = self.trials[trial], ahead[-1]
+        if last.number >= self._proposer.last_epoch(record) or self._lacks(last):
+            return True
+        rungs = self._state.rung_table(record.family).rungs(record.index)
+        return last.number in rungs or self._judge.foresees(record, ahead, self._state)
 
     def judge(
         self, trial: int, attempt: int, epoch: Epoch, elapsed: float
@@ -270,11 +325,11 @@ class Director:
         reason = f"the run's budget ({limit}) is used up"
         left = self._state.running | self._state.waiting | self._state.paused
         planned = self._state.paused if self._judge.plans else set()
-        outlook = self._outlook(elapsed) if planned else None
+        outlook = self._seating.outlook(elapsed) if planned else None
         return tuple(
             made.ended(Cancelled, self.trials[n], elapsed, reason=reason)
             if outlook is None or n not in planned
-            else self._stopped(
+            else self._seating.stopped(
                 n, f"{place(outlook, self.trials[n])}: {reason}", elapsed
             )
             for n in sorted(left)
@@ -287,69 +342,12 @@ class Director:
         live = record.state is State.RUNNING and record.attempt == attempt
         return record if live else None
 
-    def _start(
-        self, trial: Trial, elapsed: float, before: tuple[Event, ...]
-    ) -> tuple[Start, tuple[Event, ...]]:
-        rungs = self._state.rung_table(trial.family).rungs(trial.index)
-        decision = Start.of(trial, attempt=trial.attempt + 1, rungs=rungs)
-        return decision, (*before, made.started(trial, elapsed))
-
-    def _planned(self, elapsed: float) -> tuple[Start | Wait | Done, tuple[Event, ...]]:
-        """A paused trial goes on, or a new one is drawn: as the rule that plans says."""
-        while True:
-            choice = self._judge.choose(self._outlook(elapsed))
-            stops = tuple(
-                self._stopped(n, why, elapsed) for n, why in choice.stopped.items()
-            )
-            if choice.promoted is not None:
-                return self._start(self.trials[choice.promoted], elapsed, stops)
-            if not choice.draw:
-                return (Wait() if self._state.running else Done("budget")), stops
-            proposed = self._proposer.next(self._state, elapsed)
-            if proposed is not None:
-                trial = self._state.fresh(proposed)
-                return self._start(trial, elapsed, (*stops, proposed))
-            # The sampler had no point left, which the quota says from now on.
-
-    def _outlook(self, elapsed: float) -> Outlook:
-        quota = self._proposer.quota(self._state)
-        return self._judge.outlook(
-            self._state, quota, workers=self.workers, elapsed=elapsed
-        )
-
-    def _stopped(self, number: int, reason: str, elapsed: float) -> Event:
-        """The end of a trial that the rule that plans has paused."""
-        rule = self._judge.planner
-        return made.ended(
-            Stopped, self.trials[number], elapsed, rule=rule, reason=reason
-        )
-
-    def _settle(self, elapsed: float) -> tuple[Start | Wait | Done, tuple[Event, ...]]:
-        """Nothing is left to propose: paused trials go on or end, family by family."""
-        fates: list[Event] = []
-        for rule, found in self._judge.settle(self._state):
-            fates += (
-                made.ended(Stopped, self.trials[n], elapsed, rule=rule, reason=why)
-                for n, why in found.stopped.items()
-            )
-            fates += (
-                made.exploited(self.trials[n], exploit, elapsed, rule=rule)
-                for n, exploit in found.exploited.items()
-            )
-            if found.promoted:
-                first = found.promoted[0]
-                assert first not in found.exploited, "its record is about to change"
-                return self._start(self.trials[first], elapsed, tuple(fates))
-        return (Wait() if self._state.running else Done("budget")), tuple(fates)
-
     def _decide(
         self, trial: Trial, epoch: Epoch, elapsed: float
     ) -> tuple[Continue | Pause | Stop, tuple[Event, ...]]:
         """The decision on a trial's last epoch, whether that is applied already or not."""
         number = epoch.number
-        metrics = [o.metric for o in self.study.objectives]
-        missing = {*metrics} - {*epoch.valid, PARAMETERS}
-        if missing:
+        if missing := self._lacks(epoch):
             reported = ", ".join(sorted(epoch.valid)) or "nothing"
             reason = f"the learner reports no `{min(missing)}` but {reported}"
             return stop(Failed, trial, elapsed, epoch=number, reason=reason)
@@ -375,6 +373,11 @@ class Director:
             )
             return Pause(rule), (event,)
         return Continue(), ()
+
+    def _lacks(self, epoch: Epoch) -> set[str]:
+        """The objectives that an epoch says nothing of."""
+        metrics = {o.metric for o in self.study.objectives}
+        return metrics - {*epoch.valid, PARAMETERS}
 
 
 def replay(study: Study, events: Iterable[Event], *, workers: int) -> Director:

@@ -95,6 +95,30 @@ class Judge:
         final = number >= trial.budget and verdicts[0][1].state != State.DIVERGED
         return None if final else verdicts[0]
 
+    def foresees(self, trial: Trial, ahead: Sequence[Epoch], state: RunState) -> bool:
+        """Whether a rule is about to end a trial by its own curve, between two rungs.
+
+        Args:
+            trial: The trial.
+            ahead: Its epochs that are not applied yet, in order; the last one is at no rung.
+            state: What the run amounts to so far.
+        """
+        objective, last = self._study.objectives[0], ahead[-1]
+        values = trial.values
+        values |= {e.number: objective_value(e, objective) for e in ahead}
+        before = (v for e, v in values.items() if e != last.number and math.isfinite(v))
+        evidence = Evidence(
+            trial=trial.number,
+            budget=trial.budget,
+            epoch=last,
+            values=values,
+            best=min(before, key=objective.rank_key, default=None),
+            rung=None,
+            history=state.members(trial.family),
+            objective=objective,
+        )
+        return any(rule.judge(evidence) is not None for _, rule in self._rules)
+
     @property
     def plans(self) -> bool:
         """Whether a rule says what comes next."""

@@ -141,6 +141,8 @@ class Frame:
                 if statistics.workers == 1
                 else f"{statistics.workers} workers"
             )
+            if self._study.resources.virtual:
+                workers += f" on {self._study.resources.seats} seats"
             said.append(
                 f"{workers}: {shares.training:.0%} training, {shares.compiling:.0%} "
                 f"compiling, {shares.idle:.0%} idle".replace("%", " %")

@@ -254,7 +254,9 @@ class LiveStatistics:
         whole = self.workers * self.elapsed
         if whole < 1.0 or not self.training:
             return None
-        begun = sum(self.elapsed - heard for heard in self._heard.values())
+        # In virtual order trials run whose reports wait for their turn: not all have a worker.
+        heard = sorted(self._heard.values(), reverse=True)[: self.workers]
+        begun = sum(self.elapsed - moment for moment in heard)
         compiling = min(self.compiling / whole, 1.0)
         training = min((self.training + begun) / whole, 1.0 - compiling)
         return Shares(

@@ -76,7 +76,8 @@ class ActiveRun:
     ) -> None:
         self.study = study
         self.folder = folder
-        self.director = Director(study, workers=machine.workers)
+        seats = study.resources.seats if study.resources.virtual else machine.workers
+        self.director = Director(study, workers=seats)
         self.evaluations = Evaluations(study.evaluate)
         self._data = data
         self._creates = creates
@@ -143,6 +144,7 @@ class ActiveRun:
             loop.tell(RunEvent(action=action, **identity(), provenance=dict(about)))
             for text in notes:
                 loop.tell(Note(text=text))
+            self._say_order()
             loop.interrupt("the driver was killed")
             try:
                 self._execute(loop)
@@ -154,6 +156,13 @@ class ActiveRun:
                 raise
             loop.interrupt(stop.reason or "the run was stopped")
             return self._conclude(loop, stop)
+
+    def _say_order(self) -> None:
+        if self.study.resources.virtual:
+            self._observer.message(
+                f"decisions in virtual order: {self.director.workers} seats, "
+                f"{self._machine.workers} workers"
+            )
 
     def _execute(self, loop: TrialLoop) -> None:
         executor = find(self.study.resources.executor)

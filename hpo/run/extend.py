@@ -249,12 +249,12 @@ class _Begun:
             sources = sources.with_file_of_today()
         workers = before.resources.workers or 1
         events = read_events(place.events_file)[0]
-        director = replay(before, events, workers=workers)
+        director = replay(before, events, workers=before.resources.seats)
         study, said = extension.applied(before, director)
         root = data_root if data_root is not None else sources.data_root
         study = with_task(study, root=None if root is None else Path(root))
         study = as_run(study, workers=workers)
-        Director(study, workers=workers)  # what it refuses is not begun
+        Director(study, workers=study.resources.seats)  # what it refuses is not begun
         return cls(
             record=record,
             before=before,

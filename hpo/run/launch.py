@@ -64,7 +64,7 @@ def launch(
     machine = plan(study.resources, gpus=gpus)
     worker_environment()  # what it refuses is told before there is a folder
     study = as_run(study, workers=machine.workers)
-    Director(study, workers=machine.workers)  # what it refuses needs no data
+    Director(study, workers=study.resources.seats)  # what it refuses needs no data
     creates = creates_of(study, create)
     refuse_static(study, creates)
     if machine.gpus_per_trial == 0 and any(map(_of_models, creates.values())):

@@ -6,17 +6,16 @@ Every executor works through one `TrialLoop`; none of them writes an event by it
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from msgspec import UNSET, structs
 
-from hpo.director import Director
-from hpo.director.decisions import Continue, Done, Pause, Start, Stop, Wait
+from hpo.director import RETRIES, Director
+from hpo.director.decisions import Continue, Done, Park, Pause, Start, Stop, Wait
+from hpo.director.virtual import VirtualOrder
 from hpo.errors import RunError
 from hpo.ledger.events import (
     CheckpointEvent,
@@ -34,6 +33,7 @@ from hpo.ledger.log import Ledger
 from hpo.run import signals
 from hpo.run.evaluations import Evaluations
 from hpo.run.observer import Observer
+from hpo.run.places import Places
 from hpo.run.retention import KEPT, Retention
 from hpo.study import Study
 from hpo.trials.record import Trial
@@ -42,6 +42,25 @@ from hpo.worker import session
 from hpo.worker.assignment import Assignment, Report
 
 STALLED = "stalled"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Lost:
+    """An attempt that came to nothing.
+
+    Attributes:
+        trial: The trial's number.
+        attempt: The attempt.
+        reason: What happened, in one line.
+        error: The same in full.
+        retry: Whether its process died, so that the trial may be tried again.
+    """
+
+    trial: int
+    attempt: int
+    reason: str
+    error: str
+    retry: bool
 
 
 class TrialLoop:
@@ -82,9 +101,9 @@ class TrialLoop:
         self.director = director
         self.stop = stop
         self.observer = observer
-        self._data = data
         self.creates = creates
         self._folder = folder
+        self._places = Places(study, data, creates, folder, stop)
         self._ledger = ledger
         self._clock = clock
         self._origin = clock() - director.elapsed
@@ -98,6 +117,14 @@ class TrialLoop:
         self._sized: set[tuple[int, int]] = set()
         self._kernels = _last_kernels(director) or kernels
         self._ahead: Assignment | Wait | Done | None = None
+        self._turns: VirtualOrder[Report | _Lost] | None = None
+        if study.resources.virtual:
+            self._turns = VirtualOrder(
+                director,
+                take=lambda _, held: self._take(held),
+                write=self._write,
+                elapsed=lambda: self.elapsed,
+            )
 
     @property
     def elapsed(self) -> float:
@@ -112,7 +139,10 @@ class TrialLoop:
     @property
     def running(self) -> tuple[int, ...]:
         """Numbers of the trials that are at work, trained or evaluated."""
-        return tuple(sorted({*self.director.running, *self._evaluations.given}))
+        trained = self.director.running
+        if self._turns is not None:
+            trained = tuple(self._turns.working & {*trained})
+        return tuple(sorted({*trained, *self._evaluations.given}))
 
     def is_running(self, number: int, attempt: int) -> bool:
         """Whether this very attempt is still the one that counts."""
@@ -134,20 +164,32 @@ class TrialLoop:
         ahead, self._ahead = self._ahead, None
         return self._ask() if ahead is None else ahead
 
-    def report(self, report: Report) -> Continue | Pause | Stop:
+    def report(self, report: Report) -> Continue | Park | Pause | Stop:
         """Take in what a worker reports, and say whether its attempt goes on.
 
         Raises:
             RunError: No trial can be trained any more: the disk is full, for one.
         """
-        number, attempt, now = report.trial, report.attempt, self.elapsed
-        who: dict[str, Any] = {"trial": number, "attempt": attempt, "elapsed": now}
+        number, attempt = report.trial, report.attempt
         if self._evaluations.awaits(number, attempt):
-            self._write(Note(**who, text=text) for text in report.notes)
+            self._note(report)
             return self._evaluated(self._evaluations.returned(report))
         if not self.is_running(number, attempt):
             return Stop(self.director.trials[number].state)
-        self._write(Note(**who, text=text) for text in report.notes)
+        if self._turns is None or report.obstacle:
+            return self._take(report)
+        return self._turns.report(number, report.epoch, report)
+
+    def _take(self, report: Report | _Lost) -> Continue | Pause | Stop:
+        """Judge a report whose turn has come, and write what follows from it."""
+        number, attempt, now = report.trial, report.attempt, self.elapsed
+        if isinstance(report, _Lost):
+            retry, reason = report.retry, report.reason
+            self._write(self.director.lost(number, attempt, reason, now, retry=retry))
+            self._keep_error(number, report.error)
+            return Stop(self.director.trials[number].state)
+        who: dict[str, Any] = {"trial": number, "attempt": attempt, "elapsed": now}
+        self._note(report)
         if report.obstacle:
             raise RunError(
                 f"trial {number} cannot be saved: {report.obstacle}",
@@ -167,12 +209,10 @@ class TrialLoop:
             return decision
         if report.error is None:
             self._write([*saved, *self.director.exhausted(number, attempt, now)])
-        else:
-            self._write(
-                self.director.lost(number, attempt, report.reason, now, retry=False)
-            )
-            self._keep_error(number, report.error)
-        return Stop(self.director.trials[number].state)
+            return Stop(self.director.trials[number].state)
+        return self._take(
+            _Lost(number, attempt, report.reason, error=report.error, retry=False)
+        )
 
     def lost(self, number: int, attempt: int, reason: str) -> None:
         """The worker's process died: the trial is tried again, or has failed."""
@@ -181,10 +221,7 @@ class TrialLoop:
             if found is not None:
                 self._evaluated(found)
         elif self.is_running(number, attempt):
-            self._write(
-                self.director.lost(number, attempt, reason, self.elapsed, retry=True)
-            )
-            self._keep_error(number, reason)
+            self._lose(_Lost(number, attempt, reason, error=reason, retry=True))
 
     def stalled(self, number: int, attempt: int, seconds: float) -> None:
         """The worker has not reported for too long; it is about to be killed."""
@@ -193,14 +230,14 @@ class TrialLoop:
             assert found is not None, "a stall is not tried again"
             self._evaluated(found)
         elif self.is_running(number, attempt):
-            self._write(
-                self.director.lost(number, attempt, STALLED, self.elapsed, retry=False)
-            )
-            self._keep_error(number, f"no report for {seconds:.1f} s: killed")
+            error = f"no report for {seconds:.1f} s: killed"
+            self._lose(_Lost(number, attempt, STALLED, error=error, retry=False))
 
     def interrupt(self, reason: str) -> None:
         """Running trials will go on from their checkpoints when the run is resumed."""
         self._write(self.director.interrupt(reason, self.elapsed))
+        if self._turns is not None:
+            self._turns.forget()
 
     def expire(self) -> bool:
         """Cancel what runs once the run's budget is used up; whether it is."""
@@ -229,13 +266,26 @@ class TrialLoop:
         self.observer.tick(self.director)
 
     def _ask(self) -> Assignment | Wait | Done:
-        decision, events = self.director.next(self.elapsed)
-        self._write(events)
+        if self._turns is None:
+            decision, events = self.director.next(self.elapsed)
+            self._write(events)
+        else:
+            decision = self._turns.next()
         if isinstance(decision, Start):
-            return self._assignment(decision)
+            return self._places.assignment(decision)
         if isinstance(decision, Done) and decision.reason == "budget":
             return self._evaluation() or decision
         return decision
+
+    def _lose(self, lost: _Lost) -> None:
+        """An attempt at work came to nothing: at once, or when its turn has come."""
+        again = lost.retry and self.director.trials[lost.trial].deaths < RETRIES
+        if self._turns is not None and not again:
+            self._turns.report(lost.trial, None, lost)
+            return
+        self._take(lost)
+        if self._turns is not None:
+            self._turns.lost(lost.trial)
 
     def _evaluation(self) -> Assignment | Wait | None:
         """The next trial to evaluate; None when all have been."""
@@ -249,70 +299,17 @@ class TrialLoop:
         if trial is None:
             return Wait()
         again = Start.of(trial, attempt=trial.attempt)
-        newest = self._newest_checkpoint(trial.number, trial.attempt + 1, trial.since)
+        newest = self._places.newest(trial.number, trial.attempt + 1, trial.since)
         return dataclasses.replace(
-            self._assignment(again), evaluate=self._evaluations.part, restore=newest
+            self._places.assignment(again),
+            evaluate=self._evaluations.part,
+            restore=newest,
         )
 
     def _evaluated(self, event: Evaluated) -> Stop:
         """Write down what an evaluation came to."""
         self.tell(event)
         return Stop(self.director.trials[event.trial].state)
-
-    def _assignment(self, start: Start) -> Assignment:
-        family = self.study.family(start.family)
-        objective = self.study.objectives[0]
-        return Assignment(
-            trial=start.trial,
-            attempt=start.attempt,
-            family=start.family,
-            create=self.creates[start.family],
-            config=family.space.complete(start.params),
-            settings=dict(self.study.settings),
-            data=self._data,
-            task=self.study.described_task or None,
-            seed=start.seed,
-            epochs=start.epochs,
-            known=start.known,
-            folder=self._folder.trial(start.trial).absolute(),
-            restore=self._newest_checkpoint(start.trial, start.attempt, start.since),
-            donor=self._donor(start),
-            schedule=start.schedule,
-            rungs=start.rungs,
-            objective=(objective.metric, objective.direction),
-            device="gpu" if self.study.resources.gpus_per_trial > 0 else "cpu",
-            stopping=self.stop.file,
-        )
-
-    def _newest_checkpoint(self, number: int, attempt: int, since: int) -> int | None:
-        # The folder knows more than the ledger: a driver may die between save and report.
-        for earlier in range(attempt - 1, since - 1, -1):
-            if session.has_checkpoint(self._folder.attempt(number, earlier)):
-                return earlier
-        return None
-
-    def _donor(self, start: Start) -> Path | None:
-        """The checkpoint that a trial adopts, where it is still there."""
-        if start.donor is None:
-            return None
-        copied = self._folder.adopted(start.trial, start.since)
-        places = (copied, self._folder.attempt(*start.donor))
-        return next((p.absolute() for p in places if session.has_checkpoint(p)), None)
-
-    def _keep_donor(self, trial: Trial) -> None:
-        """Copy the checkpoint that a trial is to adopt: the donor goes on, and may end.
-
-        Where that fails the trial is trained from its schedule's beginning: nothing is lost
-        but time.
-        """
-        adopted = trial.exploits[-1]
-        source = self._folder.attempt(adopted.donor, adopted.attempt)
-        place = self._folder.adopted(trial.number, adopted.since)
-        draft = place.with_name(f".{place.name}")
-        with suppress(OSError):
-            shutil.rmtree(draft, ignore_errors=True)
-            shutil.copytree(source, draft)
-            draft.replace(place)
 
     def _write(self, events: Iterable[Event]) -> None:
         """Ledger first, then the Director, then everybody else."""
@@ -323,9 +320,14 @@ class TrialLoop:
                 self._evaluations.apply(written)
             self.observer.event(written, self.director)
             if isinstance(written, Exploited):
-                self._keep_donor(self.director.trials[written.trial])
+                self._places.keep_donor(self.director.trials[written.trial])
             if isinstance(written, Ending):
                 self._prune(self.director.trials[written.trial])
+
+    def _note(self, report: Report) -> None:
+        who: dict[str, Any] = {"trial": report.trial, "attempt": report.attempt}
+        for text in report.notes:
+            self.tell(Note(**who, text=text))
 
     def _with_size(self, event: Event, report: Report) -> Event:
         """Let the first epoch of each attempt say how large the model is."""
@@ -349,13 +351,7 @@ class TrialLoop:
         if before is not None:
             text = f"computes with kernels {now}, earlier trials with {before}: "
             text += "numbers differ in the last bits"
-            note = Note(
-                trial=report.trial,
-                attempt=report.attempt,
-                elapsed=self.elapsed,
-                text=text,
-            )
-            self._write([note])
+            self.tell(Note(trial=report.trial, attempt=report.attempt, text=text))
 
     def _keep_error(self, number: int, text: str) -> None:
         if self.director.trials[number].state is not State.FAILED:
@@ -372,7 +368,7 @@ class TrialLoop:
             self._drop(loser, keep=None)
         if ended not in fallen:
             attempt, since = ended.attempt + 1, ended.since
-            newest = self._newest_checkpoint(ended.number, attempt, since)
+            newest = self._places.newest(ended.number, attempt, since)
             self._drop(ended, keep=newest or ended.attempt)
 
     def _drop(self, loser: Trial, keep: int | None) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hpo.fixed import FixedTrial
+from hpo.order import ARRIVAL
 from hpo.run.plan import places
 from hpo.stopping import registry
 from hpo.stopping.registry import StoppingRule
@@ -94,7 +95,7 @@ def rerun_study(
             study.budget, trials=len(fixed), seconds=None, total_epochs=None
         ),
         stopping=(),
-        resources=replace(resources, workers=workers or room),
+        resources=replace(resources, workers=workers or room, order=ARRIVAL),
         warm_start=(),
         fixed=tuple(fixed),
         evaluate="" if exact else "test",

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from hpo import discovery, packages
 from hpo.errors import ResumeRefused, RunError
+from hpo.order import resolved
 from hpo.run.own_files import changed as own_changes
 from hpo.run.own_files import digests
 from hpo.study import Study
@@ -140,7 +141,7 @@ class Sources:
 
 
 def as_run(study: Study, *, workers: int) -> Study:
-    """The study as it will run: workers counted, fixed keys no longer searched.
+    """The study as it will run: workers and seats counted, fixed keys no longer searched.
 
     Args:
         study: The study as described.
@@ -157,9 +158,9 @@ def as_run(study: Study, *, workers: int) -> Study:
                 initial_points=_without(family.initial_points, fixed),
             )
         )
-    return study.replace(
-        families=tuple(families), resources=replace(study.resources, workers=workers)
-    )
+    order = resolved(study.resources.order, workers=workers)
+    resources = replace(study.resources, workers=workers, order=order)
+    return study.replace(families=tuple(families), resources=resources)
 
 
 def creates_of(

@@ -61,8 +61,8 @@ class Record:
 
     @property
     def workers(self) -> int:
-        """How many trials ran at a time."""
-        return self.study.resources.workers or 1
+        """How many trials ran at a time, or had seats."""
+        return self.study.resources.seats
 
     def whole(self, family: str) -> list[Trial]:
         """A family's trials whose curves are as long as they would ever be.
@@ -92,8 +92,7 @@ def read(folder: RunFolder) -> Record:
     """
     study = Study.from_json(folder.read_study()["study"])
     events, _ = read_events(folder.events_file)
-    workers = study.resources.workers or 1
-    director = replay(study, events, workers=workers)
+    director = replay(study, events, workers=study.resources.seats)
     return Record(
         name=f"{folder.study_name}/{folder.name}",
         study=study,

@@ -236,6 +236,27 @@ def check_population(
         assert told == stories[0], f"killed after event {moment}"
 
 
+def check_order(executor: str, folder: Path) -> None:
+    """In virtual order: the decisions of `local` with one worker, with one worker or two.
+
+    Args:
+        executor: Its name.
+        folder: Where runs go.
+    """
+    stories = []
+    for name, workers in (("local", 1), (executor, 1), (executor, 2)):
+        study = _compared(name, workers=workers)
+        with _driven(folder / f"{name}-{workers}", study) as driver:
+            assert driver.outcome()["state"] == "finished"
+            run = _run(driver)
+            stories.append([*drivers.story(run).items()])  # in the order of the proposals
+            _nothing_twice(run)
+    ends = {trial["state"][0] for _, trial in stories[0]}
+    assert {"stopped", "completed"} <= ends, "nobody was compared"
+    assert stories[0] == stories[1], "other decisions than those of `local`"
+    assert stories[0] == stories[2], "other decisions with two workers"
+
+
 CHECKS = (
     check_outcomes,
     check_numbers,
@@ -245,6 +266,7 @@ CHECKS = (
     check_budget,
     check_kill,
     check_population,
+    check_order,
 )
 
 
@@ -300,6 +322,23 @@ def _population(executor: str, *, workers: int) -> Study:
         stopping=(rule,),
         resources=Resources(executor=executor, workers=workers),
         seed=2,
+    )
+
+
+def _compared(executor: str, *, workers: int) -> Study:
+    """A study whose trials are compared with each other, on four seats."""
+    return Study(
+        name="compared",
+        families=(
+            Family(
+                name="steady",
+                space={"rate": _SPACE["rate"], "start": 1.0},  # type: ignore[arg-type]
+                create="hpo.testing.steady:create",
+            ),
+        ),
+        budget=Budget(trials=8, epochs=9),
+        stopping=(Rule(name="asha"),),
+        resources=Resources(executor=executor, workers=workers, order="virtual:4"),
     )
 
 

@@ -266,14 +266,14 @@ def test_results_are_not_carried_over_and_configurations_are(folder, tmp_path):
 
 def test_a_lost_checkpoint_costs_time_alone(tmp_path, monkeypatch):
     """Whoever cannot adopt trains the schedule from its beginning: the same numbers."""
-    from hpo.run import loop
+    from hpo.run import places
 
     def gone(self, trial):
         adopted = trial.exploits[-1]
         source = self._folder.attempt(adopted.donor, adopted.attempt)
         (source / "state.json").write_text("nothing")
 
-    monkeypatch.setattr(loop.TrialLoop, "_keep_donor", gone)
+    monkeypatch.setattr(places.Places, "keep_donor", gone)
     once = PBT.options | {"interval": 4}
     rule = Rule(name="pbt", options=once)
     whole = launch(study(stopping=(rule,)), results=tmp_path / "a").folder
