@@ -47,6 +47,8 @@ class Ledger:
         count: How many events it holds.
         elapsed: Active seconds of the run at its latest event; 0 without one.
         torn: What was cut from its end on opening, in words, or None.
+        lag: Seconds that starts, stops and endings may wait for a sync. Above 0, what was
+            acted on meanwhile can be missing after the machine (not this process) has died.
     """
 
     def __init__(
@@ -68,6 +70,9 @@ class Ledger:
         self._size = os.fstat(descriptor).st_size if descriptor is not None else 0
         self._synced = time.monotonic()
         self._dirty = False
+        self._gathering = False
+        self._waiting: float | None = None  # since when a start, stop or ending waits
+        self.lag = 0.0
 
     @classmethod
     def open(
@@ -125,8 +130,9 @@ class Ledger:
     def append(self, event: Kind) -> Kind:
         """Write one event; when this returns, it is on its way to the disk.
 
-        Starts, stops and endings are synced before returning, everything else at least
-        once a second (call `sync` while nothing happens).
+        Starts, stops and endings are synced before returning, or together at the end of
+        `gathered`, or within `lag`; everything else at least once a second (call `sync_due`
+        while nothing happens).
 
         Args:
             event: What happened; its `n` and `time` are stamped here.
@@ -149,7 +155,9 @@ class Ledger:
         try:
             _write(self._descriptor, payload)
             self._dirty = True
-            if isinstance(event, SYNCED) or self._due():
+            if isinstance(event, SYNCED) and self._waiting is None:
+                self._waiting = time.monotonic()
+            if not self._gathering and self._due():
                 self._sync()
         except OSError as error:
             with contextlib.suppress(OSError):
@@ -159,6 +167,30 @@ class Ledger:
         self.count += 1
         self.elapsed = max(self.elapsed, written.elapsed)
         return written
+
+    @contextlib.contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Sync what is appended inside once, at the end: act on it only then.
+
+        Raises:
+            RunError: The disk refused it.
+        """
+        assert not self._gathering, "gathered already"
+        self._gathering = True
+        try:
+            yield
+        finally:
+            self._gathering = False
+        self.sync_due()
+
+    def sync_due(self) -> None:
+        """Sync what has waited long enough.
+
+        Raises:
+            RunError: The disk refused it.
+        """
+        if self._dirty and self._due():
+            self.sync()
 
     def sync(self) -> None:
         """Make sure that everything appended is on the disk; cheap when it is.
@@ -189,13 +221,15 @@ class Ledger:
         self.close()
 
     def _due(self) -> bool:
-        return time.monotonic() - self._synced >= SYNC_SECONDS
+        now, waiting = time.monotonic(), self._waiting
+        overdue = waiting is not None and now - waiting >= self.lag
+        return overdue or now - self._synced >= SYNC_SECONDS
 
     def _sync(self) -> None:
         assert self._descriptor is not None
         os.fdatasync(self._descriptor)
         self._synced = time.monotonic()
-        self._dirty = False
+        self._dirty, self._waiting = False, None
 
 
 class Reader(Generic[Record]):

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from msgspec import UNSET, structs
@@ -117,6 +117,7 @@ class TrialLoop:
         self._sized: set[tuple[int, int]] = set()
         self._kernels = _last_kernels(director) or kernels
         self._ahead: Assignment | Wait | Done | None = None
+        self._ended: list[Trial] | None = None  # gathered ones
         self._turns: VirtualOrder[Report | _Lost] | None = None
         if study.resources.virtual:
             self._turns = VirtualOrder(
@@ -260,9 +261,32 @@ class TrialLoop:
         """Write an event that nobody decided, as of now."""
         self._write([structs.replace(event, elapsed=self.elapsed)])
 
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Take in many reports and give out many tasks with one sync of the disk.
+
+        Answers and tasks may be acted on behind it only.
+
+        Raises:
+            RunError: The disk refused it.
+        """
+        ended: list[Trial] = []
+        self._ended = ended
+        try:
+            with self._ledger.gathered():
+                yield
+        finally:
+            self._ended = None
+        for trial in ended:
+            self._prune(trial)
+
+    def lag(self, seconds: float) -> None:
+        """Let starts, stops and endings wait so long for the disk: see `Ledger.lag`."""
+        self._ledger.lag = seconds
+
     def tick(self) -> None:
         """A moment passes: sync what is due and let the display redraw."""
-        self._ledger.sync()
+        self._ledger.sync_due()
         self.observer.tick(self.director)
 
     def _ask(self) -> Assignment | Wait | Done:
@@ -322,7 +346,11 @@ class TrialLoop:
             if isinstance(written, Exploited):
                 self._places.keep_donor(self.director.trials[written.trial])
             if isinstance(written, Ending):
-                self._prune(self.director.trials[written.trial])
+                trial = self.director.trials[written.trial]
+                if self._ended is None:
+                    self._prune(trial)
+                else:
+                    self._ended.append(trial)  # deleted once its end is on the disk
 
     def _note(self, report: Report) -> None:
         who: dict[str, Any] = {"trial": report.trial, "attempt": report.attempt}

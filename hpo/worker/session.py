@@ -98,6 +98,8 @@ class Session:
 
     def _open(self) -> None:
         a = self.assignment
+        if has_checkpoint(a.directory):
+            drop(a.directory)  # of an attempt that no ledger knows: its machine died
         a.directory.mkdir(parents=True, exist_ok=True)
         self._pieces = Pieces(a)
         source = a.source

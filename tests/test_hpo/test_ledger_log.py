@@ -305,6 +305,54 @@ def test_what_is_synced_when(tmp_path, monkeypatch):
         assert len(synced) == before + 1, kind
 
 
+def counted_syncs(monkeypatch):
+    synced, real, now = [], os.fdatasync, [100.0]
+    monkeypatch.setattr(log.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(log.os, "fdatasync", lambda f: (synced.append(1), real(f)))
+    return synced, now
+
+
+def started(trial):
+    return KINDS["started"](trial=trial, attempt=1, attempt_of="first", epoch=0)
+
+
+def test_gathered_events_are_synced_once_at_the_end(tmp_path, monkeypatch):
+    ledger = Ledger.open(tmp_path / "events.jsonl", write=True)
+    synced, _ = counted_syncs(monkeypatch)
+    with ledger.gathered():
+        for trial in range(1, 40):
+            ledger.append(started(trial))
+        assert not synced
+    assert len(synced) == 1
+    with ledger.gathered():
+        ledger.append(epoch(1))
+    assert len(synced) == 1  # nothing that is acted on
+    with pytest.raises(ValueError), ledger.gathered():
+        ledger.append(started(40))
+        raise ValueError
+    ledger.append(started(41))
+    assert len(synced) == 2
+
+
+def test_a_lag_is_the_most_that_anything_waits(tmp_path, monkeypatch):
+    ledger = Ledger.open(tmp_path / "events.jsonl", write=True)
+    synced, now = counted_syncs(monkeypatch)
+    ledger.lag = 0.05
+    ledger.append(started(1))
+    now[0] += 0.03
+    ledger.append(started(2))
+    ledger.sync_due()
+    assert not synced
+    now[0] += 0.03  # since the first that waits, not the last
+    ledger.sync_due()
+    assert len(synced) == 1
+    now[0] += 0.04
+    ledger.append(started(3))
+    assert len(synced) == 1
+    ledger.close()
+    assert len(synced) == 2
+
+
 WRITER = """
     import sys
     from pathlib import Path

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
+from typing import Literal
 
 from hpo.director.decisions import Continue
 from hpo.run.executor import Plan
@@ -51,19 +52,27 @@ def _train(loop: TrialLoop, workers: Sequence[_Worker]) -> None:
             for worker in workers:
                 worker.abandon()
             return
+        with loop.gathered():
+            for worker in workers:
+                worker.listen()
+            _deal(loop, workers)
         for worker in workers:
-            if worker.task is None and not loop.stop.requested:
-                task = loop.next()
-                if not isinstance(task, Assignment):
-                    break  # the others would hear the same
-                worker.begin(task)
+            worker.act()
         busy = [w for w in workers if w.task is not None]
         if not busy:
             return
         wait([w.child.fileno() for w in busy if w.child is not None], _TICK)
         loop.tick()
-        for worker in busy:
-            worker.listen()
+
+
+def _deal(loop: TrialLoop, workers: Sequence[_Worker]) -> None:
+    """Give every free worker its next task."""
+    for worker in workers:
+        if worker.task is None and not loop.stop.requested:
+            task = loop.next()
+            if not isinstance(task, Assignment):
+                return  # the others would hear the same
+            worker.task, worker.due = task, "begin"
 
 
 @dataclass
@@ -77,6 +86,7 @@ class _Worker:
         child: None before it is needed and after it died.
         task: What it trains; None when it is free.
         since: When it last reported or was asked to.
+        due: What it is to be told once the ledger is on the disk.
     """
 
     loop: TrialLoop
@@ -85,33 +95,39 @@ class _Worker:
     child: Child | None = None
     task: Assignment | None = None
     since: float = 0.0
-
-    def begin(self, task: Assignment) -> None:
-        """Train an attempt from now on; it ends the one before."""
-        self.task = task
-        try:
-            if self.child is None:
-                self.child = self._fresh()
-            self.child.assign(task)
-            self._step(self.child)
-        except ChildDied as error:
-            self._lost(error)
+    due: Literal["begin", "step", ""] = ""
 
     def listen(self) -> None:
-        """Take in a report that is there, and go on as the trial loop says."""
+        """Take in a report that is there, and learn from the trial loop how it goes on."""
         child, task = self.child, self.task
         if child is None or task is None:
             return
         try:
             report = child.poll(0.0)
-            if report is None:
-                self._endure(task)
-                return
-            goes_on = isinstance(self.loop.report(report), Continue)
-            if goes_on and not self.loop.stop.requested:
-                self._step(child)
-            else:
-                self.task = None
+        except ChildDied as error:
+            self._lost(error)
+            return
+        if report is None:
+            self._endure(task)
+            return
+        goes_on = isinstance(self.loop.report(report), Continue)
+        if goes_on and not self.loop.stop.requested:
+            self.due = "step"
+        else:
+            self.task = None
+
+    def act(self) -> None:
+        """Do what is due: begin another attempt, which ends the one before, or go on."""
+        due, self.due = self.due, ""
+        task = self.task
+        if not due or task is None:
+            return
+        try:
+            if self.child is None:
+                self.child = self._fresh()
+            if due == "begin":
+                self.child.assign(task)
+            self._step(self.child)
         except ChildDied as error:
             self._lost(error)
 
