@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +14,7 @@ from hpo.cli.shell import ListFormat
 from hpo.live import terminal
 
 if TYPE_CHECKING:
+    from hpo.simulate.by_order import OrderRow
     from hpo.simulate.compare import Source
     from hpo.study import Study
 
@@ -103,8 +105,16 @@ def simulate(
         ),
     ] = None,
     workers: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Simulated workers.")
-    ] = 1,
+        str,
+        typer.Option(metavar="N,…", help="Simulated workers; several are compared."),
+    ] = "1",
+    order: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B",
+            help="Orders of decisions: `arrival`, `virtual`, `virtual:SEATS`.",
+        ),
+    ] = "arrival",
     cost: Annotated[
         Cost, typer.Option(help="What the budget counts: epochs or virtual seconds.")
     ] = Cost.epochs,
@@ -150,7 +160,7 @@ def simulate(
     """
     from hpo.report import reach as reached
     from hpo.report import regret, regret_plot
-    from hpo.simulate import compare
+    from hpo.simulate import by_order, compare
     from hpo.worker import environment
 
     if plot is not None:
@@ -163,14 +173,22 @@ def simulate(
         budgets=_budgets(at, budget, most, reach),
         studies=seeds,
         trials=trials,
-        workers=workers,
         cost=cost.value,
     )
+    manners = by_order.manners(workers, order)
     regret.check_baseline(plan.method_names, baseline)
     if reach is not None:
         reached.check(plan.method_names, plan.budgets, reach)
     worth = seeds * len(plan.methods) // _FEW
-    found = compare.compare(plan, processes=max(1, min(environment.cores(), worth)))
+    processes = max(1, min(environment.cores(), worth))
+    every = [
+        (manner, compare.compare(manner.of(plan), processes=processes))
+        for manner in manners
+    ]
+    found = every[0][1]
+    if len(every) > 1:
+        _show_orders(by_order.rows(every), format)
+        return
     rows = regret.rows(found, baseline=baseline)
     apart = regret.rows_by_task(found, baseline=baseline) if by_task else []
     if format is ListFormat.json:
@@ -190,6 +208,20 @@ def simulate(
         say(reached.render(spans, at=reach, budget=last))
     if plot is not None:
         regret_plot.write(rows, plot, cost=cost.value)
+
+
+def _show_orders(rows: list[OrderRow], form: ListFormat) -> None:
+    """Print orders and numbers of workers side by side."""
+    from hpo.report import formats
+    from hpo.simulate import by_order
+
+    records = [asdict(row) for row in rows]
+    if form is ListFormat.json:
+        shell.out(formats.json_text(records))
+    elif form is ListFormat.csv:
+        shell.out(formats.csv_text(records, list(records[0])))
+    else:
+        shell.out(by_order.render(rows))
 
 
 def _budgets(

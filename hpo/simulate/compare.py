@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from hpo import order as orders
 from hpo import seeds
 from hpo.errors import StudyError
 from hpo.ledger.folder import RunFolder
@@ -21,7 +22,7 @@ from hpo.simulate.task import Task
 from hpo.simulate.virtual import refuse_exploiting, simulate
 from hpo.stopping import registry as rules
 from hpo.stopping.planning import PlanningRule
-from hpo.study import Budget, Family, Rule, Study
+from hpo.study import Budget, Family, Resources, Rule, Study
 from hpo.trials.states import RANKED
 from search_spaces.space import Space
 
@@ -103,6 +104,7 @@ class Plan:
         studies: How many studies there are of each method.
         trials: How many trials a study may have; None for as many as there are.
         workers: How many trials run at a time in each.
+        order: In which order decisions are taken, see `hpo.order`.
         cost: The currency of the budgets: ``epochs`` of all trials together, or ``seconds``
             of virtual time, in those of a usual full run.
     """
@@ -114,6 +116,7 @@ class Plan:
     studies: int
     trials: int | None = None
     workers: int = 1
+    order: str = orders.ARRIVAL
     cost: str = "epochs"
 
     @property
@@ -277,6 +280,10 @@ def _study(plan: Plan, method: Method, task: Task, study: int, runs: int) -> Stu
         ),
         sampler=method.sampler,
         stopping=method.stopping,
+        resources=Resources(
+            workers=plan.workers,
+            order=orders.resolved(plan.order, workers=plan.workers),
+        ),
         seed=seeds.derive(study, "simulate"),
     )
 

@@ -249,7 +249,9 @@ def check_order(executor: str, folder: Path) -> None:
         with _driven(folder / f"{name}-{workers}", study) as driver:
             assert driver.outcome()["state"] == "finished"
             run = _run(driver)
-            stories.append([*drivers.story(run).items()])  # in the order of the proposals
+            stories.append(
+                [*drivers.story(run).items()]
+            )  # in the order of the proposals
             _nothing_twice(run)
     ends = {trial["state"][0] for _, trial in stories[0]}
     assert {"stopped", "completed"} <= ends, "nobody was compared"
