@@ -7,7 +7,8 @@ models.errors.UserError
     │   └── RunLocked    another driver is at work on this run
     ├── ResumeRefused    space, data or study file changed since the launch
     ├── ForeignFailure   somebody's own code (create, study file) raised
-    └── NotEqual         an exact re-run gave other numbers (exit status 3)
+    ├── NotEqual         an exact re-run gave other numbers (exit status 3)
+    └── NotVerified      a run is not what it says (exit status 3)
 """
 
 from __future__ import annotations
@@ -43,5 +44,11 @@ class ForeignFailure(HpoError):
 
 class NotEqual(HpoError):
     """An exact re-run gave other numbers."""
+
+    exit_status = 3
+
+
+class NotVerified(HpoError):
+    """A run is not what it says, or not what another one is."""
 
     exit_status = 3

@@ -36,6 +36,7 @@ from hpo.cli import (
     simulate,
     stop,
     train,
+    verify,
     watch,
 )
 from hpo.live import terminal
@@ -147,6 +148,7 @@ for name, function in (
     ("watch", watch.watch),
     ("check", check.check),
     ("simulate", simulate.simulate),
+    ("verify", verify.verify),
     ("list", listing.listing),
     ("discover-categories", discover.discover_categories),
     ("doctor", doctor.doctor),
