@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -261,6 +261,15 @@ def kernel_setting() -> str:
         UserError: The value is not known.
     """
     return _kernel_build().wanted()
+
+
+def kernel_level(flags: Collection[str]) -> str:
+    """The widest instruction set that kernels could use on some processor; empty for none.
+
+    Args:
+        flags: The processor's, as Linux names them.
+    """
+    return _kernel_build().level_of(flags)
 
 
 def begin_kernels() -> None:

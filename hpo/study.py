@@ -122,6 +122,8 @@ class Resources:
         stall: Seconds without a report after which a trial is killed.
         order: ``arrival``, ``virtual`` or ``virtual:SEATS``: in which order decisions are
             taken, see `hpo.order`.
+        per_trial: What else a trial takes of a node, by Ray's names: ``{"cpu": 2, "a100": 1}``.
+            Without ``cpu`` it is a core; `gpus_per_trial` is short for ``gpu``.
     """
 
     executor: str = "ray"
@@ -129,9 +131,18 @@ class Resources:
     gpus_per_trial: float = 0.0
     stall: float = 600.0
     order: str = orders.ARRIVAL
+    per_trial: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse resources that no machine has."""
+        per_trial = _amounts(self.per_trial)
+        gpu = per_trial.pop("gpu", self.gpus_per_trial)
+        if self.gpus_per_trial not in (0, gpu):
+            raise StudyError(
+                f"gpus_per_trial = {self.gpus_per_trial:g}, but per_trial says gpu = {gpu:g}"
+            )
+        object.__setattr__(self, "gpus_per_trial", gpu)
+        object.__setattr__(self, "per_trial", per_trial)
         _positive("workers", self.workers)
         _positive("stall", self.stall)
         if self.gpus_per_trial < 0:
@@ -151,6 +162,41 @@ class Resources:
         workers = self.workers or 1
         order = orders.resolved(self.order, workers=workers)
         return orders.seats_in(order) or workers
+
+    @property
+    def request(self) -> dict[str, float]:
+        """What a trial takes of a node, as Ray names it: ``CPU``, ``GPU``, and others."""
+        taken = {"CPU": 1.0}
+        for name, amount in self.per_trial.items():
+            taken["CPU" if name == "cpu" else name] = amount
+        return taken | ({"GPU": self.gpus_per_trial} if self.gpus_per_trial > 0 else {})
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields; `per_trial` only where it says something."""
+        fields = dataclasses.asdict(self)
+        if not self.per_trial:
+            del fields["per_trial"]
+        return fields
+
+
+def _amounts(per_trial: Any) -> dict[str, float]:
+    """`per_trial`, checked; ``CPU`` and ``GPU`` are the same as in small letters."""
+    if not isinstance(per_trial, Mapping):
+        raise StudyError(
+            f"per_trial is a mapping, got {per_trial!r}",
+            hint='for example {"cpu": 2, "a100": 1}',
+        )
+    found = {}
+    for name, amount in per_trial.items():
+        number = isinstance(amount, (int, float)) and not isinstance(amount, bool)
+        if not isinstance(name, str) or not number or not 0 <= amount < 1e6:
+            raise StudyError(
+                f"per_trial says how much of a resource a trial takes, got {name!r}: "
+                f"{amount!r}",
+                hint='for example {"cpu": 2, "a100": 1}',
+            )
+        found[name.lower() if name in ("CPU", "GPU") else name] = float(amount)
+    return found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -318,7 +364,7 @@ class Study:
             "budget": dataclasses.asdict(self.budget),
             "sampler": _rule_to_json(self.sampler),
             "stopping": [_rule_to_json(r) for r in self.stopping],
-            "resources": dataclasses.asdict(self.resources),
+            "resources": self.resources.to_json(),
             "fixed": [t.to_json() for t in self.fixed],
             "evaluate": self.evaluate,
             "defaults": _DEFAULTS,

@@ -6,7 +6,7 @@ through `importlib` and holds them by the types written here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -260,6 +260,10 @@ class Kernels(Protocol):
 
     def begin(self) -> None:
         """Build what is missing in the background."""
+        ...
+
+    def level_of(self, flags: Collection[str]) -> str:
+        """The widest instruction set of a processor; empty for none that is known."""
         ...
 
 

@@ -11,6 +11,7 @@ from hpo.live import terminal
 
 if TYPE_CHECKING:
     from hpo.ledger.group import RunGroup
+    from hpo.run.attach import Attach
     from hpo.run.launch import Outcome
 
 
@@ -22,7 +23,7 @@ def launch(
     families: options.Families = None,
     settings: options.Settings = None,
     seed: options.Seed = None,
-    workers: options.Workers = None,
+    workers: options.WorkersOrAuto = None,
     gpus_per_trial: options.GpusPerTrial = None,
     executor: options.Executor = None,
     order: options.Order = None,
@@ -34,6 +35,10 @@ def launch(
             metavar="M", help="M searches with seeds of their own, as one group."
         ),
     ] = None,
+    address: options.Address = None,
+    insecure_cluster: options.InsecureCluster = False,
+    storage: options.Storage = "driver",
+    patience: options.Patience = "10m",
     results: options.Results = options.DEFAULT_RESULTS,
     data: options.Data = None,
 ) -> None:
@@ -43,8 +48,10 @@ def launch(
     a second Ctrl-C leaves at once. With `--repeat`, `hpo resume GROUP` goes on with all
     searches, and `hpo confirm GROUP` compares families by them.
     """
+    from dataclasses import replace
+
     from hpo import discovery
-    from hpo.cli import overrides
+    from hpo.cli import attaching, overrides
     from hpo.live.progress import Progress
     from hpo.run import launch as runner
     from hpo.tasks import with_task
@@ -56,12 +63,22 @@ def launch(
         families=families,
         settings=settings,
         seed=seed,
-        workers=workers,
+        workers=attaching.workers_of(workers),
         gpus_per_trial=gpus_per_trial,
         executor=executor,
         order=order,
         time_budget=time_budget,
         stall=stall,
+    )
+    if workers == attaching.AUTO:
+        chosen = chosen.replace(resources=replace(chosen.resources, workers=None))
+    attach = attaching.cluster_of(
+        chosen,
+        address,
+        insecure=insecure_cluster,
+        storage=storage,
+        patience=patience,
+        workers=chosen.resources.workers,
     )
     chosen = with_task(chosen, root=data)
     if repeat is not None:
@@ -75,7 +92,7 @@ def launch(
             source=study,
             study_file=discovery.study_file(study),
         )
-        run_group(whole)
+        run_group(whole, attach=attach)
         return
     with Progress(chosen) as progress:
         outcome = runner.launch(
@@ -85,16 +102,20 @@ def launch(
             source=study,
             study_file=discovery.study_file(study),
             observer=progress,
+            attach=attach,
         )
     finish(outcome)
 
 
-def run_group(group: RunGroup, *, allow_different: bool = False) -> None:
+def run_group(
+    group: RunGroup, *, allow_different: bool = False, attach: Attach | None = None
+) -> None:
     """Run what is left of a group, and say what can be done next.
 
     Args:
         group: The group.
         allow_different: Go on although the study file changed.
+        attach: The cluster to work on; None for this machine.
 
     Raises:
         typer.Exit: With status 130 when it was interrupted.
@@ -108,7 +129,11 @@ def run_group(group: RunGroup, *, allow_different: bool = False) -> None:
 
     terminal.say(f"the group is {group.path}")
     outcome = carry_on(
-        group, observe=Progress, told=told, allow_different=allow_different
+        group,
+        observe=Progress,
+        told=told,
+        allow_different=allow_different,
+        attach=attach,
     )
     if outcome.state == "interrupted":
         if outcome.reason:

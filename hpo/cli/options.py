@@ -157,6 +157,49 @@ Seed = Annotated[
 Workers = Annotated[
     int | None, typer.Option("--workers", metavar="N", help="Trials at a time.")
 ]
+WorkersOrAuto = Annotated[
+    str | None,
+    typer.Option(
+        "--workers",
+        metavar="N|auto",
+        help="Trials at a time; `auto`: as many as have room, also while nodes of a "
+        "cluster come and go.",
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="ADDRESS",
+        help="A Ray cluster that is there already: `auto` or HOST:PORT; `local` starts a "
+        "private Ray. Without it, what RAY_ADDRESS says.",
+        show_default=False,
+    ),
+]
+InsecureCluster = Annotated[
+    bool,
+    typer.Option(
+        "--insecure-cluster",
+        help="Attach to a cluster without Ray's token authentication.",
+    ),
+]
+Storage = Annotated[
+    str,
+    typer.Option(
+        "--storage",
+        metavar="driver|shared",
+        help="On a cluster: whether checkpoints travel to the driver, or workers write "
+        "into the run's folder, which all nodes share.",
+    ),
+]
+Patience = Annotated[
+    str,
+    typer.Option(
+        "--patience",
+        metavar="TIME",
+        help="On a cluster: how long to wait without any worker.",
+    ),
+]
 GpusPerTrial = Annotated[
     float | None,
     typer.Option(

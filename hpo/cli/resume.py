@@ -20,28 +20,58 @@ def resume(
             help="Go on although space, data or study file changed since the launch.",
         ),
     ] = False,
+    workers: options.WorkersOrAuto = None,
+    address: options.Address = None,
+    insecure_cluster: options.InsecureCluster = False,
+    storage: options.Storage = "driver",
+    patience: options.Patience = "10m",
     results: options.Results = options.DEFAULT_RESULTS,
     data: options.Data = None,
 ) -> None:
     """Go on with an interrupted run, or with a group of `hpo launch --repeat`.
 
     The settings are those of its launch. No epoch of the ledger is lost and no finished
-    trial is trained again; a finished run is left as it is.
+    trial is trained again; a finished run is left as it is. `--address` and what belongs to
+    it are those of this resume, which may be on another host; `--workers` only counts there.
     """
+    from hpo.cli import attaching
+    from hpo.errors import RunError
     from hpo.ledger.group import RunGroup
     from hpo.live.progress import Progress
     from hpo.report.summary import load_study
     from hpo.run import launch as runner
+    from hpo.study import Study
 
-    if (group := RunGroup.find(results, run)) is not None:
-        run_group(group, allow_different=allow_different)
+    group = RunGroup.find(results, run)
+    folder = None
+    if group is not None:
+        study = Study.from_json(group.record["study"])
+    else:
+        folder = shell.find_run(results, run)
+        study = load_study(folder)
+    attach = attaching.cluster_of(
+        study,
+        address,
+        insecure=insecure_cluster,
+        storage=storage,
+        patience=patience,
+        workers=attaching.workers_of(workers),
+    )
+    if workers is not None and attach is None:
+        raise RunError(
+            "`--workers` of a resume is for a cluster (`--address`)",
+            hint="on one machine a run keeps the number of its launch",
+        )
+    if group is not None:
+        run_group(group, allow_different=allow_different, attach=attach)
         return
-    folder = shell.find_run(results, run)
-    with Progress(load_study(folder)) as progress:
+    assert folder is not None, "a run or a group"
+    with Progress(study) as progress:
         outcome = runner.resume(
             folder,
             allow_different=allow_different,
             data_root=data,
             observer=progress,
+            attach=attach,
         )
     finish(outcome)

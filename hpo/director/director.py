@@ -21,6 +21,7 @@ from hpo.director.state import RunState
 from hpo.ledger.events import (
     KINDS,
     Cancelled,
+    Capacity,
     Completed,
     Ending,
     Event,
@@ -151,6 +152,17 @@ class Director:
         self._state.apply(event)
         if self._virtual:
             self.clock.apply(event)
+        elif isinstance(event, Capacity):
+            self.offer(event.workers)
+
+    def offer(self, workers: int) -> None:
+        """So many workers are there from now on; in virtual order nothing is decided by it.
+
+        Args:
+            workers: How many; none count as one, so that something may begin.
+        """
+        if not self._virtual:
+            self.workers = self._seating.places = max(1, workers)
 
     # -- decisions ----------------------------------------------------------------------
 
@@ -297,16 +309,26 @@ class Director:
             reason: What happened, in words.
             elapsed: Active seconds of the run.
         """
-        events: list[Event] = []
-        for number in self.running:
-            record = self.trials[number]
-            ending: tuple[Event, ...] = ()
-            if number == self._state.undecided:
-                _, ending = self._decide(record, record.epochs[record.last], elapsed)
-            events += ending or (
-                made.interrupted(record, elapsed, reason=reason, death=False),
-            )
-        return tuple(events)
+        return tuple(
+            event
+            for number in self.running
+            for event in self._interrupted(number, reason, elapsed)
+        )
+
+    def displaced(
+        self, trial: int, attempt: int, reason: str, elapsed: float
+    ) -> tuple[Event, ...]:
+        """The place at which a trial was trained is gone; no retry is spent.
+
+        Args:
+            trial: The trial's number.
+            attempt: The attempt.
+            reason: What happened, in words.
+            elapsed: Active seconds of the run.
+        """
+        if self._active(trial, attempt) is None:
+            return ()
+        return self._interrupted(trial, reason, elapsed)
 
     def expire(self, elapsed: float) -> tuple[Event, ...]:
         """End what has not ended when a budget of the run is used up.
@@ -336,6 +358,18 @@ class Director:
         )
 
     # -- inside -------------------------------------------------------------------------
+
+    def _interrupted(
+        self, number: int, reason: str, elapsed: float
+    ) -> tuple[Event, ...]:
+        """The end of a running trial's attempt, or of the trial where that was undecided."""
+        record = self.trials[number]
+        ending: tuple[Event, ...] = ()
+        if number == self._state.undecided:
+            _, ending = self._decide(record, record.epochs[record.last], elapsed)
+        return ending or (
+            made.interrupted(record, elapsed, reason=reason, death=False),
+        )
 
     def _active(self, trial: int, attempt: int) -> Trial | None:
         record = self.trials[trial]

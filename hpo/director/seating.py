@@ -24,6 +24,9 @@ class Seating:
         judge: Says what becomes of paused trials.
         state: What the run amounts to so far.
         places: How many trials may have begun at a time.
+
+    Attributes:
+        places: The same; it changes with the capacity of a cluster.
     """
 
     def __init__(
@@ -39,13 +42,13 @@ class Seating:
         self._proposer = proposer
         self._judge = judge
         self._state = state
-        self._places = places
+        self.places = places
 
     @property
     def full(self) -> bool:
         """Whether no place is free. In virtual order an interrupted trial keeps its own."""
         kept = len(self._state.waiting) if self._virtual else 0
-        return len(self._state.running) + kept >= self._places
+        return len(self._state.running) + kept >= self.places
 
     def next(self, elapsed: float) -> tuple[Start | Wait | Done, tuple[Event, ...]]:
         """The trial for a free place, where none is to be started again.
@@ -87,7 +90,7 @@ class Seating:
         """
         quota = self._proposer.quota(self._state)
         return self._judge.outlook(
-            self._state, quota, workers=self._places, elapsed=elapsed
+            self._state, quota, workers=self.places, elapsed=elapsed
         )
 
     def stopped(self, number: int, reason: str, elapsed: float) -> Event:

@@ -85,6 +85,8 @@ class RunEvent(Event, frozen=True, kw_only=True, gc=False, tag="run"):
         action: ``launch``, ``resume`` or ``finish``.
         pid: The driver's process id.
         host: Its machine.
+        boot: When that machine was started, by a name of the kernel's.
+        nonce: Of this driver alone; with host and boot it is the driver's lease of the run.
         provenance: What code and machine it ran with.
         reason: Why the run finished: ``budget``, ``time`` or ``epochs``.
     """
@@ -92,6 +94,8 @@ class RunEvent(Event, frozen=True, kw_only=True, gc=False, tag="run"):
     action: str
     pid: int | UnsetType = UNSET
     host: str | UnsetType = UNSET
+    boot: str | UnsetType = UNSET
+    nonce: str | UnsetType = UNSET
     provenance: dict[str, Any] | UnsetType = UNSET
     reason: str | UnsetType = UNSET
 
@@ -104,6 +108,20 @@ class Note(Event, frozen=True, kw_only=True, gc=False, tag="note"):
     """
 
     text: str
+
+
+class Capacity(Event, frozen=True, kw_only=True, gc=False, tag="capacity"):
+    """From now on so many workers are there, on a cluster whose nodes come and go.
+
+    Attributes:
+        workers: How many trials can be at work.
+        nodes: How many of them on each node, by its name.
+        reason: What changed, in words.
+    """
+
+    workers: _Natural
+    nodes: dict[str, _Natural]
+    reason: str
 
 
 class RerunEvent(Event, frozen=True, kw_only=True, gc=False, tag="rerun"):
@@ -378,9 +396,9 @@ class Cancelled(Ending, frozen=True, kw_only=True, gc=False, tag="cancelled"):
 
 
 AnyEvent = (
-    RunEvent | Note | RerunEvent | ReadTest | Extended | Reopened | Proposed | Started | EpochEvent
-    | CheckpointEvent | Nondeterminism | Evaluated | Interrupted | Paused | Exploited | Completed
-    | Converged | Stopped | Diverged | Failed | Cancelled
+    RunEvent | Note | Capacity | RerunEvent | ReadTest | Extended | Reopened | Proposed | Started
+    | EpochEvent | CheckpointEvent | Nondeterminism | Evaluated | Interrupted | Paused | Exploited
+    | Completed | Converged | Stopped | Diverged | Failed | Cancelled
 )  # fmt: skip
 KINDS: Mapping[str, type[Event]] = {
     str(kind.__struct_config__.tag): kind for kind in AnyEvent.__args__

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import filelock
 
 from hpo.errors import RunError, RunLocked
+from hpo.ledger import lease
 from models.errors import near_matches
 
 if TYPE_CHECKING:
@@ -75,6 +76,16 @@ class RunFolder:
     def lock_file(self) -> Path:
         """The file that the run's one driver holds a lock on."""
         return self.path / ".lock"
+
+    @property
+    def lease_file(self) -> Path:
+        """The lease of the run's one driver (`hpo.ledger.lease`)."""
+        return self.path / ".lease"
+
+    @property
+    def request_file(self) -> Path:
+        """Where a driver on another host is asked to stop."""
+        return self.path / ".stop"
 
     @property
     def reruns(self) -> Path:
@@ -294,6 +305,7 @@ class RunFolder:
 
         Whoever looks whether the run is held (`held`) holds it for that instant; a lock
         that is taken is therefore asked for again for a moment before it is an obstacle.
+        Where a driver on another host left a lease, that is watched for some seconds.
 
         Raises:
             RunLocked: Another driver is at work.
@@ -311,6 +323,7 @@ class RunFolder:
                     hint="wait until it ends, or stop it: `hpo stop`",
                 ) from error
         try:
+            self._refuse_other_host()
             yield
         finally:
             lock.release()
@@ -331,6 +344,15 @@ class RunFolder:
                 return True
             lock.release()
             return False
+
+    def _refuse_other_host(self) -> None:
+        found = lease.read(self.lease_file)
+        if found is not None and not found.here and lease.alive(self.lease_file):
+            raise RunLocked(
+                f"the driver on host `{found.host}` (process {found.pid}) is at work on run "
+                f"`{self.name}` ({self.path})",
+                hint="wait until it ends, or stop it: `hpo stop`",
+            )
 
     def _lock(self) -> filelock.BaseFileLock:
         return filelock.FileLock(self.lock_file, thread_local=False)

@@ -20,7 +20,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from msgspec import structs
 
-from hpo.errors import RunError
+from hpo.errors import RunError, RunLocked
 from hpo.ledger.events import (
     Ending,
     Event,
@@ -30,7 +30,7 @@ from hpo.ledger.events import (
     RunEvent,
     Started,
 )
-from hpo.ledger.lines import UNREADABLE, OtherSchema, read_event
+from hpo.ledger.lines import UNREADABLE, OtherSchema, from_line, read_event
 
 SYNCED = (Ending, Started, Interrupted, Paused, RunEvent)
 SYNC_SECONDS = 1.0
@@ -141,10 +141,12 @@ class Ledger:
             The event as a later reader of the file will see it: act on this one.
 
         Raises:
+            RunLocked: Another driver has written to it; this one writes nothing any more.
             RunError: The disk is full or the file cannot be written. The ledger is then as
                 it was before.
         """
         assert self._descriptor is not None, "the ledger was not opened for writing"
+        self._refuse_second_writer()
         number = self.count + 1
         stamped = structs.replace(event, n=number, time=self._clock())
         payload = stamped.to_line().encode()
@@ -191,6 +193,28 @@ class Ledger:
         """
         if self._dirty and self._due():
             self.sync()
+
+    def _refuse_second_writer(self) -> None:
+        """Whatever a lock is worth here: the file is as long as this one left it.
+
+        It is opened anew, which lets NFS ask its server.
+        """
+        with _explained(self.path, "write"):
+            other = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                size = os.fstat(other).st_size
+                if size == self._size:
+                    return
+                text = os.pread(other, 1 << 16, self._size)
+            finally:
+                os.close(other)
+        who = [e for e in map(_taken, text.splitlines()) if e is not None]
+        by = f" on host `{who[-1].host}` (process {who[-1].pid})" if who else ""
+        raise RunLocked(
+            f"another driver{by} has taken over {self.path.parent}: this one writes nothing "
+            "any more",
+            hint="`hpo watch` shows the run; one driver at a time works on it",
+        )
 
     def sync(self) -> None:
         """Make sure that everything appended is on the disk; cheap when it is.
@@ -379,6 +403,16 @@ def events_of(path: Path, kind: type[Kind]) -> list[Kind]:
         return read_event(line, number) if mark in line else None
 
     return [event for event in Reader(path, read) if isinstance(event, kind)]
+
+
+def _taken(line: bytes) -> RunEvent | None:
+    """The event of a driver that took up the run; None for every other line."""
+    try:
+        event = from_line(line)
+    except UNREADABLE:
+        return None
+    taken = isinstance(event, RunEvent) and event.action != "finish"
+    return event if isinstance(event, RunEvent) and taken else None
 
 
 def _write(descriptor: int, payload: bytes) -> None:

@@ -13,6 +13,7 @@ from hpo.director.decisions import Done
 from hpo.errors import RunError
 from hpo.ledger.events import Event, Note, RunEvent
 from hpo.ledger.folder import RunFolder
+from hpo.ledger.lease import Keeper, Lease, Request
 from hpo.ledger.log import Ledger, events_of
 from hpo.run.driver import STOP_FILE, identity
 from hpo.run.evaluations import Evaluations
@@ -107,6 +108,7 @@ class ActiveRun:
         with Ledger.open(path, write=True, told=self._replay) as ledger:
             if ledger.torn:
                 self._observer.message(ledger.torn)
+            self.director.offer(self._machine.workers)  # whatever there was before
             return self._drive(ledger, action, about, notes)
 
     def replay(self) -> None:
@@ -127,7 +129,16 @@ class ActiveRun:
         notes: Iterable[str],
     ) -> Outcome:
         stop_file = self.folder.path.absolute() / STOP_FILE
-        with Stop(stop_file, self._observer.message) as stop:
+        own = Lease.own()
+        with (
+            Stop(stop_file, self._observer.message) as stop,
+            Keeper(
+                own,
+                self.folder.lease_file,
+                requests=self.folder.request_file,
+                hear=lambda request: _asked(stop, request),
+            ),
+        ):
             loop = TrialLoop(
                 study=self.study,
                 data=self._data,
@@ -141,7 +152,7 @@ class ActiveRun:
                 kernels=self._kernels,
                 before_test=self._before_test,
             )
-            loop.tell(RunEvent(action=action, **identity(), provenance=dict(about)))
+            loop.tell(RunEvent(action=action, **identity(own), provenance=dict(about)))
             for text in notes:
                 loop.tell(Note(text=text))
             self._say_order()
@@ -166,7 +177,9 @@ class ActiveRun:
 
     def _execute(self, loop: TrialLoop) -> None:
         executor = find(self.study.resources.executor)
-        if not isinstance(loop.peek(), Done):
+        # On a cluster no trial is started before a worker is there for it.
+        attached = self._machine.attach is not None
+        if not (loop.over() if attached else isinstance(loop.peek(), Done)):
             executor.execute(loop, self._machine)
 
     def _conclude(self, loop: TrialLoop, stop: Stop) -> Outcome:
@@ -180,6 +193,12 @@ class ActiveRun:
             )
         loop.tell(RunEvent(action="finish", reason=done.reason))
         return ended(self.folder, self.study, done.reason)
+
+
+def _asked(stop: Stop, request: Request) -> None:
+    """Somebody asks from another host: once is a first Ctrl-C, with haste a second one."""
+    if not stop.requested or request.now:
+        stop.ask(f"stopped by `hpo stop` on host {request.host}")
 
 
 def how_it_ended(folder: RunFolder) -> str | None:

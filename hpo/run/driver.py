@@ -2,7 +2,8 @@
 
 A driver writes its process id and host into the ledger's `run` event and keeps the run's lock
 file open while it is at work. A process is only believed to be the driver when both agree, so
-that a number which the system has given to another program since is never signalled.
+that a number which the system has given to another program since is never signalled. One on
+another host is asked by a file beside its lease.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo.errors import RunError
+from hpo.ledger import lease
 from hpo.ledger.events import RunEvent
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import events_of
@@ -26,9 +28,19 @@ _POLL = 0.05
 _HEARD = 5.0  # seconds within which a driver reacts to a signal
 
 
-def identity() -> dict[str, Any]:
-    """The fields by which a driver can be found again, written into its `run` event."""
-    return {"pid": os.getpid(), "host": platform.node()}
+def identity(own: lease.Lease | None = None) -> dict[str, Any]:
+    """The fields by which a driver can be found again, written into its `run` event.
+
+    Args:
+        own: Its lease; None for a new one.
+    """
+    mine = own or lease.Lease.own()
+    return {
+        "pid": mine.pid,
+        "host": mine.host,
+        "boot": mine.boot,
+        "nonce": mine.nonce,
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,13 +119,86 @@ class Driver:
             ) from error
 
 
-def find_driver(folder: RunFolder) -> Driver | None:
-    """The driver at work on a run on this machine; None when nobody holds the run.
+@dataclass(frozen=True, kw_only=True)
+class DistantDriver:
+    """A driver on another host, or in another container of this one.
+
+    Attributes:
+        lease: Its lease when it was found.
+        folder: The run.
+    """
+
+    lease: lease.Lease
+    folder: RunFolder
+
+    def stop(
+        self,
+        *,
+        now: bool,
+        timeout: float,
+        tell: Callable[[str], None],
+    ) -> None:
+        """Ask it to finish and wait until it has let the run go.
+
+        Args:
+            now: Do not let it finish the epochs in progress.
+            timeout: Seconds to wait.
+            tell: Is told what is done.
+
+        Raises:
+            RunError: It is silent, or still at work after the timeout, or nothing can be
+                written into the run's folder.
+        """
+        whose = f"the driver on host `{self.lease.host}` (process {self.lease.pid})"
+        if not lease.alive(self.folder.lease_file):
+            if lease.read(self.folder.lease_file) is None:
+                return  # it has just ended
+            raise RunError(
+                f"{whose} is silent: it is lost, or cannot write to {self.folder.path}",
+                hint="`hpo resume` takes the run over, from any host",
+            )
+        self._ask(now=False)
+        tell(f"asked {whose} to finish the epochs in progress")
+        end = time.monotonic() + timeout
+        leaves_at = time.monotonic() + 2 * lease.BEAT if now else end
+        while self._at_work():
+            if time.monotonic() >= end:
+                raise RunError(
+                    f"{whose} is still at work after {timeout:g} s",
+                    hint="it was asked and goes on finishing; `hpo stop --now` makes it "
+                    "leave at once, the epochs in progress are then trained again",
+                )
+            if time.monotonic() >= leaves_at:
+                leaves_at = end
+                self._ask(now=True)
+                tell("asked it to leave at once")
+            time.sleep(0.2)
+
+    def _at_work(self) -> bool:
+        found = lease.read(self.folder.lease_file)
+        return found is not None and found.nonce == self.lease.nonce
+
+    def _ask(self, *, now: bool) -> None:
+        request = lease.Request(nonce=self.lease.nonce, host=platform.node(), now=now)
+        try:
+            request.write(self.folder.request_file)
+        except OSError as error:
+            raise RunError(
+                f"cannot write to {self.folder.path}: {error.strerror}",
+                hint=f"go to `{self.lease.host}` and stop it there",
+            ) from error
+
+
+def find_driver(folder: RunFolder) -> Driver | DistantDriver | None:
+    """The driver at work on a run; None when nobody holds the run.
 
     Raises:
-        RunError: Somebody holds the run who cannot be told: another machine, or a driver
-            that is only starting.
+        RunError: Somebody holds the run who cannot be told: a driver that is only starting,
+            or one on another machine that left no lease.
     """
+    found = lease.read(folder.lease_file)
+    if found is not None and not found.here:
+        return DistantDriver(lease=found, folder=folder)
     run = _latest(folder)
     here = run.get("host") == platform.node()
     pid = run.get("pid")

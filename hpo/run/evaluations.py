@@ -101,6 +101,14 @@ class Evaluations:
             return None
         return self._told(trial, Scores(), reason)
 
+    def displaced(self, trial: int) -> None:
+        """The place at which a trial was evaluated is gone: it is tried again, at no cost.
+
+        Args:
+            trial: The trial.
+        """
+        del self._given[trial]
+
     def _waiting(self, trials: Mapping[int, Trial]) -> Iterable[Trial]:
         if not self.part:
             return ()

@@ -9,11 +9,13 @@ Hold a new one against `hpo.testing.executors`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from hpo.options import look_up, names_in
 from hpo.run import executors
+from hpo.run.attach import Attach
 from hpo.run.loop import TrialLoop
 
 
@@ -26,12 +28,18 @@ class Plan:
         gpus_per_trial: Fraction of a GPU each gets; 0 trains on the CPU.
         gpus: GPUs the run may use; 0 on the CPU.
         stall: Seconds without a report after which a worker is killed.
+        request: What a trial takes of a machine, as Ray names it: ``CPU``, ``GPU``, others.
+        attach: The cluster to work on; None for this machine.
+        cluster: What was found there at the launch or resume; empty for this machine.
     """
 
     workers: int
     gpus_per_trial: float
     gpus: int
     stall: float
+    request: Mapping[str, float] = field(default_factory=lambda: {"CPU": 1.0})
+    attach: Attach | None = None
+    cluster: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Executor(Protocol):

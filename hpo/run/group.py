@@ -11,6 +11,7 @@ from hpo import seeds
 from hpo.errors import ResumeRefused, StudyError
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.group import RunGroup
+from hpo.run.attach import Attach
 from hpo.run.launch import Outcome, launch, resume
 from hpo.run.observer import Observer
 from hpo.study import Study
@@ -70,6 +71,7 @@ def carry_on(
     observe: Callable[[Study], AbstractContextManager[Observer]],
     told: Callable[[Outcome, int, int], None],
     allow_different: bool = False,
+    attach: Attach | None = None,
 ) -> Outcome:
     """Run every search of a group that is left, one after the other.
 
@@ -78,6 +80,7 @@ def carry_on(
         observe: Gives an observer of a search.
         told: Is told how each ended, its place from 1, and how many there are.
         allow_different: Go on although the study file changed.
+        attach: The cluster to work on; None for this machine.
 
     Returns:
         How the last search ended that ran: the group goes on later where that was interrupted.
@@ -107,6 +110,7 @@ def carry_on(
                         known[index].path,
                         allow_different=allow_different,
                         observer=observer,
+                        attach=attach,
                     )
                 else:
                     outcome = launch(
@@ -117,6 +121,7 @@ def carry_on(
                         study_file=_path(about["study_file"]),
                         observer=observer,
                         extra=group.mark(index),
+                        attach=attach,
                     )
             told(outcome, index + 1, len(own))
             if outcome.state == "interrupted":

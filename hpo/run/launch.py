@@ -13,7 +13,9 @@ from hpo.errors import RunError
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.provenance import provenance
 from hpo.run.active import ActiveRun, Outcome, ended, how_it_ended
+from hpo.run.attach import Attach
 from hpo.run.carried import carried_trials
+from hpo.run.executor import Plan
 from hpo.run.observer import Guarded, Observer, Silent
 from hpo.run.own_files import own_files
 from hpo.run.plan import plan
@@ -39,6 +41,7 @@ def launch(
     observer: Observer | None = None,
     gpus: int | None = None,
     extra: Mapping[str, Any] | None = None,
+    attach: Attach | None = None,
 ) -> Outcome:
     """Run a study in a new folder under `results`, until it is done or interrupted.
 
@@ -55,19 +58,23 @@ def launch(
         observer: Is told what happens.
         gpus: How many GPUs there are; None counts them.
         extra: Further JSON-able entries of ``study.json``.
+        attach: The cluster to work on (`hpo.run.attach`); None for this machine.
 
     Raises:
         UserError: Something in the study, the data or the machine does not fit.
     """
     watching = Guarded(observer or Silent())
     study = with_task(study, root=None if data_root is None else Path(data_root))
-    machine = plan(study.resources, gpus=gpus)
+    machine = _machine(study, watching, gpus, attach)
     worker_environment()  # what it refuses is told before there is a folder
-    study = as_run(study, workers=machine.workers)
-    Director(study, workers=study.resources.seats)  # what it refuses needs no data
+    counted = attach is None or attach.workers is not None
+    study = as_run(study, workers=machine.workers, counted=counted)
+    seats = study.resources.seats if study.resources.virtual else machine.workers
+    Director(study, workers=seats)  # what it refuses needs no data
     creates = creates_of(study, create)
     refuse_static(study, creates)
-    if machine.gpus_per_trial == 0 and any(map(_of_models, creates.values())):
+    on_cpu = machine.gpus_per_trial == 0 and attach is None
+    if on_cpu and any(map(_of_models, creates.values())):
         packages.begin_kernels()  # beside all that comes before the first epoch
     watching.message("preparing the data")
     sources = Sources.of(
@@ -84,7 +91,7 @@ def launch(
     folder = RunFolder.create(results, study)
     with folder.acquire():
         carried.write(folder)
-        about = provenance()
+        about = _provenance(machine)
         entries = {**sources.to_json(), **(extra or {})}
         folder.write_study(study, provenance=about, extra=entries)
         run = ActiveRun(
@@ -109,6 +116,7 @@ def resume(
     create: Create | Mapping[str, Create] | None = None,
     observer: Observer | None = None,
     gpus: int | None = None,
+    attach: Attach | None = None,
 ) -> Outcome:
     """Go on with an interrupted run, with the settings of its launch.
 
@@ -125,6 +133,7 @@ def resume(
         create: As in `launch`; needed when the study was made in a script.
         observer: Is told what happens.
         gpus: How many GPUs there are; None counts them.
+        attach: As in `launch`; the address is not that of the launch.
 
     Raises:
         ResumeRefused: Something changed since the launch; says what.
@@ -144,7 +153,7 @@ def resume(
         if reason is not None:
             return ended(place, study, reason)
         watching = Guarded(observer or Silent())
-        machine = plan(study.resources, gpus=gpus)
+        machine = _machine(study, watching, gpus, attach)
         then = Sources.from_json(record)
         watching.message("checking the data")
         now = then.today(study.data, root=data_root, prepare=prepare)
@@ -160,7 +169,27 @@ def resume(
         )
         for text in changed:
             watching.message(text)
-        return run.until_it_ends("resume", provenance(), notes=changed)
+        return run.until_it_ends("resume", _provenance(machine), notes=changed)
+
+
+def _machine(
+    study: Study, observer: Observer, gpus: int | None, attach: Attach | None
+) -> Plan:
+    """The plan of a launch or resume, with a word on the cluster it attaches to."""
+    if attach is not None:
+        observer.message(f"attaching to Ray at {attach.address} ({attach.told})")
+    machine = plan(study.resources, gpus=gpus, attach=attach)
+    for node in machine.cluster.get("nodes", ()):
+        if node["refused"]:
+            observer.message(f"not used: {node['name']}: {node['refused']}")
+    return machine
+
+
+def _provenance(machine: Plan) -> dict[str, Any]:
+    about = provenance()
+    if machine.attach is not None:
+        about["attached"] = {**machine.attach.to_json(), **machine.cluster}
+    return about
 
 
 def _of_models(create: str | bytes) -> bool:

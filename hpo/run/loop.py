@@ -9,6 +9,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from msgspec import UNSET, structs
@@ -224,6 +225,28 @@ class TrialLoop:
         elif self.is_running(number, attempt):
             self._lose(_Lost(number, attempt, reason, error=reason, retry=True))
 
+    def displaced(self, number: int, attempt: int, reason: str) -> None:
+        """The worker's node is gone, not its process alone: no retry is spent."""
+        if self._evaluations.awaits(number, attempt):
+            self._evaluations.displaced(number)
+        elif self.is_running(number, attempt):
+            self._write(self.director.displaced(number, attempt, reason, self.elapsed))
+            if self._turns is not None:
+                self._turns.lost(number)
+
+    def awaits(self, number: int, attempt: int) -> bool:
+        """Whether a report of this very attempt counts: it trains or is evaluated."""
+        given = self._evaluations.awaits(number, attempt)
+        return given or self.is_running(number, attempt)
+
+    def over(self) -> bool:
+        """Whether nothing is left to do; asked, not acted on."""
+        if self._ahead is not None:
+            return isinstance(self._ahead, Done)
+        decision, _ = self.director.next(self.elapsed)
+        left = self._evaluations.left(self.director.trials)
+        return isinstance(decision, Done) and not (decision.reason == "budget" and left)
+
     def stalled(self, number: int, attempt: int, seconds: float) -> None:
         """The worker has not reported for too long; it is about to be killed."""
         if self._evaluations.awaits(number, attempt):
@@ -256,6 +279,20 @@ class TrialLoop:
             return None
         self._write(events)
         return decision
+
+    def place(self, number: int) -> Path:
+        """The folder of a trial in the run."""
+        return self._folder.trial(number).absolute()
+
+    @property
+    def run(self) -> RunFolder:
+        """The run's folder."""
+        return self._folder
+
+    @property
+    def data(self) -> Any:
+        """The data reference that workers get."""
+        return self._places.data
 
     def tell(self, event: Event) -> None:
         """Write an event that nobody decided, as of now."""

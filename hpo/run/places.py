@@ -26,6 +26,9 @@ class Places:
         creates: ``module:function`` or a shipped callable by family.
         folder: The run's folder.
         stop: Says whether the run is to end.
+
+    Attributes:
+        data: The same.
     """
 
     def __init__(
@@ -37,7 +40,7 @@ class Places:
         stop: signals.Stop,
     ) -> None:
         self._study = study
-        self._data = data
+        self.data = data
         self._creates = creates
         self._folder = folder
         self._stopping = stop.file
@@ -57,7 +60,7 @@ class Places:
             create=self._creates[start.family],
             config=family.space.complete(start.params),
             settings=dict(self._study.settings),
-            data=self._data,
+            data=self.data,
             task=self._study.described_task or None,
             seed=start.seed,
             epochs=start.epochs,

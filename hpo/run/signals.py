@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ class Stop:
         self.file = file
         self.requested = False
         self.reason = ""
+        self._asked = ""
         self._say = say
         self._depth = 0
         self._leave = False
@@ -63,6 +65,18 @@ class Stop:
             self.file.touch()
             self._say(_FINISHING)
 
+    def ask(self, reason: str) -> None:
+        """From another thread: what Ctrl-C does, for a reason of one's own.
+
+        Args:
+            reason: Who asks, in words.
+        """
+        self._asked = reason
+        if self._before:
+            os.kill(os.getpid(), signal.SIGINT)
+        else:
+            self.request(reason)
+
     @contextmanager
     def shielded(self) -> Iterator[None]:
         """A section that a second Ctrl-C does not cut in two: it is raised at its end."""
@@ -77,7 +91,7 @@ class Stop:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if not self.requested:
-            self.request(f"stopped by {signal.Signals(number).name}")
+            self.request(self._asked or f"stopped by {signal.Signals(number).name}")
         elif number == signal.SIGINT:
             # One is enough: what follows is tidying up, and takes a second or two.
             signal.signal(signal.SIGINT, signal.SIG_IGN)

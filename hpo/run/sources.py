@@ -140,12 +140,14 @@ class Sources:
         return _load(self.study_file)
 
 
-def as_run(study: Study, *, workers: int) -> Study:
+def as_run(study: Study, *, workers: int, counted: bool = True) -> Study:
     """The study as it will run: workers and seats counted, fixed keys no longer searched.
 
     Args:
         study: The study as described.
         workers: Trials at a time.
+        counted: Whether that is written down; not where a cluster says how many, again
+            and again.
     """
     families = []
     for family in study.families:
@@ -159,7 +161,8 @@ def as_run(study: Study, *, workers: int) -> Study:
             )
         )
     order = resolved(study.resources.order, workers=workers)
-    resources = replace(study.resources, workers=workers, order=order)
+    known = workers if counted else None
+    resources = replace(study.resources, workers=known, order=order)
     return study.replace(families=tuple(families), resources=resources)
 
 

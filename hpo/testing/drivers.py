@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,15 @@ from hpo.ledger.events import (
     Exploited,
     Proposed,
 )
+from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import read_events
+from hpo.run.attach import Attach
 from hpo.study import Study
 from hpo.worker.environment import search_path
 
 _MARK = "HPO_TEST_MARK"
+CLUSTER = "HPO_TEST_CLUSTER"
+"""JSON of an `Attach`: the cluster that the executor `ray` works on instead of a private one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +101,8 @@ def start(
     resume: Path | None = None,
     kill_at: int = -1,
     packages: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    under: Sequence[str] = (),
 ) -> Driver:
     """Start a driver in a process group of its own, as a terminal would.
 
@@ -106,6 +112,8 @@ def start(
         resume: The run to go on with instead.
         kill_at: Number of the event right after which it kills itself as ``kill -9`` does.
         packages: Folders in which further executors are found.
+        environment: Further variables of it, such as `CLUSTER`.
+        under: The first words of its command line: a program that starts it.
     """
     mark = f"{os.getpid()}-{time.monotonic_ns()}"
     order = {
@@ -116,8 +124,16 @@ def start(
         "packages": [*packages],
     }
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "hpo.testing.drivers", json.dumps(order)],
-        env={**os.environ, "PYTHONPATH": search_path(), _MARK: mark},
+        [
+            *under,
+            *(sys.executable, "-P", "-m", "hpo.testing.drivers", json.dumps(order)),
+        ],
+        env={
+            **os.environ,
+            "PYTHONPATH": search_path(),
+            _MARK: mark,
+            **(environment or {}),
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -209,11 +225,22 @@ def main() -> None:
     executors.__path__ = [*executors.__path__, *order["packages"]]
     observer = _KillAt(order["kill_at"])
     if order["resume"]:
-        outcome = resume(order["resume"], observer=observer)
+        record = RunFolder(order["resume"]).read_study()["study"]
+        attach = _cluster(Study.from_json(record))
+        outcome = resume(order["resume"], observer=observer, attach=attach)
     else:
         study = Study.from_json(order["study"])
-        outcome = launch(study, results=order["results"], observer=observer)
+        outcome = launch(
+            study, results=order["results"], observer=observer, attach=_cluster(study)
+        )
     print(json.dumps({"state": outcome.state, "folder": str(outcome.folder)}))
+
+
+def _cluster(study: Study) -> Attach | None:
+    told = json.loads(os.environ.get(CLUSTER) or "null")
+    if told is None or study.resources.executor != "ray":
+        return None
+    return Attach(**{"workers": study.resources.workers, **told})
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Self
 from hpo.errors import RunError
 from hpo.ledger.events import (
     Cancelled,
+    Capacity,
     CheckpointEvent,
     Ending,
     EpochEvent,
@@ -151,7 +152,7 @@ class Reducer:
             self.record.ending = None
             count, said = len(self.record.trials), "; ".join(event.said)
             self.record.notes.append(f"extended after {count} trials: {said}")
-        elif not isinstance(event, (RerunEvent, ReadTest)):
+        elif not isinstance(event, (RerunEvent, ReadTest, Capacity)):
             raise contradiction(event, _UNKNOWN)
         return None
 

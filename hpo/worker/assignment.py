@@ -23,6 +23,8 @@ class Assignment:
         config: Constants and searched values by dotted key, those of the first epoch.
         settings: The study's fixed keys; those that the family does not know are left out.
         data: The data reference, handed on in the context.
+        told_data: What is written down of it instead, where the data lies at another path
+            for this worker alone; None for `data`.
         task: Name and settings of the task, likewise; None where there is none.
         seed: The trial's seed.
         epochs: The epoch budget.
@@ -49,6 +51,7 @@ class Assignment:
     config: Mapping[str, Any]
     settings: Mapping[str, Any] = field(default_factory=dict)
     data: Any = None
+    told_data: Any = None
     task: Mapping[str, Any] | None = None
     seed: int = 0
     epochs: int = 1

@@ -95,6 +95,14 @@ class Child:
             raise ChildDied(self._obituary()) from error
         return report
 
+    def end(self) -> None:
+        """Let it end the attempt, which saves it; then `poll` has nothing to give, but is due.
+
+        Raises:
+            ChildDied: It is gone.
+        """
+        self._send(("end", None))
+
     def leave(self) -> None:
         """Tell it to save and leave; `close` waits for that."""
         if not self._leaving:
@@ -195,6 +203,9 @@ def serve(connection: Connection) -> None:
             session = None
         if verb == "exit":
             return
+        if verb == "end":
+            connection.send(None)
+            continue
         with suppress(OSError):  # a full disk must not cost the log its trial
             redirect(assignment.folder / "log.txt")
         session = begin(assignment)

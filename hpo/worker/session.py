@@ -219,7 +219,7 @@ class Session:
             "create": a.create if isinstance(a.create, str) else None,
             "seed": a.seed,
             "epochs": a.epochs,
-            "data": a.data,
+            "data": a.data if a.told_data is None else a.told_data,
             "task": a.task,
             "kernels": _kernels(learner),
             "config": resolved,
@@ -256,7 +256,10 @@ def failure(error: BaseException) -> dict[str, Any]:
 
 def has_checkpoint(directory: os.PathLike[str]) -> bool:
     """Whether an attempt's folder holds a whole checkpoint."""
-    return os.path.exists(os.path.join(directory, epochs.SAVED))
+    try:  # a listing is asked of the server, where NFS answers `exists` from a cache
+        return epochs.SAVED in os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def drop(directory: os.PathLike[str]) -> None:

@@ -1,4 +1,4 @@
-"""The executor `ray`: Ray Tune places attempts on workers of one machine."""
+"""The executor `ray`: workers of one machine, placed by Ray Tune, or those of a cluster."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 from hpo.errors import RunError
 from hpo.run.executor import Plan
 from hpo.run.loop import TrialLoop
-from hpo.run.ray.cluster import cluster
+from hpo.run.ray.cluster import attached, cluster
 from hpo.worker.assignment import Assignment
 
 _FRUITLESS = 3  # fits that may end without a single new epoch
 
 
 class Executor:
-    """Ray, started for the time of one run."""
+    """Ray, started for the time of one run, or attached to."""
 
     def workers(self, places: int) -> int:
         """As many as have room."""
@@ -31,6 +31,9 @@ class Executor:
         Raises:
             RunError: Ray does not start, or ends again and again without a result.
         """
+        if plan.attach is not None:
+            _on_cluster(loop, plan)
+            return
         loop.observer.message("starting Ray")
         with cluster(plan, kernels=loop.kernels, shielded=loop.stop.shielded) as place:
             from hpo.run.ray.fit import fit  # only now: see `cluster`
@@ -54,6 +57,14 @@ class Executor:
                         f"Ray ended {_FRUITLESS} times without an epoch: {trouble}",
                         hint="`hpo resume` goes on; `--executor local` trains without Ray",
                     )
+
+
+def _on_cluster(loop: TrialLoop, plan: Plan) -> None:
+    """Train on a cluster that is there already."""
+    with attached(plan, shielded=loop.stop.shielded):
+        from hpo.run.ray.pool import Pool  # only now: see `attached`
+
+        Pool(loop, plan).train()
 
 
 def _write_creates(loop: TrialLoop, folder: Path) -> Path:

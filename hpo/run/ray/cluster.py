@@ -77,6 +77,47 @@ def cluster(
                 shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def attached(
+    plan: Plan,
+    *,
+    shielded: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Iterator[None]:
+    """Be a driver of a cluster that is there already, for the time of a ``with``.
+
+    Token and TLS are what Ray's own variables say: they are neither read nor written here.
+
+    Args:
+        plan: Which cluster it is.
+        shielded: Makes a section that no Ctrl-C cuts in two, for tidying up.
+
+    Raises:
+        RunError: This process runs a Ray already, or the cluster does not take it.
+    """
+    _refuse_second_ray()
+    with _environ(compose({"RAY_USAGE_STATS_ENABLED": "0"})):
+        import ray
+
+        address = plan.cluster["address"]
+        try:
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+            )
+        except (OSError, RuntimeError, ValueError) as error:
+            first = str(error).strip().partition("\n")[0]
+            raise RunError(
+                f"the Ray cluster at {address} refuses this driver: {first}",
+                hint="`hpo doctor --address` says more of it",
+            ) from error
+        try:
+            yield
+        finally:
+            with shielded():
+                ray.shutdown()
+
+
 def remove_abandoned() -> None:
     """Delete the folders of drivers that were killed before they could."""
     for path in _short_root().glob(f"{_PREFIX}*"):

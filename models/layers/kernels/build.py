@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +101,16 @@ def choose_level(wanted: str) -> str:
         if LEVELS[level].needs <= flags:
             return level
     raise Unavailable("this processor has no AVX2")
+
+
+def level_of(flags: Collection[str]) -> str:
+    """The widest level that a processor with these flags has; empty for none.
+
+    Args:
+        flags: As Linux names them.
+    """
+    has = frozenset(flags)
+    return next((name for name, level in LEVELS.items() if level.needs <= has), "")
 
 
 def shared_object(level: str) -> Path:

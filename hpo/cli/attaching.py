@@ -1,0 +1,65 @@
+"""The options of `hpo launch` and `hpo resume` that say where a run works."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hpo.run.attach import Attach
+    from hpo.study import Study
+
+AUTO = "auto"
+
+
+def workers_of(text: str | None) -> int | None:
+    """The number of ``--workers``; None for ``auto``, and where nothing is said.
+
+    Raises:
+        StudyError: It is neither.
+    """
+    from hpo.errors import StudyError
+
+    if text is None or text == AUTO:
+        return None
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise StudyError(
+        f"`--workers` is a positive number or `{AUTO}`, got {text!r}",
+        hint="for example `--workers 4`",
+    )
+
+
+def cluster_of(
+    study: Study,
+    address: str | None,
+    *,
+    insecure: bool,
+    storage: str,
+    patience: str,
+    workers: int | None,
+) -> Attach | None:
+    """The cluster to work on; None for this machine.
+
+    Args:
+        study: What runs: ``RAY_ADDRESS`` says nothing to another executor than ``ray``.
+        address: ``--address``.
+        insecure: ``--insecure-cluster``.
+        storage: ``--storage``.
+        patience: ``--patience``.
+        workers: Trials at a time; None for as many as have room.
+
+    Raises:
+        UserError: One of them is refused.
+    """
+    from hpo.cli.overrides import parse_duration
+    from hpo.run.attach import attach
+
+    if address is None and study.resources.executor != "ray":
+        return None
+    return attach(
+        address,
+        insecure=insecure,
+        storage=storage,
+        patience=parse_duration(patience, option="--patience"),
+        workers=workers,
+    )

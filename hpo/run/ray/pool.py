@@ -1,0 +1,380 @@
+"""Training on a cluster that is there already: seats on its nodes, which come and go.
+
+Ray places seats and tells of their end; Ray Tune has no part in it. That one asks for a
+configuration before there is a worker for it, keeps the error of a lost one to itself, counts
+on storage that all nodes share, and has one number of workers for a whole run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import ray
+
+from hpo.director.decisions import Continue, Done
+from hpo.errors import RunError
+from hpo.ledger.events import Capacity, Note
+from hpo.run.executor import Plan
+from hpo.run.loop import TrialLoop
+from hpo.run.ray.archive import archive
+from hpo.run.ray.orders import Orders
+from hpo.run.ray.places import wanted
+from hpo.run.ray.seats import Doing, Loss, Seat, loss, take
+from hpo.run.ray.view import Seen, View
+from hpo.trials.states import ENDINGS
+from hpo.worker import located, mirror, session
+from hpo.worker.assignment import Assignment, Report
+
+_TICK = 0.1  # seconds between two looks at the clock
+_SETTLE = 0.5  # seconds after which a change of capacity is written down
+_HEAD = 20.0  # seconds without an answer of the head
+_LEAVE = 5.0  # seconds in which seats save and leave
+_PIECE = 32 * 2**20  # bytes of data that travel at a time
+_CLUMSY = (
+    3  # seats of a node that may be lost one after the other before they do anything
+)
+
+
+class Pool:
+    """The seats of a run.
+
+    Args:
+        loop: Asked for work and told what came of it.
+        plan: How to use the cluster.
+    """
+
+    def __init__(self, loop: TrialLoop, plan: Plan) -> None:
+        assert plan.attach is not None, "a private Ray has other workers"
+        self._loop, self._plan, self._attach = loop, plan, plan.attach
+        code = archive(loop.creates)
+        self._orders = Orders(loop, plan, code)
+        self._code = ray.put(code.content)
+        self._data: dict[str, dict[str, list[Any]]] = {}
+        self._view = View()
+        self._seats: list[Seat] = []
+        self._refused: dict[str, str] = {}
+        self._clumsy: Counter[str] = Counter()
+        self._told: dict[str, int] = {}
+        self._changed = self._recruited = 0.0
+        self._why = "the first workers are there"
+        self._empty_since = time.monotonic()
+
+    def train(self) -> None:
+        """Train until nothing is left to do, a budget is used up, or a stop is asked for.
+
+        Raises:
+            RunError: No node can be used, or nothing can be written any more.
+        """
+        try:
+            while self._goes_on():
+                pass
+        except BaseException:
+            for seat in self._seats:
+                seat.kill()
+            raise
+        finally:
+            self._view.close()
+            self._orders.close()
+            self._leave()
+
+    # -- one turn -----------------------------------------------------------------------
+
+    def _goes_on(self) -> bool:
+        loop = self._loop
+        if loop.expire():
+            for seat in [s for s in self._seats if s.task is not None]:
+                self._drop(seat)
+            return False
+        self._recruit()
+        self._tell_capacity()
+        done = False
+        for seat in self._seats:
+            if seat.doing is Doing.FREE and not loop.stop.requested:
+                task = loop.next()
+                if not isinstance(task, Assignment):
+                    done = isinstance(task, Done)
+                    break  # the others would hear the same
+                self._begin(seat, task)
+        busy = [s for s in self._seats if s.task is not None]
+        if not busy and (done or loop.stop.requested or self._finished()):
+            return False
+        if loop.stop.requested:
+            for seat in busy:
+                seat.save_soon()
+        self._listen()
+        loop.tick()
+        self._endure()
+        return True
+
+    def _finished(self) -> bool:
+        """Whether nothing is left to do, or nobody left to do it."""
+        if any(seat.ready for seat in self._seats):
+            return False  # those are asked
+        if not self._view.nodes.keys() - self._refused.keys() and self._refused:
+            told = "; ".join(sorted(set(self._refused.values())))
+            raise RunError(
+                f"no node of the cluster can be used: {told}",
+                hint="mend that, then `hpo resume` goes on where it stopped",
+            )
+        waited = time.monotonic() - self._empty_since
+        if waited > self._attach.patience:
+            self._loop.stop.request(
+                f"no worker for {self._attach.patience:g} s: the cluster has no room"
+            )
+        return self._loop.over()
+
+    def _recruit(self) -> None:
+        """Take seats on nodes that have room; leave those on nodes that are gone."""
+        now = time.monotonic()
+        if now - self._recruited < 1.0 or self._loop.stop.requested:
+            return
+        self._recruited = now
+        if self._view.age > _HEAD:
+            self._loop.stop.request("the head of the cluster does not answer any more")
+            for seat in [*self._seats]:
+                self._lose(seat, Loss(reason="the head of the cluster is gone"))
+            return
+        nodes = self._view.nodes
+        for seat in [s for s in self._seats if s.node not in nodes]:
+            self._lose(seat, Loss(reason=f"node {seat.name} is gone"))
+        for seat in self._seats:
+            if nodes[seat.node].draining:
+                self._drain(seat)
+        have = Counter(seat.node for seat in self._seats)
+        for node, count in self._wanted(nodes).items():
+            for _ in range(count - have[node]):
+                seat = take(node, nodes[node].name, self._plan.request)
+                seat.prepare(self._orders.order(), self._code)
+                self._seats.append(seat)
+
+    def _wanted(self, nodes: Mapping[str, Seen]) -> dict[str, int]:
+        director = self._loop.director
+        states = director.counts()
+        ended = sum(states.get(s, 0) for s in ENDINGS)
+        return wanted(
+            [node for name, node in nodes.items() if name not in self._refused],
+            self._plan.request,
+            workers=self._attach.workers,
+            useful=director.total
+            if self._loop.study.evaluate
+            else max(1, director.total - ended),
+        )
+
+    def _drain(self, seat: Seat) -> None:
+        """A node is about to leave: what is trained there is saved and goes on elsewhere."""
+        if seat.task is not None:
+            seat.save_soon()
+        elif seat.doing is Doing.FREE:
+            self._drop(seat)
+
+    # -- what seats say -----------------------------------------------------------------
+
+    def _listen(self) -> None:
+        asked = {s.answer: s for s in self._seats if s.answer is not None}
+        if not asked:
+            time.sleep(_TICK)
+            return
+        first, _ = ray.wait([*asked], num_returns=1, timeout=_TICK)
+        if not first:
+            return
+        there, _ = ray.wait([*asked], num_returns=len(asked), timeout=0)
+        for answer in there:
+            seat = asked[answer]
+            if seat.answer is not answer:
+                continue  # lost meanwhile
+            try:
+                value = ray.get(answer)
+            except ray.exceptions.RayError as error:
+                self._lose(seat, loss(seat, error))
+                continue
+            self._hear(seat, value)
+
+    def _hear(self, seat: Seat, value: Any) -> None:
+        seat.since = time.monotonic()
+        if seat.doing is Doing.PREPARE:
+            self._prepared(seat, value)
+        elif seat.doing is Doing.FETCH:
+            seat.missing.pop(0)
+            self._fetch(seat)
+        elif seat.doing is Doing.BEGIN:
+            seat.step()
+        elif seat.doing is Doing.STEP:
+            self._stepped(seat, *value)
+        else:
+            assert seat.task is not None, "only an attempt is released"
+            self._store(seat.task, value, ended=True)
+            self._rest(seat)
+
+    def _prepared(self, seat: Seat, facts: Mapping[str, Any]) -> None:
+        refused = facts["refused"]
+        if not refused and not self._orders.seen_from(facts["host"], facts["pid"]):
+            refused = "what it writes into the run's folder is not seen by the driver"
+        if refused:
+            self._refuse(seat.node, f"{seat.name}: {refused}")
+            self._drop(seat)
+            return
+        seat.missing = [*facts["missing"]]
+        self._fetch(seat)
+
+    def _fetch(self, seat: Seat) -> None:
+        """Send the next data that the node lacks; free where it has all."""
+        if not seat.missing:
+            seat.free()
+            self._change(f"a worker on {seat.name} is there")
+            return
+        digest = seat.missing[0]
+        if digest not in self._data:
+            manifest = next(m for m in self._orders.data if m["digest"] == digest)
+            self._loop.observer.message(f"sending {manifest['path']} to the nodes")
+            self._data[digest] = _pieces(manifest)
+        seat.fetch(digest, self._data[digest])
+
+    def _begin(self, seat: Seat, task: Assignment) -> None:
+        if not task.evaluate and session.has_checkpoint(task.directory):
+            session.drop(task.directory)  # of an attempt that no ledger knows
+        task.directory.mkdir(parents=True, exist_ok=True)
+        self._clumsy[seat.node] = 0
+        seat.begin(
+            replace(task, create="", stopping=None),
+            shared=self._attach.storage == "shared",
+        )
+
+    def _stepped(
+        self, seat: Seat, report: Report | str, changes: mirror.Changes | None
+    ) -> None:
+        task = seat.task
+        assert task is not None, "only an attempt is stepped"
+        if isinstance(report, str):  # the child is gone, the seat is not
+            self._store(task, changes)
+            self._loop.lost(task.trial, task.attempt, report)
+            self._rest(seat)
+            return
+        if changes is not None and changes.too_large:
+            report = replace(
+                report,
+                obstacle=f"what it saves has {changes.too_large / 2**20:.1f} MB, and at "
+                f"most {mirror.LIMIT / 2**20:.0f} MB travel with a report: a folder that "
+                "all nodes share takes more (`--storage shared`)",
+            )
+        self._store(task, changes)
+        goes_on = isinstance(self._loop.report(report), Continue)
+        draining = self._draining(seat)
+        if goes_on and not self._loop.stop.requested and not draining:
+            seat.step()
+            return
+        if goes_on and draining:
+            why = f"node {seat.name} is about to leave"
+            self._loop.displaced(task.trial, task.attempt, why)
+        seat.release()
+
+    def _rest(self, seat: Seat) -> None:
+        seat.free()
+        if self._draining(seat):
+            self._drop(seat)
+
+    def _draining(self, seat: Seat) -> bool:
+        node = self._view.nodes.get(seat.node)
+        return node is not None and node.draining
+
+    def _store(
+        self, task: Assignment, changes: mirror.Changes | None, *, ended: bool = False
+    ) -> None:
+        """Write what a report brought along; nothing of an attempt that counts no more."""
+        if changes is None:
+            return
+        if not (ended or self._loop.awaits(task.trial, task.attempt)):
+            return
+        try:
+            mirror.store(self._loop.place(task.trial), changes, ended=ended)
+        except OSError as error:
+            raise RunError(
+                f"trial {task.trial} cannot be saved: {error.strerror} "
+                f"({error.filename or self._loop.place(task.trial)})",
+                hint="mend that, then `hpo resume` goes on where it stopped",
+            ) from error
+
+    def _endure(self) -> None:
+        """Kill what has been silent for too long; its seat is as good as new."""
+        now = time.monotonic()
+        for seat in [s for s in self._seats if s.task is not None]:
+            silent = now - seat.since
+            if silent > self._plan.stall:
+                task = seat.task
+                assert task is not None, "just looked"
+                self._loop.stalled(task.trial, task.attempt, silent)
+                self._drop(seat)
+
+    # -- who is there -------------------------------------------------------------------
+
+    def _lose(self, seat: Seat, how: Loss) -> None:
+        """A seat is gone, and what it trained goes on elsewhere."""
+        task = seat.task
+        if how.node:
+            self._refuse(seat.node, f"{seat.name}: {how.node}")
+        elif not seat.ready:
+            self._clumsy[seat.node] += 1
+            if self._clumsy[seat.node] >= _CLUMSY:
+                self._refuse(seat.node, f"{seat.name}: {how.reason}")
+        self._drop(seat, why=how.reason)
+        if task is None:
+            return
+        if how.death:
+            self._loop.lost(task.trial, task.attempt, how.reason)
+        else:
+            self._loop.displaced(task.trial, task.attempt, how.reason)
+
+    def _drop(self, seat: Seat, why: str = "") -> None:
+        was_ready = seat.ready
+        self._seats.remove(seat)
+        seat.task = None
+        seat.kill()
+        if was_ready:
+            self._change(why or f"a worker on {seat.name} has left")
+
+    def _refuse(self, node: str, why: str) -> None:
+        if node not in self._refused:
+            self._refused[node] = why
+            text = f"not used: {why}"
+            self._loop.observer.message(text)
+            self._loop.tell(Note(text=text))
+
+    def _change(self, why: str) -> None:
+        if not any(seat.ready for seat in self._seats):
+            self._empty_since = time.monotonic()
+        self._changed, self._why = time.monotonic(), why
+
+    def _tell_capacity(self) -> None:
+        """Write down who is there, once that has settled; at once where nobody was."""
+        now = Counter(seat.name for seat in self._seats if seat.ready)
+        if now == self._told:
+            return
+        settled = time.monotonic() - self._changed > _SETTLE
+        if settled or not self._told or not now:
+            self._told = dict(now)
+            self._loop.tell(
+                Capacity(workers=now.total(), nodes=dict(now), reason=self._why)
+            )
+
+    def _leave(self) -> None:
+        """Let all leave at the same time; whatever they trained is here already."""
+        seats, self._seats = self._seats, []
+        leaving = {s.actor.leave.remote(): s for s in seats if s.answer is None}
+        if leaving:
+            ray.wait([*leaving], num_returns=len(leaving), timeout=_LEAVE)
+        for seat in seats:
+            ray.kill(seat.actor)
+
+
+def _pieces(manifest: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """The files of a dataset in Ray's object store, from where each node takes them once."""
+    found: dict[str, list[Any]] = {}
+    for name, path in located.sizes(manifest).items():
+        found[name] = []
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE):
+                found[name].append(ray.put(piece))
+    return found

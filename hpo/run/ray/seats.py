@@ -1,0 +1,206 @@
+"""The driver's handle on a seat: what it is doing, what it is asked, and how it was lost."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import cloudpickle
+from ray.exceptions import OutOfMemoryError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from hpo.run.ray import seat as remote
+from hpo.run.ray.view import look
+from hpo.worker import mirror
+from hpo.worker.assignment import Assignment
+
+# A node need not have this project.
+cloudpickle.register_pickle_by_value(remote)  # type: ignore[no-untyped-call]
+_ACTOR = ray.remote(remote.Seat)
+
+
+class Doing(StrEnum):
+    """What a seat is asked for now."""
+
+    PREPARE = "prepare"
+    FETCH = "fetch"
+    FREE = "free"
+    BEGIN = "begin"
+    STEP = "step"
+    RELEASE = "release"
+
+
+@dataclass(kw_only=True)
+class Seat:
+    """A seat on a node.
+
+    Attributes:
+        node: Ray's name of the node.
+        name: Its host's name and address, for people.
+        actor: Ray's handle.
+        doing: What it is asked for now.
+        answer: What it will answer; None when it is free.
+        task: What it trains.
+        since: When it was last heard of.
+        missing: Digests of the data that it still lacks.
+        asked: Whether it was asked to save soon.
+    """
+
+    node: str
+    name: str
+    actor: Any
+    doing: Doing = Doing.PREPARE
+    answer: Any = None
+    task: Assignment | None = None
+    since: float = field(default_factory=time.monotonic)
+    missing: list[str] = field(default_factory=list)
+    asked: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can train, or does."""
+        return self.doing not in (Doing.PREPARE, Doing.FETCH)
+
+    def prepare(self, order: bytes, code: Any) -> None:
+        """Let it take up code and look for data."""
+        self.answer = self.actor.prepare.remote(order, code)
+
+    def fetch(self, digest: str, files: Mapping[str, list[Any]]) -> None:
+        """Let it write data that its node lacks."""
+        self.doing, self.answer = (
+            Doing.FETCH,
+            self.actor.fetch.remote(digest, dict(files)),
+        )
+
+    def begin(self, task: Assignment, *, shared: bool) -> None:
+        """Train an attempt from now on."""
+        given = None if shared else _holdings(task)
+        self.task, self.asked = task, False
+        self.since = time.monotonic()
+        sent = self.actor.begin.remote(pickle.dumps(task), pickle.dumps(given))
+        self.doing, self.answer = Doing.BEGIN, sent
+
+    def step(self) -> None:
+        """Let it take a step."""
+        self.since = time.monotonic()
+        self.doing, self.answer = Doing.STEP, self.actor.step.remote()
+
+    def release(self) -> None:
+        """End the attempt, which saves it."""
+        self.doing, self.answer = Doing.RELEASE, self.actor.release.remote()
+
+    def free(self) -> None:
+        """It has nothing to do."""
+        self.doing, self.answer, self.task = Doing.FREE, None, None
+
+    def save_soon(self) -> None:
+        """Ask for a checkpoint after the epoch in progress; once is enough."""
+        if not self.asked and self.task is not None:
+            self.asked = True
+            self.actor.save_soon.remote()
+
+    def kill(self) -> None:
+        """End it at once, with its child."""
+        self.answer = None
+        ray.kill(self.actor)
+
+
+def take(node: str, name: str, request: Mapping[str, float]) -> Seat:
+    """A seat on a node; Ray lets it wait while others use what it takes.
+
+    Args:
+        node: Ray's name of the node.
+        name: Its name for people.
+        request: What a trial takes.
+    """
+    others = {k: v for k, v in request.items() if k not in ("CPU", "GPU")}
+    options = _ACTOR.options(
+        num_cpus=request.get("CPU", 0.0),
+        num_gpus=request.get("GPU", 0.0),
+        resources=others or None,
+        max_restarts=0,
+        max_task_retries=0,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
+    )
+    return Seat(node=node, name=name, actor=options.remote())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """How a seat was lost.
+
+    Attributes:
+        reason: In words.
+        death: Whether the trial may be why, which spends a retry.
+        node: Whether nothing more is to be tried on that node; why.
+    """
+
+    reason: str
+    death: bool = False
+    node: str = ""
+
+
+def loss(seat: Seat, error: BaseException) -> Loss:
+    """What an error of Ray's says of a seat.
+
+    Args:
+        seat: It.
+        error: As Ray raised it.
+    """
+    text = str(error)
+    if isinstance(error, OutOfMemoryError) or "memory usage threshold" in text:
+        return Loss(
+            reason=f"node {seat.name} ran out of memory: Ray killed the worker",
+            death=True,
+        )
+    if isinstance(error, RayTaskError) and not _system(error):
+        cause = error.cause if isinstance(error.cause, BaseException) else error
+        told = getattr(cause, "strerror", None) or str(cause).strip().splitlines()[-1]
+        where = getattr(cause, "filename", None)
+        why = f"{told} ({where})" if where else f"{type(cause).__name__}: {told}"
+        return Loss(reason=f"node {seat.name} cannot train: {why}", node=why)
+    if getattr(error, "preempted", False):
+        return Loss(reason=f"node {seat.name} was preempted")
+    if _gone(seat.node, text):
+        return Loss(reason=f"node {seat.name} is gone")
+    said = [line.strip() for line in text.splitlines() if line.strip()]
+    return Loss(
+        reason=f"the worker on node {seat.name} died: {said[-1] if said else error!r}",
+        death=True,
+    )
+
+
+def _system(error: RayTaskError) -> bool:
+    return isinstance(getattr(error, "cause", None), ray.exceptions.RayError)
+
+
+def _gone(node: str, text: str) -> bool:
+    if "node has died" in text or "node_id" in text and "dead" in text:
+        return True
+    end = (
+        time.monotonic() + 2.0
+    )  # Ray may know of the worker before it knows of the node
+    while time.monotonic() < end:
+        try:
+            if node not in look():
+                return True
+        except Exception:
+            return True  # the head does not answer
+        time.sleep(0.2)
+    return False
+
+
+def _holdings(task: Assignment) -> dict[str, bytes]:
+    sources: list[tuple[str, Path | None]] = []
+    if task.restore is not None:
+        name = f"attempt-{task.restore}"
+        sources.append((name, task.folder / name))
+    elif task.donor is not None:
+        sources.append((mirror.DONOR, task.donor))
+    return mirror.holdings(task.folder, *sources)
