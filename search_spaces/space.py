@@ -95,6 +95,7 @@ class Space:
             else:
                 self.constants[name] = _constant(name, entry)
         self._order = tuple(entries)
+        self._hash: int | None = None  # follows from what never changes
         self.conditions = conditions
         self._check_conditions()
 
@@ -266,11 +267,15 @@ class Space:
 
     def __eq__(self, other: object) -> bool:
         """Equal when the descriptions are."""
+        if self is other:
+            return True
         return isinstance(other, Space) and self.to_json() == other.to_json()
 
     def __hash__(self) -> int:
         """Follows equality."""
-        return hash(json.dumps(self.to_json(), sort_keys=True))
+        if self._hash is None:
+            self._hash = hash(json.dumps(self.to_json(), sort_keys=True))
+        return self._hash
 
     def __repr__(self) -> str:
         """The space as `Space({...})` on one line."""

@@ -4,6 +4,10 @@
 ledger, each study in a process of its own, and prints microseconds per event as the run grows,
 TPE's cost per proposal, what a trial's end costs the trial loop, and seconds and peak memory of
 `hpo results`, a resume's replay and the other commands that read the run.
+
+`--workers 64,1000` prints instead what the driver of so many workers costs at an epoch a second
+each: the trial loop under ASHA, random draws, a real ledger with real syncs. Reports of a window
+are taken together, as an executor meets those that came while it was busy.
 """
 
 from __future__ import annotations
@@ -32,9 +36,14 @@ from hpo.director.decisions import Continue, Done, Start
 from hpo.ledger.events import RunEvent
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import Ledger
+from hpo.run.evaluations import Evaluations
+from hpo.run.loop import TrialLoop
+from hpo.run.observer import Silent
 from hpo.run.retention import Retention
+from hpo.run.signals import Stop
 from hpo.search import registry as search
 from hpo.study import Budget, Family, Objective, Rule, Study
+from hpo.worker.assignment import Assignment, Report
 from models.training.protocol import Epoch
 from search_spaces.space import Space
 
@@ -161,6 +170,87 @@ class Drive:
             del self.active[number]
 
 
+class Seconds:
+    """A second of many workers after another, through a real trial loop.
+
+    Args:
+        folder: Where the ledger is written.
+        workers: How many trials run at a time, each an epoch a second.
+        window: Seconds of reports that are taken in together.
+    """
+
+    def __init__(self, folder: Path, *, workers: int, window: float) -> None:
+        whole = study("random, asha", trials=10**6, epochs=30)
+        resources = dataclasses.replace(whole.resources, workers=workers)
+        self.study = whole.replace(resources=resources)
+        self.run = RunFolder(folder)
+        folder.mkdir(parents=True)
+        self.run.write_study(self.study, provenance={})
+        self.workers, self.window = workers, window
+        self.busy = self.events = 0.0
+        self.now = 0.0
+
+    def go(self, seconds: int) -> dict:
+        """Wall and processor seconds of the driver in so many seconds of training."""
+        director = Director(self.study, workers=self.workers)
+        with Ledger.open(self.run.events_file, write=True) as ledger:
+            loop = TrialLoop(
+                study=self.study,
+                data=None,
+                creates={"rnn": ""},
+                folder=self.run,
+                ledger=ledger,
+                director=director,
+                stop=Stop(self.run.path / "stopping", lambda text: None),
+                observer=Silent(),
+                evaluations=Evaluations(""),
+                clock=lambda: self.now,
+            )
+            places = [self._begun(loop) for _ in range(self.workers)]
+            first, begin = ledger.count, (time.perf_counter(), time.process_time())
+            for _ in range(seconds):
+                self._second(loop, places)
+            wall = time.perf_counter() - begin[0]
+            cpu = time.process_time() - begin[1]
+            events = ledger.count - first
+        return {
+            "events": events,
+            "wall": wall / seconds,
+            "cpu": cpu / seconds,
+            "rate": events / wall,
+        }
+
+    def _begun(self, loop: TrialLoop) -> Assignment:
+        task = loop.next()
+        assert isinstance(task, Assignment)
+        return task
+
+    def _second(self, loop: TrialLoop, places: list) -> None:
+        """Every worker reports once, those of a window together."""
+        batch = max(1, round(self.window * self.workers))
+        for first in range(0, self.workers, batch):
+            self.now += 1.0 * min(batch, self.workers - first) / self.workers
+            with loop.gathered():
+                for place in range(first, min(first + batch, self.workers)):
+                    places[place] = self._reported(loop, places[place])
+            loop.tick()
+
+    def _reported(self, loop: TrialLoop, task: Assignment) -> Assignment:
+        known = loop.director.trials[task.trial].last
+        start = Start.of(loop.director.trials[task.trial], attempt=task.attempt)
+        report = Report(
+            trial=task.trial, attempt=task.attempt, epoch=curve(start, known + 1)
+        )
+        if isinstance(loop.report(report), Continue):
+            return task
+        return self._begun(loop)
+
+
+def at_work(folder: Path, *, workers: int, window: float, seconds: int) -> dict:
+    """What a driver of so many workers costs a second of training."""
+    return Seconds(folder, workers=workers, window=window).go(seconds)
+
+
 def drive(name: str, folder: Path, *, trials: int, epochs: int) -> dict:
     """One study from the first trial to the last, and what its growth cost."""
     os.fdatasync = lambda descriptor: None  # the disk is not what is measured here
@@ -253,6 +343,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=20_000)
     parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--workers", help="how many, such as 64,1000")
+    parser.add_argument("--seconds", type=int, default=20)
     parser.add_argument("--part", help=argparse.SUPPRESS)
     parser.add_argument("--name", default="random, none", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -266,8 +358,31 @@ def main() -> None:
         }
         print(json.dumps(parts[given.part]()))
         return
+    if given.workers:
+        at_an_epoch_a_second([int(w) for w in given.workers.split(",")], given.seconds)
+        return
     with tempfile.TemporaryDirectory(prefix="hpo-scale-") as place:
         report(Path(place), given.trials, given.epochs)
+
+
+def at_an_epoch_a_second(counts: list[int], seconds: int) -> None:
+    """Print the share of a core that the driver needs, each alone and in windows."""
+    print(f"ASHA, random draws, an epoch a second and worker, {seconds} s, real syncs")
+    print(
+        f"{'workers':>8}{'window':>9}{'events':>9}{'wall':>8}{'core':>8}{'events/s':>10}"
+    )
+    for workers in counts:
+        for window in (0.0, 0.01, 0.1):
+            with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".scale-") as place:
+                found = at_work(
+                    Path(place) / "run", workers=workers, window=window, seconds=seconds
+                )
+            print(
+                f"{workers:8d}{1e3 * window:6.0f} ms{found['events']:9d}"
+                f"{100 * found['wall']:7.1f}%{100 * found['cpu']:7.1f}%"
+                f"{found['rate']:10,.0f}",
+                flush=True,
+            )
 
 
 def report(place: Path, trials: int, epochs: int) -> None:

@@ -284,3 +284,31 @@ def test_what_was_made_for_earlier_proposals_changes_none(sampler, monkeypatch):
     monkeypatch.undo()
     made = optuna_study._MADE[a_study.families[0].space]
     assert len(made) >= sum(t.family == "rnn" for t in ended) - 3
+
+
+EVERY_KIND = Space(
+    {
+        "a": FloatDistribution(-1.0, 2.0),
+        "b": FloatDistribution(1e-5, 1.0, log=True),
+        "c": FloatDistribution(0.0, 1.0, step=0.25),
+        "d": IntDistribution(1, 9),
+        "e": IntDistribution(1, 512, log=True),
+        "f": IntDistribution(1, 99, step=7),
+        "g": CategoricalDistribution((None, "x", 3, True)),
+        "h": FloatDistribution(2.0, 2.0),
+        "i": CategoricalDistribution(("only",)),
+        "k": FloatDistribution(0.0, 1.0),
+    }
+)
+
+
+@pytest.mark.parametrize("space", [EVERY_KIND, SPACE], ids=["every kind", "suite"])
+def test_a_random_draw_is_that_of_an_optuna_study(space):
+    for index in range(40):
+        asked = request(index, space=space)
+        whole = optuna_study.ask(
+            optuna.samplers.RandomSampler(seed=asked.seed), asked, history=()
+        )
+        found = sampler("random").propose(asked)
+        assert found == whole and list(found) == list(whole)
+        assert [type(v) for v in found.values()] == [type(v) for v in whole.values()]
