@@ -11,6 +11,7 @@ from typing import Any
 from hpo.director.decisions import Start
 from hpo.ledger.folder import RunFolder
 from hpo.run import signals
+from hpo.stopping import registry
 from hpo.study import Study
 from hpo.trials.record import Trial
 from hpo.worker import session
@@ -44,6 +45,10 @@ class Places:
         self._creates = creates
         self._folder = folder
         self._stopping = stop.file
+        # A trial that a study names ends where it says, which no rung tells.
+        self._ahead = not study.fixed and not any(
+            registry.converges(registry.make(rule)) for rule in study.stopping
+        )
 
     def assignment(self, start: Start) -> Assignment:
         """What a worker is to train.
@@ -73,6 +78,7 @@ class Places:
             objective=(objective.metric, objective.direction),
             device="gpu" if self._study.resources.gpus_per_trial > 0 else "cpu",
             stopping=self._stopping,
+            ahead=self._ahead,
         )
 
     def newest(self, number: int, attempt: int, since: int) -> int | None:

@@ -175,6 +175,19 @@ class ExploitingRule(PausingRule, Protocol):
         ...
 
 
+def converges(rule: StoppingRule) -> bool:
+    """Whether a rule may end a trial between its rungs that is ranked all the same.
+
+    A rule says so by ``converges: ClassVar[bool] = False``; of one that says nothing it is
+    assumed. Where none does, epochs between rungs may be trained ahead: what comes after an
+    end is dropped, and no checkpoint of a ranked trial is ahead of its record.
+
+    Args:
+        rule: A rule.
+    """
+    return bool(getattr(rule, "converges", True))
+
+
 def names() -> tuple[str, ...]:
     """Every stopping rule's name."""
     return names_in(rules)

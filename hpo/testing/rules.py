@@ -59,6 +59,8 @@ def check_verdicts(rule: Rule) -> None:
             assert isinstance(verdict, Verdict) and verdict.state in STATES
             assert verdict.reason, "a verdict without a reason"
             assert verdict.state != "paused" or isinstance(made, PausingRule)
+            ranked = verdict.state == "converged"
+            assert not ranked or registry.converges(made), "it said that it never does"
         if not made.rungs(evidence.budget, 0):
             alone = dataclasses.replace(evidence, history=evidence.history[:1])
             assert made.judge(alone) == verdict, "it looked at other trials"

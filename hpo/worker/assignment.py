@@ -40,6 +40,7 @@ class Assignment:
         checkpoint_seconds: Most seconds of training that may be lost.
         device: ``"cpu"`` or ``"gpu"``.
         stopping: A file whose presence asks for a checkpoint after the epoch in progress.
+        ahead: Whether epochs between rungs may be trained before those before them are judged.
         evaluate: A part of the data over which the trial, which has ended, is evaluated
             instead of being trained; empty to train.
     """
@@ -65,6 +66,7 @@ class Assignment:
     checkpoint_seconds: float = 5.0
     device: str = "cpu"
     stopping: Path | None = None
+    ahead: bool = False
     evaluate: str = ""
 
     @property

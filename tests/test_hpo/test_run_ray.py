@@ -23,6 +23,8 @@ import run_processes as processes
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import read_events
 from hpo.run.driver import STOP_FILE
+from hpo.run.launch import launch
+from hpo.study import Budget, Resources, Rule
 from hpo.testing.steady import PROCESSES
 
 sys.path.pop(0)
@@ -365,3 +367,21 @@ def test_a_confirmation_under_ray_is_that_of_local(tmp_path):
     assert record["study"]["resources"]["executor"] == "ray"
     assert kinds(look).count("test_read") == 1 and kinds(look).count("evaluated") == 2
     assert command(RunFolder(look)) == f"hpo confirm {ray}"
+
+
+@pytest.mark.slow
+def test_epochs_that_were_gathered_are_judged_one_by_one(tmp_path):
+    """A budget of epochs is kept to, and ends and values are those of `local`."""
+    stories = {}
+    for executor in ("ray", "local"):
+        study = helpers.study(
+            budget=Budget(trials=5, epochs=60, total_epochs=130),
+            stopping=(Rule(name="divergence"),),
+            resources=Resources(executor=executor, workers=1),
+        )
+        outcome = launch(study, results=tmp_path / executor)
+        assert outcome.state == "time"
+        events = events_of(outcome.folder)
+        assert sum(e.event == "epoch" for e in events) == 130
+        stories[executor] = helpers.story(outcome.folder)
+    assert stories["ray"] == stories["local"]

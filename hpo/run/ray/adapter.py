@@ -79,9 +79,14 @@ class RayBridge:
         self._busy[trial.trial_id] = _Busy(trial=trial, since=time.monotonic())
 
     def result(self, trial: Trial, result: dict[str, Any]) -> bool:
-        """Take in a report; whether the attempt goes on."""
+        """Take in reports; whether the attempt goes on. What follows an end is dropped."""
         self.begin(trial)
-        goes_on = isinstance(self.loop.report(result["report"]), Continue)
+        with self.loop.gathered():
+            goes_on = all(
+                isinstance(self.loop.report(report), Continue)
+                and not self.loop.expire()
+                for report in result["reports"]
+            )
         if goes_on and not self.loop.stop.requested:
             return True
         self._busy.pop(trial.trial_id, None)

@@ -13,6 +13,7 @@ from typing import Any
 
 from ray.tune import Trainable
 
+from hpo.worker.batch import reports
 from hpo.worker.evaluation import Evaluation, begin
 from hpo.worker.process import redirect, watch
 from hpo.worker.session import Session
@@ -46,9 +47,9 @@ class Worker(Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """An epoch, or scores; never `done`, since only the Director ends trials."""
+        """Epochs, or scores; never `done`, since only the Director ends trials."""
         assert self._session is not None
-        return {"report": self._session.step()}
+        return {"reports": reports(self._session)}
 
     def cleanup(self) -> None:
         """Save what is not saved and end the session."""

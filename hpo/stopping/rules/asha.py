@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from hpo.options import at_least
 from hpo.stopping.halving import geometric, halve
@@ -25,6 +26,8 @@ class StoppingRule:
         grace: The first rung: epochs, or below 1 a part of the budget, rounded up. None is
             what runs got before a study's record said otherwise: a tenth, rounded down.
     """
+
+    converges: ClassVar[bool] = False
 
     eta: int = 3
     grace: float | None = 1

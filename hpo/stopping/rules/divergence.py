@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from hpo.options import at_least
 from hpo.stopping.registry import Evidence, Verdict
@@ -20,6 +21,8 @@ class StoppingRule:
     Attributes:
         factor: How many times its own best an error may be.
     """
+
+    converges: ClassVar[bool] = False
 
     factor: float = 100.0
 

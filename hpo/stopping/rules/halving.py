@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from hpo.options import at_least
 from hpo.stopping.planning import Choice, Outlook, finishes_one, place
@@ -34,6 +35,8 @@ class StoppingRule:
         eta: The ratio of two rungs; of those that wait about one in so many goes on.
         finishers: How many trials the last stage is sized for, at most.
     """
+
+    converges: ClassVar[bool] = False
 
     eta: int = 4
     finishers: int = 8

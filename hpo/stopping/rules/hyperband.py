@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 from hpo.options import at_least
 from hpo.stopping.halving import geometric, halve
@@ -25,6 +26,8 @@ class StoppingRule:
         eta: One in how many goes on.
         grace: The first rung in epochs.
     """
+
+    converges: ClassVar[bool] = False
 
     eta: int = 3
     grace: int = 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from hpo.stopping.registry import Evidence, Verdict
 from hpo.stopping.rules import percentile
@@ -17,6 +18,8 @@ class StoppingRule:
         warmup: Epochs before anything is compared; None for a tenth of the budget.
         interval: Epochs between two comparisons; None for a tenth of the budget.
     """
+
+    converges: ClassVar[bool] = False
 
     startup: int = 4
     warmup: int | None = None

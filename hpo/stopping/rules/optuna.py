@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hpo.errors import StudyError
 from hpo.search.optuna_study import silent
@@ -41,6 +41,8 @@ class StoppingRule:
         pruner: The name of a class in `optuna.pruners`.
         arguments: Its keyword arguments, given beside `pruner`.
     """
+
+    converges: ClassVar[bool] = False
 
     pruner: str = "MedianPruner"
     arguments: Mapping[str, Any] = field(default_factory=dict, metadata={"rest": True})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from optuna.distributions import (
     BaseDistribution,
@@ -47,6 +47,8 @@ class StoppingRule:
         perturbation: How far a value moves, relative to itself.
         resampling: How probable it is that a value is drawn anew instead.
     """
+
+    converges: ClassVar[bool] = False
 
     interval: int = 5
     quantile: float = 0.25

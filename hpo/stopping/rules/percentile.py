@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from hpo.options import at_least, at_most
 from hpo.stopping.registry import Evidence, Verdict
@@ -27,6 +28,8 @@ class StoppingRule:
         warmup: Epochs before anything is compared; None for a tenth of the budget.
         interval: Epochs between two comparisons; None for a tenth of the budget.
     """
+
+    converges: ClassVar[bool] = False
 
     keep: float = 25.0
     startup: int = 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from hpo.errors import StudyError
 from hpo.options import at_least
@@ -34,6 +35,8 @@ class StoppingRule:
         eta: One in how many goes on.
         grace: The first rung in epochs.
     """
+
+    converges: ClassVar[bool] = False
 
     eta: int = 3
     grace: int = 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from hpo.options import at_least
 from hpo.stopping.registry import Evidence, Settlement, Verdict
@@ -27,6 +28,8 @@ class StoppingRule:
         epochs: How long everybody is trained; nothing happens where the budget is no longer.
         keep: How many trials of each family go on.
     """
+
+    converges: ClassVar[bool] = False
 
     epochs: int = 5
     keep: int = 3
