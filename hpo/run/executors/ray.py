@@ -12,6 +12,10 @@ from hpo.run.ray.cluster import attached, cluster
 from hpo.worker.assignment import Assignment
 
 _FRUITLESS = 3  # fits that may end without a single new epoch
+# Tune asks one thing at a time and acts at once, so that nothing can share a sync of the disk
+# unless it may wait: with the longest pause between two ticks 0.3 s at most are lost when the
+# machine dies, and trained again (tests/test_hpo/test_machine_dies.py).
+_LAG = 0.05
 
 
 class Executor:
@@ -35,6 +39,7 @@ class Executor:
             _on_cluster(loop, plan)
             return
         loop.observer.message("starting Ray")
+        loop.lag(_LAG)
         with cluster(plan, kernels=loop.kernels, shielded=loop.stop.shielded) as place:
             from hpo.run.ray.fit import fit  # only now: see `cluster`
 
