@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import h5py
 import jax
@@ -217,4 +221,66 @@ def test_chunks_of_100_need_an_eighth_of_the_memory_of_5000(
         batch = {n: jnp.asarray(a) for n, a in learner.next_batch().items()}
         program = jax.jit(learner.runner.engine.step).lower(learner.state, batch)
         needed[window] = program.compile().memory_analysis().temp_size_in_bytes
+    assert needed[100] <= needed[5000] / 8, needed
+
+
+PEAK = """
+import gc, sys
+from pathlib import Path
+from tests.test_models import test_training_streams as streams
+
+family, window, order = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+data = streams.recorded(Path(sys.argv[4]), (10_000, 10_000))
+learner = streams.learner_of(
+    family,
+    data,
+    epochs=2,
+    **{"data.window": window, "data.order": order, "data.batch_size": 32},
+    **{"data.batches": 4 if order == "shuffled" else None, "model.hidden_size": 32},
+)
+steps = learner.fit_iter(2)
+next(steps)  # compiles
+gc.collect()
+
+def now(name):
+    text = Path("/proc/self/status").read_text()
+    return int(text.split(name + ":")[1].split()[0])
+
+Path("/proc/self/clear_refs").write_text("5")  # forget the peak of compiling
+before = now("VmRSS")
+next(steps)
+print(now("VmHWM") - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
+@pytest.mark.parametrize(
+    "family", ["rnn", pytest.param("crnn", marks=pytest.mark.long)]
+)
+def test_the_process_itself_peaks_at_an_eighth(family, tmp_path):
+    """What an epoch adds to a process that has compiled, by the kernel's own count.
+
+    A tcn takes the rows of a batch one after another and needs little either way.
+    """
+    needed = {}
+    for window, order in ((5000, "shuffled"), (100, "consecutive")):
+        words = [family, str(window), order, str(tmp_path / str(window))]
+        (tmp_path / str(window)).mkdir()
+        done = subprocess.run(
+            [sys.executable, "-c", PEAK, *words],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=Path(__file__).parents[2],
+            env={
+                **os.environ,
+                "HPO_KERNELS": "off",
+                "JAX_PLATFORMS": "cpu",
+                # So that memory that is given back is seen to be.
+                "MALLOC_MMAP_THRESHOLD_": "65536",
+                "MALLOC_TRIM_THRESHOLD_": "65536",
+            },
+        )
+        needed[window] = int(done.stdout.split()[-1])
     assert needed[100] <= needed[5000] / 8, needed
