@@ -249,6 +249,8 @@ def _expect_kind(key: str, value: Any, kind: type, name: str) -> None:
     wanted = hints[name]
     if "Literal" in wanted or (value is None and "None" in wanted):
         return
+    if wanted.startswith("Mapping"):
+        return  # whose entries are checked where it is kept
     if wanted == "str":
         if not isinstance(value, str):
             raise StudyError(f"`{key}` must be a name, got {value!r}")

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from hpo.errors import RunError
 from hpo.run.attach import Attach
 from hpo.run.executor import Plan, find
 from hpo.run.survey import Survey, survey
 from hpo.study import Resources
 from hpo.worker import environment
+
+_ALIKE = (
+    "every node needs the driver's Python, Ray and JAX, and a cache that can be written "
+    "(HPO_CACHE)"
+)
 
 
 def plan(
@@ -83,24 +90,27 @@ def _no_room(found: Survey, resources: Resources) -> RunError:
         return RunError(
             f"no node of the cluster at {found.address} can be used: "
             + "; ".join(refused),
-            hint="every node needs the driver's Python, Ray and JAX, and a cache that can "
-            "be written (HPO_CACHE)",
+            hint=_ALIKE,
         )
-    has = "; ".join(
-        f"{node.name} has "
-        + ", ".join(
-            f"{amount:g} {name}"
-            for name, amount in sorted(node.resources.items())
-            if ":" not in name and "memory" not in name
-        )
+    has = [
+        f"{node.name} has {_amounts(node.resources)}"
         for node in found.usable
-    )
+        if _amounts(node.resources)
+    ]
     return RunError(
-        f"no node of the cluster at {found.address} can serve a trial, which takes {asked}"
-        + (f"; {has}" if has else "; it has no workers")
-        + ("; refused: " + "; ".join(refused) if refused else ""),
+        f"no node of the cluster at {found.address} can serve a trial, which takes {asked}: "
+        + "; ".join([*(has or ["it has no workers"]), *refused]),
         hint="start nodes that have it (`ray start --address … --num-cpus N`), or change "
-        "`resources.per_trial`",
+        "`resources.per_trial`" + (f"; {_ALIKE}" if refused else ""),
+    )
+
+
+def _amounts(resources: Mapping[str, float]) -> str:
+    """What a node has, without what Ray counts for itself."""
+    return ", ".join(
+        f"{amount:g} {name}"
+        for name, amount in sorted(resources.items())
+        if ":" not in name and "memory" not in name
     )
 
 

@@ -6,6 +6,7 @@ this one goes on, with a message for a person.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import queue
@@ -98,13 +99,14 @@ class Survey:
             "address": self.address,
             "nodes": [
                 {
-                    "id": node.id[:12],
+                    "id": node.id,
                     "name": node.name,
                     "resources": {
                         k: v for k, v in node.resources.items() if ":" not in k
                     },
                     "cpu": node.facts.get("cpu"),
                     "level": node.level,
+                    "instructions": instructions(node.facts.get("flags", ())),
                     "refused": node.refused,
                 }
                 for node in self.nodes
@@ -149,6 +151,36 @@ def equal_bits(flags: Sequence[Sequence[str]]) -> dict[str, str]:
         "HPO_KERNELS": lowest or "off",
         "XLA_FLAGS": f"--xla_cpu_max_isa={isa}",
     }
+
+
+def instructions(flags: Iterable[str]) -> str:
+    """A short name of a processor's whole set of instructions; empty where nothing is known.
+
+    Args:
+        flags: As Linux names them.
+    """
+    text = " ".join(sorted(flags))
+    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest() if text else ""
+
+
+def unequal(cluster: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    """Why a node that joins a run would give it other bits; empty where it would not.
+
+    Args:
+        cluster: What the run found at its launch or resume; see `Survey.to_json`.
+        facts: Of the node.
+    """
+    at_launch = [node for node in cluster["nodes"] if not node["refused"]]
+    if instructions(facts["flags"]) in {n["instructions"] for n in at_launch}:
+        return ""
+    level = packages.kernel_level(facts["flags"])
+    lowest = cluster["equal_bits"].get("HPO_KERNELS")
+    if lowest is not None and (lowest == "off" or level >= lowest):
+        return ""
+    return (
+        f"its processor ({facts['cpu']}) has other instructions than the nodes that the run "
+        "began with: its numbers would differ in the last bits; a resume counts it in"
+    )
 
 
 def own_versions() -> dict[str, str]:
@@ -253,6 +285,10 @@ class _Look:
         finally:
             process.kill()
             process.wait()
+            for thread in threads:
+                thread.join(1.0)
+            for stream in (process.stdout, process.stderr):
+                stream.close()
         return self._said
 
     def _listen(self, name: str, stream: Iterable[str]) -> None:

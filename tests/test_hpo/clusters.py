@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 _MARK = "HPO_TEST_NODES"
+_PRETEND = "HPO_TEST_RAY_VERSION"
 
 
 class Nodes:
@@ -25,9 +26,10 @@ class Nodes:
     Args:
         folder: For its token and the nodes' caches.
         cpus: Cores of each node, the head first.
+        pretend: A version of Ray that the cluster says it has.
     """
 
-    def __init__(self, folder, cpus=(1, 1), resources=()):
+    def __init__(self, folder, cpus=(1, 1), pretend=""):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.mark = f"{os.getpid()}-{time.monotonic_ns()}"
@@ -35,7 +37,7 @@ class Nodes:
         token.write_text(secrets.token_hex(16))
         token.chmod(0o600)
         self.token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
-        self._cpus, self._resources = cpus, [*resources]
+        self._cpus, self._pretend = cpus, pretend
         self._count = 0
 
     def __enter__(self):
@@ -44,6 +46,7 @@ class Nodes:
             **os.environ,
             **self.token,
             _MARK: self.mark,
+            _PRETEND: self._pretend,
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_TMPDIR": self.temporary.name,
             "PYTHONPATH": "",  # whatever is installed there, the run's own code counts
@@ -65,9 +68,8 @@ class Nodes:
             start_new_session=True,
         )
         try:
-            for place, cpus in enumerate(self._cpus):
-                more = self._resources[place] if place < len(self._resources) else {}
-                self.add(cpus, **more)
+            for cpus in self._cpus:
+                self.add(cpus)
         except BaseException:
             self.__exit__()
             raise
@@ -82,10 +84,10 @@ class Nodes:
             file.close()
         self.temporary.cleanup()
 
-    def add(self, cpus=1, **resources):
-        """One more node, with so many cores and other resources; its place."""
-        cache = self.cache(self._count)
-        self.address = self._do("add", cpus, resources, str(cache))["address"]
+    def add(self, cpus=1, **variables):
+        """One more node, with so many cores and these variables; its place."""
+        own = {"HPO_CACHE": str(self.cache(self._count)), **variables}
+        self.address = self._do("add", cpus, own)["address"]
         self._count += 1
         return self._count - 1
 
@@ -139,17 +141,18 @@ def main():
     """Hold a cluster and do what is read."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # Ray prints
+    import ray
     from ray.cluster_utils import Cluster
 
+    ray.__version__ = os.environ[_PRETEND] or ray.__version__
     cluster, nodes = None, []
     for line in sys.stdin:
         verb, *words = json.loads(line)
         if verb == "add":
-            cpus, resources, cache = words
+            cpus, variables = words
             about = {
                 "num_cpus": cpus,
-                "resources": resources or None,
-                "env_vars": {"HPO_CACHE": cache},
+                "env_vars": variables,
                 "object_store_memory": 80 * 2**20,
                 "include_dashboard": False,
             }

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 import clusters
+import sample_run
 
 from hpo.ledger.events import Interrupted
 from hpo.testing import drivers
@@ -20,6 +25,7 @@ from hpo.trials.states import ENDINGS
 
 sys.path.pop(0)
 
+ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 
@@ -42,15 +48,11 @@ def study_of(count, *, workers=2, pause=0.2, epochs=None):
     study = suite._study("ray", ("none",) * count, workers=workers, pause=pause)
     if epochs is None:
         return study
-    from dataclasses import replace
-
     return study.replace(budget=replace(study.budget, epochs=epochs))
 
 
 def locally(study, folder):
     """The story that the executor `local` tells of a study."""
-    from dataclasses import replace
-
     local = study.replace(
         resources=replace(study.resources, executor="local", workers=1)
     )
@@ -67,9 +69,8 @@ def driven(tmp_path):
     begun = []
 
     def start(cluster, study=None, place="run", **options):
-        driver = drivers.start(
-            tmp_path / place, study, environment=cluster.driver, **options
-        )
+        options.setdefault("environment", cluster.driver)
+        driver = drivers.start(tmp_path / place, study, **options)
         begun.append(driver)
         return driver
 
@@ -78,6 +79,20 @@ def driven(tmp_path):
         driver.end()
 
 
+def hpo(cluster, *words, **variables):
+    """What became of a command, as a person calls it."""
+    environment = {**os.environ, **cluster.token, **variables}
+    environment["PYTHONPATH"] = str(ROOT)
+    return subprocess.run(
+        [sys.executable, "-m", "hpo.cli.main", *map(str, words)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+@pytest.mark.long
 @pytest.mark.parametrize(
     "check", [c for c in suite.CHECKS if c.__name__ != "check_leaving"]
 )
@@ -93,6 +108,8 @@ def test_every_node_trains_what_local_would(nodes, driven, tmp_path):
     capacity = [e for e in events if e.event == "capacity"]
     assert max(e.workers for e in capacity) == 2
     assert len(max((e.nodes for e in capacity), key=len)) == 2, "a node stood idle"
+    audited = hpo(nodes, "verify", run)
+    assert audited.returncode == 0, audited.stderr
     for place in (0, 1):
         assert list((nodes.cache(place) / "code").iterdir()), f"node {place}: no code"
     assert drivers.story(run) == locally(study, tmp_path / "local")
@@ -122,6 +139,49 @@ def test_nodes_die_and_join_and_no_retry_is_spent(driven, tmp_path):
     assert drivers.story(run) == locally(study, tmp_path / "local")
 
 
+@pytest.mark.long
+def test_a_lost_head_ends_a_run_that_another_cluster_goes_on_with(driven, tmp_path):
+    study = study_of(2, pause=1.0, epochs=40)
+    with clusters.Nodes(tmp_path / "nodes", cpus=(0, 1, 1)) as cluster:
+        driver = driven(cluster, study)
+        drivers.wait_until(
+            lambda: sum(e.event == "epoch" for e in driver.events()) >= 3, 90
+        )
+        for process in cluster.processes():
+            if process.name() == "gcs_server":
+                process.kill()
+        assert driver.outcome()["state"] == "interrupted"
+        events = driver.events()
+        lost = [e for e in events if isinstance(e, Interrupted)]
+        assert {e.reason for e in lost} == {"the head of the cluster is gone"}
+        assert not any(e.death for e in lost)
+    with clusters.Nodes(tmp_path / "others", cpus=(2,)) as other:
+        again = driven(other, resume=driver.folder, place="again")
+        assert again.outcome()["state"] == "finished"
+    for epochs in trained(driver.folder).values():
+        assert len(epochs) <= 40 + 5, "more than 5 s were lost"
+
+
+def test_without_workers_trials_wait_and_then_the_run_ends(driven, tmp_path):
+    study = study_of(3, workers=None, pause=0.5)
+    with clusters.Nodes(tmp_path / "nodes", cpus=(0, 1)) as cluster:
+        variables = {**cluster.driver}
+        told = {**json.loads(variables[drivers.CLUSTER]), "patience": 6.0}
+        variables[drivers.CLUSTER] = json.dumps(told)
+        driver = driven(cluster, study, environment=variables)
+        drivers.wait_until(
+            lambda: sum(e.event == "epoch" for e in driver.events()) >= 2, 90
+        )
+        cluster.kill(1)
+        assert driver.outcome()["state"] == "interrupted"
+        events = driver.events()
+        (lost,) = [e for e in events if isinstance(e, Interrupted)]
+        assert not lost.death
+        after = events[events.index(lost) :]
+        assert [e.workers for e in after if e.event == "capacity"] == [0]
+        assert not any(e.event == "started" for e in after), "started without a worker"
+
+
 def test_a_killed_driver_leaves_no_worker_and_is_resumed(nodes, driven, tmp_path):
     study = study_of(4, pause=0.5)
     driver = driven(nodes, study)
@@ -142,4 +202,149 @@ def test_a_killed_driver_leaves_no_worker_and_is_resumed(nodes, driven, tmp_path
         assert after[number] == before[number], "trained again"
     for number, epochs in after.items():
         assert len(epochs) <= 6 + 5 / 0.5, f"trial {number} lost more than 5 s"
+    assert drivers.story(run) == locally(study, tmp_path / "local")
+
+
+# -- refused ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def walk(tmp_path):
+    path = tmp_path / "walk.py"
+    path.write_text(sample_run.WALK)
+    return path
+
+
+def launch(cluster, walk, *options, **variables):
+    place = walk.parent / "out"
+    words = ("--executor", "ray", "--address", cluster.address, "--results", place)
+    return hpo(cluster, "launch", walk, *words, *options, **variables)
+
+
+def refused(done, *words):
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "\nerror: " in done.stderr and "\nhint: " in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr, done.stderr
+
+
+def test_a_study_file_is_launched_by_the_variable(nodes, walk):
+    """Its learner cannot be imported: it travels by value, with the study's folder."""
+    results = walk.parent / "out"
+    words = ("--executor", "ray", "--results", results, "--workers", "auto")
+    done = hpo(nodes, "launch", walk, *words, RAY_ADDRESS=nodes.address)
+    assert done.returncode == 0, done.stderr
+    assert f"attaching to Ray at {nodes.address} (RAY_ADDRESS)" in done.stderr
+    (run,) = results.glob("walks/*")
+    (first,) = [e for e in drivers.events_of(run) if e.event == "run" and e.host]
+    attached = first.provenance["attached"]
+    assert attached["address"] == nodes.address and len(attached["nodes"]) == 2
+    assert attached["workers"] == "auto" and attached["equal_bits"] == {}
+
+
+def test_another_token_is_refused(nodes, walk, tmp_path):
+    token = tmp_path / "token"
+    token.write_text("0123456789abcdef" * 2)
+    done = launch(nodes, walk, RAY_AUTH_TOKEN_PATH=str(token))
+    refused(done, nodes.address, "token", "RAY_AUTH_TOKEN_PATH")
+    assert token.read_text() not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_no_node_has_is_refused(nodes, walk, tmp_path):
+    done = launch(nodes, walk, "--set", 'resources.per_trial={"a100": 1}')
+    refused(done, "1 a100", "1 CPU", "per_trial")
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_version_of_ray_is_refused(walk, tmp_path):
+    with clusters.Nodes(tmp_path / "nodes", cpus=(1,), pretend="1.2.3") as cluster:
+        done = launch(cluster, walk)
+    refused(done, "Ray: 1.2.3", "Python: ", "the same Ray")
+
+
+def test_nodes_that_cannot_be_used_are_named(walk, tmp_path):
+    """One has another JAX, one no cache; with a good one beside them a run does without."""
+    other = tmp_path / "other" / "jax-0.0.1.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: jax\nVersion: 0.0.1\n"
+    )
+    (tmp_path / "file").touch()
+    with clusters.Nodes(tmp_path / "nodes", cpus=(0,)) as cluster:
+        cluster.add(1, PYTHONPATH=str(other.parent))
+        cluster.add(1, HPO_CACHE=str(tmp_path / "file" / "cache"))
+        done = launch(cluster, walk)
+        refused(done, "it has jax 0.0.1", "Not a directory", "HPO_CACHE", "no node")
+        assert not (tmp_path / "out").exists()
+        cluster.add(1)
+        done = launch(cluster, walk)
+        assert done.returncode == 0, done.stderr
+        assert "not used: " in done.stderr and "it has jax 0.0.1" in done.stderr
+        (run,) = (tmp_path / "out").glob("walks/*")
+        events = drivers.events_of(run)
+        assert max(e.workers for e in events if e.event == "capacity") == 1
+
+
+# -- without a shared disk ----------------------------------------------------------------
+
+MINE = """
+from pathlib import Path
+from hpo.testing.steady import Steady
+
+def create(config, context):
+    read = Path(context.data["mine"]["path"]) / "train.txt"
+    Path(context.directory.parent, "read.txt").write_text(f"{read} {read.read_text()}")
+    print("made on this node")
+    return Steady(config, context)
+"""
+
+
+def test_nothing_of_the_driver_s_disk_is_needed(driven, tmp_path):
+    """Its results, data and code lie where no node sees them: all of it travels."""
+    private, source, out = (tmp_path / n for n in ("private", "source", "out"))
+    for folder in (private, source / "data", out):
+        folder.mkdir(parents=True)
+    (source / "mine.py").write_text(MINE)
+    (source / "data" / "train.txt").write_text("seven")
+    script = (
+        f'mount -t tmpfs tmpfs "{private}" && cp -r "{source}/." "{private}" && "$@"; '
+        f'code=$?; cp -r "{private}/." "{out}"; exit $code'
+    )
+    under = ["unshare", "--mount", "sh", "-c", script, "sh"]
+    if shutil.which("unshare") is None or subprocess.run([*under, "true"]).returncode:
+        pytest.skip("this kernel or user allows no namespaces (unshare --mount)")
+    shutil.rmtree(out)
+    out.mkdir()
+    study = study_of(4, pause=0.1)
+    family = study.families[0]
+    mine = replace(family, create="mine:create")
+    reference = {"mine": {"path": str(private / "data"), "hashes": {"train": "7"}}}
+    with clusters.Nodes(tmp_path / "nodes", cpus=(1, 1)) as cluster:
+        driver = drivers.start(
+            private / "results",
+            study.replace(families=(mine,), data=reference),
+            environment={
+                **cluster.driver,
+                "PYTHONPATH": os.pathsep.join([str(private), str(ROOT)]),
+                "HPO_CACHE": str(private / "cache"),
+            },
+            under=under,
+        )
+        try:
+            driver.outcome()
+        finally:
+            driver.end()
+        drivers.wait_until(lambda: not cluster.workers(), 10)
+        (run,) = (out / "results").glob("*/*")
+        caches = {str(cluster.cache(n)) for n in (0, 1)}
+        told = [p.read_text().split() for p in run.glob("trials/*/read.txt")]
+        assert len(told) == 4 and {word for _, word in told} == {"seven"}
+        assert {path.partition("/data/")[0] for path, _ in told} == caches
+    for place in run.glob("trials/*"):
+        config = json.loads((place / "config.json").read_text())
+        assert config["data"] == reference, "the driver's path is what is written down"
+        assert "made on this node" in (place / "log.txt").read_text()
+        assert (place / "attempt-1" / "saved").exists()
     assert drivers.story(run) == locally(study, tmp_path / "local")

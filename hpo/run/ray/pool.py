@@ -25,6 +25,7 @@ from hpo.run.ray.orders import Orders
 from hpo.run.ray.places import wanted
 from hpo.run.ray.seats import Doing, Loss, Seat, loss, take
 from hpo.run.ray.view import Seen, View
+from hpo.run.survey import objection, unequal
 from hpo.trials.states import ENDINGS
 from hpo.worker import located, mirror, session
 from hpo.worker.assignment import Assignment, Report
@@ -56,7 +57,11 @@ class Pool:
         self._data: dict[str, dict[str, list[Any]]] = {}
         self._view = View()
         self._seats: list[Seat] = []
-        self._refused: dict[str, str] = {}
+        self._refused = {
+            node["id"]: f"{node['name']}: {node['refused']}"
+            for node in plan.cluster["nodes"]
+            if node["refused"]
+        }
         self._clumsy: Counter[str] = Counter()
         self._told: dict[str, int] = {}
         self._changed = self._recruited = 0.0
@@ -210,7 +215,8 @@ class Pool:
             self._rest(seat)
 
     def _prepared(self, seat: Seat, facts: Mapping[str, Any]) -> None:
-        refused = facts["refused"]
+        refused = facts["refused"] or objection(facts)
+        refused = refused or unequal(self._plan.cluster, facts)
         if not refused and not self._orders.seen_from(facts["host"], facts["pid"]):
             refused = "what it writes into the run's folder is not seen by the driver"
         if refused:
