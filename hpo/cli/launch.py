@@ -29,6 +29,8 @@ def launch(
     order: options.Order = None,
     time_budget: options.TimeBudget = None,
     stall: options.Stall = None,
+    chaos: options.Chaos = None,
+    chaos_seed: options.ChaosSeed = None,
     repeat: Annotated[
         int | None,
         typer.Option(
@@ -52,10 +54,17 @@ def launch(
 
     from hpo import discovery
     from hpo.cli import attaching, overrides
+    from hpo.errors import StudyError
     from hpo.live.progress import Progress
     from hpo.run import launch as runner
     from hpo.tasks import with_task
 
+    faults = overrides.chaos(chaos, chaos_seed)
+    if repeat is not None and faults is not None:
+        raise StudyError(
+            "`--chaos` disturbs one run, and `--repeat` is a group of them",
+            hint="leave one of them out",
+        )
     chosen = overrides.changed(
         discovery.load_study(study),
         trials=trials,
@@ -103,6 +112,7 @@ def launch(
             study_file=discovery.study_file(study),
             observer=progress,
             attach=attach,
+            chaos=faults,
         )
     finish(outcome)
 

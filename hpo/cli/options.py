@@ -226,6 +226,22 @@ Order = Annotated[
         "the same.",
     ),
 ]
+Chaos = Annotated[
+    str | None,
+    typer.Option(
+        "--chaos",
+        metavar="FAULTS",
+        help="Faults on purpose: shares of epochs (worker, nan, hang, slow) and events of the "
+        "ledger (disk-full, driver), such as worker=0.05,slow=0.1,driver@120.",
+        show_default=False,
+    ),
+]
+ChaosSeed = Annotated[
+    int | None,
+    typer.Option(
+        "--chaos-seed", metavar="N", min=0, help="What the faults follow from (0)."
+    ),
+]
 TimeBudget = Annotated[
     str | None,
     typer.Option(

@@ -12,6 +12,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from hpo.chaos import Chaos
 from hpo.check.keys import (
     Check,
     check_configurations,
@@ -364,3 +365,17 @@ def _fitting(space: Space, point: Mapping[str, Any]) -> dict[str, Any] | None:
         return space.validate({k: v for k, v in point.items() if k in active})
     except SpaceError:
         return None
+
+
+def chaos(text: str | None, seed: int | None) -> Chaos | None:
+    """The faults that `--chaos` and `--chaos-seed` ask for; None for none.
+
+    Raises:
+        StudyError: A fault has no meaning, or there is a seed for none.
+    """
+    if text is None and seed is not None:
+        raise StudyError(
+            f"`--chaos-seed {seed}` is a seed of faults on purpose, and there are none",
+            hint="say which: `--chaos worker=0.05`",
+        )
+    return None if text is None else Chaos.parse(text, seed=seed or 0)

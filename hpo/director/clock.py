@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from hpo.ledger.events import (
     Ending,
@@ -38,7 +38,7 @@ class Clock:
         self._seated = 0
 
     @property
-    def seated(self) -> Iterable[int]:
+    def seated(self) -> Collection[int]:
         """The numbers of the trials that have a seat."""
         return self._seats.keys()
 

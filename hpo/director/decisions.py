@@ -28,6 +28,7 @@ class Start:
         donor: The trial whose state at the last change it adopts, and that one's attempt;
             None where it has adopted none.
         since: The first attempt whose checkpoints belong to this training.
+        deaths: How often a worker of the trial has died.
     """
 
     trial: int
@@ -41,6 +42,7 @@ class Start:
     schedule: Schedule = ()
     donor: tuple[int, int] | None = None
     since: int = 1
+    deaths: int = 0
 
     @classmethod
     def of(cls, trial: Trial, *, attempt: int, rungs: tuple[int, ...] = ()) -> Self:
@@ -64,6 +66,7 @@ class Start:
             schedule=tuple(trial.schedule),
             donor=(adopted.donor, adopted.attempt) if adopted else None,
             since=trial.since,
+            deaths=trial.deaths,
         )
 
 

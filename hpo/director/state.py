@@ -12,6 +12,7 @@ from hpo.ledger.events import (
     Evaluated,
     Event,
     Extended,
+    Interrupted,
     Nondeterminism,
     Paused,
     Proposed,
@@ -25,7 +26,9 @@ from hpo.trials.record import History, Trial
 from hpo.trials.reducer import Reducer, contradiction
 from hpo.trials.states import State
 
-_BESIDE = (CheckpointEvent, Nondeterminism, Evaluated)  # change no decision
+# These change no decision; an interruption of another trial comes before one that a driver left
+# behind when it died, and another driver may die between the two.
+_BESIDE = (CheckpointEvent, Nondeterminism, Evaluated, Interrupted)
 
 
 class RunState:

@@ -59,16 +59,10 @@ class VirtualOrder(Generic[Held]):
             self._seated = self._fill()
         if isinstance(self._seated, Done):
             return self._seated
-        director = self._director
-        free = (
-            number
-            for number in director.clock.seated
-            if number not in self._working and not self._held.get(number)
-        )
-        number = min(free, key=director.clock.turn, default=None)
+        number = self._first()
         if number is None:
             return Wait()
-        start, events = director.place(number, self._elapsed())
+        start, events = self._director.place(number, self._elapsed())
         self._write(events)
         self._working.add(number)
         return start
@@ -147,7 +141,35 @@ class VirtualOrder(Generic[Held]):
             return Park()  # its end waits for its turn, or it was promoted just now
         held = self._held.get(trial)
         ahead = [epoch for epoch, _ in held or () if epoch is not None]
-        if ahead and self._director.parks(trial, ahead):
+        if ahead and (
+            self._director.parks(trial, ahead) or self._goes_too_far(trial, len(ahead))
+        ):
             self._working.discard(trial)
             return Park()
         return Continue()
+
+    def _first(self) -> int | None:
+        """Of the trials that could be trained and have no worker, whose turn comes first."""
+        clock = self._director.clock
+        free = (
+            number
+            for number in clock.seated
+            if number not in self._working and not self._held.get(number)
+        )
+        return min(free, key=clock.turn, default=None)
+
+    def _goes_too_far(self, trial: int, ahead: int) -> bool:
+        """Whether the run's epochs will be spent before a trial's next one has its turn.
+
+        Another trial then gets the worker, if there is one whose epoch still counts.
+        """
+        total = self._director.study.budget.total_epochs
+        if total is None:
+            return False
+        clock = self._director.clock
+        left = total - self._director.epochs
+        end = clock.now + -(-left // max(1, len(clock.seated)))
+        if clock.turn(trial)[0] + ahead <= end:
+            return False
+        first = self._first()
+        return first is not None and clock.turn(first)[0] <= end

@@ -108,11 +108,11 @@ class Ledger:
         }
         if not write:
             return cls(**about, torn=reader.torn, descriptor=None)
-        with _explained(path, "write"):
+        with explained(path, "write"):
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
             descriptor = os.open(path, flags, 0o644)
         try:
-            with _explained(path, "write"):
+            with explained(path, "write"):
                 _mend(descriptor, reader.size)
                 if new:
                     _sync_folder(path.parent)
@@ -199,7 +199,7 @@ class Ledger:
 
         It is opened anew, which lets NFS ask its server.
         """
-        with _explained(self.path, "write"):
+        with explained(self.path, "write"):
             other = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 size = os.fstat(other).st_size
@@ -223,7 +223,7 @@ class Ledger:
             RunError: The disk refused it.
         """
         if self._dirty:
-            with _explained(self.path, "write"):
+            with explained(self.path, "write"):
                 self._sync()
 
     def close(self) -> None:
@@ -231,7 +231,7 @@ class Ledger:
         if self._descriptor is not None:
             descriptor, self._descriptor = self._descriptor, None
             try:
-                with _explained(self.path, "write"):
+                with explained(self.path, "write"):
                     os.fdatasync(descriptor)
             finally:
                 os.close(descriptor)
@@ -307,7 +307,7 @@ class Reader(Generic[Record]):
         Raises:
             RunError: The file is missing, unreadable, or a line is damaged.
         """
-        with _explained(self.path, "read"), self.path.open("rb") as file:
+        with explained(self.path, "read"), self.path.open("rb") as file:
             file.seek(self.size)
             while lines := file.readlines(_BATCH):
                 last = [] if lines[-1].endswith(b"\n") else [lines.pop()]
@@ -456,7 +456,7 @@ def _error(path: Path, verb: str, error: OSError) -> RunError:
 
 
 @contextlib.contextmanager
-def _explained(path: Path, verb: str) -> Iterator[None]:
+def explained(path: Path, verb: str) -> Iterator[None]:
     """Turn an operating system's refusal into a message for a person."""
     try:
         yield

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from hpo.chaos import Chaos
 from hpo.director import Director
 from hpo.director.decisions import Done
 from hpo.errors import RunError
 from hpo.ledger.events import Event, Note, RunEvent
+from hpo.ledger.faulty import FaultyLedger
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.lease import Keeper, Lease, Request
 from hpo.ledger.log import Ledger, events_of
@@ -54,6 +56,7 @@ class ActiveRun:
         observer: Is told what happens.
         kernels: The compiled kernels to compute with as long as no trial has told its own.
         before_test: Called before the ledger says that the test part is read.
+        chaos: Faults on purpose; None for none.
 
     Attributes:
         director: The brain; it knows every trial.
@@ -74,6 +77,7 @@ class ActiveRun:
         observer: Observer,
         kernels: str | None = None,
         before_test: Callable[[], None] = lambda: None,
+        chaos: Chaos | None = None,
     ) -> None:
         self.study = study
         self.folder = folder
@@ -86,6 +90,7 @@ class ActiveRun:
         self._observer = observer
         self._kernels = kernels
         self._before_test = before_test
+        self._chaos = chaos
 
     def until_it_ends(
         self,
@@ -105,7 +110,10 @@ class ActiveRun:
             UserError: The ledger is damaged, or the executor or the disk fails.
         """
         path = self.folder.events_file
-        with Ledger.open(path, write=True, told=self._replay) as ledger:
+        kind = Ledger if self._chaos is None else FaultyLedger
+        with kind.open(path, write=True, told=self._replay) as ledger:
+            if isinstance(ledger, FaultyLedger) and self._chaos is not None:
+                ledger.chaos = self._chaos
             if ledger.torn:
                 self._observer.message(ledger.torn)
             self.director.offer(self._machine.workers)  # whatever there was before
@@ -151,11 +159,15 @@ class ActiveRun:
                 evaluations=self.evaluations,
                 kernels=self._kernels,
                 before_test=self._before_test,
+                chaos=self._chaos,
             )
             loop.tell(RunEvent(action=action, **identity(own), provenance=dict(about)))
             for text in notes:
                 loop.tell(Note(text=text))
             self._say_order()
+            if self._chaos is not None:
+                loop.tell(Note(text=f"faults on purpose: {self._chaos}"))
+                self._observer.message(f"faults on purpose: {self._chaos}")
             loop.interrupt("the driver was killed")
             try:
                 self._execute(loop)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from hpo import packages
+from hpo.chaos import Chaos
 from hpo.check.traced import refuse_static
 from hpo.director import Director
-from hpo.errors import RunError
+from hpo.errors import RunError, StudyError
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.provenance import provenance
 from hpo.run.active import ActiveRun, Outcome, ended, how_it_ended
@@ -21,6 +22,7 @@ from hpo.run.own_files import own_files
 from hpo.run.plan import plan
 from hpo.run.rerun_folder import command
 from hpo.run.sources import Prepare, Sources, as_run, creates_of, refuse_changes
+from hpo.stopping.population import exploiting
 from hpo.study import Study
 from hpo.tasks import with_task
 from hpo.worker.environment import worker_environment
@@ -42,6 +44,7 @@ def launch(
     gpus: int | None = None,
     extra: Mapping[str, Any] | None = None,
     attach: Attach | None = None,
+    chaos: Chaos | None = None,
 ) -> Outcome:
     """Run a study in a new folder under `results`, until it is done or interrupted.
 
@@ -59,6 +62,7 @@ def launch(
         gpus: How many GPUs there are; None counts them.
         extra: Further JSON-able entries of ``study.json``.
         attach: The cluster to work on (`hpo.run.attach`); None for this machine.
+        chaos: Faults on purpose, recorded for `resume`; None for none.
 
     Raises:
         UserError: Something in the study, the data or the machine does not fit.
@@ -71,6 +75,7 @@ def launch(
     study = as_run(study, workers=machine.workers, counted=counted)
     seats = study.resources.seats if study.resources.virtual else machine.workers
     Director(study, workers=seats)  # what it refuses needs no data
+    _refuse_spoiled(study, chaos)
     creates = creates_of(study, create)
     refuse_static(study, creates)
     on_cpu = machine.gpus_per_trial == 0 and attach is None
@@ -92,7 +97,8 @@ def launch(
     with folder.acquire():
         carried.write(folder)
         about = _provenance(machine)
-        entries = {**sources.to_json(), **(extra or {})}
+        faults = {} if chaos is None else {"chaos": chaos.to_json()}
+        entries = {**sources.to_json(), **(extra or {}), **faults}
         folder.write_study(study, provenance=about, extra=entries)
         run = ActiveRun(
             study=study,
@@ -101,6 +107,7 @@ def launch(
             folder=folder,
             machine=machine,
             observer=watching,
+            chaos=chaos,
         )
         notes = (*run.director.remarks, *carried.notes)
         return run.until_it_ends("launch", about, notes=notes)
@@ -117,6 +124,7 @@ def resume(
     observer: Observer | None = None,
     gpus: int | None = None,
     attach: Attach | None = None,
+    chaos: Chaos | None = None,
 ) -> Outcome:
     """Go on with an interrupted run, with the settings of its launch.
 
@@ -134,6 +142,7 @@ def resume(
         observer: Is told what happens.
         gpus: How many GPUs there are; None counts them.
         attach: As in `launch`; the address is not that of the launch.
+        chaos: Faults on purpose; None for those of the launch.
 
     Raises:
         ResumeRefused: Something changed since the launch; says what.
@@ -148,6 +157,9 @@ def resume(
             hint=f"`{command(place)}` goes on with it",
         )
     study = Study.from_json(record["study"])
+    if chaos is None and "chaos" in record:
+        chaos = Chaos.from_json(record["chaos"])
+    _refuse_spoiled(study, chaos)
     with place.acquire():
         reason = how_it_ended(place)
         if reason is not None:
@@ -166,6 +178,7 @@ def resume(
             folder=place,
             machine=machine,
             observer=watching,
+            chaos=chaos,
         )
         for text in changed:
             watching.message(text)
@@ -190,6 +203,21 @@ def _provenance(machine: Plan) -> dict[str, Any]:
     if machine.attach is not None:
         about["attached"] = {**machine.attach.to_json(), **machine.cluster}
     return about
+
+
+def _refuse_spoiled(study: Study, chaos: Chaos | None) -> None:
+    """Refuse to spoil epochs that other trials take over with a state.
+
+    Raises:
+        StudyError: Trials of the study adopt each other.
+    """
+    name = exploiting(study)
+    if chaos is not None and chaos.nan and name is not None:
+        raise StudyError(
+            f"`--chaos nan={chaos.nan:g}` spoils epochs of single trials, and with `{name}` "
+            "trials take over epochs of each other",
+            hint="leave `nan` out; `worker`, `hang` and `slow` are good with it",
+        )
 
 
 def _of_models(create: str | bytes) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 from msgspec import UNSET, structs
 
+from hpo.chaos import Chaos
 from hpo.director import RETRIES, Director
 from hpo.director.decisions import Continue, Done, Park, Pause, Start, Stop, Wait
 from hpo.director.virtual import VirtualOrder
@@ -79,6 +80,7 @@ class TrialLoop:
         evaluations: What is evaluated once all trials have ended, likewise replayed.
         kernels: The compiled kernels to compute with as long as no trial has told its own.
         before_test: Called before the ledger says that the test part is read.
+        chaos: Faults on purpose; None for none.
         clock: Seconds that go on while the run is active.
     """
 
@@ -96,6 +98,7 @@ class TrialLoop:
         evaluations: Evaluations,
         kernels: str | None = None,
         before_test: Callable[[], None] = lambda: None,
+        chaos: Chaos | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.study = study
@@ -104,7 +107,8 @@ class TrialLoop:
         self.observer = observer
         self.creates = creates
         self._folder = folder
-        self._places = Places(study, data, creates, folder, stop)
+        self._places = Places(study, data, creates, folder, stop, chaos)
+        self._chaos = chaos
         self._ledger = ledger
         self._clock = clock
         self._origin = clock() - director.elapsed
@@ -340,7 +344,11 @@ class TrialLoop:
 
     def _lose(self, lost: _Lost) -> None:
         """An attempt at work came to nothing: at once, or when its turn has come."""
-        again = lost.retry and self.director.trials[lost.trial].deaths < RETRIES
+        trial = self.director.trials[lost.trial]
+        again = lost.retry and trial.deaths < RETRIES
+        if self._chaos is not None:
+            text = f"lost in a run with faults on purpose: {lost.reason}"
+            self.tell(Note(trial=lost.trial, attempt=lost.attempt, text=text))
         if self._turns is not None and not again:
             self._turns.report(lost.trial, None, lost)
             return

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from hpo.chaos import Chaos
 from hpo.director.decisions import Start
 from hpo.ledger.folder import RunFolder
 from hpo.run import signals
@@ -27,6 +28,7 @@ class Places:
         creates: ``module:function`` or a shipped callable by family.
         folder: The run's folder.
         stop: Says whether the run is to end.
+        chaos: Faults on purpose; None for none.
 
     Attributes:
         data: The same.
@@ -39,6 +41,7 @@ class Places:
         creates: Mapping[str, str | bytes],
         folder: RunFolder,
         stop: signals.Stop,
+        chaos: Chaos | None,
     ) -> None:
         self._study = study
         self.data = data
@@ -49,6 +52,7 @@ class Places:
         self._ahead = not study.fixed and not any(
             registry.converges(registry.make(rule)) for rule in study.stopping
         )
+        self._chaos = chaos
 
     def assignment(self, start: Start) -> Assignment:
         """What a worker is to train.
@@ -79,6 +83,8 @@ class Places:
             device="gpu" if self._study.resources.gpus_per_trial > 0 else "cpu",
             stopping=self._stopping,
             ahead=self._ahead,
+            chaos=self._chaos,
+            deaths=start.deaths,
         )
 
     def newest(self, number: int, attempt: int, since: int) -> int | None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import psutil
 
+from hpo.chaos import Chaos
 from hpo.director import Director
 from hpo.ledger.events import (
     Ending,
@@ -103,6 +104,7 @@ def start(
     packages: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
     under: Sequence[str] = (),
+    chaos: Chaos | None = None,
 ) -> Driver:
     """Start a driver in a process group of its own, as a terminal would.
 
@@ -114,6 +116,7 @@ def start(
         packages: Folders in which further executors are found.
         environment: Further variables of it, such as `CLUSTER`.
         under: The first words of its command line: a program that starts it.
+        chaos: Faults on purpose of what is launched; None for none.
     """
     mark = f"{os.getpid()}-{time.monotonic_ns()}"
     order = {
@@ -122,6 +125,7 @@ def start(
         "resume": None if resume is None else str(resume),
         "kill_at": kill_at,
         "packages": [*packages],
+        "chaos": None if chaos is None else chaos.to_json(),
     }
     process = subprocess.Popen(
         [
@@ -230,8 +234,13 @@ def main() -> None:
         outcome = resume(order["resume"], observer=observer, attach=attach)
     else:
         study = Study.from_json(order["study"])
+        chaos = Chaos.from_json(order["chaos"]) if order["chaos"] else None
         outcome = launch(
-            study, results=order["results"], observer=observer, attach=_cluster(study)
+            study,
+            results=order["results"],
+            observer=observer,
+            attach=_cluster(study),
+            chaos=chaos,
         )
     print(json.dumps({"state": outcome.state, "folder": str(outcome.folder)}))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from hpo.chaos import Chaos
 from hpo.schedule import Schedule
 from models.training.protocol import Epoch
 
@@ -43,6 +44,8 @@ class Assignment:
         ahead: Whether epochs between rungs may be trained before those before them are judged.
         evaluate: A part of the data over which the trial, which has ended, is evaluated
             instead of being trained; empty to train.
+        chaos: Faults on purpose; None for none.
+        deaths: How often a worker of the trial has died, which these depend on.
     """
 
     trial: int
@@ -68,6 +71,8 @@ class Assignment:
     stopping: Path | None = None
     ahead: bool = False
     evaluate: str = ""
+    chaos: Chaos | None = None
+    deaths: int = 0
 
     @property
     def directory(self) -> Path:

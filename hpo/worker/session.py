@@ -22,6 +22,7 @@ from hpo.errors import ForeignFailure
 from hpo.schedule import written
 from hpo.worker import epochs
 from hpo.worker.assignment import Assignment, Report
+from hpo.worker.misfortune import suffer
 from hpo.worker.pieces import Pieces
 from models.errors import UserError
 from models.training.protocol import (
@@ -135,6 +136,9 @@ class Session:
                 return self._finish()
             self._take(thing, time.perf_counter() - begin)
         epoch = self._waiting.pop(0)
+        chaos = self.assignment.chaos
+        if chaos is not None and chaos.spoils(self.assignment.trial, epoch.number):
+            self._note(f"has no validation of epoch {epoch.number}, on purpose")
         return self._report(epoch=epoch, checkpoint=self._checkpoint(epoch))
 
     def _take(self, thing: Any, seconds: float) -> None:
@@ -151,11 +155,16 @@ class Session:
         for number in range(self._last + 1, epoch.number):  # taken over in silence
             if number in self._stored:
                 self._keep(self._stored[number], stored=True)
+        chaos = self.assignment.chaos
+        if chaos is not None:
+            epoch = chaos.spoiled(self.assignment.trial, epoch)
         stored = self._stored.get(epoch.number)
         if epochs.same(epoch, stored):
             assert stored is not None
             self._keep(stored, stored=True)
         else:
+            if chaos is not None:
+                suffer(chaos, self.assignment, epoch.number)
             self._unsaved_seconds += seconds
             self._keep(replace(epoch, seconds=epoch.seconds or seconds), stored=False)
         self._last = epoch.number

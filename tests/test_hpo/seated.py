@@ -12,6 +12,10 @@ from hpo.study import Study
 from tests.test_hpo.simulated import SimulatedLoop, curve
 
 
+class Died(Exception):
+    """A worker's process is gone."""
+
+
 class SeatedLoop(SimulatedLoop):
     """`SimulatedLoop` in virtual order.
 
@@ -46,7 +50,11 @@ class SeatedLoop(SimulatedLoop):
         self.director = replay(self.study, self.ledger.events, workers=seats)
         self.time = self.director.elapsed
         self._seat()
+        self.taken_up()
         self.write(self.director.interrupt("the driver died", self.time))
+
+    def taken_up(self) -> None:
+        """What a new driver writes first."""
 
     def newest(self, start: Start) -> int:
         """What the newest checkpoint of a trial's training holds, on the disk."""
@@ -66,9 +74,13 @@ class SeatedLoop(SimulatedLoop):
                 raise ValueError("as it was told to")
             if number > saved:
                 self.trained.append((start.trial, number))
+                self.suffer(start, number)
                 if number % self.cadence == 0 or number in start.rungs:
                     self.files[start.trial, start.attempt] = number
             yield self.curve(start, number)
+
+    def suffer(self, start: Start, number: int) -> None:
+        """What happens at the end of an epoch, before anything of it is saved."""
 
     def curve(self, start: Start, number: int):
         return curve(start.params, start.seed, number)
@@ -103,14 +115,14 @@ class SeatedLoop(SimulatedLoop):
         self.time += self.chance.choice((0.25, 0.5, 7.0))
         deaths = self.director.trials[trial].deaths
         if deaths < 2 and self.chance.random() < self.deaths:
-            del self.active[trial]
-            if self.running_still(start):
-                self.take(trial, (start.attempt, None, None, "died"))
-                self.order.lost(trial)
+            self.die(trial, start)
             return
         before, reason = self.files.get((trial, start.attempt)), None
         try:
             epoch = next(epochs, None)
+        except Died:
+            self.die(trial, start)
+            return
         except ValueError as error:
             epoch, reason = None, str(error)
         after = self.files.get((trial, start.attempt))
@@ -126,6 +138,13 @@ class SeatedLoop(SimulatedLoop):
             done = max(n for t, n in self.trained if t == trial)
             self.files[trial, start.attempt] = max(done, self.newest(start))
         del self.active[trial]
+
+    def die(self, trial: int, start: Start) -> None:
+        """A worker's process is gone, and with it what was not saved."""
+        del self.active[trial]
+        if self.running_still(start):
+            self.take(trial, (start.attempt, None, None, "died"))
+            self.order.lost(trial)
 
     def fill(self) -> bool:
         while len(self.active) < self.workers:
