@@ -31,6 +31,16 @@ def doctor(
     format: Annotated[  # noqa: A002 - the option's name
         DoctorFormat, typer.Option("--format", help="How to print.")
     ] = DoctorFormat.table,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address",
+            metavar="ADDRESS",
+            help="Examine the nodes of this Ray cluster instead: `auto` or HOST:PORT.",
+            show_default=False,
+        ),
+    ] = None,
+    insecure_cluster: options.InsecureCluster = False,
     results: options.Results = options.DEFAULT_RESULTS,
     data: options.Data = None,
 ) -> None:
@@ -38,21 +48,29 @@ def doctor(
 
     Versions, packages, cores, memory, limits, disks, devices, compiled kernels, datasets,
     and a one-epoch trial through Ray. Every line is ok, a warning or an error with its
-    remedy; the exit status is 1 where there is an error.
+    remedy; the exit status is 1 where there is an error. With `--address` a line a node of a
+    cluster: resources, versions, instructions, clock, and which of the folders it reads.
     """
     from hpo.cli.overrides import parse_duration
     from hpo.doctor import examination
     from hpo.errors import RunError
     from hpo.report import formats
+    from hpo.run.attach import attach
 
     deadline = parse_duration(timeout, option="--timeout")
-    if trial:
-        terminal.say("examining; the trial at the end may take a minute")
-    found = list(
-        examination.examine(
-            results=results, data_root=data, trial=trial, deadline=deadline
+    cluster = None if address is None else attach(address, insecure=insecure_cluster)
+    if cluster is not None:
+        found = list(
+            examination.examine_cluster(cluster, results=results, data_root=data)
         )
-    )
+    else:
+        if trial:
+            terminal.say("examining; the trial at the end may take a minute")
+        found = list(
+            examination.examine(
+                results=results, data_root=data, trial=trial, deadline=deadline
+            )
+        )
     if format is DoctorFormat.json:
         shell.out(formats.json_text([dataclasses.asdict(f) for f in found]))
     else:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from hpo.doctor import installation, machine
+from hpo.doctor import cluster, installation, machine
 from hpo.doctor.finding import Finding
 from hpo.doctor.trial import trial as one_trial
+from hpo.run.attach import Attach
 from hpo.worker.environment import cache_folder
 from models.errors import UserError
 
@@ -40,6 +42,22 @@ def examine(
     yield from _careful("datasets", lambda: [installation.datasets(data_root)])
     if trial:
         yield from _careful("trial", lambda: [one_trial(deadline=deadline)])
+
+
+def examine_cluster(
+    attach: Attach, *, results: Path, data_root: Path | None
+) -> Iterator[Finding]:
+    """Every node of a Ray cluster.
+
+    Args:
+        attach: The cluster.
+        results: Where runs would lie.
+        data_root: Where real datasets lie; None asks ``$HPO_DATA``.
+    """
+    root = data_root or (Path(p) if (p := os.environ.get("HPO_DATA")) else None)
+    yield from _careful(
+        "cluster", lambda: cluster.nodes(attach, results=results, data_root=root)
+    )
 
 
 def _careful(check: str, ask: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:

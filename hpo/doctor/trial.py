@@ -40,7 +40,7 @@ def trial(*, deadline: float, executor: str = "ray") -> Finding:
         log = Path(place) / "log.txt"
         study = packages.ours("studies") / "quickstart.py"  # not one of ./studies
         command = [COMMAND[0], str(study), *COMMAND[2:-1], executor]
-        command += ["--results", str(Path(place) / "results")]
+        command += ["--results", str(Path(place) / "results"), "--address", "local"]
         with log.open("wb") as file:
             driver = subprocess.Popen(
                 [sys.executable, "-P", "-m", "hpo.cli.main", *command],

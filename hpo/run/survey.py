@@ -56,7 +56,7 @@ class Node:
 
     @property
     def behind(self) -> float:
-        """Seconds by which its clock differs from this one's, roughly."""
+        """Seconds by which its clock is behind this one's, roughly."""
         return float(self.facts.get("behind", 0.0))
 
     def places(self, request: Mapping[str, float]) -> int:
@@ -234,8 +234,6 @@ def survey(attach: Attach, *, paths: Iterable[Path | str] = ()) -> Survey:
     nodes = []
     for node in found["nodes"]:
         facts = dict(node["found"])
-        if "began" in facts:
-            facts["behind"] = round(facts["began"] - facts["clock"], 1)
         why = objection(facts)
         nodes.append(
             Node(

@@ -229,6 +229,19 @@ def refused(done, *words):
         assert word in done.stderr, done.stderr
 
 
+def test_the_doctor_has_a_line_a_node(nodes, tmp_path):
+    words = ("--address", nodes.address, "--results", tmp_path, "--format", "json")
+    done = hpo(nodes, "doctor", *words, "--data", "/nowhere")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    rows = [f["found"] for f in found if "#" in f["check"]]
+    assert len(rows) == 2
+    for row in rows:
+        assert "1 CPU" in row and "jax " in row and "clock " in row
+        assert f"; reads {tmp_path}" in row and "does not read /nowhere" in row
+    assert found[-1]["check"] == "instructions" and found[-1]["status"] == "ok"
+
+
 def test_a_study_file_is_launched_by_the_variable(nodes, walk):
     """Its learner cannot be imported: it travels by value, with the study's folder."""
     results = walk.parent / "out"

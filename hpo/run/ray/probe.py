@@ -47,7 +47,7 @@ def main() -> None:
         _say(stage="refused", kind=type(error).__name__, why=str(error))
         return
     _say(stage="connected")
-    _say(stage="nodes", nodes=_nodes(question), clock=time.time())
+    _say(stage="nodes", nodes=_nodes(question))
     sys.stdout.flush()
     os._exit(0)  # Ray's own goodbye takes a second
 
@@ -62,21 +62,28 @@ def _nodes(question: dict[str, Any]) -> list[dict[str, Any]]:
     from hpo.run.ray.view import name_of
 
     cloudpickle.register_pickle_by_value(seat)  # type: ignore[no-untyped-call]
-    look = ray.remote(num_cpus=0, max_retries=0)(_look).options
+    look = ray.remote(num_cpus=0, max_retries=0)(seat.facts).options
+    clock = ray.remote(num_cpus=0, max_retries=0)(_now).options
     everyone: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     nodes = [node for node in everyone if node["Alive"]]
     asked = {}
     for node in nodes:
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        task = look(scheduling_strategy=there).remote(seat.facts, question)
+        task = look(scheduling_strategy=there).remote(question)
         asked[task] = node["NodeID"]
     answered, _ = ray.wait([*asked], num_returns=len(asked), timeout=_ANSWER)
     found: dict[str, Any] = {}
     for task in answered:
+        name = asked[task]
+        there = NodeAffinitySchedulingStrategy(name, soft=False)
         try:
-            found[asked[task]] = ray.get(task)
+            found[name] = ray.get(task)
+            # A second question, to a process that is there: what it takes is on the way.
+            begin = time.time()
+            now = ray.get(clock(scheduling_strategy=there).remote(), timeout=5.0)
+            found[name]["behind"] = round((begin + time.time()) / 2 - now, 2)
         except Exception as error:
-            found[asked[task]] = {"silent": str(error).strip().splitlines()[-1]}
+            found[name] = {"silent": str(error).strip().splitlines()[-1]}
     return [
         {
             "id": node["NodeID"],
@@ -88,10 +95,8 @@ def _nodes(question: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _look(facts: Any, question: dict[str, Any]) -> dict[str, Any]:
-    began = time.time()
-    found: dict[str, Any] = facts(question)
-    return found | {"began": began}
+def _now() -> float:
+    return time.time()
 
 
 def _say(**values: Any) -> None:
