@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 from hpo.report import numbers
@@ -120,13 +121,21 @@ def _records(result: Fresh, scale: numbers.Scale) -> list[str]:
 
 
 def _further(result: Fresh, metrics: Sequence[str]) -> list[str]:
-    """A line a metric of the test part, over the seeds that did not fail."""
+    """A line a metric of the test part, over the seeds that did not fail.
+
+    A name that ends with ``_p`` is a p-value.
+    """
     tests = [run.test or {} for run in result.runs if not run.error]
     known = list(dict.fromkeys(name for test in tests for name in test))
     width, lines = max(map(len, metrics)), ["test part, further metrics"]
     for name in metrics:
         values = [test[name] for test in tests if name in test]
-        told = _interval(mean_interval(values), numbers.scale_for(values, ""))
+        scale = numbers.scale_for(values, "")
+        told = _interval(mean_interval(values), scale)
+        if name.partition(".")[0].endswith("_p") and values:
+            # A p-value is no estimate of anything that seeds scatter around.
+            middle, least = scale.format(median(values)), scale.format(min(values))
+            told = f"median {middle}, smallest {least} of {len(values)}"
         if not values:
             told = f"– ({near_matches(name, known)})" if known else "–"
         lines.append(f"  {name.ljust(width)}  {told}")

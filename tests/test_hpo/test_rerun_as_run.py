@@ -21,7 +21,8 @@ from hpo.ledger.folder import RunFolder
 from hpo.ledger.lines import read_event
 from hpo.ledger.log import read_events
 from hpo.report.repeats import Repeat, further_cells
-from hpo.report.verdicts import Seeded, compare
+from hpo.report.reruns import fresh_text
+from hpo.report.verdicts import Fresh, Seeded, compare
 from hpo.run.launch import launch
 from hpo.run.rerun import opened
 from hpo.run.rerun_study import rerun_study
@@ -294,6 +295,31 @@ def test_what_no_epoch_tells_stands_below_the_reruns():
     assert further_cells([none, one]) == [
         {"trial": "4", "c2st": "0.550 ± 0.071", "tarp": "0.100", "in reruns/": "b"}
     ]
+
+
+def test_p_values_have_a_median_and_no_interval():
+    plain = {"objective": 1.0, "best_epoch": 1, "epochs": 1, "seconds": 1.0}
+    found = [0.9, 0.02, 0.4]
+    result = Fresh(
+        trial=1,
+        rank=1,
+        family="any",
+        metric="rmse",
+        unit="",
+        search=1.0,
+        runs=tuple(
+            Seeded(seed=i, test={"rank_p": p, "rank_p.b": p, "c2st": p}, **plain)
+            for i, p in enumerate(found)
+        ),
+        valid=None,
+        test=None,
+        optimism=None,
+    )
+    lines = fresh_text(result, metrics=("rank_p", "rank_p.b", "c2st")).splitlines()
+    told = lines[lines.index("test part, further metrics") + 1 :][:3]
+    for name, line in zip(("rank_p", "rank_p.b"), told[:2], strict=True):
+        assert line.split(maxsplit=1) == [name, "median 0.4000, smallest 0.0200 of 3"]
+    assert "interval" in told[2]
 
 
 def test_reruns_of_earlier_versions_are_left_alone(folder):
