@@ -95,6 +95,10 @@ class Nodes:
         """End a node as a power cut does."""
         self._do("kill", place)
 
+    def drain(self, place):
+        """Let a node know that it is about to be preempted."""
+        self._do("drain", place)
+
     def cache(self, place):
         """A node's own cache."""
         return self.folder / f"cache-{place}"
@@ -162,6 +166,15 @@ def main():
             else:
                 nodes.append(cluster.add_node(**about))
             answer = {"address": cluster.address}
+        elif verb == "drain":
+            words = (
+                *("drain-node", "--address", cluster.address),
+                *("--node-id", nodes[words[0]].node_id),
+                *("--reason", "DRAIN_NODE_REASON_PREEMPTION"),
+                *("--reason-message", "spot", "--deadline-remaining-seconds", "300"),
+            )
+            subprocess.run(["ray", *words], check=True)
+            answer = {}
         else:
             cluster.remove_node(nodes[words[0]], allow_graceful=False)
             answer = {}

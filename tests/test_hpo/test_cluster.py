@@ -20,7 +20,7 @@ import sample_run
 from hpo.ledger.events import Interrupted
 from hpo.testing import drivers
 from hpo.testing import executors as suite
-from hpo.testing.steady import trained
+from hpo.testing.steady import PROCESSES, trained
 from hpo.trials.states import ENDINGS
 
 sys.path.pop(0)
@@ -162,13 +162,52 @@ def test_a_lost_head_ends_a_run_that_another_cluster_goes_on_with(driven, tmp_pa
         assert len(epochs) <= 40 + 5, "more than 5 s were lost"
 
 
+def with_options(cluster, **options):
+    """Variables of a driver that works on a cluster in another way."""
+    told = json.loads(cluster.driver[drivers.CLUSTER])
+    return {**cluster.driver, drivers.CLUSTER: json.dumps({**told, **options})}
+
+
+def test_workers_write_into_a_folder_that_all_share(nodes, driven, tmp_path):
+    study = study_of(4, pause=0.1)
+    driver = driven(nodes, study, environment=with_options(nodes, storage="shared"))
+    run = Path(driver.outcome()["folder"])
+    assert drivers.story(run) == locally(study, tmp_path / "local")
+    assert len([*run.glob("trials/*/attempt-1/saved")]) == 4
+    assert len({pid for pids in trained(run, PROCESSES).values() for pid in pids}) == 2
+    assert not [*run.glob(".probe-*")], "what nodes were probed with"
+    for place in (0, 1):
+        assert not [*nodes.cache(place).glob("attached/*/0*")], "nothing was mirrored"
+
+
+@pytest.mark.long
+def test_a_node_that_drains_saves_and_hands_its_trial_on(driven, tmp_path):
+    study = study_of(2, workers=None, pause=0.6, epochs=30)
+    with clusters.Nodes(tmp_path / "nodes", cpus=(0, 1, 1)) as cluster:
+        driver = driven(cluster, study)
+        drivers.wait_until(
+            lambda: sum(e.event == "epoch" for e in driver.events()) >= 8, 90
+        )
+        cluster.drain(1)
+        drivers.wait_until(
+            lambda: any(isinstance(e, Interrupted) for e in driver.events()), 30
+        )
+        cluster.add(1)
+        assert driver.outcome()["state"] == "finished"
+        events = driver.events()
+    (lost,) = [e for e in events if isinstance(e, Interrupted)]
+    assert not lost.death and "about to leave" in lost.reason
+    epochs = trained(driver.folder)[lost.trial]
+    assert len(epochs) == 30, "what the node had trained was saved before it left"
+    assert drivers.story(driver.folder) == locally(study, tmp_path / "local")
+
+
+@pytest.mark.long
 def test_without_workers_trials_wait_and_then_the_run_ends(driven, tmp_path):
     study = study_of(3, workers=None, pause=0.5)
     with clusters.Nodes(tmp_path / "nodes", cpus=(0, 1)) as cluster:
-        variables = {**cluster.driver}
-        told = {**json.loads(variables[drivers.CLUSTER]), "patience": 6.0}
-        variables[drivers.CLUSTER] = json.dumps(told)
-        driver = driven(cluster, study, environment=variables)
+        impatient = with_options(cluster, patience=6.0)
+        driver = driven(cluster, study, environment=impatient)
         drivers.wait_until(
             lambda: sum(e.event == "epoch" for e in driver.events()) >= 2, 90
         )

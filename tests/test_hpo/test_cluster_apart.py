@@ -26,7 +26,7 @@ from hpo.trials.states import ENDINGS
 sys.path.pop(0)
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.long]
 _MARK = "HPO_TEST_APART"
 _NODES = {"near": "10.213.77.1", "far": "10.213.77.2"}
 _PORT = 6399
@@ -87,10 +87,11 @@ class Apart:
         """The first words of a driver's command: it runs on the head."""
         return ["ip", "netns", "exec", self._space("near")]
 
-    def driver(self, **more):
+    def driver(self, *, storage="driver", **more):
         """Variables of a driver."""
-        told = json.dumps({"address": self.address})
-        return {**self.token, drivers.CLUSTER: told, **more}
+        told = json.dumps({"address": self.address, "storage": storage})
+        own = {"HPO_CACHE": str(self.cache("near"))}
+        return {**self.token, **own, drivers.CLUSTER: told, **more}
 
     def cut(self):
         """Pull the cable."""
@@ -190,7 +191,6 @@ def test_a_node_without_the_disk_trains_and_is_cut_off(apart, tmp_path):
         study.replace(families=(mine,), data=reference),
         environment=nodes.driver(
             PYTHONPATH=os.pathsep.join([str(private), str(ROOT)]),
-            HPO_CACHE=str(nodes.cache("near")),
         ),
         under=nodes.under(),
     )
@@ -222,5 +222,24 @@ def test_a_node_without_the_disk_trains_and_is_cut_off(apart, tmp_path):
         places = {path.partition("/data/")[0] for path, _ in told}
         assert places == {str(private), far}
         assert drivers.story(driver.folder) == locally(study, tmp_path / "local")
+    finally:
+        driver.end()
+
+
+def test_a_node_that_does_not_share_the_folder_is_not_used(apart):
+    nodes, private = apart
+    driver = drivers.start(
+        private / "results",
+        study_of(3, workers=None, pause=0.3),
+        environment=nodes.driver(storage="shared"),
+        under=nodes.under(),
+    )
+    try:
+        assert driver.outcome()["state"] == "finished"
+        events = driver.events()
+        (note,) = [e.text for e in events if e.event == "note"]
+        assert note.startswith("not used: ") and "it does not share" in note
+        assert _NODES["far"] in note and str(private) in note
+        assert max(e.workers for e in events if e.event == "capacity") == 1
     finally:
         driver.end()
