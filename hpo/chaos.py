@@ -66,9 +66,9 @@ class Chaos:
             field = name.strip().replace("-", "_")
             if name.strip() == "node":
                 raise StudyError(
-                    f"`node` faults take nodes away from an attached cluster, and this run "
-                    f"is attached to none; got {part!r}",
-                    hint="leave it out; `worker=SHARE` kills worker processes",
+                    f"nodes of a cluster are not taken away on purpose, got {part!r}",
+                    hint="`worker=SHARE` kills worker processes, wherever they are; a node is "
+                    "stopped by hand (`ray stop` on it)",
                 )
             if sign == "=" and field in ("worker", "nan", "hang", "slow"):
                 found[field] = _share(part, value)

@@ -61,7 +61,7 @@ def test_it_is_read_and_written():
         ("driver@0", "from 1"),
         ("disk-full@x", "from 1"),
         ("flood=0.1", "'flood=0.1'"),
-        ("node=1/60s", "attached to none"),
+        ("node=1/60s", "not taken away on purpose"),
     ],
 )
 def test_what_has_no_meaning_is_refused(text, word):

@@ -194,6 +194,21 @@ def test_workers_train_ahead_but_not_past_what_decides():
     assert wasted == 0, "trained what no ledger holds"
 
 
+@pytest.mark.parametrize("seats", [8, 16])
+def test_nobody_trains_far_past_the_end_of_the_epochs(seats):
+    """Without rungs nothing parks a trial but the end of the run: 60 epochs, not each 30."""
+    a_study = virtual(
+        stopping=(),
+        sampler=rule("random"),
+        budget=Budget(trials=40, epochs=30, total_epochs=60),
+        resources=Resources(order=f"virtual:{seats}"),
+    )
+    for seed in range(4):
+        loop = SeatedLoop(a_study, workers=4, seed=seed)
+        loop.run()
+        assert len(loop.trained) - 60 < 40, "trained in vain"
+
+
 def test_the_clock_by_hand():
     clock = Clock()
     clock.apply(proposed(1))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 from optuna.distributions import FloatDistribution
 
+from hpo.audit import auditing
+from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import read_events
+from hpo.run.extend import Extension, extend
 from hpo.run.launch import launch, resume
 from hpo.study import Budget, Family, Resources, Rule, Study
 from hpo.testing import drivers
@@ -71,6 +74,25 @@ def test_a_killed_driver_decides_the_same(tmp_path):
             assert decided(events(driver.folder)) == expected, f"killed at {moment}"
         finally:
             driver.end()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", ["asha", "halving"])
+def test_an_extended_run_decides_the_same(rule, tmp_path):
+    """What is taken up again has a seat of its own, and the clock goes on."""
+    found = []
+    for workers in (1, 3):
+        a_study = study(workers, stopping=(rule,), trials=12)
+        a_study = a_study.replace(budget=Budget(trials=12, epochs=9, total_epochs=30))
+        folder = launch(a_study, results=tmp_path / str(workers)).folder
+        assert (
+            extend(folder, Extension(trials=3, total_epochs=60)).state != "interrupted"
+        )
+        told = events(folder)
+        assert any(event.event == "reopened" for event in told), "nobody goes on"
+        assert not auditing.audit(RunFolder(folder)).findings
+        found.append([x for x in decided(told) if x[0] != "extended"])
+    assert found[0] == found[1]
 
 
 @pytest.mark.slow
