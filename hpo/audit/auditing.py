@@ -42,7 +42,7 @@ def audit(folder: RunFolder) -> Audit:
         "ledger": f"{len(events)} lines",
         "trials": f"{len(trials)}: {_states(trials)}",
         "decisions": f"{decisions.taken} taken once more ({order} order), "
-        f"{decisions.facts} ends that workers told",
+        f"{decisions.facts} ends and interruptions that workers told",
         "epochs": f"{epochs}",
         "checkpoints": f"{kept.checkpoints} read, {kept.excerpts} files of excerpts",
     }

@@ -157,10 +157,12 @@ def test_simulated_runs():
 
 
 @pytest.mark.long
-def test_two_thousand_simulated_runs():
-    seen = sum((one_simulated_run(n) for n in range(2000)), Counter())
+@pytest.mark.parametrize("hundred", range(20))
+def test_two_thousand_simulated_runs(hundred):
+    runs = range(100 * hundred, 100 * hundred + 100)
+    seen = sum((one_simulated_run(n) for n in runs), Counter())
     print(dict(seen))
-    assert seen["deaths"] > 2500 and seen["resumes"] > 2000 and seen["stalls"] > 250
+    assert seen["deaths"] > 100 and seen["resumes"] > 80 and seen["stalls"] > 10
 
 
 # -- real runs --------------------------------------------------------------------------------
