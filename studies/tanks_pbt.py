@@ -16,7 +16,7 @@ with its 95 % interval and the exact p-value of the sign-flip test. It goes on w
 interrupted.
 
 Measured on 2026-11-29, 2 cores: `hpo launch tanks_pbt` 1 min 20 s, best 31.9 mV in validation; on
-2026-11-30 the comparison, ten seeds in 36 min of cores that other work shared. Draws with `asha` won:
+2026-11-30 the comparison, ten seeds in 36 min of cores that other work shared. `asha` won:
 
     pbt   mean test rmse 36.18 mV [33.66, 38.69]
     asha  mean test rmse 31.67 mV [30.49, 32.86]
