@@ -16,6 +16,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import clusters
 import sample_run
+from test_ledger_lease import another_host
 
 from hpo.ledger.events import Interrupted
 from hpo.testing import drivers
@@ -234,8 +235,11 @@ def test_a_killed_driver_leaves_no_worker_and_is_resumed(nodes, driven, tmp_path
     run = driver.folder
     ended = {e.trial for e in driver.events() if e.event in ENDINGS}
     before = trained(run)
-    again = driven(nodes, resume=run, place="again")
+    under = another_host("elsewhere")
+    again = driven(nodes, resume=run, place="again", under=under)
     assert again.outcome()["state"] == "finished"
+    hosts = [e.host for e in drivers.events_of(run) if e.event == "run" and e.host]
+    assert hosts[1:] == ["elsewhere"] != hosts[:1]
     after = trained(run)
     for number in ended:
         assert after[number] == before[number], "trained again"
@@ -337,6 +341,43 @@ def test_nodes_that_cannot_be_used_are_named(walk, tmp_path):
         (run,) = (tmp_path / "out").glob("walks/*")
         events = drivers.events_of(run)
         assert max(e.workers for e in events if e.event == "capacity") == 1
+
+
+SAVES = sample_run.WALK.replace(
+    """    def evaluate(""",
+    """    def save(self, directory):
+        (directory / "state").write_bytes(b"x" * BYTES)
+
+    def restore(self, directory):
+        pass
+
+    def evaluate(""",
+)
+
+
+def test_more_than_travels_is_refused_with_another_way(nodes, walk):
+    walk.write_text(SAVES.replace("BYTES)", "9_000_000)"))
+    done = launch(nodes, walk, "--trials", "1")
+    refused(done, "has 8.6 MB", "--storage shared")
+    assert "cannot be saved" in done.stderr
+
+
+@pytest.mark.long
+def test_a_full_disk_of_a_node_is_told_with_its_name(walk, tmp_path):
+    cache = tmp_path / "small"
+    cache.mkdir()
+    size = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(cache)]
+    if subprocess.run(size, capture_output=True).returncode:
+        pytest.skip("no disk can be made small here (mount -t tmpfs)")
+    try:
+        walk.write_text(SAVES.replace("BYTES)", "40_000_000)"))
+        with clusters.Nodes(tmp_path / "nodes", cpus=(0,)) as cluster:
+            cluster.add(1, HPO_CACHE=str(cache))
+            done = launch(cluster, walk, "--trials", "1")
+            drivers.wait_until(lambda: not cluster.workers(), 10)
+        refused(done, "No space left on device", "on node ", "hpo resume")
+    finally:
+        subprocess.run(["umount", "--lazy", str(cache)], check=True)
 
 
 # -- without a shared disk ----------------------------------------------------------------

@@ -95,25 +95,47 @@ class Pool:
                 self._drop(seat)
             return False
         self._recruit()
-        self._tell_capacity()
-        done = False
+        heard = self._heard()
+        with loop.gathered():  # what is decided inside is on the disk behind it
+            for seat, value in heard:
+                if isinstance(value, Loss):
+                    self._lose(seat, value)
+                else:
+                    self._hear(seat, value)
+            self._tell_capacity()
+            done = self._deal()
         for seat in self._seats:
-            if seat.doing is Doing.FREE and not loop.stop.requested:
-                task = loop.next()
-                if not isinstance(task, Assignment):
-                    done = isinstance(task, Done)
-                    break  # the others would hear the same
-                self._begin(seat, task)
+            self._act(seat)
         busy = [s for s in self._seats if s.task is not None]
         if not busy and (done or loop.stop.requested or self._finished()):
             return False
         if loop.stop.requested:
             for seat in busy:
                 seat.save_soon()
-        self._listen()
         loop.tick()
         self._endure()
         return True
+
+    def _deal(self) -> bool:
+        """Give every free seat its next task; whether there is nothing more to do."""
+        for seat in self._seats:
+            if seat.doing is Doing.FREE and not self._loop.stop.requested:
+                task = self._loop.next()
+                if not isinstance(task, Assignment):
+                    return isinstance(task, Done)  # the others would hear the same
+                seat.task, seat.doing, seat.due = task, Doing.BEGIN, Doing.BEGIN
+        return False
+
+    def _act(self, seat: Seat) -> None:
+        """Ask a seat for what is due."""
+        due, seat.due = seat.due, None
+        if due is Doing.BEGIN:
+            assert seat.task is not None, "just dealt"
+            self._begin(seat, seat.task)
+        elif due is Doing.STEP:
+            seat.step()
+        elif due is Doing.RELEASE:
+            seat.release()
 
     def _finished(self) -> bool:
         """Whether nothing is left to do, or nobody left to do it."""
@@ -178,25 +200,26 @@ class Pool:
 
     # -- what seats say -----------------------------------------------------------------
 
-    def _listen(self) -> None:
+    def _heard(self) -> list[tuple[Seat, Any]]:
+        """What seats have answered, or how they were lost; waits a moment for the first."""
         asked = {s.answer: s for s in self._seats if s.answer is not None}
         if not asked:
             time.sleep(_TICK)
-            return
+            return []
         first, _ = ray.wait([*asked], num_returns=1, timeout=_TICK)
         if not first:
-            return
+            return []
         there, _ = ray.wait([*asked], num_returns=len(asked), timeout=0)
+        found: list[tuple[Seat, Any]] = []
         for answer in there:
-            seat = asked[answer]
-            if seat.answer is not answer:
-                continue  # lost meanwhile
+            seat, seat_lost = asked[answer], None
             try:
                 value = ray.get(answer)
             except ray.exceptions.RayError as error:
-                self._lose(seat, loss(seat, error))
-                continue
-            self._hear(seat, value)
+                seat_lost = loss(seat, error)
+            seat.answer = None
+            found.append((seat, value if seat_lost is None else seat_lost))
+        return found
 
     def _hear(self, seat: Seat, value: Any) -> None:
         seat.since = time.monotonic()
@@ -206,7 +229,7 @@ class Pool:
             seat.missing.pop(0)
             self._fetch(seat)
         elif seat.doing is Doing.BEGIN:
-            seat.step()
+            seat.due = Doing.STEP
         elif seat.doing is Doing.STEP:
             self._stepped(seat, *value)
         else:
@@ -259,7 +282,7 @@ class Pool:
             self._loop.lost(task.trial, task.attempt, report)
             self._rest(seat)
             return
-        if changes is not None and changes.too_large:
+        if changes is not None and changes.too_large and not report.obstacle:
             report = replace(
                 report,
                 obstacle=f"what it saves has {changes.too_large / 2**20:.1f} MB, and at "
@@ -270,12 +293,12 @@ class Pool:
         goes_on = isinstance(self._loop.report(report), Continue)
         draining = self._draining(seat)
         if goes_on and not self._loop.stop.requested and not draining:
-            seat.step()
+            seat.due = Doing.STEP
             return
         if goes_on and draining:
             why = f"node {seat.name} is about to leave"
             self._loop.displaced(task.trial, task.attempt, why)
-        seat.release()
+        seat.due = Doing.RELEASE
 
     def _rest(self, seat: Seat) -> None:
         seat.free()

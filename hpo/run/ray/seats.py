@@ -36,9 +36,9 @@ class Doing(StrEnum):
     RELEASE = "release"
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Seat:
-    """A seat on a node.
+    """A seat on a node; two are the same only where they are one.
 
     Attributes:
         node: Ray's name of the node.
@@ -50,6 +50,7 @@ class Seat:
         since: When it was last heard of.
         missing: Digests of the data that it still lacks.
         asked: Whether it was asked to save soon.
+        due: What it is to be asked for once the ledger is on the disk.
     """
 
     node: str
@@ -61,6 +62,7 @@ class Seat:
     since: float = field(default_factory=time.monotonic)
     missing: list[str] = field(default_factory=list)
     asked: bool = False
+    due: Doing | None = None
 
     @property
     def ready(self) -> bool:
