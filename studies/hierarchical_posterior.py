@@ -39,8 +39,8 @@ command), none stopped, in 16 min 50 s:
 So with 450 rows to learn from, who reads whom decides, in one trial each: attention that is told
 which tokens belong together learns as with 5 sites, attention that is not stands at 0.67 from its
 eighth epoch on (0.77 after the first one). `fmpe` is best at its third epoch and ends at 1.12. What
-is simulated first makes no difference again. 50 sites, 180 rows, three epochs of some 270 s each (with
-`--families sites_direct,dense_direct,fmpe,linear_posterior --trials 4 --epochs 3`):
+is simulated first makes no difference again. 50 sites, 180 rows, three epochs of some 270 s each
+(`--families sites_direct,dense_direct,fmpe,linear_posterior --trials 4 --epochs 3`):
 
     sites_direct  0.252      dense_direct  0.705      fmpe  0.872      linear_posterior  4.78
 """
