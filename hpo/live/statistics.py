@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
 
-from hpo.ledger.events import EpochEvent, Event, Proposed, Reopened, Started
+from hpo.ledger.events import Capacity, EpochEvent, Event, Proposed, Reopened, Started
 from hpo.stopping import registry
 from hpo.study import Study
 from hpo.trials.record import Trial
@@ -127,6 +127,7 @@ class LiveStatistics:
         self.training = 0.0
         self.compiling = 0.0
         self._study = study
+        self._workers = study.resources.workers or 1
         self.families = {
             name: FamilyStatistics(planned=planned, budget=study.epochs_of(name))
             for name, planned in study.trials_of().items()
@@ -140,7 +141,7 @@ class LiveStatistics:
     @property
     def workers(self) -> int:
         """How many trials may run at a time."""
-        return self._study.resources.workers or 1
+        return self._workers
 
     @property
     def ended(self) -> int:
@@ -156,6 +157,8 @@ class LiveStatistics:
         """
         self.elapsed = max(self.elapsed, event.elapsed)
         self.time = max(self.time, event.time)
+        if isinstance(event, Capacity):
+            self._workers = max(1, event.workers)
         if isinstance(event, Proposed) and record is not None:
             self._open[record.number] = self._begin(record)
         if isinstance(event, Reopened) and record is not None:

@@ -116,6 +116,8 @@ def test_every_node_trains_what_local_would(nodes, driven, tmp_path):
     assert drivers.story(run) == locally(study, tmp_path / "local")
     drivers.wait_until(lambda: not nodes.workers(), 10)
     token = Path(nodes.token["RAY_AUTH_TOKEN_PATH"]).read_text()
+    for process in nodes.processes():
+        assert token not in " ".join(process.cmdline())
     for path in run.rglob("*"):
         assert not path.is_file() or token.encode() not in path.read_bytes()
 
@@ -320,6 +322,7 @@ def test_another_version_of_ray_is_refused(walk, tmp_path):
     refused(done, "Ray: 1.2.3", "Python: ", "the same Ray")
 
 
+@pytest.mark.long
 def test_nodes_that_cannot_be_used_are_named(walk, tmp_path):
     """One has another JAX, one no cache; with a good one beside them a run does without."""
     other = tmp_path / "other" / "jax-0.0.1.dist-info"

@@ -389,3 +389,17 @@ def test_colour_and_bars_are_those_the_stream_can_take(monkeypatch, tmp_path):
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
     assert terminal.encodable(bars, utf) == bars
     assert terminal.encodable("größe", plain) == "gr\\xf6\\xdfe"
+
+
+def test_the_workers_of_a_cluster_are_those_that_are_there():
+    from hpo.ledger.events import Capacity
+    from hpo.live.statistics import LiveStatistics
+    from hpo.testing import executors as suite
+
+    study = suite._study("ray", ("none",), workers=3)
+    statistics = LiveStatistics(study)
+    assert statistics.workers == 3
+    for workers, told in ((5, 5), (0, 1)):
+        event = Capacity(n=1, workers=workers, nodes={}, reason="a test")
+        statistics.apply(event, None)
+        assert statistics.workers == told
