@@ -285,6 +285,25 @@ def test_memory_that_runs_out_costs_an_attempt_and_not_the_study(tmp_path, monke
     assert len(lost) == 1 and lost[0].death
 
 
+def test_what_a_worker_could_not_find_is_told(tmp_path):
+    """Ray keeps the error in a file; without one it is a process that died."""
+    from ray import cloudpickle
+    from ray.exceptions import ActorDiedError, RayTaskError
+
+    from hpo.run.ray.adapter import told
+
+    missing = FileNotFoundError(2, "No such file or directory", "/run/creates")
+    raised = RayTaskError("setup", "Traceback", missing)
+    for name, error, words in (
+        ("raised", raised, "FileNotFoundError: [Errno 2] No such file or directory"),
+        ("died", ActorDiedError(), "the worker process died"),
+    ):
+        path = tmp_path / name
+        path.write_bytes(cloudpickle.dumps(error))
+        assert words in told(str(path))
+    assert told(str(tmp_path / "none")) == told(None) == "the worker process died"
+
+
 def test_fractions_of_pretended_gpus(tmp_path):
     answer = processes.outcome(
         processes.start(

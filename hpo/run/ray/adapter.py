@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import RayTaskError
 from ray.tune import Callback, Stopper
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
@@ -93,10 +94,10 @@ class RayBridge:
         return False
 
     def lost(self, trial: Trial) -> None:
-        """A worker process is gone; nothing else ever reaches Ray as an error."""
+        """A worker process is gone, or what it needs to begin a trial is."""
         self._busy.pop(trial.trial_id, None)
         number, attempt = trial.config["number"], trial.config["attempt"]
-        self.loop.lost(number, attempt, "the worker process died")
+        self.loop.lost(number, attempt, told(trial.pickled_error_file))
 
     def tick(self) -> None:
         """A moment passes: look for workers that do not report any more."""
@@ -117,6 +118,23 @@ class RayBridge:
                 _kill(busy.trial)
             return True
         return self.loop.stop.requested and not self._busy
+
+
+def told(path: str | None) -> str:
+    """What ended a worker, in words: its death, or what was raised while it took a trial up.
+
+    Args:
+        path: The file in which Ray kept the error, moments ago and for this process alone.
+    """
+    try:
+        error = pickle.loads(Path(path or "").read_bytes())
+    except Exception:  # there is none, or nothing that this process can read
+        error = None
+    if not isinstance(error, RayTaskError):
+        return "the worker process died"
+    cause = error.cause if isinstance(error.cause, BaseException) else error
+    first = str(cause).strip().partition("\n")[0]
+    return f"the worker could not go on: {type(cause).__name__}: {first}"
 
 
 def _kill(trial: Trial) -> None:
