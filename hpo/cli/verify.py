@@ -32,7 +32,7 @@ def verify(
     ] = None,
     results: options.Results = options.DEFAULT_RESULTS,
 ) -> None:
-    """Audit a run: its ledger, its decisions taken once more, and what is kept beside it.
+    """Audit a run: its ledger, decisions and checkpoints.
 
     The lines are readable and in order, the states legal, the epochs complete; every decision
     follows from the lines before it, in virtual order by the clock; checkpoints are readable and
