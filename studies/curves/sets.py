@@ -81,8 +81,11 @@ def study(recorded: Recorded) -> Study:
     optimizer's numbers, so that they share what is compiled. Four batches an epoch and 27
     epochs, so that a set takes minutes.
     """
+    fixed: dict[str, Any] = {"data.batches": 4}
+    if recorded.task == "prediction":
+        fixed["loss.n_skip"] = 0  # known outputs come first: there is no start to skip
     families = tuple(
-        Family(name=name, space=space.replace({"data.batches": 4}))
+        Family(name=name, space=space.replace(fixed))
         for name, space in _SPACES.items()
     )
     trials = tuple(trial for family in families for trial in _draws(family))
