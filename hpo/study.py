@@ -45,6 +45,8 @@ class Family:
         trials: A fixed number of trials instead of a share (closed-form families: 1).
         epochs: Its own epoch budget instead of the study's (closed-form families: 1).
         initial_points: Points to try first, as searched values by name.
+        per_trial: What a trial of it takes of a node, in place of all that the study's
+            `Resources` say of that: ``{"cpu": 1, "a100": 1}``. Empty means the study's.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Family:
     trials: int | None = None
     epochs: int | None = None
     initial_points: tuple[Mapping[str, Any], ...] = ()
+    per_trial: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the name, the shares and every point to try first."""
@@ -78,6 +81,7 @@ class Family:
                 f"family `{self.name}`, points to try first: {error}"
             ) from error
         object.__setattr__(self, "initial_points", points)
+        object.__setattr__(self, "per_trial", _amounts(self.per_trial))
 
     @property
     def reference(self) -> str:
@@ -166,10 +170,7 @@ class Resources:
     @property
     def request(self) -> dict[str, float]:
         """What a trial takes of a node, as Ray names it: ``CPU``, ``GPU``, and others."""
-        taken = {"CPU": 1.0}
-        for name, amount in self.per_trial.items():
-            taken["CPU" if name == "cpu" else name] = amount
-        return taken | ({"GPU": self.gpus_per_trial} if self.gpus_per_trial > 0 else {})
+        return _request({**self.per_trial, "gpu": self.gpus_per_trial})
 
     def to_json(self) -> dict[str, Any]:
         """The fields; `per_trial` only where it says something."""
@@ -197,6 +198,14 @@ def _amounts(per_trial: Any) -> dict[str, float]:
             )
         found[name.lower() if name in ("CPU", "GPU") else name] = float(amount)
     return found
+
+
+def _request(per_trial: Mapping[str, float]) -> dict[str, float]:
+    """What a trial takes of a node, as Ray names it; without ``cpu`` it is a core."""
+    taken = {"CPU": 1.0}
+    for name, amount in per_trial.items():
+        taken[name.upper() if name in ("cpu", "gpu") else name] = amount
+    return {name: amount for name, amount in taken.items() if name != "GPU" or amount}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -321,6 +330,16 @@ class Study:
         """The epoch budget of a family's trials."""
         return self.family(family).epochs or self.budget.epochs
 
+    def request_of(self, family: str) -> dict[str, float]:
+        """What a trial of a family takes of a node, as Ray names it."""
+        own = self.family(family).per_trial
+        return _request(own) if own else self.resources.request
+
+    @property
+    def requests(self) -> dict[str, dict[str, float]]:
+        """What a trial of each family takes of a node, as Ray names it."""
+        return {f.name: self.request_of(f.name) for f in self.families}
+
     def trials_of(self) -> dict[str, int]:
         """How many trials each family gets, in declaration order.
 
@@ -357,6 +376,7 @@ class Study:
                     "trials": f.trials,
                     "epochs": f.epochs,
                     "initial_points": [dict(p) for p in f.initial_points],
+                    **({"per_trial": dict(f.per_trial)} if f.per_trial else {}),
                 }
                 for f in self.families
             ],

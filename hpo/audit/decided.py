@@ -173,8 +173,18 @@ class Decisions:
     def _next(self, event: TrialEvent) -> Iterator[str]:
         """A trial was drawn, or goes on."""
         self.taken += 1
-        _, found = self.director.next(event.elapsed)
+        _, found = self.director.next(event.elapsed, serves=self._served(event))
         yield from self._compare(event, found[0] if found else None)
+
+    def _served(self, event: TrialEvent) -> tuple[str] | None:
+        """Where families take different things, and a seat serves some: of those, the trial's."""
+        requests = [*self._study.requests.values()]
+        if self._study.resources.virtual or all(r == requests[0] for r in requests):
+            return None
+        if isinstance(event, Proposed):
+            return (event.family,)
+        trial = self.director.trials.get(event.trial)
+        return None if trial is None else (trial.family,)
 
     def _place(self, event: TrialEvent, trial: Trial) -> Iterator[str]:
         """A worker took a trial that has a seat: when it did decides nothing."""
@@ -194,7 +204,7 @@ class Decisions:
             expired = director.expire(event.elapsed)
             due = next((e for e in expired if e.trial == trial.number), None)
         if due is None and waits:
-            _, found = director.next(event.elapsed)
+            _, found = director.next(event.elapsed, serves=self._served(event))
             due = found[0] if found else None
         elif due is None and self._is_fact(event, trial):
             self.facts += 1

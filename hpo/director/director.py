@@ -7,7 +7,7 @@ that replaying a ledger brings the Director into the very state in which it was 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from hpo.director import events as made
 from hpo.director.clock import Clock
@@ -166,11 +166,14 @@ class Director:
 
     # -- decisions ----------------------------------------------------------------------
 
-    def next(self, elapsed: float) -> tuple[Start | Wait | Done, tuple[Event, ...]]:
-        """The decision for a free worker; in virtual order, for a free seat.
+    def next(
+        self, elapsed: float, *, serves: Collection[str] | None = None
+    ) -> tuple[Start | Wait | Done, tuple[Event, ...]]:
+        """The decision for a free worker; in virtual order, for a free seat of the clock.
 
         Args:
             elapsed: Active seconds of the run.
+            serves: The families that the worker can train; None for all, as in virtual order.
 
         Returns:
             The decision, and the events to write and apply before acting on it.
@@ -182,10 +185,12 @@ class Director:
             return Done(limit), self.expire(elapsed)
         if self._seating.full:
             return Wait(), ()
-        if self._state.waiting and not self._virtual:
-            again = self.trials[min(self._state.waiting)]
-            return self._seating.start(again, elapsed, ())
-        return self._seating.next(elapsed)
+        waiting = set() if self._virtual else self._state.waiting
+        if serves is not None:
+            waiting = {n for n in waiting if self.trials[n].family in serves}
+        if waiting:
+            return self._seating.start(self.trials[min(waiting)], elapsed, ())
+        return self._seating.next(elapsed, serves)
 
     def place(self, trial: int, elapsed: float) -> tuple[Start, tuple[Event, ...]]:
         """A free worker takes a trial that has a seat, in virtual order.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from msgspec import UNSET
 
 from hpo.director.state import RunState
@@ -48,17 +50,23 @@ class FixedProposer:
         """The epoch after which a trial is complete."""
         return self._trials[trial.number - 1].epochs or trial.budget
 
-    def next(self, state: RunState, elapsed: float) -> Proposed | None:
+    def next(
+        self, state: RunState, elapsed: float, among: Collection[str] | None = None
+    ) -> Proposed | None:
         """The next trial, or None when all were proposed.
 
         Args:
             state: What the run amounts to so far.
             elapsed: Active seconds of the run.
+            among: Only of these families: None where the next one is of another, since trials
+                that are named keep their order.
         """
         count = len(state.trials)
         if count >= len(self._trials):
             return None
         wanted = self._trials[count]
+        if among is not None and wanted.family not in among:
+            return None
         return Proposed(
             trial=count + 1,
             elapsed=elapsed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from fractions import Fraction
 from itertools import takewhile
 
@@ -64,7 +65,9 @@ class Proposer:
         """The epoch after which a trial is complete: all of its budget."""
         return trial.budget
 
-    def next(self, state: RunState, elapsed: float) -> Proposed | None:
+    def next(
+        self, state: RunState, elapsed: float, among: Collection[str] | None = None
+    ) -> Proposed | None:
         """The next proposal, or None when every family has had its trials.
 
         A family whose sampler has no more points has had them.
@@ -72,20 +75,23 @@ class Proposer:
         Args:
             state: What the run amounts to so far.
             elapsed: Active seconds of the run.
+            among: Only these families; None for all.
         """
-        while (family := self._next_family(state)) is not None:
+        while (family := self._next_family(state, among)) is not None:
             proposed = self._propose(family, state, elapsed)
             if proposed is not None:
                 return proposed
             self._spent.add(family)
         return None
 
-    def _next_family(self, state: RunState) -> str | None:
+    def _next_family(
+        self, state: RunState, among: Collection[str] | None
+    ) -> str | None:
         """The family that is furthest behind its share; ties go to the one named first."""
         done = {
             f: Fraction(len(state.members(f)), quota)
             for f, quota in self._quota.items()
-            if f not in self._spent
+            if f not in self._spent and (among is None or f in among)
         }
         return min((f for f in done if done[f] < 1), key=done.__getitem__, default=None)
 

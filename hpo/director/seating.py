@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from hpo.director import events as made
 from hpo.director.decisions import Done, Start, Wait
 from hpo.director.fixed import FixedProposer
@@ -50,21 +52,26 @@ class Seating:
         kept = len(self._state.waiting) if self._virtual else 0
         return len(self._state.running) + kept >= self.places
 
-    def next(self, elapsed: float) -> tuple[Start | Wait | Done, tuple[Event, ...]]:
+    def next(
+        self, elapsed: float, serves: Collection[str] | None = None
+    ) -> tuple[Start | Wait | Done, tuple[Event, ...]]:
         """The trial for a free place, where none is to be started again.
 
         Args:
             elapsed: Active seconds of the run.
+            serves: The families whose trials have room there; None for all.
 
         Returns:
             The decision, and the events to write and apply before acting on it.
         """
         if self._judge.plans:
-            return self._planned(elapsed)
-        proposed = self._proposer.next(self._state, elapsed)
+            return self._planned(elapsed, serves)
+        proposed = self._proposer.next(self._state, elapsed, serves)
         if proposed is not None:
             return self.start(self._state.fresh(proposed), elapsed, (proposed,))
-        return self._settle(elapsed)
+        if serves is not None and self._proposer.next(self._state, elapsed):
+            return Wait(), ()  # for another place
+        return self._settle(elapsed, serves)
 
     def start(
         self, trial: Trial, elapsed: float, before: tuple[Event, ...]
@@ -105,7 +112,9 @@ class Seating:
         trial = self._state.trials[number]
         return made.ended(Stopped, trial, elapsed, rule=rule, reason=reason)
 
-    def _planned(self, elapsed: float) -> tuple[Start | Wait | Done, tuple[Event, ...]]:
+    def _planned(
+        self, elapsed: float, serves: Collection[str] | None
+    ) -> tuple[Start | Wait | Done, tuple[Event, ...]]:
         """A paused trial goes on, or a new one is drawn: as the rule that plans says."""
         while True:
             choice = self._judge.choose(self.outlook(elapsed))
@@ -114,20 +123,30 @@ class Seating:
             )
             if choice.promoted is not None:
                 trial = self._state.trials[choice.promoted]
+                if serves is not None and trial.family not in serves:
+                    return Wait(), stops  # it goes on elsewhere
                 return self.start(trial, elapsed, stops)
             if not choice.draw:
                 return self._idle(), stops
-            proposed = self._proposer.next(self._state, elapsed)
+            proposed = self._proposer.next(self._state, elapsed, serves)
             if proposed is not None:
                 trial = self._state.fresh(proposed)
                 return self.start(trial, elapsed, (*stops, proposed))
+            if serves is not None and self._proposer.next(self._state, elapsed):
+                return Wait(), stops
             # The sampler had no point left, which the quota says from now on.
 
-    def _settle(self, elapsed: float) -> tuple[Start | Wait | Done, tuple[Event, ...]]:
+    def _settle(
+        self, elapsed: float, serves: Collection[str] | None
+    ) -> tuple[Start | Wait | Done, tuple[Event, ...]]:
         """Nothing is left to propose: paused trials go on or end, family by family."""
         fates: list[Event] = []
-        trials = self._state.trials
+        trials, elsewhere = self._state.trials, False
         for rule, found in self._judge.settle(self._state):
+            goes_on = {trials[n].family for n in found.promoted}
+            if serves is not None and not goes_on <= {*serves}:
+                elsewhere = True
+                continue
             fates += (
                 made.ended(Stopped, trials[n], elapsed, rule=rule, reason=why)
                 for n, why in found.stopped.items()
@@ -140,7 +159,7 @@ class Seating:
                 first = found.promoted[0]
                 assert first not in found.exploited, "its record is about to change"
                 return self.start(trials[first], elapsed, tuple(fates))
-        return self._idle(), tuple(fates)
+        return Wait() if elsewhere else self._idle(), tuple(fates)
 
     def _idle(self) -> Wait | Done:
         """Nothing for now, or for good."""

@@ -10,7 +10,7 @@ nothing held; what a lost report told is told again from the checkpoint beside i
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Generic, TypeVar
 
 from hpo.director.decisions import Continue, Done, Park, Pause, Start, Stop, Wait
@@ -53,13 +53,17 @@ class VirtualOrder(Generic[Held]):
         """The numbers of the trials that have a worker."""
         return frozenset(self._working)
 
-    def next(self) -> Start | Wait | Done:
-        """The trial for a free worker: the one whose next epoch has its turn first."""
+    def next(self, serves: Collection[str] | None = None) -> Start | Wait | Done:
+        """The trial for a free worker: the one whose next epoch has its turn first.
+
+        Args:
+            serves: The families that it can train; None for all. It decides nothing.
+        """
         if self._seated is None:
             self._seated = self._fill()
         if isinstance(self._seated, Done):
             return self._seated
-        number = self._first()
+        number = self._first(serves)
         if number is None:
             return Wait()
         start, events = self._director.place(number, self._elapsed())
@@ -148,7 +152,7 @@ class VirtualOrder(Generic[Held]):
             return Park()
         return Continue()
 
-    def _first(self) -> int | None:
+    def _first(self, serves: Collection[str] | None = None) -> int | None:
         """Of the trials that could be trained and have no worker, whose turn comes first."""
         clock = self._director.clock
         free = (
@@ -156,6 +160,8 @@ class VirtualOrder(Generic[Held]):
             for number in clock.seated
             if number not in self._working and not self._held.get(number)
         )
+        if serves is not None:
+            free = (n for n in free if self._director.trials[n].family in serves)
         return min(free, key=clock.turn, default=None)
 
     def _goes_too_far(self, trial: int, ahead: int) -> bool:

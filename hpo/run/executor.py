@@ -17,6 +17,7 @@ from hpo.options import look_up, names_in
 from hpo.run import executors
 from hpo.run.attach import Attach
 from hpo.run.loop import TrialLoop
+from hpo.run.room import Kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,7 @@ class Plan:
         gpus: GPUs the run may use; 0 on the CPU.
         stall: Seconds without a report after which a worker is killed.
         request: What a trial takes of a machine, as Ray names it: ``CPU``, ``GPU``, others.
+        kinds: The kinds of seats that its trials need on a cluster.
         attach: The cluster to work on; None for this machine.
         cluster: What was found there at the launch or resume; empty for this machine.
     """
@@ -38,6 +40,7 @@ class Plan:
     gpus: int
     stall: float
     request: Mapping[str, float] = field(default_factory=lambda: {"CPU": 1.0})
+    kinds: tuple[Kind, ...] = ()
     attach: Attach | None = None
     cluster: Mapping[str, Any] = field(default_factory=dict)
 

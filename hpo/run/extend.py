@@ -186,7 +186,7 @@ def extend(
     with place.acquire():
         watching = Guarded(observer or Silent())
         begun = _Begun.read(place, extension, new_spaces, data_root)
-        machine = plan(begun.study.resources, gpus=gpus)
+        machine = plan(begun.study.resources, requests=begun.study.requests, gpus=gpus)
         watching.message("checking the data")
         then, before = begun.sources, begun.before
         now = then.today(before.data, root=data_root, prepare=prepare)

@@ -191,7 +191,7 @@ def _machine(
     """The plan of a launch or resume, with a word on the cluster it attaches to."""
     if attach is not None:
         observer.message(f"attaching to Ray at {attach.address} ({attach.told})")
-    machine = plan(study.resources, gpus=gpus, attach=attach)
+    machine = plan(study.resources, requests=study.requests, gpus=gpus, attach=attach)
     for node in machine.cluster.get("nodes", ()):
         if node["refused"]:
             observer.message(f"not used: {node['name']}: {node['refused']}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -165,10 +165,14 @@ class TrialLoop:
             self._ahead = self._ask()
         return self._ahead
 
-    def next(self) -> Assignment | Wait | Done:
-        """The next task of a free worker."""
+    def next(self, serves: Collection[str] | None = None) -> Assignment | Wait | Done:
+        """The next task of a free worker.
+
+        Args:
+            serves: The families that it can train; None for all, as `peek` expects.
+        """
         ahead, self._ahead = self._ahead, None
-        return self._ask() if ahead is None else ahead
+        return self._ask(serves) if ahead is None else ahead
 
     def report(self, report: Report) -> Continue | Park | Pause | Stop:
         """Take in what a worker reports, and say whether its attempt goes on.
@@ -330,16 +334,16 @@ class TrialLoop:
         self._ledger.sync_due()
         self.observer.tick(self.director)
 
-    def _ask(self) -> Assignment | Wait | Done:
+    def _ask(self, serves: Collection[str] | None = None) -> Assignment | Wait | Done:
         if self._turns is None:
-            decision, events = self.director.next(self.elapsed)
+            decision, events = self.director.next(self.elapsed, serves=serves)
             self._write(events)
         else:
-            decision = self._turns.next()
+            decision = self._turns.next(serves)
         if isinstance(decision, Start):
             return self._places.assignment(decision)
         if isinstance(decision, Done) and decision.reason == "budget":
-            return self._evaluation() or decision
+            return self._evaluation(serves) or decision
         return decision
 
     def _lose(self, lost: _Lost) -> None:
@@ -356,7 +360,7 @@ class TrialLoop:
         if self._turns is not None:
             self._turns.lost(lost.trial)
 
-    def _evaluation(self) -> Assignment | Wait | None:
+    def _evaluation(self, serves: Collection[str] | None) -> Assignment | Wait | None:
         """The next trial to evaluate; None when all have been."""
         if not self._evaluations.left(self.director.trials):
             return None
@@ -364,7 +368,10 @@ class TrialLoop:
             self._before_test()
             part = self._evaluations.part
             self.tell(ReadTest(purpose=f"evaluates trials over the part {part}"))
-        trial = self._evaluations.next(self.director.trials)
+        trials: Mapping[int, Trial] = self.director.trials
+        if serves is not None:
+            trials = {n: t for n, t in trials.items() if t.family in serves}
+        trial = self._evaluations.next(trials)
         if trial is None:
             return Wait()
         again = Start.of(trial, attempt=trial.attempt)

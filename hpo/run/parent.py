@@ -100,7 +100,7 @@ class Parent:
             kernels: The compiled kernels to compute with.
         """
         begun = continued(self.folder, wanted, study)
-        machine = plan(study.resources)
+        machine = plan(study.resources, requests=study.requests)
         place = begun or prepared(
             self.folder, wanted, study, self._sources, self._about
         )

@@ -80,7 +80,7 @@ class Places:
             schedule=start.schedule,
             rungs=start.rungs,
             objective=(objective.metric, objective.direction),
-            device="gpu" if self._study.resources.gpus_per_trial > 0 else "cpu",
+            device="gpu" if "GPU" in self._study.request_of(start.family) else "cpu",
             stopping=self._stopping,
             ahead=self._ahead,
             chaos=self._chaos,

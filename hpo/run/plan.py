@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from hpo.errors import RunError
 from hpo.run.attach import Attach
 from hpo.run.executor import Plan, find
+from hpo.run.room import kinds, served, wanted
 from hpo.run.survey import Survey, survey
 from hpo.study import Resources
 from hpo.worker import environment
@@ -18,12 +19,18 @@ _ALIKE = (
 
 
 def plan(
-    resources: Resources, *, gpus: int | None = None, attach: Attach | None = None
+    resources: Resources,
+    *,
+    requests: Mapping[str, Mapping[str, float]] | None = None,
+    gpus: int | None = None,
+    attach: Attach | None = None,
 ) -> Plan:
     """Fit a study's resources to this machine, or to a cluster.
 
     Args:
         resources: What the study asks for.
+        requests: What a trial of each family takes (`Study.requests`), which may differ on a
+            cluster only; None where all take what the study says.
         gpus: How many GPUs there are; None counts them.
         attach: The cluster to work on; None for this machine.
 
@@ -34,7 +41,15 @@ def plan(
     """
     executor = find(resources.executor)
     if attach is not None:
-        return _on_cluster(resources, attach)
+        return _on_cluster(resources, requests or {"": resources.request}, attach)
+    for family, request in (requests or {}).items():
+        if request != resources.request:
+            raise RunError(
+                f"family `{family}` takes {_told(request)} a trial, the study "
+                f"{_told(resources.request)}: on one machine all trials take the same",
+                hint="`--address` attaches to a cluster, whose seats may differ; or leave "
+                "`per_trial` of the family out",
+            )
     others = [name for name in resources.per_trial if name != "cpu"]
     if others:
         raise RunError(
@@ -59,7 +74,9 @@ def plan(
     )
 
 
-def _on_cluster(resources: Resources, attach: Attach) -> Plan:
+def _on_cluster(
+    resources: Resources, requests: Mapping[str, Mapping[str, float]], attach: Attach
+) -> Plan:
     if resources.executor != "ray":
         raise RunError(
             f"`{attach.told}` needs the executor `ray`, the study names "
@@ -67,42 +84,78 @@ def _on_cluster(resources: Resources, attach: Attach) -> Plan:
             hint="`--executor ray`, or `--address local`",
         )
     found = survey(attach)
-    room = found.room(resources.request)
-    if room < 1:
-        raise _no_room(found, resources)
+    several = kinds(requests)
+    for family, request in requests.items():
+        if found.room(request) < 1:
+            raise _no_room(found, request, family if len(several) > 1 else "")
+    nodes = {node.id: node.resources for node in found.usable}
+    seats = wanted(nodes, several, workers=attach.workers)
+    if missing := requests.keys() - served(seats):
+        raise _no_seat(found, requests, [f for f in requests if f in missing], attach)
     return Plan(
-        workers=attach.workers or room,
+        workers=attach.workers or sum(given.total() for given in seats.values()),
         gpus_per_trial=resources.gpus_per_trial,
         gpus=int(sum(n.resources.get("GPU", 0) for n in found.usable)),
         stall=resources.stall,
         request=resources.request,
+        kinds=several,
         attach=attach,
         cluster=found.to_json(),
     )
 
 
-def _no_room(found: Survey, resources: Resources) -> RunError:
-    asked = ", ".join(
-        f"{amount:g} {name}" for name, amount in resources.request.items()
-    )
-    refused = [f"{node.name}: {node.refused}" for node in found.nodes if node.refused]
+def _no_room(found: Survey, request: Mapping[str, float], family: str) -> RunError:
+    refused = _refused(found)
     if refused and not found.usable:
         return RunError(
             f"no node of the cluster at {found.address} can be used: "
             + "; ".join(refused),
             hint=_ALIKE,
         )
+    whose = f"a trial of family `{family}`" if family else "a trial"
+    where = "`per_trial` of the family" if family else "`resources.per_trial`"
+    return RunError(
+        f"no node of the cluster at {found.address} can serve {whose}, which takes "
+        f"{_told(request)}: " + "; ".join([*_has(found), *refused]),
+        hint="start nodes that have it (`ray start --address … --num-cpus N`), or change "
+        + where
+        + (f"; {_ALIKE}" if refused else ""),
+    )
+
+
+def _no_seat(
+    found: Survey,
+    requests: Mapping[str, Mapping[str, float]],
+    missing: Sequence[str],
+    attach: Attach,
+) -> RunError:
+    """Each family has room, but not all of them at a time."""
+    takes = "; ".join(f"`{f}` takes {_told(requests[f])}" for f in requests)
+    limit = f" with {attach.workers} workers" if attach.workers else ""
+    return RunError(
+        f"the cluster at {found.address} has no seat left for family `{missing[0]}`{limit}, "
+        f"where each family needs one that serves it: {takes}; "
+        + "; ".join([*_has(found), *_refused(found)]),
+        hint="start more nodes, allow more `--workers`, or let the families take the same",
+    )
+
+
+def _has(found: Survey) -> list[str]:
+    """What each node has."""
     has = [
         f"{node.name} has {_amounts(node.resources)}"
         for node in found.usable
         if _amounts(node.resources)
     ]
-    return RunError(
-        f"no node of the cluster at {found.address} can serve a trial, which takes {asked}: "
-        + "; ".join([*(has or ["it has no workers"]), *refused]),
-        hint="start nodes that have it (`ray start --address … --num-cpus N`), or change "
-        "`resources.per_trial`" + (f"; {_ALIKE}" if refused else ""),
-    )
+    return has or ["it has no workers"]
+
+
+def _refused(found: Survey) -> list[str]:
+    return [f"{node.name}: {node.refused}" for node in found.nodes if node.refused]
+
+
+def _told(request: Mapping[str, float]) -> str:
+    return ", ".join(f"{amount:g} {name}" for name, amount in request.items())
 
 
 def _amounts(resources: Mapping[str, float]) -> str:

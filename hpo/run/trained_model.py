@@ -163,5 +163,5 @@ def _assignment(
         epochs=row.epoch_budget,
         folder=folder.trial(row.trial).absolute(),
         objective=(objective.metric, objective.direction),
-        device="gpu" if study.resources.gpus_per_trial > 0 else "cpu",
+        device="gpu" if "GPU" in study.request_of(row.family) else "cpu",
     )

@@ -84,10 +84,10 @@ class Nodes:
             file.close()
         self.temporary.cleanup()
 
-    def add(self, cpus=1, **variables):
-        """One more node, with so many cores and these variables; its place."""
+    def add(self, cpus=1, resources=None, **variables):
+        """One more node, with so many cores, other resources and variables; its place."""
         own = {"HPO_CACHE": str(self.cache(self._count)), **variables}
-        self.address = self._do("add", cpus, own)["address"]
+        self.address = self._do("add", cpus, own, resources or {})["address"]
         self._count += 1
         return self._count - 1
 
@@ -153,9 +153,10 @@ def main():
     for line in sys.stdin:
         verb, *words = json.loads(line)
         if verb == "add":
-            cpus, variables = words
+            cpus, variables, resources = words
             about = {
                 "num_cpus": cpus,
+                "resources": resources,
                 "env_vars": variables,
                 "object_store_memory": 80 * 2**20,
                 "include_dashboard": False,

@@ -17,9 +17,8 @@ from hpo.errors import RunError, StudyError
 from hpo.run import survey
 from hpo.run.attach import attach
 from hpo.run.plan import plan
-from hpo.run.ray.places import wanted
-from hpo.run.ray.view import Seen
-from hpo.study import Resources
+from hpo.run.room import kinds, served, wanted
+from hpo.study import Family, Resources, Study
 from hpo.worker import located, mirror
 
 sys.path.pop(0)
@@ -142,17 +141,71 @@ def test_places_on_a_node():
     assert survey.places(node, {"tpu": 1.0}) == 0
 
 
-def seen(name, cpus, **more):
-    return Seen(id=name, name=name, resources={"CPU": float(cpus)}, **more)
+def spread(nodes, requests, **limits):
+    """How many seats of each kind each node gets, by the families that a kind serves."""
+    given = wanted(nodes, kinds(requests), **limits)
+    return {
+        node: {"".join(sorted(kind.serves)): n for kind, n in seats.items()}
+        for node, seats in given.items()
+    }
 
 
 def test_seats_are_spread_over_the_nodes():
-    nodes = [seen("a", 4), seen("b", 1), seen("c", 8, draining=True)]
-    request = {"CPU": 1.0}
-    assert wanted(nodes, request, workers=None, useful=99) == {"a": 4, "b": 1}
-    assert wanted(nodes, request, workers=2, useful=99) == {"a": 1, "b": 1}
-    assert wanted(nodes, request, workers=None, useful=1) == {"a": 1, "b": 0}
-    assert wanted([], request, workers=3, useful=99) == {}
+    nodes = {"a": {"CPU": 4.0}, "b": {"CPU": 1.0}}
+    one = {"f": {"CPU": 1.0}}
+    assert spread(nodes, one) == {"a": {"f": 4}, "b": {"f": 1}}
+    assert spread(nodes, one, workers=2) == {"a": {"f": 1}, "b": {"f": 1}}
+    assert spread(nodes, one, useful=1) == {"a": {"f": 1}, "b": {}}
+    assert spread({}, one, workers=3) == {}
+    thirds = {"f": {"CPU": 0.1, "GPU": 0.4}}
+    assert spread({"a": {"CPU": 8.0, "GPU": 2.0}}, thirds) == {"a": {"f": 4}}
+
+
+def test_families_that_take_the_same_share_their_seats():
+    same = {"f": {"CPU": 1.0}, "g": {"CPU": 1.0}}
+    (kind,) = kinds(same)
+    assert kind.serves == {"f", "g"} and kind.request == {"CPU": 1.0}
+
+
+def test_a_seat_serves_whoever_takes_no_more():
+    requests = {"f": {"CPU": 1.0}, "g": {"CPU": 1.0, "a100": 1.0}}
+    small, large = kinds(requests)
+    assert small.serves == {"f"} and large.serves == {"f", "g"}
+    nodes = {"a": {"CPU": 8.0, "a100": 1.0}, "b": {"CPU": 2.0}}
+    assert spread(nodes, requests) == {"a": {"fg": 1, "f": 7}, "b": {"f": 2}}
+    assert spread(nodes, requests, workers=1) == {"a": {"fg": 1}, "b": {}}
+    on_gpu = {"f": {"CPU": 1.0}, "g": {"CPU": 1.0, "GPU": 1.0}}
+    assert {kind.serves for kind in kinds(on_gpu)} == {frozenset("f"), frozenset("g")}
+
+
+def test_every_family_has_a_seat_where_that_is_possible():
+    """The one that fewest nodes could serve is placed first."""
+    requests = {"y": {"CPU": 1.0, "a100": 1.0}, "x": {"CPU": 1.0, "tpu": 1.0}}
+    nodes = {"a": {"CPU": 1.0, "tpu": 1.0, "a100": 1.0}, "b": {"CPU": 1.0, "a100": 1.0}}
+    assert spread(nodes, requests) == {"a": {"x": 1}, "b": {"y": 1}}
+    assert served(wanted(nodes, kinds(requests), useful=1)) == {"x", "y"}
+    assert served(wanted(nodes, kinds(requests), workers=1)) == {"x"}
+
+
+def test_what_a_family_takes_is_recorded_and_refused_on_one_machine():
+    family = Family(name="f", space={}, per_trial={"CPU": 1, "a100": 1})
+    other = Family(name="g", space={})
+    study = Study(
+        name="s", families=(family, other), resources=Resources(gpus_per_trial=0.5)
+    )
+    assert study.request_of("f") == {"CPU": 1.0, "a100": 1.0}, "and no GPU"
+    assert study.request_of("g") == {"CPU": 1.0, "GPU": 0.5}
+    recorded = study.to_json()
+    assert Study.from_json(recorded) == study
+    assert ["per_trial" in f for f in recorded["families"]] == [True, False]
+    with pytest.raises(RunError, match="family `f` takes 1 CPU, 1 a100") as told:
+        plan(study.resources, requests=study.requests, gpus=1)
+    assert "--address" in told.value.hint
+    with pytest.raises(StudyError, match="per_trial"):
+        Family(name="f", space={}, per_trial={"cpu": -1})
+    alike = study.replace(families=(Family(name="f", space={}, per_trial={"cpu": 1}),))
+    alike = alike.replace(resources=Resources(executor="local"))
+    assert plan(alike.resources, requests=alike.requests).workers == 1
 
 
 V3 = ("avx2", "fma", "bmi1", "bmi2", "f16c", "movbe")

@@ -19,6 +19,8 @@ import sample_run
 from test_ledger_lease import another_host
 
 from hpo.ledger.events import Interrupted
+from hpo.ledger.folder import RunFolder
+from hpo.report.summary import load_summary
 from hpo.testing import drivers
 from hpo.testing import executors as suite
 from hpo.testing.steady import PROCESSES, trained
@@ -381,6 +383,52 @@ def test_a_full_disk_of_a_node_is_told_with_its_name(walk, tmp_path):
         refused(done, "No space left on device", "on node ", "hpo resume")
     finally:
         subprocess.run(["umount", "--lazy", str(cache)], check=True)
+
+
+# -- families that take different things --------------------------------------------------
+
+TWO = (
+    sample_run.WALK.replace(
+        "        self.configuration =",
+        """        place = context.directory.parent / "where.txt"
+        place.write_text(os.environ["HPO_CACHE"])
+        self.configuration =""",
+    )
+    .replace("import random", "import os\nimport random")
+    .replace(
+        "STUDY = Study(",
+        """LARGE = Family(
+    name="large",
+    create=Walk,
+    per_trial={"cpu": 1, "a100": 1},
+    space=Space({"optimizer.rate": FloatDistribution(0.01, 1.0), "model.size": 9}),
+)
+STUDY = Study(""",
+    )
+    .replace("    families=(", "    families=(\n        LARGE,")
+    .replace("trials=5", "trials=8")
+)
+
+
+def test_a_family_is_trained_where_it_can_be(walk, tmp_path):
+    walk.write_text(TWO)
+    with clusters.Nodes(tmp_path / "nodes", cpus=(1,)) as cluster:
+        done = launch(cluster, walk)
+        refused(done, "family `large`, which takes 1 CPU, 1 a100", "has 1 CPU")
+        assert not (tmp_path / "out").exists()
+        cluster.add(1, resources={"a100": 1})
+        done = launch(cluster, walk)
+        assert done.returncode == 0, done.stderr
+        (run,) = (tmp_path / "out").glob("walks/*")
+        audited = hpo(cluster, "verify", run)
+        assert audited.returncode == 0, audited.stderr
+        families = {row.trial: row.family for row in load_summary(run).rows}
+        folder = RunFolder(run)
+        where = {n: (folder.trial(n) / "where.txt").read_text() for n in families}
+        large = {where[n] for n, family in families.items() if family == "large"}
+        assert large == {str(cluster.cache(1))}
+        walked = {where[n] for n, family in families.items() if family == "walk"}
+        assert str(cluster.cache(0)) in walked
 
 
 # -- without a shared disk ----------------------------------------------------------------

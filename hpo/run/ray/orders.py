@@ -43,8 +43,12 @@ class Orders:
         if self._shared:
             self._leave_word()
 
-    def order(self) -> bytes:
-        """It, pickled, for a seat that is to be prepared now."""
+    def order(self, request: Mapping[str, float]) -> bytes:
+        """It, pickled, for a seat that is to be prepared now.
+
+        Args:
+            request: What the seat takes of its node.
+        """
         folder = self._loop.run.path.absolute()
         return pickle.dumps(
             {
@@ -54,7 +58,7 @@ class Orders:
                 "code": self._code.digest,
                 "folders": [CODE, *([STUDY] if self._code.study else [])],
                 "study": STUDY if self._code.study else "",
-                "gpus_per_trial": self._plan.gpus_per_trial,
+                "gpus_per_trial": request.get("GPU", 0.0),
                 "variables": self._variables(),
                 "creates": pickle.dumps(dict(self._loop.creates)),
                 "data": self.data,

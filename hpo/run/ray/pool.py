@@ -22,9 +22,9 @@ from hpo.run.executor import Plan
 from hpo.run.loop import TrialLoop
 from hpo.run.ray.archive import archive
 from hpo.run.ray.orders import Orders
-from hpo.run.ray.places import wanted
 from hpo.run.ray.seats import Doing, Loss, Seat, loss, take
 from hpo.run.ray.view import Seen, View
+from hpo.run.room import Kind, wanted
 from hpo.run.survey import objection, unequal
 from hpo.trials.states import ENDINGS
 from hpo.worker import located, mirror, session
@@ -107,6 +107,8 @@ class Pool:
         for seat in self._seats:
             self._act(seat)
         busy = [s for s in self._seats if s.task is not None]
+        if busy:
+            self._empty_since = time.monotonic()
         if not busy and (done or loop.stop.requested or self._finished()):
             return False
         if loop.stop.requested:
@@ -118,12 +120,16 @@ class Pool:
 
     def _deal(self) -> bool:
         """Give every free seat its next task; whether there is nothing more to do."""
-        for seat in self._seats:
-            if seat.doing is Doing.FREE and not self._loop.stop.requested:
-                task = self._loop.next()
-                if not isinstance(task, Assignment):
-                    return isinstance(task, Done)  # the others would hear the same
+        if self._loop.stop.requested:
+            return False
+        alike = len(self._plan.kinds) == 1
+        free = [s for s in self._seats if s.doing is Doing.FREE]
+        for seat in sorted(free, key=lambda s: len(s.kind.serves)):
+            task = self._loop.next(None if alike else seat.kind.serves)
+            if isinstance(task, Assignment):
                 seat.task, seat.doing, seat.due = task, Doing.BEGIN, Doing.BEGIN
+            elif alike or isinstance(task, Done):
+                return isinstance(task, Done)  # the others would hear the same
         return False
 
     def _act(self, seat: Seat) -> None:
@@ -139,7 +145,8 @@ class Pool:
 
     def _finished(self) -> bool:
         """Whether nothing is left to do, or nobody left to do it."""
-        if any(seat.ready for seat in self._seats):
+        idle = any(seat.ready for seat in self._seats)
+        if idle and len(self._plan.kinds) == 1:
             return False  # those are asked
         if not self._view.nodes.keys() - self._refused.keys() and self._refused:
             told = "; ".join(sorted(set(self._refused.values())))
@@ -149,8 +156,9 @@ class Pool:
             )
         waited = time.monotonic() - self._empty_since
         if waited > self._attach.patience:
+            what = " that serves what is left" if idle else ""
             self._loop.stop.request(
-                f"no worker for {self._attach.patience:g} s: the cluster has no room"
+                f"no worker{what} for {self._attach.patience:g} s: the cluster has no room"
             )
         return self._loop.over()
 
@@ -171,20 +179,38 @@ class Pool:
         for seat in self._seats:
             if nodes[seat.node].draining:
                 self._drain(seat)
-        have = Counter(seat.node for seat in self._seats)
-        for node, count in self._wanted(nodes).items():
-            for _ in range(count - have[node]):
-                seat = take(node, nodes[node].name, self._plan.request)
-                seat.prepare(self._orders.order(), self._code)
-                self._seats.append(seat)
+        for node, kinds in self._wanted(nodes).items():
+            self._furnish(node, nodes[node].name, kinds)
 
-    def _wanted(self, nodes: Mapping[str, Seen]) -> dict[str, int]:
+    def _furnish(self, node: str, name: str, kinds: Counter[Kind]) -> None:
+        """Take the seats that a node lacks; one of another kind makes room where it is free."""
+        mine = [seat for seat in self._seats if seat.node == node]
+        have = Counter(seat.kind for seat in mine)
+        missing = kinds - have
+        for seat in mine:
+            if (
+                missing
+                and seat.doing is Doing.FREE
+                and have[seat.kind] > kinds[seat.kind]
+            ):
+                have[seat.kind] -= 1
+                self._drop(seat)
+        for kind in missing.elements():
+            seat = take(node, name, kind)
+            seat.prepare(self._orders.order(kind.request), self._code)
+            self._seats.append(seat)
+
+    def _wanted(self, nodes: Mapping[str, Seen]) -> dict[str, Counter[Kind]]:
         director = self._loop.director
         states = director.counts()
         ended = sum(states.get(s, 0) for s in ENDINGS)
         return wanted(
-            [node for name, node in nodes.items() if name not in self._refused],
-            self._plan.request,
+            {
+                name: node.resources
+                for name, node in nodes.items()
+                if name not in self._refused and not node.draining
+            },
+            self._plan.kinds,
             workers=self._attach.workers,
             useful=director.total
             if self._loop.study.evaluate
@@ -372,8 +398,6 @@ class Pool:
             self._loop.tell(Note(text=text))
 
     def _change(self, why: str) -> None:
-        if not any(seat.ready for seat in self._seats):
-            self._empty_since = time.monotonic()
         self._changed, self._why = time.monotonic(), why
 
     def _tell_capacity(self) -> None:

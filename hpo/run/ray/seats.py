@@ -17,6 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hpo.run.ray import seat as remote
 from hpo.run.ray.view import look
+from hpo.run.room import Kind
 from hpo.worker import mirror
 from hpo.worker.assignment import Assignment
 
@@ -43,6 +44,7 @@ class Seat:
     Attributes:
         node: Ray's name of the node.
         name: Its host's name and address, for people.
+        kind: What it takes of the node, and whom it serves.
         actor: Ray's handle.
         doing: What it is asked for now.
         answer: What it will answer; None when it is free.
@@ -55,6 +57,7 @@ class Seat:
 
     node: str
     name: str
+    kind: Kind
     actor: Any
     doing: Doing = Doing.PREPARE
     answer: Any = None
@@ -113,14 +116,15 @@ class Seat:
         ray.kill(self.actor)
 
 
-def take(node: str, name: str, request: Mapping[str, float]) -> Seat:
+def take(node: str, name: str, kind: Kind) -> Seat:
     """A seat on a node; Ray lets it wait while others use what it takes.
 
     Args:
         node: Ray's name of the node.
         name: Its name for people.
-        request: What a trial takes.
+        kind: What it takes of the node.
     """
+    request = kind.request
     others = {k: v for k, v in request.items() if k not in ("CPU", "GPU")}
     options = _ACTOR.options(
         num_cpus=request.get("CPU", 0.0),
@@ -130,7 +134,7 @@ def take(node: str, name: str, request: Mapping[str, float]) -> Seat:
         max_task_retries=0,
         scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
     )
-    return Seat(node=node, name=name, actor=options.remote())
+    return Seat(node=node, name=name, kind=kind, actor=options.remote())
 
 
 @dataclass(frozen=True, kw_only=True)
