@@ -1,4 +1,4 @@
-"""The options of `hpo launch` and `hpo resume` that say where a run works."""
+"""The options of several commands that say where a run works."""
 
 from __future__ import annotations
 
@@ -63,3 +63,43 @@ def cluster_of(
         patience=parse_duration(patience, option="--patience"),
         workers=workers,
     )
+
+
+def cluster_of_old(
+    study: Study,
+    address: str | None,
+    *,
+    insecure: bool,
+    storage: str,
+    patience: str,
+    workers: str | None,
+) -> Attach | None:
+    """The cluster on which to go on with a run; None for this machine.
+
+    Args:
+        study: What runs.
+        address: ``--address``.
+        insecure: ``--insecure-cluster``.
+        storage: ``--storage``.
+        patience: ``--patience``.
+        workers: ``--workers``, which counts on a cluster only.
+
+    Raises:
+        UserError: One of them is refused.
+    """
+    from hpo.errors import RunError
+
+    attach = cluster_of(
+        study,
+        address,
+        insecure=insecure,
+        storage=storage,
+        patience=patience,
+        workers=workers_of(workers),
+    )
+    if workers is not None and attach is None:
+        raise RunError(
+            "`--workers` is for a cluster (`--address`) here",
+            hint="on one machine a run keeps the number of its launch",
+        )
+    return attach

@@ -60,6 +60,11 @@ def extend(
             help="Go on although data or study file changed since the launch.",
         ),
     ] = False,
+    workers: options.WorkersOrAuto = None,
+    address: options.Address = None,
+    insecure_cluster: options.InsecureCluster = False,
+    storage: options.Storage = "driver",
+    patience: options.Patience = "10m",
     results: options.Results = options.DEFAULT_RESULTS,
     data: options.Data = None,
 ) -> None:
@@ -67,7 +72,9 @@ def extend(
 
     Trials that a budget cut go on first, and those that were stopped at a pause wait
     again, with their checkpoints. Nothing of the run's history is lost or trained again.
+    `--address` and what belongs to it are as in `hpo resume`.
     """
+    from hpo.cli import attaching
     from hpo.live.progress import Progress
     from hpo.report.summary import load_study
     from hpo.run import extend as runner
@@ -76,6 +83,14 @@ def extend(
     task = load_study(folder).described_task.get("name")
     asked = _extension(trials, epochs_total, time_budget, families, task)
     extended = runner.extended(folder, asked, new_spaces=new_spaces, data_root=data)
+    attach = attaching.cluster_of_old(
+        extended,
+        address,
+        insecure=insecure_cluster,
+        storage=storage,
+        patience=patience,
+        workers=workers,
+    )
     with Progress(extended) as progress:
         outcome = runner.extend(
             folder,
@@ -84,6 +99,7 @@ def extend(
             allow_different=allow_different,
             data_root=data,
             observer=progress,
+            attach=attach,
         )
     finish(outcome)
 

@@ -38,7 +38,7 @@ def resume(
     on another host; `--workers` only counts there.
     """
     from hpo.cli import attaching, overrides
-    from hpo.errors import RunError, StudyError
+    from hpo.errors import StudyError
     from hpo.ledger.group import RunGroup
     from hpo.live.progress import Progress
     from hpo.report.summary import load_study
@@ -53,19 +53,14 @@ def resume(
     else:
         folder = shell.find_run(results, run)
         study = load_study(folder)
-    attach = attaching.cluster_of(
+    attach = attaching.cluster_of_old(
         study,
         address,
         insecure=insecure_cluster,
         storage=storage,
         patience=patience,
-        workers=attaching.workers_of(workers),
+        workers=workers,
     )
-    if workers is not None and attach is None:
-        raise RunError(
-            "`--workers` of a resume is for a cluster (`--address`)",
-            hint="on one machine a run keeps the number of its launch",
-        )
     if group is not None:
         if faults is not None:
             raise StudyError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from hpo.chaos import Chaos
 from hpo.director import Director
 from hpo.director.decisions import Done
 from hpo.errors import RunError
-from hpo.ledger.events import Event, Note, RunEvent
+from hpo.ledger.events import Capacity, Event, Note, RunEvent
 from hpo.ledger.faulty import FaultyLedger
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.lease import Keeper, Lease, Request
@@ -91,6 +92,7 @@ class ActiveRun:
         self._kernels = kernels
         self._before_test = before_test
         self._chaos = chaos
+        self._before = self.director.workers  # by the ledger
 
     def until_it_ends(
         self,
@@ -116,7 +118,8 @@ class ActiveRun:
                 ledger.chaos = self._chaos
             if ledger.torn:
                 self._observer.message(ledger.torn)
-            self.director.offer(self._machine.workers)  # whatever there was before
+            self._before = self.director.workers
+            self.director.offer(self._machine.workers)
             return self._drive(ledger, action, about, notes)
 
     def replay(self) -> None:
@@ -164,6 +167,7 @@ class ActiveRun:
             loop.tell(RunEvent(action=action, **identity(own), provenance=dict(about)))
             for text in notes:
                 loop.tell(Note(text=text))
+            self._say_capacity(loop)
             self._say_order()
             if self._chaos is not None:
                 loop.tell(Note(text=f"faults on purpose: {self._chaos}"))
@@ -179,6 +183,16 @@ class ActiveRun:
                 raise
             loop.interrupt(stop.reason or "the run was stopped")
             return self._conclude(loop, stop)
+
+    def _say_capacity(self, loop: TrialLoop) -> None:
+        """A run that comes from a cluster has this machine's workers now."""
+        workers = self._machine.workers
+        known = self._before == workers == self.study.resources.workers
+        if known or self._machine.attach is not None or self.study.resources.virtual:
+            return
+        nodes = {socket.gethostname(): workers}
+        why = "the run goes on on one machine"
+        loop.tell(Capacity(workers=workers, nodes=nodes, reason=why))
 
     def _say_order(self) -> None:
         if self.study.resources.virtual:

@@ -16,10 +16,10 @@ from hpo.errors import RunError, StudyError
 from hpo.ledger.events import Extended, Reopened
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import Ledger, read_events
-from hpo.ledger.provenance import provenance
 from hpo.run.active import ActiveRun, Outcome
+from hpo.run.attach import Attach
+from hpo.run.machine import about, machine_for
 from hpo.run.observer import Guarded, Observer, Silent
-from hpo.run.plan import plan
 from hpo.run.sources import Prepare, Sources, as_run, creates_of, refuse_changes
 from hpo.stopping import registry
 from hpo.stopping.planning import PlanningRule
@@ -160,6 +160,7 @@ def extend(
     create: Create | Mapping[str, Create] | None = None,
     observer: Observer | None = None,
     gpus: int | None = None,
+    attach: Attach | None = None,
 ) -> Outcome:
     """Go on with a finished or interrupted run, with more than it was launched with.
 
@@ -176,6 +177,7 @@ def extend(
         create: As in `launch`; needed when the study was made in a script.
         observer: Is told what happens.
         gpus: How many GPUs there are; None counts them.
+        attach: As in `launch`; the address is not that of the launch.
 
     Raises:
         ResumeRefused: Something changed since the launch; says what.
@@ -186,7 +188,7 @@ def extend(
     with place.acquire():
         watching = Guarded(observer or Silent())
         begun = _Begun.read(place, extension, new_spaces, data_root)
-        machine = plan(begun.study.resources, requests=begun.study.requests, gpus=gpus)
+        machine = machine_for(begun.study, watching, gpus=gpus, attach=attach)
         watching.message("checking the data")
         then, before = begun.sources, begun.before
         now = then.today(before.data, root=data_root, prepare=prepare)
@@ -204,7 +206,7 @@ def extend(
         )
         for text in (*begun.said, *changed):
             watching.message(text)
-        return run.until_it_ends("resume", provenance(), notes=changed)
+        return run.until_it_ends("resume", about(machine), notes=changed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,7 +255,8 @@ class _Begun:
         study, said = extension.applied(before, director)
         root = data_root if data_root is not None else sources.data_root
         study = with_task(study, root=None if root is None else Path(root))
-        study = as_run(study, workers=workers)
+        counted = before.resources.workers is not None
+        study = as_run(study, workers=workers, counted=counted)
         Director(study, workers=study.resources.seats)  # what it refuses is not begun
         return cls(
             record=record,

@@ -12,14 +12,12 @@ from hpo.check.traced import refuse_static
 from hpo.director import Director
 from hpo.errors import RunError, StudyError
 from hpo.ledger.folder import RunFolder
-from hpo.ledger.provenance import provenance
 from hpo.run.active import ActiveRun, Outcome, ended, how_it_ended
 from hpo.run.attach import Attach
 from hpo.run.carried import carried_trials
-from hpo.run.executor import Plan
+from hpo.run.machine import about, machine_for
 from hpo.run.observer import Guarded, Observer, Silent
 from hpo.run.own_files import own_files
-from hpo.run.plan import plan
 from hpo.run.rerun_folder import command
 from hpo.run.sources import Prepare, Sources, as_run, creates_of, refuse_changes
 from hpo.stopping.population import exploiting
@@ -69,7 +67,7 @@ def launch(
     """
     watching = Guarded(observer or Silent())
     study = with_task(study, root=None if data_root is None else Path(data_root))
-    machine = _machine(study, watching, gpus, attach)
+    machine = machine_for(study, watching, gpus=gpus, attach=attach)
     worker_environment()  # what it refuses is told before there is a folder
     counted = attach is None or attach.workers is not None
     study = as_run(study, workers=machine.workers, counted=counted)
@@ -96,10 +94,10 @@ def launch(
     folder = RunFolder.create(results, study)
     with folder.acquire():
         carried.write(folder)
-        about = _provenance(machine)
+        started = about(machine)
         faults = {} if chaos is None else {"chaos": chaos.to_json()}
         entries = {**sources.to_json(), **(extra or {}), **faults}
-        folder.write_study(study, provenance=about, extra=entries)
+        folder.write_study(study, provenance=started, extra=entries)
         run = ActiveRun(
             study=study,
             data=sources.data,
@@ -110,7 +108,7 @@ def launch(
             chaos=chaos,
         )
         notes = (*run.director.remarks, *carried.notes)
-        return run.until_it_ends("launch", about, notes=notes)
+        return run.until_it_ends("launch", started, notes=notes)
 
 
 def resume(
@@ -165,7 +163,7 @@ def resume(
         if reason is not None:
             return ended(place, study, reason)
         watching = Guarded(observer or Silent())
-        machine = _machine(study, watching, gpus, attach)
+        machine = machine_for(study, watching, gpus=gpus, attach=attach)
         then = Sources.from_json(record)
         watching.message("checking the data")
         now = then.today(study.data, root=data_root, prepare=prepare)
@@ -182,27 +180,7 @@ def resume(
         )
         for text in changed:
             watching.message(text)
-        return run.until_it_ends("resume", _provenance(machine), notes=changed)
-
-
-def _machine(
-    study: Study, observer: Observer, gpus: int | None, attach: Attach | None
-) -> Plan:
-    """The plan of a launch or resume, with a word on the cluster it attaches to."""
-    if attach is not None:
-        observer.message(f"attaching to Ray at {attach.address} ({attach.told})")
-    machine = plan(study.resources, requests=study.requests, gpus=gpus, attach=attach)
-    for node in machine.cluster.get("nodes", ()):
-        if node["refused"]:
-            observer.message(f"not used: {node['name']}: {node['refused']}")
-    return machine
-
-
-def _provenance(machine: Plan) -> dict[str, Any]:
-    about = provenance()
-    if machine.attach is not None:
-        about["attached"] = {**machine.attach.to_json(), **machine.cluster}
-    return about
+        return run.until_it_ends("resume", about(machine), notes=changed)
 
 
 def _refuse_spoiled(study: Study, chaos: Chaos | None) -> None:

@@ -124,6 +124,29 @@ def test_every_node_trains_what_local_would(nodes, driven, tmp_path):
         assert not path.is_file() or token.encode() not in path.read_bytes()
 
 
+def test_in_virtual_order_two_nodes_decide_what_one_process_does(
+    nodes, driven, tmp_path
+):
+    study = suite._compared("ray", workers=2)
+    study = study.replace(
+        budget=replace(study.budget, trials=16),
+        resources=replace(study.resources, order="virtual:8"),
+    )
+    alone = study.replace(
+        resources=replace(study.resources, executor="local", workers=1)
+    )
+    found = []
+    for place, a_study in (("two", study), ("one", alone)):
+        driver = driven(nodes, a_study, place=place)
+        found.append(driver.outcome()["folder"])
+        events = driver.events()
+        assert any(e.event == "stopped" for e in events), "nobody was compared"
+    events = drivers.events_of(Path(found[0]))
+    assert max(len(e.nodes) for e in events if e.event == "capacity") == 2
+    audited = hpo(nodes, "verify", found[0], "--same-as", found[1])
+    assert audited.returncode == 0, audited.stdout + audited.stderr
+
+
 def test_nodes_die_and_join_and_no_retry_is_spent(driven, tmp_path):
     study = study_of(6, workers=None, pause=0.4)
     with clusters.Nodes(tmp_path / "nodes", cpus=(0, 1, 1)) as cluster:
@@ -383,6 +406,28 @@ def test_a_full_disk_of_a_node_is_told_with_its_name(walk, tmp_path):
         refused(done, "No space left on device", "on node ", "hpo resume")
     finally:
         subprocess.run(["umount", "--lazy", str(cache)], check=True)
+
+
+def test_a_run_is_extended_on_a_cluster_and_then_on_one_machine(nodes, walk):
+    done = launch(nodes, walk, "--workers", "auto", "--trials", "3")
+    assert done.returncode == 0, done.stderr
+    (run,) = (walk.parent / "out").glob("walks/*")
+    on_both = ("--workers", "auto", "--address", nodes.address)
+    for where in on_both, ("--address", "local"):
+        before = len(drivers.events_of(run))
+        done = hpo(nodes, "extend", run, "--trials", "+2", *where)
+        assert done.returncode == 0, done.stderr
+        added = drivers.events_of(run)[before:]
+        (driver,) = [e for e in added if e.event == "run" and e.host]
+        assert ("attached" in driver.provenance) == (where is on_both)
+        capacity = [e for e in added if e.event == "capacity"]
+        assert capacity and capacity[-1].workers, "nobody says who is there"
+        assert sum(e.event in ENDINGS for e in added) == 2
+        audited = hpo(nodes, "verify", run)
+        assert audited.returncode == 0, audited.stdout + audited.stderr
+    assert RunFolder(run).read_study()["study"]["resources"]["workers"] is None
+    done = hpo(nodes, "extend", run, "--trials", "+2", "--workers", "2")
+    assert done.returncode == 1 and "--address" in done.stderr
 
 
 # -- families that take different things --------------------------------------------------
