@@ -30,7 +30,7 @@ def workers_of(text: str | None) -> int | None:
 
 
 def cluster_of(
-    study: Study,
+    executor: str,
     address: str | None,
     *,
     insecure: bool,
@@ -41,7 +41,7 @@ def cluster_of(
     """The cluster to work on; None for this machine.
 
     Args:
-        study: What runs: ``RAY_ADDRESS`` says nothing to another executor than ``ray``.
+        executor: What trains: ``RAY_ADDRESS`` says nothing to another one than ``ray``.
         address: ``--address``.
         insecure: ``--insecure-cluster``.
         storage: ``--storage``.
@@ -54,7 +54,7 @@ def cluster_of(
     from hpo.cli.overrides import parse_duration
     from hpo.run.attach import attach
 
-    if address is None and study.resources.executor != "ray":
+    if address is None and executor != "ray":
         return None
     return attach(
         address,
@@ -90,7 +90,7 @@ def cluster_of_old(
     from hpo.errors import RunError
 
     attach = cluster_of(
-        study,
+        study.resources.executor,
         address,
         insecure=insecure,
         storage=storage,

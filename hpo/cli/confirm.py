@@ -47,7 +47,11 @@ def confirm(
         typer.Option(metavar="N", help="N more seeds each, as another look."),
     ] = None,
     executor: options.Executor = None,
-    workers: options.Workers = None,
+    workers: options.WorkersOrAuto = None,
+    address: options.Address = None,
+    insecure_cluster: options.InsecureCluster = False,
+    storage: options.Storage = "driver",
+    patience: options.Patience = "10m",
     format: Annotated[  # noqa: A002 - the option's name
         ConfirmFormat, typer.Option("--format", help="How to print.")
     ] = ConfirmFormat.table,
@@ -63,9 +67,11 @@ def confirm(
     Of a group (`hpo launch --repeat`), each search's winners get 3 new seeds, and the searches
     are compared.
 
-    Both stages are runs below the run, by `local` unless `--executor` says otherwise: `hpo
-    watch` and `hpo stop` work on them, and the same command goes on with what was interrupted.
+    Both stages are runs below the run, by `local` unless `--executor` or `--address` says
+    otherwise: `hpo watch` and `hpo stop` work on them, and the same command goes on with
+    what was interrupted.
     """
+    from hpo.cli import attaching
     from hpo.ledger.group import RunGroup
     from hpo.live.progress import Progress
     from hpo.objective import Matters
@@ -73,7 +79,16 @@ def confirm(
     from hpo.run.parent import Manner
 
     asked = runner.Asked(top=top, seeds=seeds, matters=matters, extend=extend)
-    manner = Manner(executor=executor, workers=workers, observe=Progress)
+    count = attaching.workers_of(workers)
+    attach = attaching.cluster_of(
+        executor or "local",
+        address,
+        insecure=insecure_cluster,
+        storage=storage,
+        patience=patience,
+        workers=count,
+    )
+    manner = Manner(executor=executor, workers=count, observe=Progress, attach=attach)
     group = RunGroup.find(results, run)
     if group is None:
         folder = shell.find_run(results, run)

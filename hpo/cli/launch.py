@@ -82,7 +82,7 @@ def launch(
     if workers == attaching.AUTO:
         chosen = chosen.replace(resources=replace(chosen.resources, workers=None))
     attach = attaching.cluster_of(
-        chosen,
+        chosen.resources.executor,
         address,
         insecure=insecure_cluster,
         storage=storage,

@@ -85,7 +85,11 @@ def rerun(
         ),
     ] = False,
     executor: options.Executor = None,
-    workers: options.Workers = None,
+    workers: options.WorkersOrAuto = None,
+    address: options.Address = None,
+    insecure_cluster: options.InsecureCluster = False,
+    storage: options.Storage = "driver",
+    patience: options.Patience = "10m",
     format: Annotated[  # noqa: A002 - the option's name
         RerunFormat, typer.Option("--format", help="How to print.")
     ] = RerunFormat.table,
@@ -100,9 +104,10 @@ def rerun(
     changed, it says what and needs `--allow-different`.
 
     It is a run of its own below the run's folder, by `local` unless `--executor` says
-    otherwise: `hpo watch` and `hpo stop` work on it, and when it was interrupted the same
-    command goes on with it.
+    or `--address` says otherwise: `hpo watch` and `hpo stop` work on it, and when it was
+    interrupted the same command goes on with it.
     """
+    from hpo.cli import attaching
     from hpo.errors import ResumeRefused, StudyError
     from hpo.live.progress import Progress
     from hpo.run.rerun import opened
@@ -122,6 +127,15 @@ def rerun(
             "`--exact` repeats a trial as it was, so `--epochs` and `--set` have no meaning",
             hint="leave `--exact` out: fresh seeds are trained with them",
         )
+    count = attaching.workers_of(workers)
+    attach = attaching.cluster_of(
+        executor or "local",
+        address,
+        insecure=insecure_cluster,
+        storage=storage,
+        patience=patience,
+        workers=count,
+    )
     with opened(shell.find_run(results, run), data_root=data) as workshop:
         if exact and workshop.changed and not allow_different:
             raise ResumeRefused(
@@ -134,8 +148,9 @@ def rerun(
         rows = _rows(workshop.summary, rank=rank, trial=trial, top=top)
         how: dict[str, Any] = {
             "executor": executor,
-            "workers": workers,
+            "workers": count,
             "observe": Progress,
+            "attach": attach,
         }
         if exact:
             found = workshop.exact(rows, **how)

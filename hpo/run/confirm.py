@@ -288,6 +288,7 @@ class _Confirming:
             exact=False,
             executor=self._manner.executor,
             workers=self._manner.workers,
+            attached=self._manner.attach is not None,
         )
         if wanted.kind == "choose":
             study = study.replace(evaluate="")
@@ -298,6 +299,7 @@ class _Confirming:
             study,
             observe=self._manner.observe,
             reads=[ReadTest(purpose=purpose)],
+            attach=self._manner.attach,
         )
         if outcome.state != "interrupted":
             self._store(run.folder)

@@ -8,7 +8,7 @@ driver was interrupted.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ from hpo.ledger.provenance import provenance
 from hpo.report.summary import Summary, load_summary
 from hpo.run import reproducibility
 from hpo.run.active import ActiveRun, Outcome, ended, how_it_ended
+from hpo.run.attach import Attach
+from hpo.run.machine import about, machine_for
 from hpo.run.observer import Guarded, Observer, Silent
-from hpo.run.plan import plan
 from hpo.run.rerun_folder import Wanted, continued, prepared
 from hpo.run.sources import Sources, creates_of
 from hpo.study import Study
@@ -45,11 +46,13 @@ class Manner:
         executor: What trains them; ``local`` unless said otherwise.
         workers: Trials at a time; None for as many as have room.
         observe: Gives an observer of the study.
+        attach: The cluster to work on; None for this machine.
     """
 
     executor: str | None = None
     workers: int | None = None
     observe: Observe = nobody
+    attach: Attach | None = None
 
 
 class Parent:
@@ -63,7 +66,7 @@ class Parent:
 
     def __init__(
         self, *, summary: Summary, ledger: Ledger, told: Sequence[Event], sources: Sources,
-        data: Any, creates: Mapping[str, str | bytes], about: Mapping[str, Any],
+        data: Any, creates: Mapping[str, str | bytes],
         changed: tuple[str, ...],
     ) -> None:  # fmt: skip
         self.summary = summary
@@ -74,7 +77,6 @@ class Parent:
         self._sources = sources
         self._data = data
         self._creates = creates
-        self._about = about
 
     @property
     def ledger(self) -> Path:
@@ -89,6 +91,7 @@ class Parent:
         observe: Observe,
         reads: Sequence[ReadTest] = (),
         kernels: str | None = None,
+        attach: Attach | None = None,
     ) -> tuple[ActiveRun, Outcome]:
         """Train a study of fixed trials in a run of its own, or go on with it.
 
@@ -98,19 +101,20 @@ class Parent:
             observe: Gives an observer of it.
             reads: What the run's own ledger says before the test part is read.
             kernels: The compiled kernels to compute with.
+            attach: The cluster to work on; None for this machine.
         """
         begun = continued(self.folder, wanted, study)
-        machine = plan(study.resources, requests=study.requests)
-        place = begun or prepared(
-            self.folder, wanted, study, self._sources, self._about
-        )
+        with ExitStack() as stack:
+            watching = Guarded(stack.enter_context(observe(study)))
+            machine = machine_for(study, watching, attach=attach)
+            today = about(machine)
+            place = begun or prepared(self.folder, wanted, study, self._sources, today)
+            stack.enter_context(place.acquire())
 
-        def announce() -> None:
-            for event in reads:
-                self.tell(structs.replace(event, folder=place.name))
+            def announce() -> None:
+                for event in reads:
+                    self.tell(structs.replace(event, folder=place.name))
 
-        with observe(study) as observer, place.acquire():
-            watching = Guarded(observer)
             run = ActiveRun(
                 study=study,
                 data=self._data,
@@ -127,7 +131,7 @@ class Parent:
             if reason is not None:
                 run.replay()
                 return run, ended(place, study, reason)
-            outcome = run.until_it_ends("resume" if begun else "launch", self._about)
+            outcome = run.until_it_ends("resume" if begun else "launch", today)
             return run, outcome
 
     def tell(self, event: ReadTest | RerunEvent) -> None:
@@ -168,8 +172,8 @@ def held(
         sources = Sources.from_json(record)
         data = reproducibility.reload_data(sources, summary.study, data_root)
         creates = creates_of(summary.study, create, sources.study_today())
-        about = provenance()
-        changed = reproducibility.differences(record.get("provenance", {}), about)
+        then = record.get("provenance", {})
+        changed = reproducibility.differences(then, provenance())
         told: list[Event] = []
 
         def remember(event: Event) -> None:
@@ -184,6 +188,5 @@ def held(
                 sources=sources,
                 data=data,
                 creates=creates,
-                about=about,
                 changed=changed,
             )

@@ -25,7 +25,8 @@ from hpo.ledger.log import Reader
 from hpo.report.summary import Row, Summary
 from hpo.report.verdicts import Exact, Fresh, Seeded, across_seeds, compare
 from hpo.run.active import ActiveRun, Outcome
-from hpo.run.parent import Observe, Parent, held, nobody
+from hpo.run.attach import Attach
+from hpo.run.parent import Manner, Observe, Parent, held, nobody
 from hpo.run.rerun_folder import Wanted, finish
 from hpo.run.rerun_study import Altered, fitting, rerun_study
 from hpo.schedule import until
@@ -67,6 +68,7 @@ class Reruns:
         executor: str | None = None,
         workers: int | None = None,
         observe: Observe = nobody,
+        attach: Attach | None = None,
     ) -> Rerun:
         """Repeat trials with their recorded seeds and compare every epoch's numbers.
 
@@ -75,6 +77,7 @@ class Reruns:
             executor: What trains them; ``local`` unless said otherwise.
             workers: Trials at a time; None for as many as have room.
             observe: Gives an observer of the study of the re-run.
+            attach: The cluster to work on; None for this machine.
 
         Raises:
             RunError: A trial has no epoch to compare with.
@@ -102,7 +105,10 @@ class Reruns:
                 folder=str(run.folder.path),
             )
 
-        return self._all(wanted, trials, judged, executor, workers, observe)
+        manner = Manner(
+            executor=executor, workers=workers, observe=observe, attach=attach
+        )
+        return self._all(wanted, trials, judged, manner)
 
     def fresh(
         self,
@@ -113,6 +119,7 @@ class Reruns:
         workers: int | None = None,
         observe: Observe = nobody,
         altered: Altered | None = None,
+        attach: Attach | None = None,
     ) -> Rerun:
         """Train configurations with fresh seeds and evaluate the test part.
 
@@ -123,6 +130,7 @@ class Reruns:
             executor: What trains them; ``local`` unless said otherwise.
             workers: Trials at a time; None for as many as have room.
             observe: Gives an observer of the study of the re-run.
+            attach: The cluster to work on; None for this machine.
 
         Raises:
             RunError: Another budget is asked for, and a trial's values changed at epochs of
@@ -164,7 +172,10 @@ class Reruns:
                 altered=altered.words if altered else "",
             )
 
-        return self._all(wanted, trials, judged, executor, workers, observe, study)
+        manner = Manner(
+            executor=executor, workers=workers, observe=observe, attach=attach
+        )
+        return self._all(wanted, trials, judged, manner, study)
 
     # -- what is trained ------------------------------------------------------------------
 
@@ -197,9 +208,7 @@ class Reruns:
         wanted: Wanted,
         trials: Sequence[tuple[Row, list[FixedTrial]]],
         judged: Callable[[Row, ActiveRun, Sequence[int]], Exact | Fresh],
-        executor: str | None,
-        workers: int | None,
-        observe: Observe,
+        manner: Manner,
         study: Study | None = None,
     ) -> Rerun:
         """One re-run for all trials that computed with the same compiled kernels."""
@@ -216,11 +225,12 @@ class Reruns:
                 study or self.summary.study,
                 [trial for _, fixed in members for trial in fixed],
                 exact=wanted.kind == "exact",
-                executor=executor,
-                workers=workers,
+                executor=manner.executor,
+                workers=manner.workers,
+                attached=manner.attach is not None,
             )
             pinned = next((row.kernels for row, _ in members if row.kernels), None)
-            run, outcome = self._train(part, again, pinned, observe)
+            run, outcome = self._train(part, again, pinned, manner)
             if outcome.state == "interrupted":
                 return Rerun(outcome=outcome)
             first = 1
@@ -232,7 +242,7 @@ class Reruns:
         return Rerun(outcome=outcome, results=results)
 
     def _train(
-        self, wanted: Wanted, study: Study, kernels: str | None, observe: Observe
+        self, wanted: Wanted, study: Study, kernels: str | None, manner: Manner
     ) -> tuple[ActiveRun, Outcome]:
         reads = [
             ReadTest(
@@ -242,7 +252,12 @@ class Reruns:
             for number in wanted.trials
         ]
         return self._parent.train(
-            wanted, study, observe=observe, reads=reads, kernels=kernels
+            wanted,
+            study,
+            observe=manner.observe,
+            reads=reads,
+            kernels=kernels,
+            attach=manner.attach,
         )
 
     def _store(

@@ -72,6 +72,7 @@ def rerun_study(
     exact: bool,
     executor: str | None = None,
     workers: int | None = None,
+    attached: bool = False,
 ) -> Study:
     """A study that trains some trials of another one again.
 
@@ -81,11 +82,14 @@ def rerun_study(
         exact: Whether every recorded epoch is to come again, so that no rule applies. Else
             those rules do that compare a trial with nothing but itself, and the test part is
             evaluated when all trials have ended.
-        executor: What trains them; ``local`` unless said otherwise.
+        executor: What trains them; without a cluster ``local`` unless said otherwise.
         workers: Trials at a time; None for as many as have room.
+        attached: Whether it is trained on a cluster, which says how many have room.
     """
-    resources = replace(study.resources, executor=executor or "local")
-    room = min(places(resources), len(fixed))
+    usual = "ray" if attached else "local"
+    resources = replace(study.resources, executor=executor or usual)
+    if not attached:
+        workers = workers or min(places(resources), len(fixed))
     used = {trial.family for trial in fixed}
     changed = study.replace(
         families=tuple(
@@ -95,7 +99,7 @@ def rerun_study(
             study.budget, trials=len(fixed), seconds=None, total_epochs=None
         ),
         stopping=(),
-        resources=replace(resources, workers=workers or room, order=ARRIVAL),
+        resources=replace(resources, workers=workers, order=ARRIVAL),
         warm_start=(),
         fixed=tuple(fixed),
         evaluate="" if exact else "test",

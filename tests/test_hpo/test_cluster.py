@@ -430,6 +430,28 @@ def test_a_run_is_extended_on_a_cluster_and_then_on_one_machine(nodes, walk):
     assert done.returncode == 1 and "--address" in done.stderr
 
 
+def test_trials_are_trained_again_on_a_cluster(nodes, walk):
+    """A run of one machine: the same numbers there, those of the test part, too."""
+    out = walk.parent / "out"
+    done = hpo(nodes, "launch", walk, "--trials", "3", "--results", out)
+    assert done.returncode == 0, done.stderr
+    (run,) = out.glob("walks/*")
+    copied = shutil.copytree(run, walk.parent / "copied" / "walks" / run.name)
+    there = ("--address", nodes.address)
+    assert hpo(nodes, "rerun", run, "--exact", "--top", "2", *there).returncode == 0
+    found = []
+    for folder, where in (run, there), (copied, ("--workers", "2")):
+        done = hpo(nodes, "confirm", folder, "--seeds", "2", "--top", "1", *where)
+        assert done.returncode == 0, done.stderr
+        told = [e for e in drivers.events_of(folder) if e.event == "rerun"]
+        found.append([(e.trial, e.seeds, e.values, e.tests) for e in told][-1])
+    assert found[0] == found[1] and all(found[0][-1])
+    for again in (run / "reruns").iterdir():
+        begun = [e for e in drivers.events_of(again) if e.event == "run" and e.host]
+        assert [len(e.provenance["attached"]["nodes"]) for e in begun] == [2]
+        assert hpo(nodes, "verify", again).returncode == 0
+
+
 # -- families that take different things --------------------------------------------------
 
 TWO = (
