@@ -173,10 +173,12 @@ class Resources:
         return _request({**self.per_trial, "gpu": self.gpus_per_trial})
 
     def to_json(self) -> dict[str, Any]:
-        """The fields; `per_trial` only where it says something."""
+        """The fields; `order` and `per_trial` only where said, as no run of before has them."""
         fields = dataclasses.asdict(self)
         if not self.per_trial:
             del fields["per_trial"]
+        if self.order == orders.ARRIVAL:
+            del fields["order"]
         return fields
 
 

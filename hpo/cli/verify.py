@@ -42,10 +42,10 @@ def verify(
     from hpo.ledger.folder import RunFolder
 
     folder = RunFolder.find(results, run)
+    other = None if same_as is None else RunFolder.find(results, same_as)
     found = auditing.audit(folder)
     looked, findings = dict(found.looked), found.findings
-    if same_as is not None and not findings:
-        other = RunFolder.find(results, same_as)
+    if other is not None and not findings:
         count, findings = same.compare(folder, other)
         looked["same as"] = f"{count} decisions and epochs beside those of {other.path}"
     width = max(map(len, looked))

@@ -85,8 +85,7 @@ def study(recorded: Recorded) -> Study:
     if recorded.task == "prediction":
         fixed["loss.n_skip"] = 0  # known outputs come first: there is no start to skip
     families = tuple(
-        Family(name=name, space=space.replace(fixed))
-        for name, space in _SPACES.items()
+        Family(name=name, space=space.replace(fixed)) for name, space in _SPACES.items()
     )
     trials = tuple(trial for family in families for trial in _draws(family))
     return Study(

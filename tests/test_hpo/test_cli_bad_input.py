@@ -46,6 +46,7 @@ CALLS = {
     "export": ("sample", "--to", "csv"),
     "export-latents": ("sample", "--out", "codes.h5"),
     "discover-categories": ("new.hdf5", "--out", "groups.json"),
+    "verify": ("sample",),
     "watch": ("sample",),
     "check": ("walk.py",),
     "simulate": ("sample",),
@@ -57,6 +58,8 @@ MISTAKES = {
     "launch": [
         (("nowhere/x.py",), 1, "no study file"),
         (("walk.py", "--trials", "0"), 1, "positive"),
+        (("walk.py", "--order", "virtual:0"), 1, "1 seat or more"),
+        (("walk.py", "--chaos", "fire=1"), 1, "got 'fire=1'"),
         (("walk.py", "--time-budget", "soon"), 1, "duration"),
         (("walk.py", "--data", "nowhere", "--set", "data=none_such"), 1, "none_such"),
         (("walk.py", "--results", "walk.py"), 1, "walk.py"),
@@ -156,6 +159,10 @@ MISTAKES = {
         (("nowhere", "--out", "groups.json"), 1, "nowhere"),
         (("new.hdf5", "--out", "walk.py"), 1, "is there already"),
         (("new.hdf5",), 2, "--out"),
+    ],
+    "verify": [
+        (("nope",), 1, "no run `nope`"),
+        (("sample", "--same-as", "nope"), 1, "no run `nope`"),
     ],
     "watch": [(("nope",), 1, "no run `nope`")],
     "check": [
@@ -316,7 +323,11 @@ DAMAGE = (
 def test_a_run_that_is_no_run_is_told(command, damage, place):
     damage(place)
     result = run(command, *CALLS[command])
-    refused(result)
+    if command == "verify" and result.exit_code == 3:
+        # That a ledger is damaged is what it was asked for: it says where, as a result.
+        assert "line 1: it cannot be read" in result.stdout
+    else:
+        refused(result)
     assert "internal error" not in result.stderr
     assert len(result.stderr.split("error: ", 1)[1]) > 15  # says what
 

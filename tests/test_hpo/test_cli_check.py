@@ -259,7 +259,8 @@ def test_check_and_launch_have_the_same_options():
     commands = typer.main.get_command(app).commands
     check, launch = ({p.name for p in commands[c].params} for c in ("check", "launch"))
     assert check - launch == {"probe", "format"}
-    assert launch - check == {"results", "repeat"}
+    attach = {"address", "insecure_cluster", "patience", "storage"}
+    assert launch - check == {"results", "repeat", "chaos", "chaos_seed", *attach}
 
 
 def test_data_that_is_no_reference_is_told_with_its_rule_and_its_remedy(study):

@@ -85,7 +85,7 @@ def test_an_obstacle_is_told_at_once(monkeypatch):
 )
 def test_nothing_ranked_is_trained_ahead(stopping, ahead):
     study = helpers.study(stopping=tuple(Rule(name=name) for name in stopping))
-    places = Places(study, None, {}, None, SimpleNamespace(file=None))
+    places = Places(study, None, {}, None, SimpleNamespace(file=None), None)
     assert places._ahead is ahead
 
 

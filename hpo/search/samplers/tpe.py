@@ -29,7 +29,7 @@ class Sampler:
 
     startup: int = 10
     candidates: int = 24
-    limit: int = 300
+    limit: int = 500
 
     def __post_init__(self) -> None:
         """Refuse options without a meaning."""
