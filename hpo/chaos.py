@@ -17,6 +17,7 @@ from hpo.errors import StudyError
 from hpo.seeds import derive
 from models.training.protocol import Epoch
 
+_RATES = ("worker", "node", "nan", "hang", "slow")
 DEATHS = 2  # that a fault causes in one trial at most: as many as are tried again
 LONGEST = 1.0  # seconds by which a slow epoch is longer
 _EXAMPLE = (
@@ -32,6 +33,7 @@ class Chaos:
     Attributes:
         seed: What the faults follow from.
         worker: The worker's process dies at the end of an epoch, before anything is saved.
+        node: Behind an epoch, every seat on the node that trained it is killed; on a cluster.
         nan: Every validation metric of an epoch becomes NaN.
         hang: An epoch never ends.
         slow: An epoch takes up to a second longer.
@@ -41,6 +43,7 @@ class Chaos:
 
     seed: int = 0
     worker: float = 0.0
+    node: float = 0.0
     nan: float = 0.0
     hang: float = 0.0
     slow: float = 0.0
@@ -64,19 +67,13 @@ class Chaos:
                 r"([^=@]*)([=@]?)(.*)", part, re.S
             ).groups()  # type: ignore[union-attr]
             field = name.strip().replace("-", "_")
-            if name.strip() == "node":
-                raise StudyError(
-                    f"nodes of a cluster are not taken away on purpose, got {part!r}",
-                    hint="`worker=SHARE` kills worker processes, wherever they are; a node is "
-                    "stopped by hand (`ray stop` on it)",
-                )
-            if sign == "=" and field in ("worker", "nan", "hang", "slow"):
+            if sign == "=" and field in _RATES:
                 found[field] = _share(part, value)
             elif sign == "@" and field in ("disk_full", "driver"):
                 found[field] = (*found.get(field, ()), _event(part, value))
             else:
                 raise StudyError(
-                    f"a fault is `worker`, `nan`, `hang` or `slow` with =SHARE, or "
+                    f"a fault is `worker`, `node`, `nan`, `hang` or `slow` with =SHARE, or "
                     f"`disk-full` or `driver` with @EVENT, got {part!r}",
                     hint=_EXAMPLE,
                 )
@@ -98,9 +95,7 @@ class Chaos:
     def __str__(self) -> str:
         """As `--chaos` takes it, with the seed behind it."""
         rates = [
-            f"{name}={getattr(self, name):g}"
-            for name in ("worker", "nan", "hang", "slow")
-            if getattr(self, name)
+            f"{name}={getattr(self, name):g}" for name in _RATES if getattr(self, name)
         ]
         events = [f"disk-full@{n}" for n in self.disk_full]
         events += [f"driver@{n}" for n in self.driver]
@@ -120,6 +115,15 @@ class Chaos:
             return False
         before = range(1, epoch)
         return deaths == sum(self._has("worker", self.worker, trial, n) for n in before)
+
+    def takes_node(self, trial: int, epoch: int) -> bool:
+        """Whether the node that trained an epoch loses its seats once the epoch is reported.
+
+        Args:
+            trial: The trial's number.
+            epoch: The epoch.
+        """
+        return self._has("node", self.node, trial, epoch)
 
     def hangs(self, trial: int, epoch: int) -> bool:
         """Whether an epoch never ends.

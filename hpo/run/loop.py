@@ -82,6 +82,9 @@ class TrialLoop:
         before_test: Called before the ledger says that the test part is read.
         chaos: Faults on purpose; None for none.
         clock: Seconds that go on while the run is active.
+
+    Attributes:
+        chaos: Faults on purpose; None for none.
     """
 
     def __init__(
@@ -108,7 +111,7 @@ class TrialLoop:
         self.creates = creates
         self._folder = folder
         self._places = Places(study, data, creates, folder, stop, chaos)
-        self._chaos = chaos
+        self.chaos = chaos
         self._ledger = ledger
         self._clock = clock
         self._origin = clock() - director.elapsed
@@ -350,7 +353,7 @@ class TrialLoop:
         """An attempt at work came to nothing: at once, or when its turn has come."""
         trial = self.director.trials[lost.trial]
         again = lost.retry and trial.deaths < RETRIES
-        if self._chaos is not None:
+        if self.chaos is not None:
             text = f"lost in a run with faults on purpose: {lost.reason}"
             self.tell(Note(trial=lost.trial, attempt=lost.attempt, text=text))
         if self._turns is not None and not again:

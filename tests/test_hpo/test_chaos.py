@@ -32,11 +32,13 @@ from tests.test_hpo.test_virtual_runs import study as real_study
 
 
 def test_it_is_read_and_written():
-    text = "worker=0.05, nan=0.05,hang=0.02,slow=0.1,disk-full@200,driver@120,driver@7"
+    text = "worker=0.05, node=0.02,nan=0.05,hang=0.02,slow=0.1,"
+    text += "disk-full@200,driver@120,driver@7"
     found = Chaos.parse(text, seed=7)
     assert found == Chaos(
         seed=7,
         worker=0.05,
+        node=0.02,
         nan=0.05,
         hang=0.02,
         slow=0.1,
@@ -61,7 +63,7 @@ def test_it_is_read_and_written():
         ("driver@0", "from 1"),
         ("disk-full@x", "from 1"),
         ("flood=0.1", "'flood=0.1'"),
-        ("node=1/60s", "not taken away on purpose"),
+        ("node=1/60s", "from 0 to 1"),
     ],
 )
 def test_what_has_no_meaning_is_refused(text, word):
@@ -71,9 +73,9 @@ def test_what_has_no_meaning_is_refused(text, word):
 
 
 def test_faults_follow_from_seed_trial_and_epoch():
-    chaos = Chaos(seed=3, worker=0.3, nan=0.25, hang=0.1, slow=0.5)
+    chaos = Chaos(seed=3, worker=0.3, node=0.2, nan=0.25, hang=0.1, slow=0.5)
     places = [(t, e) for t in range(1, 60) for e in range(1, 30)]
-    for name, share in (("spoils", 0.25), ("hangs", 0.1)):
+    for name, share in (("spoils", 0.25), ("hangs", 0.1), ("takes_node", 0.2)):
         hits = [getattr(chaos, name)(*place) for place in places]
         assert hits == [getattr(chaos, name)(*place) for place in places]
         assert abs(sum(hits) / len(hits) - share) < 0.03
@@ -262,6 +264,15 @@ def test_spoiled_epochs_are_refused_where_trials_adopt_them(tmp_path):
     with pytest.raises(StudyError, match="take over epochs"):
         launch(a_study, results=tmp_path, chaos=Chaos(nan=0.1))
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("executor", ["local", "ray"])
+def test_nodes_are_taken_away_on_a_cluster_only(tmp_path, executor):
+    a_study = real_study(1, trials=2)
+    a_study = a_study.replace(resources=replace(a_study.resources, executor=executor))
+    with pytest.raises(StudyError, match="node=0.1") as told:
+        launch(a_study, results=tmp_path, chaos=Chaos(node=0.1))
+    assert "--address" in told.value.hint and not [*tmp_path.iterdir()]
 
 
 def test_a_resume_goes_on_with_the_faults_of_the_launch(tmp_path):

@@ -18,6 +18,7 @@ import clusters
 import sample_run
 from test_ledger_lease import another_host
 
+from hpo.chaos import Chaos
 from hpo.ledger.events import Interrupted
 from hpo.ledger.folder import RunFolder
 from hpo.report.summary import load_summary
@@ -165,6 +166,28 @@ def test_nodes_die_and_join_and_no_retry_is_spent(driven, tmp_path):
         assert all("is gone" in e.reason for e in lost), lost
         assert len({n for e in events if e.event == "capacity" for n in e.nodes}) >= 3
     assert drivers.story(run) == locally(study, tmp_path / "local")
+
+
+def test_nodes_that_are_taken_away_on_purpose_change_nothing(nodes, driven, tmp_path):
+    """What a node reports next to it is lost; the ledger says when, and why."""
+    study = suite._compared("ray", workers=2)
+    local = replace(study.resources, executor="local", workers=1)
+    alone = study.replace(resources=local)
+    calm = driven(nodes, alone, place="one").outcome()["folder"]
+    chaos = Chaos(seed=1, node=0.15)
+    driver = driven(nodes, study, chaos=chaos)
+    run = Path(driver.outcome()["folder"])
+    events = drivers.events_of(run)
+    notes = [e for e in events if e.event == "note" and e.trial]
+    assert notes and all("taken away on purpose" in e.text for e in notes)
+    lost = [
+        e for e in events if isinstance(e, Interrupted) and "on purpose" in e.reason
+    ]
+    assert lost and not any(e.death for e in lost)
+    due = {(e.trial, e.epoch) for e in events if e.event == "epoch"}
+    assert len(notes) == sum(chaos.takes_node(*place) for place in due)
+    audited = hpo(nodes, "verify", run, "--same-as", calm)
+    assert audited.returncode == 0, audited.stdout + audited.stderr
 
 
 @pytest.mark.long

@@ -64,6 +64,7 @@ class Pool:
         }
         self._clumsy: Counter[str] = Counter()
         self._told: dict[str, int] = {}
+        self._faults: set[tuple[int, int]] = set()
         self._changed = self._recruited = 0.0
         self._why = "the first workers are there"
         self._empty_since = time.monotonic()
@@ -98,6 +99,8 @@ class Pool:
         heard = self._heard()
         with loop.gathered():  # what is decided inside is on the disk behind it
             for seat, value in heard:
+                if seat not in self._seats:
+                    continue  # its node was taken away just now
                 if isinstance(value, Loss):
                     self._lose(seat, value)
                 else:
@@ -317,6 +320,9 @@ class Pool:
             )
         self._store(task, changes)
         goes_on = isinstance(self._loop.report(report), Continue)
+        if self._takes_node(report):
+            self._take_away(seat, report)
+            return
         draining = self._draining(seat)
         if goes_on and not self._loop.stop.requested and not draining:
             seat.due = Doing.STEP
@@ -381,6 +387,27 @@ class Pool:
             self._loop.lost(task.trial, task.attempt, how.reason)
         else:
             self._loop.displaced(task.trial, task.attempt, how.reason)
+
+    def _takes_node(self, report: Report) -> bool:
+        """Whether a node is lost on purpose behind this epoch, which is so once."""
+        chaos, epoch = self._loop.chaos, report.epoch
+        if chaos is None or epoch is None:
+            return False
+        place = (report.trial, epoch.number)
+        first = place not in self._faults
+        self._faults.add(place)
+        return first and chaos.takes_node(*place)
+
+    def _take_away(self, seat: Seat, report: Report) -> None:
+        """Lose every seat of a node; it gets new ones as a node that joins does."""
+        who = {"trial": report.trial, "attempt": report.attempt}
+        self._loop.tell(Note(**who, text=f"node {seat.name} is taken away on purpose"))
+        lost = Loss(reason=f"node {seat.name} was taken away on purpose")
+        for other in [s for s in self._seats if s.node == seat.node]:
+            if other.ready:
+                self._lose(other, lost)
+            else:
+                self._drop(other)  # it is not to be counted against the node
 
     def _drop(self, seat: Seat, why: str = "") -> None:
         was_ready = seat.ready
