@@ -8,6 +8,8 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
+import ray
+
 from hpo.errors import RunError
 from hpo.packages import PACKAGES
 from hpo.run.executor import Plan
@@ -15,6 +17,8 @@ from hpo.run.loop import TrialLoop
 from hpo.run.ray.archive import CODE, STUDY, Archive
 from hpo.run.survey import question
 from hpo.worker import located
+
+_PIECE = 32 * 2**20  # bytes of data that travel at a time
 
 
 class Orders:
@@ -39,6 +43,7 @@ class Orders:
         self._code = code
         self._word = secrets.token_hex(8)
         assert plan.attach is not None, "a private Ray has other workers"
+        self._pieces: dict[str, dict[str, list[Any]]] = {}
         self._shared = plan.attach.storage == "shared"
         if self._shared:
             self._leave_word()
@@ -76,6 +81,24 @@ class Orders:
             return False
         (folder / name).unlink(missing_ok=True)
         return True
+
+    def pieces(self, digest: str) -> Mapping[str, list[Any]]:
+        """The files of a dataset in Ray's object store, from where each node takes them once.
+
+        Args:
+            digest: That of its manifest.
+        """
+        if digest not in self._pieces:
+            manifest = next(m for m in self.data if m["digest"] == digest)
+            self._loop.observer.message(f"sending {manifest['path']} to the nodes")
+            found: dict[str, list[Any]] = {}
+            for name, path in located.sizes(manifest).items():
+                found[name] = []
+                with path.open("rb") as file:
+                    while piece := file.read(_PIECE):
+                        found[name].append(ray.put(piece))
+            self._pieces[digest] = found
+        return self._pieces[digest]
 
     def close(self) -> None:
         """Take the word out of the shared folder."""

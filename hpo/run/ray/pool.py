@@ -27,14 +27,13 @@ from hpo.run.ray.view import Seen, View
 from hpo.run.room import Kind, wanted
 from hpo.run.survey import objection, unequal
 from hpo.trials.states import ENDINGS
-from hpo.worker import located, mirror, session
+from hpo.worker import mirror, session
 from hpo.worker.assignment import Assignment, Report
 
 _TICK = 0.1  # seconds between two looks at the clock
 _SETTLE = 0.5  # seconds after which a change of capacity is written down
 _HEAD = 20.0  # seconds without an answer of the head
 _LEAVE = 5.0  # seconds in which seats save and leave
-_PIECE = 32 * 2**20  # bytes of data that travel at a time
 _CLUMSY = (
     3  # seats of a node that may be lost one after the other before they do anything
 )
@@ -54,7 +53,6 @@ class Pool:
         code = archive(loop.creates)
         self._orders = Orders(loop, plan, code)
         self._code = ray.put(code.content)
-        self._data: dict[str, dict[str, list[Any]]] = {}
         self._view = View()
         self._seats: list[Seat] = []
         self._refused = {
@@ -285,11 +283,7 @@ class Pool:
             self._change(f"a worker on {seat.name} is there")
             return
         digest = seat.missing[0]
-        if digest not in self._data:
-            manifest = next(m for m in self._orders.data if m["digest"] == digest)
-            self._loop.observer.message(f"sending {manifest['path']} to the nodes")
-            self._data[digest] = _pieces(manifest)
-        seat.fetch(digest, self._data[digest])
+        seat.fetch(digest, self._orders.pieces(digest))
 
     def _begin(self, seat: Seat, task: Assignment) -> None:
         if not task.evaluate and session.has_checkpoint(task.directory):
@@ -400,8 +394,8 @@ class Pool:
 
     def _take_away(self, seat: Seat, report: Report) -> None:
         """Lose every seat of a node; it gets new ones as a node that joins does."""
-        who = {"trial": report.trial, "attempt": report.attempt}
-        self._loop.tell(Note(**who, text=f"node {seat.name} is taken away on purpose"))
+        text = f"node {seat.name} is taken away on purpose"
+        self._loop.tell(Note(trial=report.trial, attempt=report.attempt, text=text))
         lost = Loss(reason=f"node {seat.name} was taken away on purpose")
         for other in [s for s in self._seats if s.node == seat.node]:
             if other.ready:
@@ -447,14 +441,3 @@ class Pool:
             ray.wait([*leaving], num_returns=len(leaving), timeout=_LEAVE)
         for seat in seats:
             ray.kill(seat.actor)
-
-
-def _pieces(manifest: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """The files of a dataset in Ray's object store, from where each node takes them once."""
-    found: dict[str, list[Any]] = {}
-    for name, path in located.sizes(manifest).items():
-        found[name] = []
-        with path.open("rb") as file:
-            while piece := file.read(_PIECE):
-                found[name].append(ray.put(piece))
-    return found
