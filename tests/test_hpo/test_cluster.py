@@ -521,6 +521,38 @@ def test_a_family_is_trained_where_it_can_be(walk, tmp_path):
         assert str(cluster.cache(0)) in walked
 
 
+@pytest.mark.long
+def test_a_family_whose_node_is_gone_waits_for_another(driven, tmp_path):
+    """The others are trained meanwhile; then the run ends, to go on where there is such a node."""
+    study = study_of(1, workers=None, pause=0.3)
+    small = study.families[0]
+    large = replace(small, name="large", per_trial={"cpu": 1, "a100": 1})
+    trials = [
+        replace(study.fixed[0], family=family, seed=seed)
+        for seed, family in enumerate(("large", "steady", "steady"))
+    ]
+    study = study.replace(families=(small, large), fixed=tuple(trials))
+    with clusters.Nodes(tmp_path / "nodes", cpus=(1,)) as cluster:
+        cluster.add(1, resources={"a100": 1})
+        impatient = with_options(cluster, patience=5.0)
+        driver = driven(cluster, study, environment=impatient)
+        drivers.wait_until(lambda: any(e.trial == 1 for e in driver.events()), 90)
+        cluster.kill(1)
+        assert driver.outcome()["state"] == "interrupted"
+        run = driver.folder
+        ended = {e.trial for e in driver.events() if e.event in ENDINGS}
+        assert ended == {2, 3}
+        cluster.add(1, resources={"a100": 1})
+        again = driven(cluster, resume=run, place="again", environment=impatient)
+        assert again.outcome()["state"] == "finished"
+        (reason,) = [
+            e.reason for e in drivers.events_of(run) if isinstance(e, Interrupted)
+        ]
+        assert "is gone" in reason
+        audited = hpo(cluster, "verify", run)
+        assert audited.returncode == 0, audited.stdout + audited.stderr
+
+
 # -- without a shared disk ----------------------------------------------------------------
 
 MINE = """
