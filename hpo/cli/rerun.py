@@ -103,8 +103,8 @@ def rerun(
     are printed. An exact re-run must give every epoch's numbers again; where code or machine
     changed, it says what and needs `--allow-different`.
 
-    It is a run of its own below the run's folder, by `local` unless `--executor` says
-    or `--address` says otherwise: `hpo watch` and `hpo stop` work on it, and when it was
+    It is a run of its own below the run's folder, by `local` unless `--executor` or
+    `--address` says otherwise: `hpo watch` and `hpo stop` work on it, and when it was
     interrupted the same command goes on with it.
     """
     from hpo.cli import attaching
