@@ -21,9 +21,14 @@ from hpo.warm_start import WarmStart, warm_starts
 from models.errors import near_matches
 from search_spaces.space import Space, SpaceError
 
-# Which defaults of options a recorded study means where it names none; before 2 `asha` began
-# at a tenth of the budget. Goes up with every default that changes what a resumed run does.
-_DEFAULTS = 2
+# Which defaults of options a recorded study means where it names none: see `_BEFORE`. Goes up with
+# every default that changes what a resumed run does.
+_DEFAULTS = 3
+# By rule: up to which of them an option had another value.
+_BEFORE: Mapping[str, tuple[int, Mapping[str, Any]]] = {
+    "asha": (1, {"grace": None}),  # a tenth of the budget
+    "halving": (2, {"last": 0.5}),
+}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -442,11 +447,9 @@ def _family_from_json(data: Mapping[str, Any]) -> Family:
 def _stopping_from_json(data: Mapping[str, Any]) -> tuple[Rule, ...]:
     """A recorded study's stopping rules, with the defaults that it had when it ran."""
     rules = tuple(Rule(**r) for r in data["stopping"])
-    if data.get("defaults", 1) >= _DEFAULTS:
-        return rules
-    return tuple(
-        dataclasses.replace(r, options={"grace": None, **r.options})
-        if r.name == "asha"
-        else r
-        for r in rules
-    )
+    recorded, found = data.get("defaults", 1), []
+    for rule in rules:
+        until, options = _BEFORE.get(rule.name, (0, {}))
+        given = {**options, **rule.options} if recorded <= until else rule.options
+        found.append(dataclasses.replace(rule, options=given))
+    return tuple(found)

@@ -99,6 +99,18 @@ def test_a_record_without_defaults_keeps_the_rungs_of_its_time():
     assert named.rungs(100, 0) == (7, 21, 63)
 
 
+@pytest.mark.parametrize("recorded,last", [(None, 0.5), (2, 0.5), (3, 0.6)])
+def test_a_recorded_halving_goes_on_with_the_stages_of_its_time(recorded, last):
+    """The last stage had half of the budget until version 3 of the defaults."""
+    rules = (Rule(name="halving"), Rule(name="halving", options={"last": 0.7}))
+    record = json.loads(json.dumps(study(stopping=rules).to_json()))
+    record["defaults"] = recorded
+    if recorded is None:
+        del record["defaults"]
+    found = [registry.make(r).last for r in Study.from_json(record).stopping]
+    assert found == [last, 0.7]
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from hpo.errors import StudyError
 from hpo.options import at_least
 from hpo.stopping.planning import Choice, Outlook, finishes_one, place
 from hpo.stopping.purse import Purse
@@ -23,7 +24,7 @@ class StoppingRule:
     Rungs lie at 1/eta, 1/eta**2, … of the epoch budget, and at epoch 1. The budget (epochs,
     seconds, or what so many trials call for) is divided into stages: new draws up to the
     first rung; the best of rung k to the next one, ranked within their family; and at the
-    end, with at least half of the budget but no more than `finishers` take, the best of all
+    end, with a share `last` of the budget but no more than `finishers` take, the best of all
     to their last epoch. Every stage before the end can at least take on the best trial of
     each family: so the end compares families by more than their first epochs. A worker that
     finds nothing to do in the stage of the moment takes what comes before it, then what
@@ -34,17 +35,26 @@ class StoppingRule:
     Attributes:
         eta: The ratio of two rungs; of those that wait about one in so many goes on.
         finishers: How many trials the last stage is sized for, at most.
+        last: The share of the budget that the last stage takes, unless `finishers` take less.
     """
 
     converges: ClassVar[bool] = False
 
     eta: int = 4
     finishers: int = 8
+    last: float = 0.6
 
     def __post_init__(self) -> None:
         """Refuse options that would halve nothing."""
         at_least("halving: eta", self.eta, 2, whole=True)
         at_least("halving: finishers", self.finishers, 1, whole=True)
+        at_least("halving: last", self.last, 0.0)
+        if not 0 < self.last < 1:
+            raise StudyError(
+                "halving: last must be a share of the budget above 0 and below 1, got "
+                f"{self.last!r}",
+                hint="0.6 leaves two fifths to the stages before the last one",
+            )
 
     @property
     def sized(self) -> bool:
@@ -101,7 +111,7 @@ class _Plan:
         self._purse = Purse.of(outlook, otherwise=self._called_for(rule.finishers))
         price = self._purse.epoch
         rest = self._rest * price
-        ends = int(self._purse.total / 2 / rest) if rest else rule.finishers
+        ends = int(self._purse.total * rule.last / rest) if rest else rule.finishers
         last = max(1, min(ends, rule.finishers)) * rest
         self._early = self._purse.total - last
         self._places = {t.number: self._place(t) for t in outlook.waiting()}
