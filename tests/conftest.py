@@ -56,8 +56,13 @@ LONG_PAIRS = {
 
 
 def pytest_collection_modifyitems(items):
-    """Mark slow tests as long by their file, or by the family that a suite is given."""
+    """Mark slow tests as long by their file, or by the family that a suite is given.
+
+    A long test is a slow one, whether it says so or not: `-m "not slow"` leaves it out.
+    """
     for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.slow)
         named = getattr(item, "callspec", None)
         family = named.params.get("name") if named else None
         pair = family, named.params.get("task") if named else None
