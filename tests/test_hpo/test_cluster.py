@@ -130,6 +130,10 @@ def test_in_virtual_order_two_nodes_decide_what_one_process_does(
 ):
     study = suite._compared("ray", workers=2)
     study = study.replace(
+        # Long enough for the second node to be there before all is trained.
+        families=tuple(
+            replace(f, space=f.space.replace({"pause": 0.2})) for f in study.families
+        ),
         budget=replace(study.budget, trials=16),
         resources=replace(study.resources, order="virtual:8"),
     )

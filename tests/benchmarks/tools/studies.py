@@ -11,7 +11,11 @@ _NOBODY = """Rule(
             options={"startup": 1_000_000, "warmup": 1, "interval": 1},
         )"""
 # Pauses after epochs 1, 2 and 4; with epochs for all to end, everybody goes on.
-_PAUSES = """Rule(name="promotion", options={"eta": 2})"""
+# A rule that may converge: epochs are reported one by one, so that each can be timed.
+_PAUSES = (
+    """Rule(name="promotion", options={"eta": 2}), """
+    """Rule(name="patience", options={"epochs": 99})"""
+)
 
 _WHOLE_JOB = '''"""A benchmark: random learning rates for one GRU."""
 
