@@ -9,6 +9,9 @@ from hpo.worker.assignment import Assignment, Report
 
 SECONDS = 0.1
 """For how long reports are gathered: what an epoch that takes longer never waits for."""
+FIRST = 10
+"""Epochs of an attempt that are told one by one: most that goes wrong does so early, and what was
+gathered is lost with a process that dies."""
 
 
 class Steps(Protocol):
@@ -47,4 +50,5 @@ def _goes_on(report: Report, task: Assignment) -> bool:
     epoch = report.epoch
     if epoch is None or report.obstacle:
         return False
-    return epoch.number < task.epochs and epoch.number not in task.rungs
+    early = epoch.number < task.known + FIRST
+    return not early and epoch.number < task.epochs and epoch.number not in task.rungs

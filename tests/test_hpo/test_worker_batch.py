@@ -43,7 +43,8 @@ class Steps:
         return Report(trial=1, attempt=1, epoch=epoch)
 
 
-def gathered(monkeypatch, steps):
+def gathered(monkeypatch, steps, *, first=0):
+    monkeypatch.setattr(batch, "FIRST", first)
     monkeypatch.setattr(batch.time, "monotonic", lambda: steps.now)
     return [r.epoch.number if r.epoch else None for r in batch.reports(steps)]
 
@@ -54,6 +55,17 @@ def test_a_batch_ends_where_something_can_be_decided(monkeypatch):
     assert gathered(monkeypatch, steps) == [4]
     assert gathered(monkeypatch, steps) == [5, 6, 7, 8]  # the last one of the budget
     assert gathered(monkeypatch, Steps(end=2)) == [1, 2, None]
+
+
+def test_the_first_epochs_of_an_attempt_are_told_one_by_one(monkeypatch):
+    steps = Steps(end=20, epochs=20)
+    told = [gathered(monkeypatch, steps, first=4) for _ in range(4)]
+    assert told == [[1], [2], [3], [*range(4, 21)]]
+    steps = Steps(end=20, epochs=20, known=7)
+    for _ in range(7):
+        steps.step()
+    assert gathered(monkeypatch, steps, first=2) == [8]
+    assert gathered(monkeypatch, steps, first=2) == [*range(9, 21)]
 
 
 def test_slow_epochs_are_told_one_by_one(monkeypatch):
