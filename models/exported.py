@@ -27,7 +27,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -35,6 +35,7 @@ STABLEHLO, ONNX = "program.jax", "model.onnx"
 ABOUT, FORMAT = "model.json", 1
 PREDICTED = "predicted."
 """Before the name of an output of ONNX, where an input may bear the same."""
+Form = Literal["stablehlo", "onnx"]
 Program = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 
 

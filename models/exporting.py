@@ -34,7 +34,7 @@ def write(
     folder: Path,
     *,
     about: Mapping[str, Any],
-    form: str = "stablehlo",
+    form: exported.Form = "stablehlo",
 ) -> dict[str, Any]:
     """Write program, description and loader of the best epoch's model into a new folder.
 

@@ -40,7 +40,6 @@ from hpo.ledger.events import (
 from hpo.study import Study
 from hpo.trials.record import Trial
 from hpo.trials.states import State
-from models.training.protocol import Epoch
 
 _AFTERWARDS = (RunEvent, Note, RerunEvent, ReadTest, Extended, Reopened)
 _ENDS_ITSELF = ("the learner ended after ", "the learner reported epoch ")
@@ -154,15 +153,9 @@ class Decisions:
             if missing:
                 told = _told(missing[0])
                 yield f"a seat was free: {told} comes before this epoch"
-        epoch = Epoch(
-            number=event.epoch,
-            train=event.train,
-            valid=event.valid,
-            seconds=event.seconds,
-            compile_seconds=event.compile_seconds,
+        _, found = self.director.judge(
+            trial.number, event.attempt or 0, event.record(), event.elapsed
         )
-        attempt = event.attempt or 0
-        _, found = self.director.judge(trial.number, attempt, epoch, event.elapsed)
         self._due = found[1] if len(found) > 1 else None
 
     def _turn(self, trial: int) -> Iterator[str]:

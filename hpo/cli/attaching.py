@@ -65,7 +65,40 @@ def cluster_of(
     )
 
 
-def cluster_of_old(
+def for_children(
+    executor: str | None,
+    address: str | None,
+    *,
+    insecure: bool,
+    storage: str,
+    patience: str,
+    workers: str | None,
+) -> tuple[int | None, Attach | None]:
+    """Where runs below a run work: how many trials at a time, and on which cluster.
+
+    Args:
+        executor: ``--executor``; None is ``local``.
+        address: ``--address``.
+        insecure: ``--insecure-cluster``.
+        storage: ``--storage``.
+        patience: ``--patience``.
+        workers: ``--workers``.
+
+    Raises:
+        UserError: One of them is refused.
+    """
+    count = workers_of(workers)
+    return count, cluster_of(
+        executor or "local",
+        address,
+        insecure=insecure,
+        storage=storage,
+        patience=patience,
+        workers=count,
+    )
+
+
+def cluster_of_run(
     study: Study,
     address: str | None,
     *,

@@ -79,14 +79,13 @@ def confirm(
     from hpo.run.parent import Manner
 
     asked = runner.Asked(top=top, seeds=seeds, matters=matters, extend=extend)
-    count = attaching.workers_of(workers)
-    attach = attaching.cluster_of(
-        executor or "local",
+    count, attach = attaching.for_children(
+        executor,
         address,
         insecure=insecure_cluster,
         storage=storage,
         patience=patience,
-        workers=count,
+        workers=workers,
     )
     manner = Manner(executor=executor, workers=count, observe=Progress, attach=attach)
     group = RunGroup.find(results, run)

@@ -83,7 +83,7 @@ def extend(
     task = load_study(folder).described_task.get("name")
     asked = _extension(trials, epochs_total, time_budget, families, task)
     extended = runner.extended(folder, asked, new_spaces=new_spaces, data_root=data)
-    attach = attaching.cluster_of_old(
+    attach = attaching.cluster_of_run(
         extended,
         address,
         insecure=insecure_cluster,

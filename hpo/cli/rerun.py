@@ -127,14 +127,13 @@ def rerun(
             "`--exact` repeats a trial as it was, so `--epochs` and `--set` have no meaning",
             hint="leave `--exact` out: fresh seeds are trained with them",
         )
-    count = attaching.workers_of(workers)
-    attach = attaching.cluster_of(
-        executor or "local",
+    count, attach = attaching.for_children(
+        executor,
         address,
         insecure=insecure_cluster,
         storage=storage,
         patience=patience,
-        workers=count,
+        workers=workers,
     )
     with opened(shell.find_run(results, run), data_root=data) as workshop:
         if exact and workshop.changed and not allow_different:

@@ -53,7 +53,7 @@ def resume(
     else:
         folder = shell.find_run(results, run)
         study = load_study(folder)
-    attach = attaching.cluster_of_old(
+    attach = attaching.cluster_of_run(
         study,
         address,
         insecure=insecure_cluster,

@@ -66,23 +66,9 @@ class Judge:
             epoch: Its last epoch, whether it is applied already or not.
             state: What the run amounts to so far.
         """
-        objective, number = self._study.objectives[0], epoch.number
-        values = trial.values
-        if trial.last >= number:
-            values = {e: v for e, v in values.items() if e < number}
-        finite = [v for v in values.values() if math.isfinite(v)]
-        values[number] = objective_value(epoch, objective)
+        number = epoch.number
         rung_table = state.rung_table(trial.family)
-        evidence = Evidence(
-            trial=trial.number,
-            budget=trial.budget,
-            epoch=epoch,
-            values=values,
-            best=min(finite, key=objective.rank_key, default=None),
-            rung=None,
-            history=state.members(trial.family),
-            objective=objective,
-        )
+        evidence = self._evidence(trial, (epoch,), state)
         verdicts = []
         for position, (name, rule) in enumerate(self._rules):
             rung = rung_table.rung(position, trial, number)
@@ -103,21 +89,36 @@ class Judge:
             ahead: Its epochs that are not applied yet, in order; the last one is at no rung.
             state: What the run amounts to so far.
         """
-        objective, last = self._study.objectives[0], ahead[-1]
+        evidence = self._evidence(trial, ahead, state)
+        return any(rule.judge(evidence) is not None for _, rule in self._rules)
+
+    def _evidence(
+        self, trial: Trial, reported: Sequence[Epoch], state: RunState
+    ) -> Evidence:
+        """What is to be judged of a trial's last epoch, at no rung.
+
+        Args:
+            trial: The trial.
+            reported: Epochs in order; all before the first of them are applied.
+            state: What the run amounts to so far.
+        """
+        objective = self._study.objectives[0]
+        first, last = reported[0].number, reported[-1]
         values = trial.values
-        values |= {e.number: objective_value(e, objective) for e in ahead}
-        before = (v for e, v in values.items() if e != last.number and math.isfinite(v))
-        evidence = Evidence(
+        if trial.last >= first:
+            values = {e: v for e, v in values.items() if e < first}
+        values |= {e.number: objective_value(e, objective) for e in reported}
+        finite = (v for e, v in values.items() if e != last.number and math.isfinite(v))
+        return Evidence(
             trial=trial.number,
             budget=trial.budget,
             epoch=last,
             values=values,
-            best=min(before, key=objective.rank_key, default=None),
+            best=min(finite, key=objective.rank_key, default=None),
             rung=None,
             history=state.members(trial.family),
             objective=objective,
         )
-        return any(rule.judge(evidence) is not None for _, rule in self._rules)
 
     @property
     def plans(self) -> bool:

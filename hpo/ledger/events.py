@@ -16,6 +16,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from models.training.protocol import Epoch
+
 SCHEMA = 1  # goes up when a line of before would be misread
 
 _Natural = Annotated[int, msgspec.Meta(ge=0)]
@@ -239,6 +241,12 @@ class EpochEvent(TrialEvent, frozen=True, kw_only=True, gc=False, tag="epoch"):
     parameters: _Natural | None | UnsetType = UNSET
     resumed_from: _Natural | None | UnsetType = UNSET
     kernels: str | None | UnsetType = UNSET
+
+    def record(self) -> Epoch:
+        """The epoch as the learner yielded it."""
+        return Epoch(
+            self.epoch, self.train, self.valid, self.seconds, self.compile_seconds
+        )
 
 
 class CheckpointEvent(

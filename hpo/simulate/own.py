@@ -35,7 +35,6 @@ from hpo.simulate.task import Curve, Curves, Task, usual_seconds
 from hpo.study import Study
 from hpo.trials.record import Trial
 from hpo.trials.states import State
-from models.training.protocol import Epoch
 from search_spaces.space import Space
 
 # Ended by themselves.
@@ -298,15 +297,9 @@ class _Retracer:
         self._decisions += 1  # that it went on, or was begun
         if due is not None:
             self._differ(event, due)
-        epoch = Epoch(
-            number=event.epoch,
-            train=event.train,
-            valid=event.valid,
-            seconds=event.seconds,
-            compile_seconds=event.compile_seconds,
+        _, found = self._director.judge(
+            trial.number, event.attempt or 0, event.record(), event.elapsed
         )
-        attempt = event.attempt or 0
-        _, found = self._director.judge(trial.number, attempt, epoch, event.elapsed)
         self._due[trial.number] = found[1] if len(found) > 1 else None
 
     def _next(self, event: Proposed | Started | Exploited) -> None:

@@ -35,7 +35,6 @@ from hpo.trials.best import comes_before
 from hpo.trials.curve import Curve
 from hpo.trials.record import Attempt, Exploit, RunRecord, Trial
 from hpo.trials.states import State
-from models.training.protocol import Epoch
 
 
 class Reducer:
@@ -173,9 +172,7 @@ class Reducer:
         trial.seconds += event.seconds
         trial.compile_seconds += event.compile_seconds
         if self._whole:
-            trial.epochs[number] = Epoch(
-                number, event.train, valid, event.seconds, event.compile_seconds
-            )
+            trial.epochs[number] = event.record()
         best = None
         if trial.best_epoch is not None:
             best = self._objective.rank_key(trial.value), trial.best_epoch
