@@ -212,7 +212,15 @@ def described(options):
             families=families(**options["troubles"]),
             stopping=(Rule(name="divergence"),),
         )
-    return base.replace(budget=Budget(trials=options.get("trials", 6), epochs=6))
+    if "total_epochs" in options:
+        base = base.replace(stopping=(Rule(name="divergence"),))
+    return base.replace(
+        budget=Budget(
+            trials=options.get("trials", 6),
+            epochs=options.get("epochs", 6),
+            total_epochs=options.get("total_epochs"),
+        )
+    )
 
 
 def drive(results, options):

@@ -24,7 +24,7 @@ from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import read_events
 from hpo.run.driver import STOP_FILE
 from hpo.run.launch import launch
-from hpo.study import Budget, Resources, Rule
+from hpo.run.launch import launch
 from hpo.testing.steady import PROCESSES
 
 sys.path.pop(0)
@@ -361,7 +361,6 @@ def test_ray_starts_no_workers_ahead_that_nobody_can_use(tmp_path):
 def test_a_confirmation_under_ray_is_that_of_local(tmp_path):
     """Chosen, trained, scored once and illustrated by workers of Ray, to the same bits."""
     from hpo.confirmation.reading import load_confirmation
-    from hpo.run.launch import launch
     from hpo.run.rerun_folder import command
     from tests.test_hpo.test_confirm import SMALL, kinds, numbers, pictures
 
@@ -392,15 +391,17 @@ def test_a_confirmation_under_ray_is_that_of_local(tmp_path):
 def test_epochs_that_were_gathered_are_judged_one_by_one(tmp_path):
     """A budget of epochs is kept to, and ends and values are those of `local`."""
     stories = {}
-    for executor in ("ray", "local"):
-        study = helpers.study(
-            budget=Budget(trials=5, epochs=60, total_epochs=130),
-            stopping=(Rule(name="divergence"),),
-            resources=Resources(executor=executor, workers=1),
+    for executor in ("ray", "local"):  # drivers of their own: Ray must not fork JAX
+        driver = processes.start(
+            tmp_path / executor,
+            executor=executor,
+            trials=5,
+            epochs=60,
+            total_epochs=130,
         )
-        outcome = launch(study, results=tmp_path / executor)
-        assert outcome.state == "time"
-        events = events_of(outcome.folder)
+        answer = processes.outcome(driver)
+        assert answer["state"] == "time"
+        events = events_of(answer["folder"])
         assert sum(e.event == "epoch" for e in events) == 130
-        stories[executor] = helpers.story(outcome.folder)
+        stories[executor] = helpers.story(answer["folder"])
     assert stories["ray"] == stories["local"]
