@@ -71,10 +71,15 @@ class Event(
             "trial": self.trial,
             "attempt": self.attempt,
         }
-        return json.dumps({**head, **_encode(self.details())}, allow_nan=False) + "\n"
+        line = {**head, **self.details()}
+        try:
+            return _STRICT(line) + "\n"
+        except (TypeError, ValueError):  # not finite, or no plain dictionary
+            return _STRICT(_encode(line)) + "\n"
 
 
 _HEAD = len(Event.__struct_fields__)
+_STRICT = json.JSONEncoder(allow_nan=False).encode
 
 
 # -- of the run ---------------------------------------------------------------------------

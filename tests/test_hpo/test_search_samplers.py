@@ -298,6 +298,8 @@ EVERY_KIND = Space(
         "h": FloatDistribution(2.0, 2.0),
         "i": CategoricalDistribution(("only",)),
         "k": FloatDistribution(0.0, 1.0),
+        "l": FloatDistribution(0.1, 2.3, step=0.05),
+        "m": FloatDistribution(5e-324, 1e300, log=True),
     }
 )
 
