@@ -5,29 +5,16 @@ Everything follows from the run's folder; nothing is trained and nothing is writ
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hpo.director import Director, replay
+from hpo.audit.decided import Decisions
+from hpo.audit.finding import Finding
+from hpo.director import replay
 from hpo.errors import RunError
-from hpo.ledger.events import (
-    Cancelled,
-    Completed,
-    Ending,
-    EpochEvent,
-    Event,
-    Exploited,
-    Extended,
-    Failed,
-    Interrupted,
-    Paused,
-    Proposed,
-    Started,
-    TrialEvent,
-)
+from hpo.ledger.events import Event
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import read_events
 from hpo.simulate.pool import Pool
@@ -39,7 +26,6 @@ from search_spaces.space import Space
 
 # Ended by themselves.
 WHOLE = (State.COMPLETED, State.CONVERGED, State.DIVERGED, State.FAILED)
-_FACTS = (Interrupted, Failed, Completed)  # may be what a worker said
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,12 +219,12 @@ class Agreement:
     Attributes:
         decisions: How many were compared.
         facts: How many ends of trials and attempts came from a worker, not the Director.
-        differing: The first difference of each kind of event, in words.
+        differing: Those that come out otherwise, by their lines.
     """
 
     decisions: int
     facts: int
-    differing: tuple[str, ...]
+    differing: tuple[Finding, ...]
 
     def words(self) -> tuple[str, ...]:
         """The text for a person."""
@@ -246,103 +232,16 @@ class Agreement:
             text = f"its ledger: all {self.decisions} decisions come out the same again"
             return (text,)
         head = f"its ledger: of {self.decisions} decisions some would differ today"
-        return (head, *(f"  {text}" for text in self.differing))
+        left = len(self.differing) - _TOLD
+        more = (f"  and {left} more: see `hpo verify`",) if left > 0 else ()
+        return (head, *(f"  {finding}" for finding in self.differing[:_TOLD]), *more)
+
+
+_TOLD = 3
 
 
 def retrace(record: Record) -> Agreement:
-    """Take every decision of a run once more, each on the ledger as it was by then.
-
-    The ledger says which trial reports next, so this holds for any number of workers, for
-    interrupted and for resumed runs. Trials taken over from other runs, failures, lost
-    workers and learners that end by themselves are facts, not decisions.
-    """
-    return _Retracer(record).run()
-
-
-class _Retracer:
-    def __init__(self, record: Record) -> None:
-        self._events = record.events
-        self._workers = record.workers
-        extended = [e for e in record.events if isinstance(e, Extended)]
-        self._studies = [*(Study.from_json(e.before) for e in extended), record.study]
-        self._director = Director(self._studies[0], workers=self._workers)
-        self._due: dict[int, Event | None] = {}  # what has to follow a trial's epoch
-        self._decisions = self._facts = 0
-        self._differing: dict[str, str] = {}
-
-    def run(self) -> Agreement:
-        for place, event in enumerate(self._events):
-            if isinstance(event, Extended):
-                del self._studies[0]
-                known = self._events[:place]
-                self._director = replay(self._studies[0], known, workers=self._workers)
-            elif isinstance(event, EpochEvent):
-                self._epoch(event)
-            elif isinstance(event, (Proposed, Started, Exploited)):
-                self._next(event)
-            elif isinstance(event, (Ending, Paused, Interrupted)):
-                self._end(event)
-            self._director.apply(event)
-        return Agreement(
-            decisions=self._decisions,
-            facts=self._facts,
-            differing=tuple(self._differing.values()),
-        )
-
-    def _epoch(self, event: EpochEvent) -> None:
-        trial = self._director.trials[event.trial]
-        if trial.origin == "carried":
-            return
-        due = self._due.pop(trial.number, None)
-        self._decisions += 1  # that it went on, or was begun
-        if due is not None:
-            self._differ(event, due)
-        _, found = self._director.judge(
-            trial.number, event.attempt or 0, event.record(), event.elapsed
-        )
-        self._due[trial.number] = found[1] if len(found) > 1 else None
-
-    def _next(self, event: Proposed | Started | Exploited) -> None:
-        if isinstance(event, Proposed) and event.origin == "carried":
-            return
-        self._decisions += 1
-        _, found = self._director.next(event.elapsed)
-        self._compare(event, found[0] if found else None)
-
-    def _end(self, event: TrialEvent) -> None:
-        trial = self._director.trials[event.trial]
-        if trial.origin == "carried":
-            return
-        due = self._due.pop(trial.number, None)
-        waits = trial.state is State.PAUSED
-        if due is None and (waits or isinstance(event, Cancelled)):
-            expired = self._director.expire(event.elapsed)
-            due = next((e for e in expired if e.trial == trial.number), None)
-        if due is None and waits:
-            _, found = self._director.next(event.elapsed)
-            due = found[0] if found else None
-        elif due is None and isinstance(event, _FACTS):
-            self._facts += 1
-            return
-        self._decisions += 1
-        self._compare(event, due)
-
-    def _compare(self, recorded: Event, found: Event | None) -> None:
-        if found is None or _plain(recorded) != _plain(found):
-            self._differ(recorded, found)
-
-    def _differ(self, recorded: Event, found: Event | None) -> None:
-        if recorded.event in self._differing:
-            return
-        now = "nothing" if found is None else f"`{found.event}` of trial {found.trial}"
-        self._differing[recorded.event] = (
-            f"line {recorded.n}: the run has `{recorded.event}` of trial "
-            f"{recorded.trial}, today it would be {now}"
-        )
-
-
-def _plain(event: Event) -> str:
-    """The decided part of an event; a reason is its wording."""
-    left_out = ("reason", "from_attempt")
-    data = {k: v for k, v in event.details().items() if k not in left_out}
-    return json.dumps((event.event, event.trial, event.attempt, data), sort_keys=True)
+    """Take every decision of a run once more, each on the ledger as it was by then."""
+    again = Decisions(record.study, record.events)
+    differing = tuple(again.findings())
+    return Agreement(decisions=again.taken, facts=again.facts, differing=differing)

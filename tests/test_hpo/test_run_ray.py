@@ -24,7 +24,6 @@ from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import read_events
 from hpo.run.driver import STOP_FILE
 from hpo.run.launch import launch
-from hpo.run.launch import launch
 from hpo.testing.steady import PROCESSES
 
 sys.path.pop(0)
