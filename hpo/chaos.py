@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
+from hpo.duration import parse_duration
 from hpo.errors import StudyError
 from hpo.seeds import derive
 from models.training.protocol import Epoch
@@ -34,6 +35,7 @@ class Chaos:
         seed: What the faults follow from.
         worker: The worker's process dies at the end of an epoch, before anything is saved.
         node: Behind an epoch, every seat on the node that trained it is killed; on a cluster.
+        node_every: The same once in so many active seconds of the run; 0 for never.
         nan: Every validation metric of an epoch becomes NaN.
         hang: An epoch never ends.
         slow: An epoch takes up to a second longer.
@@ -44,6 +46,7 @@ class Chaos:
     seed: int = 0
     worker: float = 0.0
     node: float = 0.0
+    node_every: float = 0.0
     nan: float = 0.0
     hang: float = 0.0
     slow: float = 0.0
@@ -55,7 +58,8 @@ class Chaos:
         """Read what `--chaos` was given.
 
         Args:
-            text: ``RATE=SHARE`` and ``EVENT@NUMBER``, separated by commas.
+            text: ``RATE=SHARE``, ``node=TIMES/DURATION`` and ``EVENT@NUMBER``, with commas
+                between them.
             seed: What the faults follow from.
 
         Raises:
@@ -67,7 +71,9 @@ class Chaos:
                 r"([^=@]*)([=@]?)(.*)", part, re.S
             ).groups()  # type: ignore[union-attr]
             field = name.strip().replace("-", "_")
-            if sign == "=" and field in _RATES:
+            if sign == "=" and field == "node" and "/" in value:
+                found["node_every"] = _every(part, value)
+            elif sign == "=" and field in _RATES:
                 found[field] = _share(part, value)
             elif sign == "@" and field in ("disk_full", "driver"):
                 found[field] = (*found.get(field, ()), _event(part, value))
@@ -97,6 +103,8 @@ class Chaos:
         rates = [
             f"{name}={getattr(self, name):g}" for name in _RATES if getattr(self, name)
         ]
+        if self.node_every:
+            rates.append(f"node=1/{self.node_every:.10g}s")
         events = [f"disk-full@{n}" for n in self.disk_full]
         events += [f"driver@{n}" for n in self.driver]
         return f"{','.join([*rates, *events])} with seed {self.seed}"
@@ -124,6 +132,22 @@ class Chaos:
             epoch: The epoch.
         """
         return self._has("node", self.node, trial, epoch)
+
+    def nodes_due(self, elapsed: float) -> int:
+        """How many nodes have lost their seats by then for the time alone.
+
+        One in each stretch of `node_every` seconds, at a moment of it that follows from the seed;
+        which node it is follows from whose epoch is reported next.
+
+        Args:
+            elapsed: Active seconds of the run.
+        """
+        if not self.node_every:
+            return 0
+        stretch, into = divmod(elapsed, self.node_every)
+        return int(stretch) + (
+            into >= self.node_every * self._draw("node", int(stretch))
+        )
 
     def hangs(self, trial: int, epoch: int) -> bool:
         """Whether an epoch never ends.
@@ -182,6 +206,16 @@ def _share(part: str, value: str) -> float:
             f"a fault's share is a number from 0 to 1, got {part!r}", hint=_EXAMPLE
         )
     return share
+
+
+def _every(part: str, value: str) -> float:
+    times, _, length = value.partition("/")
+    if not times.isascii() or not times.isdecimal() or int(times) < 1:
+        raise StudyError(
+            f"nodes are lost a number of times in a length of time, got {part!r}",
+            hint="for example `--chaos node=1/60s`",
+        )
+    return parse_duration(length, option="--chaos node=TIMES/DURATION") / int(times)
 
 
 def _event(part: str, value: str) -> int:

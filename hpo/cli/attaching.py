@@ -51,7 +51,7 @@ def cluster_of(
     Raises:
         UserError: One of them is refused.
     """
-    from hpo.cli.overrides import parse_duration
+    from hpo.duration import parse_duration
     from hpo.run.attach import attach
 
     if address is None and executor != "ray":

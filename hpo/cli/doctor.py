@@ -51,8 +51,8 @@ def doctor(
     remedy; the exit status is 1 where there is an error. With `--address` a line a node of a
     cluster: resources, versions, instructions, clock, and which of the folders it reads.
     """
-    from hpo.cli.overrides import parse_duration
     from hpo.doctor import examination
+    from hpo.duration import parse_duration
     from hpo.errors import RunError
     from hpo.report import formats
     from hpo.run.attach import attach

@@ -117,7 +117,7 @@ def _extension(
         StudyError: A value is refused.
     """
     from hpo import discovery
-    from hpo.cli.overrides import parse_duration
+    from hpo.duration import parse_duration
     from hpo.errors import StudyError
     from hpo.run.extend import Extension
     from hpo.study import Family

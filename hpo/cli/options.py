@@ -231,8 +231,9 @@ Chaos = Annotated[
     typer.Option(
         "--chaos",
         metavar="FAULTS",
-        help="Faults on purpose: shares of epochs (worker, node, nan, hang, slow) and events "
-        "of the ledger (disk-full, driver), such as worker=0.05,slow=0.1,driver@120.",
+        help="Faults on purpose: shares of epochs (worker, node, nan, hang, slow; "
+        "node=1/60s by time) and events of the ledger (disk-full, driver), such as "
+        "worker=0.05,slow=0.1,driver@120.",
         show_default=False,
     ),
 ]

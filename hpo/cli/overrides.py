@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -19,6 +18,7 @@ from hpo.check.keys import (
     check_families,
     refuse_unknown,
 )
+from hpo.duration import parse_duration
 from hpo.errors import StudyError
 from hpo.study import Budget, Family, Objective, Resources, Rule, Study
 from hpo.tasks import objectives_of
@@ -27,7 +27,6 @@ from search_spaces.space import Space, SpaceError
 
 _SECTIONS = {"budget": Budget, "resources": Resources, "objective": Objective}
 _WHOLE = ("seed", "data", "task", "description", "stopping", "sampler", "warm_start")
-_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def study_keys(study: Study) -> tuple[str, ...]:
@@ -122,26 +121,6 @@ def parse_settings(pairs: Iterable[str]) -> dict[str, Any]:
         except ValueError:
             out[key.strip()] = text.strip()
     return out
-
-
-def parse_duration(text: str, *, option: str) -> float:
-    """Seconds of ``90``, ``30m``, ``1h30m``, ``45s``.
-
-    Raises:
-        StudyError: The text is no positive duration.
-    """
-    pieces = re.findall(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
-    whole = "".join(number + unit for number, unit in pieces)
-    known = all(unit in _UNITS for _, unit in pieces)
-    if not pieces or not known or whole != re.sub(r"\s+", "", text.strip().lower()):
-        raise StudyError(
-            f"`{option}` takes a duration, got {text!r}",
-            hint="write `90s`, `30m`, `2h` or `1h30m`",
-        )
-    total = sum(float(number) * _UNITS[unit] for number, unit in pieces)
-    if total <= 0:
-        raise StudyError(f"`{option}` must be longer than nothing, got {text!r}")
-    return total
 
 
 def keep_families(study: Study, names: str) -> Study:

@@ -29,7 +29,7 @@ def stop(
     Its epochs in progress are finished and saved; `hpo resume` goes on with it later, or
     the same `hpo rerun` where it is a re-run of RUN's trials that is at work.
     """
-    from hpo.cli.overrides import parse_duration
+    from hpo.duration import parse_duration
     from hpo.errors import RunError
     from hpo.ledger.folder import RunFolder
     from hpo.report.summary import load_summary

@@ -189,10 +189,9 @@ def _refuse_faults(study: Study, chaos: Chaos | None, attach: Attach | None) -> 
     Raises:
         StudyError: Trials of the study adopt each other, or there are no nodes.
     """
-    if chaos is not None and chaos.node and attach is None:
+    if chaos is not None and (chaos.node or chaos.node_every) and attach is None:
         raise StudyError(
-            f"`--chaos node={chaos.node:g}` takes nodes of a cluster away, and this is one "
-            "machine",
+            f"`--chaos {chaos}` takes nodes of a cluster away, and this is one machine",
             hint="`--address` attaches to a cluster; `worker=SHARE` kills processes anywhere",
         )
     name = exploiting(study)

@@ -32,13 +32,14 @@ from tests.test_hpo.test_virtual_runs import study as real_study
 
 
 def test_it_is_read_and_written():
-    text = "worker=0.05, node=0.02,nan=0.05,hang=0.02,slow=0.1,"
+    text = "worker=0.05, node=0.02,node=2/5m,nan=0.05,hang=0.02,slow=0.1,"
     text += "disk-full@200,driver@120,driver@7"
     found = Chaos.parse(text, seed=7)
     assert found == Chaos(
         seed=7,
         worker=0.05,
         node=0.02,
+        node_every=150.0,
         nan=0.05,
         hang=0.02,
         slow=0.1,
@@ -63,7 +64,9 @@ def test_it_is_read_and_written():
         ("driver@0", "from 1"),
         ("disk-full@x", "from 1"),
         ("flood=0.1", "'flood=0.1'"),
-        ("node=1/60s", "from 0 to 1"),
+        ("node=0/60s", "a number of times"),
+        ("node=1/soon", "takes a duration"),
+        ("nan=1/60s", "from 0 to 1"),
     ],
 )
 def test_what_has_no_meaning_is_refused(text, word):
@@ -84,6 +87,19 @@ def test_faults_follow_from_seed_trial_and_epoch():
     delays = [chaos.delay(*place) for place in places]
     assert 0.45 < sum(d > 0 for d in delays) / len(delays) < 0.55
     assert min(delays) >= 0 and max(delays) <= 1
+
+
+def test_nodes_are_lost_once_in_each_stretch_of_time():
+    chaos = Chaos(seed=3, node_every=10.0)
+    seconds = [s / 10 for s in range(3000)]
+    due = [chaos.nodes_due(s) for s in seconds]
+    steps = [b - a for a, b in zip(due, due[1:], strict=False)]
+    moments = [s for s, step in zip(seconds[1:], steps, strict=True) if step]
+    assert due[0] == 0 and due[-1] in (29, 30) and set(steps) == {0, 1}
+    assert [int((m - 0.1) // 10) for m in moments] == [*range(len(moments))]
+    assert len({round(m % 10, 1) for m in moments}) > 10
+    assert due != [replace(chaos, seed=4).nodes_due(s) for s in seconds]
+    assert Chaos(seed=3).nodes_due(1e6) == 0
 
 
 def test_a_trial_dies_twice_at_most():
@@ -270,8 +286,12 @@ def test_spoiled_epochs_are_refused_where_trials_adopt_them(tmp_path):
 def test_nodes_are_taken_away_on_a_cluster_only(tmp_path, executor):
     a_study = real_study(1, trials=2)
     a_study = a_study.replace(resources=replace(a_study.resources, executor=executor))
-    with pytest.raises(StudyError, match="node=0.1") as told:
-        launch(a_study, results=tmp_path, chaos=Chaos(node=0.1))
+    for chaos, text in (
+        (Chaos(node=0.1), "node=0.1"),
+        (Chaos(node_every=60), "node=1/60s"),
+    ):
+        with pytest.raises(StudyError, match=text) as told:
+            launch(a_study, results=tmp_path, chaos=chaos)
     assert "--address" in told.value.hint and not [*tmp_path.iterdir()]
 
 

@@ -12,6 +12,7 @@ import pytest
 from hpo import discovery
 from hpo.check import child, keys
 from hpo.cli import overrides
+from hpo.duration import parse_duration
 from hpo.errors import ForeignFailure, StudyError
 from hpo.study import Family, Study
 from search_spaces.space import Space
@@ -267,7 +268,7 @@ def test_points_to_try_first_lose_what_is_fixed():
     ],
 )
 def test_durations(text, seconds):
-    assert overrides.parse_duration(text, option="--stall") == seconds
+    assert parse_duration(text, option="--stall") == seconds
 
 
 def test_values_are_json_and_text_where_they_are_none():

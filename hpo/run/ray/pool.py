@@ -63,6 +63,7 @@ class Pool:
         self._clumsy: Counter[str] = Counter()
         self._told: dict[str, int] = {}
         self._faults: set[tuple[int, int]] = set()
+        self._taken = self._nodes_due()
         self._changed = self._recruited = 0.0
         self._why = "the first workers are there"
         self._empty_since = time.monotonic()
@@ -383,14 +384,19 @@ class Pool:
             self._loop.displaced(task.trial, task.attempt, how.reason)
 
     def _takes_node(self, report: Report) -> bool:
-        """Whether a node is lost on purpose behind this epoch, which is so once."""
+        """Whether a node is lost on purpose behind this epoch: once for it, or as it is time."""
         chaos, epoch = self._loop.chaos, report.epoch
         if chaos is None or epoch is None:
             return False
         place = (report.trial, epoch.number)
         first = place not in self._faults
         self._faults.add(place)
-        return first and chaos.takes_node(*place)
+        before, self._taken = self._taken, self._nodes_due()
+        return self._taken > before or (first and chaos.takes_node(*place))
+
+    def _nodes_due(self) -> int:
+        chaos = self._loop.chaos
+        return 0 if chaos is None else chaos.nodes_due(self._loop.elapsed)
 
     def _take_away(self, seat: Seat, report: Report) -> None:
         """Lose every seat of a node; it gets new ones as a node that joins does."""
