@@ -34,7 +34,7 @@ class Chaos:
     Attributes:
         seed: What the faults follow from.
         worker: The worker's process dies at the end of an epoch, before anything is saved.
-        node: Behind an epoch, every seat on the node that trained it is killed; on a cluster.
+        node: Behind an epoch, every slot on the node that trained it is killed; on a cluster.
         node_every: The same once in so many active seconds of the run; 0 for never.
         nan: Every validation metric of an epoch becomes NaN.
         hang: An epoch never ends.
@@ -125,7 +125,7 @@ class Chaos:
         return deaths == sum(self._has("worker", self.worker, trial, n) for n in before)
 
     def takes_node(self, trial: int, epoch: int) -> bool:
-        """Whether the node that trained an epoch loses its seats once the epoch is reported.
+        """Whether the node that trained an epoch loses its slots once the epoch is reported.
 
         Args:
             trial: The trial's number.
@@ -134,7 +134,7 @@ class Chaos:
         return self._has("node", self.node, trial, epoch)
 
     def nodes_due(self, elapsed: float) -> int:
-        """How many nodes have lost their seats by then for the time alone.
+        """How many nodes have lost their slots by then for the time alone.
 
         One in each stretch of `node_every` seconds, at a moment of it that follows from the seed;
         which node it is follows from whose epoch is reported next.

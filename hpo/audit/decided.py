@@ -170,7 +170,7 @@ class Decisions:
         yield from self._compare(event, found[0] if found else None)
 
     def _served(self, event: TrialEvent) -> tuple[str] | None:
-        """Where families take different things, and a seat serves some: of those, the trial's."""
+        """Where families take different things, and a slot serves some: of those, the trial's."""
         requests = [*self._study.requests.values()]
         if self._study.resources.virtual or all(r == requests[0] for r in requests):
             return None

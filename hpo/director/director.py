@@ -202,12 +202,7 @@ class Director:
         Returns:
             What to train, and the events to write and apply before that.
         """
-        record = self.trials[trial]
-        rungs = self._state.rung_table(record.family).rungs(record.index)
-        if record.state is State.RUNNING:
-            return Start.of(record, attempt=record.attempt, rungs=rungs), ()
-        started = made.started(record, elapsed)
-        return Start.of(record, attempt=record.attempt + 1, rungs=rungs), (started,)
+        return self._seating.place(self.trials[trial], elapsed)
 
     def left(self, trial: int, elapsed: float) -> tuple[Event, ...]:
         """Its worker took another trial while this one waited for its turn; it may go on now.

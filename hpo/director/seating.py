@@ -83,11 +83,25 @@ class Seating:
             elapsed: Active seconds of the run.
             before: Events that come before its start.
         """
-        rungs = self._state.rung_table(trial.family).rungs(trial.index)
-        decision = Start.of(trial, attempt=trial.attempt + 1, rungs=rungs)
+        decision = self._decision(trial, trial.attempt + 1)
         if self._virtual and trial.state is State.PENDING:
             return decision, before
         return decision, (*before, made.started(trial, elapsed))
+
+    def place(self, trial: Trial, elapsed: float) -> tuple[Start, tuple[Event, ...]]:
+        """A free worker takes a trial that has a seat, in virtual order.
+
+        Args:
+            trial: The trial; it is pending, or was promoted and got no worker yet.
+            elapsed: Active seconds of the run.
+        """
+        if trial.state is State.RUNNING:
+            return self._decision(trial, trial.attempt), ()
+        return self._decision(trial, trial.attempt + 1), (made.started(trial, elapsed),)
+
+    def _decision(self, trial: Trial, attempt: int) -> Start:
+        rungs = self._state.rung_table(trial.family).rungs(trial.index)
+        return Start.of(trial, attempt=attempt, rungs=rungs)
 
     def outlook(self, elapsed: float) -> Outlook:
         """Everything that the rule that plans may look at.

@@ -21,7 +21,7 @@ from hpo.report.index import read_run
 from hpo.schedule import Schedule
 from hpo.study import Objective, Study
 from hpo.trials.curve import Point
-from hpo.trials.record import Attempt, Exploit, RunRecord, Trial
+from hpo.trials.record import Adopted, Attempt, RunRecord, Trial
 from hpo.trials.reducer import Reducer
 from hpo.trials.states import RANKED, TOLD, State
 from models.errors import near_matches
@@ -94,7 +94,7 @@ class Row:
     nondeterminism: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
     schedule: Schedule = ()
-    exploits: tuple[Exploit, ...] = ()
+    exploits: tuple[Adopted, ...] = ()
 
     @property
     def since(self) -> int:

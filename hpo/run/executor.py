@@ -30,7 +30,7 @@ class Plan:
         gpus: GPUs the run may use; 0 on the CPU.
         stall: Seconds without a report after which a worker is killed.
         request: What a trial takes of a machine, as Ray names it: ``CPU``, ``GPU``, others.
-        kinds: The kinds of seats that its trials need on a cluster.
+        kinds: The kinds of slots that its trials need on a cluster.
         attach: The cluster to work on; None for this machine.
         cluster: What was found there at the launch or resume; empty for this machine.
     """

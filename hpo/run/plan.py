@@ -47,7 +47,7 @@ def plan(
             raise RunError(
                 f"family `{family}` takes {_told(request)} a trial, the study "
                 f"{_told(resources.request)}: on one machine all trials take the same",
-                hint="`--address` attaches to a cluster, whose seats may differ; or leave "
+                hint="`--address` attaches to a cluster, whose slots may differ; or leave "
                 "`per_trial` of the family out",
             )
     others = [name for name in resources.per_trial if name != "cpu"]
@@ -89,11 +89,11 @@ def _on_cluster(
         if found.room(request) < 1:
             raise _no_room(found, request, family if len(several) > 1 else "")
     nodes = {node.id: node.resources for node in found.usable}
-    seats = wanted(nodes, several, workers=attach.workers)
-    if missing := requests.keys() - served(seats):
-        raise _no_seat(found, requests, [f for f in requests if f in missing], attach)
+    slots = wanted(nodes, several, workers=attach.workers)
+    if missing := requests.keys() - served(slots):
+        raise _no_slot(found, requests, [f for f in requests if f in missing], attach)
     return Plan(
-        workers=attach.workers or sum(given.total() for given in seats.values()),
+        workers=attach.workers or sum(given.total() for given in slots.values()),
         gpus_per_trial=resources.gpus_per_trial,
         gpus=int(sum(n.resources.get("GPU", 0) for n in found.usable)),
         stall=resources.stall,
@@ -123,7 +123,7 @@ def _no_room(found: Survey, request: Mapping[str, float], family: str) -> RunErr
     )
 
 
-def _no_seat(
+def _no_slot(
     found: Survey,
     requests: Mapping[str, Mapping[str, float]],
     missing: Sequence[str],
@@ -133,7 +133,7 @@ def _no_seat(
     takes = "; ".join(f"`{f}` takes {_told(requests[f])}" for f in requests)
     limit = f" with {attach.workers} workers" if attach.workers else ""
     return RunError(
-        f"the cluster at {found.address} has no seat left for family `{missing[0]}`{limit}, "
+        f"the cluster at {found.address} has no slot left for family `{missing[0]}`{limit}, "
         f"where each family needs one that serves it: {takes}; "
         + "; ".join([*_has(found), *_refused(found)]),
         hint="start more nodes, allow more `--workers`, or let the families take the same",

@@ -1,6 +1,6 @@
-"""What trials take of the nodes of a cluster: kinds of seats, and how many of each have room.
+"""What trials take of the nodes of a cluster: kinds of slots, and how many of each have room.
 
-Families may take different things. A seat has room for one trial of one kind, and serves every
+Families may take different things. A slot has room for one trial of one kind, and serves every
 family that takes no more than that. So a study whose families all take the same has one kind.
 """
 
@@ -18,10 +18,10 @@ _ALMOST = 1e-9  # amounts are sums of decimals
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """A kind of seat; two are the same where they take the same.
+    """A kind of slot; two are the same where they take the same.
 
     Attributes:
-        takes: What a seat takes of a node, as Ray names it, in order.
+        takes: What a slot takes of a node, as Ray names it, in order.
         serves: The families whose trials it can train.
     """
 
@@ -30,12 +30,12 @@ class Kind:
 
     @property
     def request(self) -> dict[str, float]:
-        """What a seat takes of a node, as Ray names it."""
+        """What a slot takes of a node, as Ray names it."""
         return dict(self.takes)
 
 
 def kinds(requests: Mapping[str, Mapping[str, float]]) -> tuple[Kind, ...]:
-    """The kinds of seats that families need.
+    """The kinds of slots that families need.
 
     Args:
         requests: What a trial of each family takes.
@@ -50,11 +50,11 @@ def kinds(requests: Mapping[str, Mapping[str, float]]) -> tuple[Kind, ...]:
     )
 
 
-def _within(request: Mapping[str, float], seat: Mapping[str, float]) -> bool:
-    """Whether a seat has what a trial takes; and no GPU more: a process is made for one device."""
-    if request.get("GPU", 0.0) != seat.get("GPU", 0.0):
+def _within(request: Mapping[str, float], slot: Mapping[str, float]) -> bool:
+    """Whether a slot has what a trial takes; and no GPU more: a process is made for one device."""
+    if request.get("GPU", 0.0) != slot.get("GPU", 0.0):
         return False
-    return all(amount <= seat.get(name, 0.0) for name, amount in request.items())
+    return all(amount <= slot.get(name, 0.0) for name, amount in request.items())
 
 
 def wanted(
@@ -64,16 +64,16 @@ def wanted(
     workers: int | None = None,
     useful: int | None = None,
 ) -> dict[str, Counter[Kind]]:
-    """Which seats each node should have.
+    """Which slots each node should have.
 
     First each family gets one that serves it, those first that fewest places could; then every
     node in turn, the largest first, gets one of the kind of which there are fewest.
 
     Args:
         nodes: All that each node has, by its name.
-        among: The kinds of seats.
-        workers: Seats in all; None for as many as have room.
-        useful: Trials that are left: more seats would stand empty. None for any number.
+        among: The kinds of slots.
+        workers: Slots in all; None for as many as have room.
+        useful: Trials that are left: more slots would stand empty. None for any number.
     """
     several = [*among]
     has_room = {
@@ -113,14 +113,14 @@ def wanted(
     raise AssertionError("it counts for ever")
 
 
-def served(seats: Mapping[str, Counter[Kind]]) -> frozenset[str]:
-    """The families that some seat serves.
+def served(slots: Mapping[str, Counter[Kind]]) -> frozenset[str]:
+    """The families that some slot serves.
 
     Args:
-        seats: Those of each node.
+        slots: Those of each node.
     """
     return frozenset(
-        f for kinds in seats.values() for kind in kinds for f in kind.serves
+        f for kinds in slots.values() for kind in kinds for f in kind.serves
     )
 
 
@@ -132,7 +132,7 @@ class _Room:
         self._open: Counter[Kind] = Counter()  # fractions of a GPU that was begun
 
     def take(self, kind: Kind) -> bool:
-        """Take a seat's share, if there is room for it."""
+        """Take a slot's share, if there is room for it."""
         needs = {name: amount for name, amount in kind.takes if amount > 0}
         share = needs.get("GPU", 0.0)
         fraction = 0 < share < 1

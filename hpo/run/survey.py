@@ -39,7 +39,7 @@ class Node:
         id: Ray's name of it.
         name: Its host's name and address, for people.
         resources: All it has, as Ray names them.
-        facts: What was found there; see `hpo.run.ray.seat.facts`.
+        facts: What was found there; see `hpo.run.ray.slot.facts`.
         refused: Why it cannot be used; empty where it can.
     """
 
@@ -203,7 +203,7 @@ def objection(facts: Mapping[str, Any]) -> str:
     """Why a node with these facts cannot be used; empty where it can.
 
     Args:
-        facts: See `hpo.run.ray.seat.facts`.
+        facts: See `hpo.run.ray.slot.facts`.
     """
     if "silent" in facts:
         return f"nothing can be started there: {facts['silent']}"

@@ -35,7 +35,7 @@ class Attempt(msgspec.Struct, array_like=True, kw_only=True):
     checkpoint: int | None = None
 
 
-class Exploit(msgspec.Struct, array_like=True, kw_only=True):
+class Adopted(msgspec.Struct, array_like=True, kw_only=True):
     """A trial gave up its own training for a copy of another one's.
 
     Attributes:
@@ -112,7 +112,7 @@ class Trial(msgspec.Struct, array_like=True, kw_only=True):
     compile_seconds: float = 0.0
     epochs: dict[int, Epoch] = {}
     schedule: list[Change] = []
-    exploits: list[Exploit] = []
+    exploits: list[Adopted] = []
 
     @property
     def ended(self) -> bool:

@@ -33,7 +33,7 @@ from hpo.schedule import Change, schedule_of
 from hpo.study import Objective, Study
 from hpo.trials.best import comes_before
 from hpo.trials.curve import Curve
-from hpo.trials.record import Attempt, Exploit, RunRecord, Trial
+from hpo.trials.record import Adopted, Attempt, RunRecord, Trial
 from hpo.trials.states import State
 
 
@@ -234,7 +234,7 @@ def _exploit(trial: Trial, donor: Trial | None, event: Exploited) -> None:
     _expect(level, event, f"they are at epochs {trial.last} and {donor.last}")
     value = trial.curve.value_at(event.epoch)
     trial.exploits.append(
-        Exploit(
+        Adopted(
             epoch=event.epoch,
             donor=donor.number,
             attempt=donor.attempt,

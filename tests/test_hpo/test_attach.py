@@ -142,15 +142,15 @@ def test_places_on_a_node():
 
 
 def spread(nodes, requests, **limits):
-    """How many seats of each kind each node gets, by the families that a kind serves."""
+    """How many slots of each kind each node gets, by the families that a kind serves."""
     given = wanted(nodes, kinds(requests), **limits)
     return {
-        node: {"".join(sorted(kind.serves)): n for kind, n in seats.items()}
-        for node, seats in given.items()
+        node: {"".join(sorted(kind.serves)): n for kind, n in slots.items()}
+        for node, slots in given.items()
     }
 
 
-def test_seats_are_spread_over_the_nodes():
+def test_slots_are_spread_over_the_nodes():
     nodes = {"a": {"CPU": 4.0}, "b": {"CPU": 1.0}}
     one = {"f": {"CPU": 1.0}}
     assert spread(nodes, one) == {"a": {"f": 4}, "b": {"f": 1}}
@@ -161,13 +161,13 @@ def test_seats_are_spread_over_the_nodes():
     assert spread({"a": {"CPU": 8.0, "GPU": 2.0}}, thirds) == {"a": {"f": 4}}
 
 
-def test_families_that_take_the_same_share_their_seats():
+def test_families_that_take_the_same_share_their_slots():
     same = {"f": {"CPU": 1.0}, "g": {"CPU": 1.0}}
     (kind,) = kinds(same)
     assert kind.serves == {"f", "g"} and kind.request == {"CPU": 1.0}
 
 
-def test_a_seat_serves_whoever_takes_no_more():
+def test_a_slot_serves_whoever_takes_no_more():
     requests = {"f": {"CPU": 1.0}, "g": {"CPU": 1.0, "a100": 1.0}}
     small, large = kinds(requests)
     assert small.serves == {"f"} and large.serves == {"f", "g"}
@@ -178,7 +178,7 @@ def test_a_seat_serves_whoever_takes_no_more():
     assert {kind.serves for kind in kinds(on_gpu)} == {frozenset("f"), frozenset("g")}
 
 
-def test_every_family_has_a_seat_where_that_is_possible():
+def test_every_family_has_a_slot_where_that_is_possible():
     """The one that fewest nodes could serve is placed first."""
     requests = {"y": {"CPU": 1.0, "a100": 1.0}, "x": {"CPU": 1.0, "tpu": 1.0}}
     nodes = {"a": {"CPU": 1.0, "tpu": 1.0, "a100": 1.0}, "b": {"CPU": 1.0, "a100": 1.0}}

@@ -1,4 +1,4 @@
-"""What a seat is told before it can train: code, data, variables, and the families' functions."""
+"""What a slot is told before it can train: code, data, variables, and the families' functions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PIECE = 32 * 2**20  # bytes of data that travel at a time
 
 
 class Orders:
-    """The order for every seat of a run.
+    """The order for every slot of a run.
 
     Args:
         loop: The run.
@@ -49,10 +49,10 @@ class Orders:
             self._leave_word()
 
     def order(self, request: Mapping[str, float]) -> bytes:
-        """It, pickled, for a seat that is to be prepared now.
+        """It, pickled, for a slot that is to be prepared now.
 
         Args:
-            request: What the seat takes of its node.
+            request: What the slot takes of its node.
         """
         folder = self._loop.run.path.absolute()
         return pickle.dumps(
@@ -72,7 +72,7 @@ class Orders:
         )
 
     def seen_from(self, host: str, pid: int) -> bool:
-        """Whether the file that a seat wrote into the shared folder is here."""
+        """Whether the file that a slot wrote into the shared folder is here."""
         name = f".probe-{self._word}-{host}-{pid}"
         folder = self._loop.run.path
         if not self._shared:

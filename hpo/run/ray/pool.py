@@ -1,6 +1,6 @@
-"""Training on a cluster that is there already: seats on its nodes, which come and go.
+"""Training on a cluster that is there already: slots on its nodes, which come and go.
 
-Ray places seats and tells of their end; Ray Tune has no part in it. That one asks for a
+Ray places slots and tells of their end; Ray Tune has no part in it. That one asks for a
 configuration before there is a worker for it, keeps the error of a lost one to itself, counts
 on storage that all nodes share, and has one number of workers for a whole run.
 """
@@ -22,7 +22,7 @@ from hpo.run.executor import Plan
 from hpo.run.loop import TrialLoop
 from hpo.run.ray.archive import archive
 from hpo.run.ray.orders import Orders
-from hpo.run.ray.seats import Doing, Loss, Seat, loss, take
+from hpo.run.ray.slots import Doing, Loss, Slot, loss, take
 from hpo.run.ray.view import Seen, View
 from hpo.run.room import Kind, wanted
 from hpo.run.survey import objection, unequal
@@ -33,14 +33,14 @@ from hpo.worker.assignment import Assignment, Report
 _TICK = 0.1  # seconds between two looks at the clock
 _SETTLE = 0.5  # seconds after which a change of capacity is written down
 _HEAD = 20.0  # seconds without an answer of the head
-_LEAVE = 5.0  # seconds in which seats save and leave
+_LEAVE = 5.0  # seconds in which slots save and leave
 _CLUMSY = (
-    3  # seats of a node that may be lost one after the other before they do anything
+    3  # slots of a node that may be lost one after the other before they do anything
 )
 
 
 class Pool:
-    """The seats of a run.
+    """The slots of a run.
 
     Args:
         loop: Asked for work and told what came of it.
@@ -54,7 +54,7 @@ class Pool:
         self._orders = Orders(loop, plan, code)
         self._code = ray.put(code.content)
         self._view = View()
-        self._seats: list[Seat] = []
+        self._slots: list[Slot] = []
         self._refused = {
             node["id"]: f"{node['name']}: {node['refused']}"
             for node in plan.cluster["nodes"]
@@ -78,8 +78,8 @@ class Pool:
             while self._goes_on():
                 pass
         except BaseException:
-            for seat in self._seats:
-                seat.kill()
+            for slot in self._slots:
+                slot.kill()
             raise
         finally:
             self._view.close()
@@ -91,63 +91,63 @@ class Pool:
     def _goes_on(self) -> bool:
         loop = self._loop
         if loop.expire():
-            for seat in [s for s in self._seats if s.task is not None]:
-                self._drop(seat)
+            for slot in [s for s in self._slots if s.task is not None]:
+                self._drop(slot)
             return False
         self._recruit()
         heard = self._heard()
         with loop.gathered():  # what is decided inside is on the disk behind it
-            for seat, value in heard:
-                if seat not in self._seats:
+            for slot, value in heard:
+                if slot not in self._slots:
                     continue  # its node was taken away just now
                 if isinstance(value, Loss):
-                    self._lose(seat, value)
+                    self._lose(slot, value)
                 else:
-                    self._hear(seat, value)
+                    self._hear(slot, value)
             self._tell_capacity()
             done = self._deal()
-        for seat in self._seats:
-            self._act(seat)
-        busy = [s for s in self._seats if s.task is not None]
+        for slot in self._slots:
+            self._act(slot)
+        busy = [s for s in self._slots if s.task is not None]
         if busy:
             self._empty_since = time.monotonic()
         if not busy and (done or loop.stop.requested or self._finished()):
             return False
         if loop.stop.requested:
-            for seat in busy:
-                seat.save_soon()
+            for slot in busy:
+                slot.save_soon()
         loop.tick()
         self._endure()
         return True
 
     def _deal(self) -> bool:
-        """Give every free seat its next task; whether there is nothing more to do."""
+        """Give every free slot its next task; whether there is nothing more to do."""
         if self._loop.stop.requested:
             return False
         alike = len(self._plan.kinds) == 1
-        free = [s for s in self._seats if s.doing is Doing.FREE]
-        for seat in sorted(free, key=lambda s: len(s.kind.serves)):
-            task = self._loop.next(None if alike else seat.kind.serves)
+        free = [s for s in self._slots if s.doing is Doing.FREE]
+        for slot in sorted(free, key=lambda s: len(s.kind.serves)):
+            task = self._loop.next(None if alike else slot.kind.serves)
             if isinstance(task, Assignment):
-                seat.task, seat.doing, seat.due = task, Doing.BEGIN, Doing.BEGIN
+                slot.task, slot.doing, slot.due = task, Doing.BEGIN, Doing.BEGIN
             elif alike or isinstance(task, Done):
                 return isinstance(task, Done)  # the others would hear the same
         return False
 
-    def _act(self, seat: Seat) -> None:
-        """Ask a seat for what is due."""
-        due, seat.due = seat.due, None
+    def _act(self, slot: Slot) -> None:
+        """Ask a slot for what is due."""
+        due, slot.due = slot.due, None
         if due is Doing.BEGIN:
-            assert seat.task is not None, "just dealt"
-            self._begin(seat, seat.task)
+            assert slot.task is not None, "just dealt"
+            self._begin(slot, slot.task)
         elif due is Doing.STEP:
-            seat.step()
+            slot.step()
         elif due is Doing.RELEASE:
-            seat.release()
+            slot.release()
 
     def _finished(self) -> bool:
         """Whether nothing is left to do, or nobody left to do it."""
-        idle = any(seat.ready for seat in self._seats)
+        idle = any(slot.ready for slot in self._slots)
         if idle and len(self._plan.kinds) == 1:
             return False  # those are asked
         if not self._view.nodes.keys() - self._refused.keys() and self._refused:
@@ -165,42 +165,42 @@ class Pool:
         return self._loop.over()
 
     def _recruit(self) -> None:
-        """Take seats on nodes that have room; leave those on nodes that are gone."""
+        """Take slots on nodes that have room; leave those on nodes that are gone."""
         now = time.monotonic()
         if now - self._recruited < 1.0 or self._loop.stop.requested:
             return
         self._recruited = now
         if self._view.age > _HEAD:
             self._loop.stop.request("the head of the cluster does not answer any more")
-            for seat in [*self._seats]:
-                self._lose(seat, Loss(reason="the head of the cluster is gone"))
+            for slot in [*self._slots]:
+                self._lose(slot, Loss(reason="the head of the cluster is gone"))
             return
         nodes = self._view.nodes
-        for seat in [s for s in self._seats if s.node not in nodes]:
-            self._lose(seat, Loss(reason=f"node {seat.name} is gone"))
-        for seat in self._seats:
-            if nodes[seat.node].draining:
-                self._drain(seat)
+        for slot in [s for s in self._slots if s.node not in nodes]:
+            self._lose(slot, Loss(reason=f"node {slot.name} is gone"))
+        for slot in self._slots:
+            if nodes[slot.node].draining:
+                self._drain(slot)
         for node, kinds in self._wanted(nodes).items():
             self._furnish(node, nodes[node].name, kinds)
 
     def _furnish(self, node: str, name: str, kinds: Counter[Kind]) -> None:
-        """Take the seats that a node lacks; one of another kind makes room where it is free."""
-        mine = [seat for seat in self._seats if seat.node == node]
-        have = Counter(seat.kind for seat in mine)
+        """Take the slots that a node lacks; one of another kind makes room where it is free."""
+        mine = [slot for slot in self._slots if slot.node == node]
+        have = Counter(slot.kind for slot in mine)
         missing = kinds - have
-        for seat in mine:
+        for slot in mine:
             if (
                 missing
-                and seat.doing is Doing.FREE
-                and have[seat.kind] > kinds[seat.kind]
+                and slot.doing is Doing.FREE
+                and have[slot.kind] > kinds[slot.kind]
             ):
-                have[seat.kind] -= 1
-                self._drop(seat)
+                have[slot.kind] -= 1
+                self._drop(slot)
         for kind in missing.elements():
-            seat = take(node, name, kind)
-            seat.prepare(self._orders.order(kind.request), self._code)
-            self._seats.append(seat)
+            slot = take(node, name, kind)
+            slot.prepare(self._orders.order(kind.request), self._code)
+            self._slots.append(slot)
 
     def _wanted(self, nodes: Mapping[str, Seen]) -> dict[str, Counter[Kind]]:
         director = self._loop.director
@@ -219,18 +219,18 @@ class Pool:
             else max(1, director.total - ended),
         )
 
-    def _drain(self, seat: Seat) -> None:
+    def _drain(self, slot: Slot) -> None:
         """A node is about to leave: what is trained there is saved and goes on elsewhere."""
-        if seat.task is not None:
-            seat.save_soon()
-        elif seat.doing is Doing.FREE:
-            self._drop(seat)
+        if slot.task is not None:
+            slot.save_soon()
+        elif slot.doing is Doing.FREE:
+            self._drop(slot)
 
-    # -- what seats say -----------------------------------------------------------------
+    # -- what slots say -----------------------------------------------------------------
 
-    def _heard(self) -> list[tuple[Seat, Any]]:
-        """What seats have answered, or how they were lost; waits a moment for the first."""
-        asked = {s.answer: s for s in self._seats if s.answer is not None}
+    def _heard(self) -> list[tuple[Slot, Any]]:
+        """What slots have answered, or how they were lost; waits a moment for the first."""
+        asked = {s.answer: s for s in self._slots if s.answer is not None}
         if not asked:
             time.sleep(_TICK)
             return []
@@ -238,73 +238,73 @@ class Pool:
         if not first:
             return []
         there, _ = ray.wait([*asked], num_returns=len(asked), timeout=0)
-        found: list[tuple[Seat, Any]] = []
+        found: list[tuple[Slot, Any]] = []
         for answer in there:
-            seat, seat_lost = asked[answer], None
+            slot, slot_lost = asked[answer], None
             try:
                 value = ray.get(answer)
             except ray.exceptions.RayError as error:
-                seat_lost = loss(seat, error)
-            seat.answer = None
-            found.append((seat, value if seat_lost is None else seat_lost))
+                slot_lost = loss(slot, error)
+            slot.answer = None
+            found.append((slot, value if slot_lost is None else slot_lost))
         return found
 
-    def _hear(self, seat: Seat, value: Any) -> None:
-        seat.since = time.monotonic()
-        if seat.doing is Doing.PREPARE:
-            self._prepared(seat, value)
-        elif seat.doing is Doing.FETCH:
-            seat.missing.pop(0)
-            self._fetch(seat)
-        elif seat.doing is Doing.BEGIN:
-            seat.due = Doing.STEP
-        elif seat.doing is Doing.STEP:
-            self._stepped(seat, *value)
+    def _hear(self, slot: Slot, value: Any) -> None:
+        slot.since = time.monotonic()
+        if slot.doing is Doing.PREPARE:
+            self._prepared(slot, value)
+        elif slot.doing is Doing.FETCH:
+            slot.missing.pop(0)
+            self._fetch(slot)
+        elif slot.doing is Doing.BEGIN:
+            slot.due = Doing.STEP
+        elif slot.doing is Doing.STEP:
+            self._stepped(slot, *value)
         else:
-            assert seat.task is not None, "only an attempt is released"
-            self._store(seat.task, value, ended=True)
-            self._rest(seat)
+            assert slot.task is not None, "only an attempt is released"
+            self._store(slot.task, value, ended=True)
+            self._rest(slot)
 
-    def _prepared(self, seat: Seat, facts: Mapping[str, Any]) -> None:
+    def _prepared(self, slot: Slot, facts: Mapping[str, Any]) -> None:
         refused = facts["refused"] or objection(facts)
         refused = refused or unequal(self._plan.cluster, facts)
         if not refused and not self._orders.seen_from(facts["host"], facts["pid"]):
             refused = "what it writes into the run's folder is not seen by the driver"
         if refused:
-            self._refuse(seat.node, f"{seat.name}: {refused}")
-            self._drop(seat)
+            self._refuse(slot.node, f"{slot.name}: {refused}")
+            self._drop(slot)
             return
-        seat.missing = [*facts["missing"]]
-        self._fetch(seat)
+        slot.missing = [*facts["missing"]]
+        self._fetch(slot)
 
-    def _fetch(self, seat: Seat) -> None:
+    def _fetch(self, slot: Slot) -> None:
         """Send the next data that the node lacks; free where it has all."""
-        if not seat.missing:
-            seat.free()
-            self._change(f"a worker on {seat.name} is there")
+        if not slot.missing:
+            slot.free()
+            self._change(f"a worker on {slot.name} is there")
             return
-        digest = seat.missing[0]
-        seat.fetch(digest, self._orders.pieces(digest))
+        digest = slot.missing[0]
+        slot.fetch(digest, self._orders.pieces(digest))
 
-    def _begin(self, seat: Seat, task: Assignment) -> None:
+    def _begin(self, slot: Slot, task: Assignment) -> None:
         if not task.evaluate and session.has_checkpoint(task.directory):
             session.drop(task.directory)  # of an attempt that no ledger knows
         task.directory.mkdir(parents=True, exist_ok=True)
-        self._clumsy[seat.node] = 0
-        seat.begin(
+        self._clumsy[slot.node] = 0
+        slot.begin(
             replace(task, create="", stopping=None),
             shared=self._attach.storage == "shared",
         )
 
     def _stepped(
-        self, seat: Seat, report: Report | str, changes: mirror.Changes | None
+        self, slot: Slot, report: Report | str, changes: mirror.Changes | None
     ) -> None:
-        task = seat.task
+        task = slot.task
         assert task is not None, "only an attempt is stepped"
-        if isinstance(report, str):  # the child is gone, the seat is not
+        if isinstance(report, str):  # the child is gone, the slot is not
             self._store(task, changes)
             self._loop.lost(task.trial, task.attempt, report)
-            self._rest(seat)
+            self._rest(slot)
             return
         if changes is not None and changes.too_large and not report.obstacle:
             report = replace(
@@ -316,24 +316,24 @@ class Pool:
         self._store(task, changes)
         goes_on = isinstance(self._loop.report(report), Continue)
         if self._takes_node(report):
-            self._take_away(seat, report)
+            self._take_away(slot, report)
             return
-        draining = self._draining(seat)
+        draining = self._draining(slot)
         if goes_on and not self._loop.stop.requested and not draining:
-            seat.due = Doing.STEP
+            slot.due = Doing.STEP
             return
         if goes_on and draining:
-            why = f"node {seat.name} is about to leave"
+            why = f"node {slot.name} is about to leave"
             self._loop.displaced(task.trial, task.attempt, why)
-        seat.due = Doing.RELEASE
+        slot.due = Doing.RELEASE
 
-    def _rest(self, seat: Seat) -> None:
-        seat.free()
-        if self._draining(seat):
-            self._drop(seat)
+    def _rest(self, slot: Slot) -> None:
+        slot.free()
+        if self._draining(slot):
+            self._drop(slot)
 
-    def _draining(self, seat: Seat) -> bool:
-        node = self._view.nodes.get(seat.node)
+    def _draining(self, slot: Slot) -> bool:
+        node = self._view.nodes.get(slot.node)
         return node is not None and node.draining
 
     def _store(
@@ -354,28 +354,28 @@ class Pool:
             ) from error
 
     def _endure(self) -> None:
-        """Kill what has been silent for too long; its seat is as good as new."""
+        """Kill what has been silent for too long; its slot is as good as new."""
         now = time.monotonic()
-        for seat in [s for s in self._seats if s.task is not None]:
-            silent = now - seat.since
+        for slot in [s for s in self._slots if s.task is not None]:
+            silent = now - slot.since
             if silent > self._plan.stall:
-                task = seat.task
+                task = slot.task
                 assert task is not None, "just looked"
                 self._loop.stalled(task.trial, task.attempt, silent)
-                self._drop(seat)
+                self._drop(slot)
 
     # -- who is there -------------------------------------------------------------------
 
-    def _lose(self, seat: Seat, how: Loss) -> None:
-        """A seat is gone, and what it trained goes on elsewhere."""
-        task = seat.task
+    def _lose(self, slot: Slot, how: Loss) -> None:
+        """A slot is gone, and what it trained goes on elsewhere."""
+        task = slot.task
         if how.node:
-            self._refuse(seat.node, f"{seat.name}: {how.node}")
-        elif not seat.ready:
-            self._clumsy[seat.node] += 1
-            if self._clumsy[seat.node] >= _CLUMSY:
-                self._refuse(seat.node, f"{seat.name}: {how.reason}")
-        self._drop(seat, why=how.reason)
+            self._refuse(slot.node, f"{slot.name}: {how.node}")
+        elif not slot.ready:
+            self._clumsy[slot.node] += 1
+            if self._clumsy[slot.node] >= _CLUMSY:
+                self._refuse(slot.node, f"{slot.name}: {how.reason}")
+        self._drop(slot, why=how.reason)
         if task is None:
             return
         if how.death:
@@ -398,24 +398,24 @@ class Pool:
         chaos = self._loop.chaos
         return 0 if chaos is None else chaos.nodes_due(self._loop.elapsed)
 
-    def _take_away(self, seat: Seat, report: Report) -> None:
-        """Lose every seat of a node; it gets new ones as a node that joins does."""
-        text = f"node {seat.name} is taken away on purpose"
+    def _take_away(self, slot: Slot, report: Report) -> None:
+        """Lose every slot of a node; it gets new ones as a node that joins does."""
+        text = f"node {slot.name} is taken away on purpose"
         self._loop.tell(Note(trial=report.trial, attempt=report.attempt, text=text))
-        lost = Loss(reason=f"node {seat.name} was taken away on purpose")
-        for other in [s for s in self._seats if s.node == seat.node]:
+        lost = Loss(reason=f"node {slot.name} was taken away on purpose")
+        for other in [s for s in self._slots if s.node == slot.node]:
             if other.ready:
                 self._lose(other, lost)
             else:
                 self._drop(other)  # it is not to be counted against the node
 
-    def _drop(self, seat: Seat, why: str = "") -> None:
-        was_ready = seat.ready
-        self._seats.remove(seat)
-        seat.task = None
-        seat.kill()
+    def _drop(self, slot: Slot, why: str = "") -> None:
+        was_ready = slot.ready
+        self._slots.remove(slot)
+        slot.task = None
+        slot.kill()
         if was_ready:
-            self._change(why or f"a worker on {seat.name} has left")
+            self._change(why or f"a worker on {slot.name} has left")
 
     def _refuse(self, node: str, why: str) -> None:
         if node not in self._refused:
@@ -429,7 +429,7 @@ class Pool:
 
     def _tell_capacity(self) -> None:
         """Write down who is there, once that has settled; at once where nobody was."""
-        now = Counter(seat.name for seat in self._seats if seat.ready)
+        now = Counter(slot.name for slot in self._slots if slot.ready)
         if now == self._told:
             return
         settled = time.monotonic() - self._changed > _SETTLE
@@ -441,9 +441,9 @@ class Pool:
 
     def _leave(self) -> None:
         """Let all leave at the same time; whatever they trained is here already."""
-        seats, self._seats = self._seats, []
-        leaving = {s.actor.leave.remote(): s for s in seats if s.answer is None}
+        slots, self._slots = self._slots, []
+        leaving = {s.actor.leave.remote(): s for s in slots if s.answer is None}
         if leaving:
             ray.wait([*leaving], num_returns=len(leaving), timeout=_LEAVE)
-        for seat in seats:
-            ray.kill(seat.actor)
+        for slot in slots:
+            ray.kill(slot.actor)

@@ -58,11 +58,11 @@ def _nodes(question: dict[str, Any]) -> list[dict[str, Any]]:
     from ray import cloudpickle
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    from hpo.run.ray import seat
+    from hpo.run.ray import slot
     from hpo.run.ray.view import name_of
 
-    cloudpickle.register_pickle_by_value(seat)  # type: ignore[no-untyped-call]
-    look = ray.remote(num_cpus=0, max_retries=0)(seat.facts).options
+    cloudpickle.register_pickle_by_value(slot)  # type: ignore[no-untyped-call]
+    look = ray.remote(num_cpus=0, max_retries=0)(slot.facts).options
     clock = ray.remote(num_cpus=0, max_retries=0)(_now).options
     everyone: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     nodes = [node for node in everyone if node["Alive"]]

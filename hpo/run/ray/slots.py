@@ -1,4 +1,4 @@
-"""The driver's handle on a seat: what it is doing, what it is asked, and how it was lost."""
+"""The driver's handle on a slot: what it is doing, what it is asked, and how it was lost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ray import cloudpickle
 from ray.exceptions import OutOfMemoryError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from hpo.run.ray import seat as remote
+from hpo.run.ray import slot as remote
 from hpo.run.ray.view import look
 from hpo.run.room import Kind
 from hpo.worker import mirror
@@ -23,11 +23,11 @@ from hpo.worker.assignment import Assignment
 
 # A node need not have this project.
 cloudpickle.register_pickle_by_value(remote)  # type: ignore[no-untyped-call]
-_ACTOR = ray.remote(remote.Seat)
+_ACTOR = ray.remote(remote.Slot)
 
 
 class Doing(StrEnum):
-    """What a seat is asked for now."""
+    """What a slot is asked for now."""
 
     PREPARE = "prepare"
     FETCH = "fetch"
@@ -38,8 +38,8 @@ class Doing(StrEnum):
 
 
 @dataclass(kw_only=True, eq=False)
-class Seat:
-    """A seat on a node; two are the same only where they are one.
+class Slot:
+    """A slot on a node; two are the same only where they are one.
 
     Attributes:
         node: Ray's name of the node.
@@ -116,8 +116,8 @@ class Seat:
         ray.kill(self.actor)
 
 
-def take(node: str, name: str, kind: Kind) -> Seat:
-    """A seat on a node; Ray lets it wait while others use what it takes.
+def take(node: str, name: str, kind: Kind) -> Slot:
+    """A slot on a node; Ray lets it wait while others use what it takes.
 
     Args:
         node: Ray's name of the node.
@@ -134,12 +134,12 @@ def take(node: str, name: str, kind: Kind) -> Seat:
         max_task_retries=0,
         scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
     )
-    return Seat(node=node, name=name, kind=kind, actor=options.remote())
+    return Slot(node=node, name=name, kind=kind, actor=options.remote())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loss:
-    """How a seat was lost.
+    """How a slot was lost.
 
     Attributes:
         reason: In words.
@@ -152,17 +152,17 @@ class Loss:
     node: str = ""
 
 
-def loss(seat: Seat, error: BaseException) -> Loss:
-    """What an error of Ray's says of a seat.
+def loss(slot: Slot, error: BaseException) -> Loss:
+    """What an error of Ray's says of a slot.
 
     Args:
-        seat: It.
+        slot: It.
         error: As Ray raised it.
     """
     text = str(error)
     if isinstance(error, OutOfMemoryError) or "memory usage threshold" in text:
         return Loss(
-            reason=f"node {seat.name} ran out of memory: Ray killed the worker",
+            reason=f"node {slot.name} ran out of memory: Ray killed the worker",
             death=True,
         )
     if isinstance(error, RayTaskError) and not _system(error):
@@ -170,14 +170,14 @@ def loss(seat: Seat, error: BaseException) -> Loss:
         told = getattr(cause, "strerror", None) or str(cause).strip().splitlines()[-1]
         where = getattr(cause, "filename", None)
         why = f"{told} ({where})" if where else f"{type(cause).__name__}: {told}"
-        return Loss(reason=f"node {seat.name} cannot train: {why}", node=why)
+        return Loss(reason=f"node {slot.name} cannot train: {why}", node=why)
     if getattr(error, "preempted", False):
-        return Loss(reason=f"node {seat.name} was preempted")
-    if _gone(seat.node, text):
-        return Loss(reason=f"node {seat.name} is gone")
+        return Loss(reason=f"node {slot.name} was preempted")
+    if _gone(slot.node, text):
+        return Loss(reason=f"node {slot.name} is gone")
     said = [line.strip() for line in text.splitlines() if line.strip()]
     return Loss(
-        reason=f"the worker on node {seat.name} died: {said[-1] if said else error!r}",
+        reason=f"the worker on node {slot.name} died: {said[-1] if said else error!r}",
         death=True,
     )
 

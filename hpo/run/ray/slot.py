@@ -4,7 +4,7 @@ The class is pickled by value, since a node need not have this project, or may h
 version of it: nothing but the standard library is imported before the archive with the
 driver's own packages has been unpacked. From then on its code is what the driver shipped.
 
-A seat trains nothing itself. Its child is the very process that the executor `local` starts,
+A slot trains nothing itself. Its child is the very process that the executor `local` starts,
 so that the death of a trial's process and that of a node are two things, and numbers agree.
 """
 
@@ -83,7 +83,7 @@ def _cache() -> dict[str, str]:
     return {"cache": str(folder), "no_cache": ""}
 
 
-class Seat:
+class Slot:
     """A place for one trial at a time on a node. Every call but `prepare` needs it prepared."""
 
     def __init__(self) -> None:
@@ -127,7 +127,7 @@ class Seat:
         return found
 
     async def fetch(self, digest: str, files: dict[str, list[Any]]) -> None:
-        """Write data that this node lacks into its cache; one seat of a node does it.
+        """Write data that this node lacks into its cache; one slot of a node does it.
 
         Args:
             digest: The data's.
@@ -304,7 +304,7 @@ def _unpacked(cache: Path, archive: bytes, digest: str) -> Path:
             file.extractall(draft)
         draft.rename(folder)
     except OSError:
-        if not folder.is_dir():  # another seat was faster, else
+        if not folder.is_dir():  # another slot was faster, else
             raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -326,7 +326,7 @@ def _shares(folder: Path, word: str) -> str:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Delete what seats left that were killed before they could."""
+    """Delete what slots left that were killed before they could."""
     for path in folder.glob("*-*"):
         owner = path.name.partition("-")[0]
         if owner.isdecimal() and not Path(f"/proc/{owner}").exists():

@@ -1,4 +1,4 @@
-"""Families that take different things of a node: each seat trains what it can serve."""
+"""Families that take different things of a node: each slot trains what it can serve."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def unequal(rules, order="arrival"):
     return a_study.replace(families=tuple(families))
 
 
-def seats_of(a_study):
-    """Two seats that serve `rnn` alone, one that also serves `tcn`, one that serves `linear`."""
+def slots_of(a_study):
+    """Two slots that serve `rnn` alone, one that also serves `tcn`, one that serves `linear`."""
     found = {kind.serves for kind in kinds(a_study.requests)}
     assert found == {
         frozenset(s) for s in (("rnn",), ("rnn", "tcn"), ("rnn", "linear"))
@@ -36,25 +36,25 @@ def seats_of(a_study):
 
 
 class Unequal:
-    """Seats that serve some families each; a simulated loop beside it does the rest."""
+    """Slots that serve some families each; a simulated loop beside it does the rest."""
 
-    def begin(self, seats):
-        self.seats, self.at = seats, {}
+    def begin(self, slots):
+        self.slots, self.at = slots, {}
         return self
 
     def fill(self):
-        self.at = {n: seat for n, seat in self.at.items() if n in self.active}
-        free = [*self.seats]
-        for seat in self.at.values():
-            free.remove(seat)
-        for seat in sorted(free, key=len):
-            decision = self.asked(seat)
+        self.at = {n: slot for n, slot in self.at.items() if n in self.active}
+        free = [*self.slots]
+        for slot in self.at.values():
+            free.remove(slot)
+        for slot in sorted(free, key=len):
+            decision = self.asked(slot)
             if isinstance(decision, Done):
                 break
             if isinstance(decision, Start):
-                assert self.director.trials[decision.trial].family in seat
+                assert self.director.trials[decision.trial].family in slot
                 self.active[decision.trial] = decision, self.epochs(decision)
-                self.at[decision.trial] = seat
+                self.at[decision.trial] = slot
             else:
                 assert isinstance(decision, Wait)
         if not self.active:
@@ -66,8 +66,8 @@ class Unequal:
 class Arriving(Unequal, SimulatedLoop):
     """In the order in which reports arrive."""
 
-    def asked(self, seat):
-        decision, events = self.director.next(self.time, serves=seat)
+    def asked(self, slot):
+        decision, events = self.director.next(self.time, serves=slot)
         self.write(events)
         return decision
 
@@ -75,16 +75,16 @@ class Arriving(Unequal, SimulatedLoop):
 class Seated(Unequal, SeatedLoop):
     """In virtual order."""
 
-    def asked(self, seat):
-        return self.order.next(seat)
+    def asked(self, slot):
+        return self.order.next(slot)
 
 
 @BY_RULE
 def test_every_trial_is_trained_where_it_can_be_and_the_ledger_verifies(rules):
     a_study = unequal(rules)
-    seats = seats_of(a_study)
+    slots = slots_of(a_study)
     for seed in range(3):
-        loop = Arriving(a_study, workers=len(seats)).begin(seats)
+        loop = Arriving(a_study, workers=len(slots)).begin(slots)
         loop.ledger.last = 40
         choose = random.Random(seed).choice
         with pytest.raises(Killed):
@@ -99,17 +99,17 @@ def test_every_trial_is_trained_where_it_can_be_and_the_ledger_verifies(rules):
 
 
 @BY_RULE
-def test_in_virtual_order_seats_decide_nothing(rules):
+def test_in_virtual_order_slots_decide_nothing(rules):
     a_study = unequal(rules, order="virtual:6")
     alone = SeatedLoop(a_study)
     alone.run()
-    loop = Seated(a_study, workers=4, deaths=0.05, seed=2).begin(seats_of(a_study))
+    loop = Seated(a_study, workers=4, deaths=0.05, seed=2).begin(slots_of(a_study))
     loop.run()
     assert decided(loop.ledger.events) == decided(alone.ledger.events)
 
 
-def test_a_seat_waits_for_what_it_cannot_serve():
-    """What is left is of another family; that one has to be asked for by another seat."""
+def test_a_slot_waits_for_what_it_cannot_serve():
+    """What is left is of another family; that one has to be asked for by another slot."""
     a_study = unequal(RULES[0])
     loop = Arriving(a_study, workers=1).begin([frozenset(["rnn"])])
     with pytest.raises(AssertionError, match="nobody can go on"):
