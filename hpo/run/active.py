@@ -13,7 +13,7 @@ from hpo.chaos import Chaos
 from hpo.director import Director
 from hpo.director.decisions import Done
 from hpo.errors import RunError
-from hpo.ledger.events import Capacity, Event, Note, RunEvent
+from hpo.ledger.events import Capacity, Event, Extended, Note, RunEvent
 from hpo.ledger.faulty import FaultyLedger
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.lease import Keeper, Lease, Request
@@ -238,6 +238,9 @@ def how_it_ended(folder: RunFolder) -> str | None:
     last = next(reversed(events_of(folder.events_file, RunEvent)), None)
     if last is None or last.action != "finish":
         return None
+    extended = events_of(folder.events_file, Extended)
+    if extended and extended[-1].n > last.n:
+        return None  # a driver began to extend it, and died before it said so
     return last.reason or "budget"
 
 

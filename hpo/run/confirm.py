@@ -24,7 +24,7 @@ from hpo.objective import Matters
 from hpo.report.summary import Row, Summary, load_summary
 from hpo.run.active import Outcome
 from hpo.run.parent import Manner, Parent, held
-from hpo.run.rerun_folder import Wanted, finish
+from hpo.run.rerun_folder import Wanted, command, finish
 from hpo.run.rerun_study import rerun_study
 from hpo.worker.pickling import Create
 
@@ -364,6 +364,15 @@ def _refuse(summary: Summary, found: Stages, asked: Asked) -> None:
             f"`--extend {asked.extend}` adds seeds to a confirmation, and there is none",
             hint=f"`hpo confirm {run} --seeds {asked.extend}` begins one",
         )
+    last = next(reversed(found.looks), None)
+    if last is not None and not last.stored and asked.extend is not None:
+        itself = last.look > 1 and asked.extend == last.seeds
+        if not itself:
+            raise RunError(
+                f"look {last.look} of the confirmation is unfinished, and `--extend "
+                f"{asked.extend}` adds one behind it",
+                hint=f"`{command(last.folder)}` goes on with it",
+            )
     if first is not None and asked.top not in (None, first.top):
         raise RunError(
             f"the candidates were chosen with `--top {first.top}`; choosing again once "

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 
 from msgspec import UNSET
 
+from hpo.chaos import Chaos
 from hpo.check.traced import refuse_static
 from hpo.director import Director, replay
 from hpo.errors import RunError, StudyError
@@ -18,6 +19,7 @@ from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import Ledger, read_events
 from hpo.run.active import ActiveRun, Outcome
 from hpo.run.attach import Attach
+from hpo.run.launch import refuse_faults
 from hpo.run.machine import about, machine_for
 from hpo.run.observer import Guarded, Observer, Silent
 from hpo.run.sources import Prepare, Sources, as_run, creates_of, refuse_changes
@@ -195,6 +197,7 @@ def extend(
         changed = refuse_changes(before, None, then, now, allowed=allow_different)
         creates = creates_of(begun.study, create, then.study_today())
         refuse_static(begun.study, creates)
+        refuse_faults(begun.study, begun.chaos, attach)
         begun.write(place)
         run = ActiveRun(
             study=begun.study,
@@ -203,6 +206,7 @@ def extend(
             folder=place,
             machine=machine,
             observer=watching,
+            chaos=begun.chaos,
         )
         for text in (*begun.said, *changed):
             watching.message(text)
@@ -228,6 +232,12 @@ class _Begun:
     said: list[str]
     director: Director
     sources: Sources
+
+    @property
+    def chaos(self) -> Chaos | None:
+        """The faults of the launch, with which an extension goes on as a resume does."""
+        data = self.record.get("chaos")
+        return None if data is None else Chaos.from_json(data)
 
     @classmethod
     def read(

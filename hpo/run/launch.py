@@ -73,7 +73,7 @@ def launch(
     study = as_run(study, workers=machine.workers, counted=counted)
     seats = study.resources.seats if study.resources.virtual else machine.workers
     Director(study, workers=seats)  # what it refuses needs no data
-    _refuse_faults(study, chaos, attach)
+    refuse_faults(study, chaos, attach)
     creates = creates_of(study, create)
     refuse_static(study, creates)
     on_cpu = machine.gpus_per_trial == 0 and attach is None
@@ -157,7 +157,7 @@ def resume(
     study = Study.from_json(record["study"])
     if chaos is None and "chaos" in record:
         chaos = Chaos.from_json(record["chaos"])
-    _refuse_faults(study, chaos, attach)
+    refuse_faults(study, chaos, attach)
     with place.acquire():
         reason = how_it_ended(place)
         if reason is not None:
@@ -183,8 +183,13 @@ def resume(
         return run.until_it_ends("resume", about(machine), notes=changed)
 
 
-def _refuse_faults(study: Study, chaos: Chaos | None, attach: Attach | None) -> None:
+def refuse_faults(study: Study, chaos: Chaos | None, attach: Attach | None) -> None:
     """Refuse to spoil epochs that other trials take over with a state, and nodes of no cluster.
+
+    Args:
+        study: What runs.
+        chaos: The faults on purpose; None for none.
+        attach: The cluster; None for this machine.
 
     Raises:
         StudyError: Trials of the study adopt each other, or there are no nodes.

@@ -92,6 +92,7 @@ class Parent:
         reads: Sequence[ReadTest] = (),
         kernels: str | None = None,
         attach: Attach | None = None,
+        finished: bool = False,
     ) -> tuple[ActiveRun, Outcome]:
         """Train a study of fixed trials in a run of its own, or go on with it.
 
@@ -102,8 +103,9 @@ class Parent:
             reads: What the run's own ledger says before the test part is read.
             kernels: The compiled kernels to compute with.
             attach: The cluster to work on; None for this machine.
+            finished: Whether a finished run of the very same stands for this one.
         """
-        begun = continued(self.folder, wanted, study)
+        begun = continued(self.folder, wanted, study, finished=finished)
         with ExitStack() as stack:
             watching = Guarded(stack.enter_context(observe(study)))
             machine = machine_for(study, watching, attach=attach)

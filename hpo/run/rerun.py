@@ -27,7 +27,7 @@ from hpo.report.verdicts import Exact, Fresh, Seeded, across_seeds, compare
 from hpo.run.active import ActiveRun, Outcome
 from hpo.run.attach import Attach
 from hpo.run.parent import Manner, Observe, Parent, held, nobody
-from hpo.run.rerun_folder import Wanted, finish
+from hpo.run.rerun_folder import Wanted, continued, finish
 from hpo.run.rerun_study import Altered, fitting, rerun_study
 from hpo.schedule import until
 from hpo.study import Study
@@ -212,37 +212,49 @@ class Reruns:
         study: Study | None = None,
     ) -> Rerun:
         """One re-run for all trials that computed with the same compiled kernels."""
-        found: dict[int, Exact | Fresh] = {}
-        known = [row.kernels for row, _ in trials if row.kernels]
-        groups: dict[str, list[tuple[Row, list[FixedTrial]]]] = {}
-        for row, fixed in trials:  # whoever uses none is at home with any
-            kernels = row.kernels or next(iter(known), "")
-            groups.setdefault(kernels.partition(":")[0], []).append((row, fixed))
-        for members in groups.values():
-            numbers = tuple(row.trial for row, _ in members)
-            part = replace(wanted, trials=numbers)
-            again = rerun_study(
-                study or self.summary.study,
-                [trial for _, fixed in members for trial in fixed],
-                exact=wanted.kind == "exact",
-                executor=manner.executor,
-                workers=manner.workers,
-                attached=manner.attach is not None,
+        groups = _by_kernels(trials)
+        if len(groups) > 1:
+            among = [row.trial for row, _ in trials]
+            wanted = replace(wanted, details={**wanted.details, "among": among})
+        parts = [
+            (
+                replace(wanted, trials=tuple(row.trial for row, _ in members)),
+                rerun_study(
+                    study or self.summary.study,
+                    [trial for _, fixed in members for trial in fixed],
+                    exact=wanted.kind == "exact",
+                    executor=manner.executor,
+                    workers=manner.workers,
+                    attached=manner.attach is not None,
+                ),
+                members,
             )
+            for members in groups
+        ]
+        # Where one of them was interrupted, those that had ended are not trained again.
+        begun = any(continued(self._parent.folder, p, s) for p, s, _ in parts)
+        found: dict[int, Exact | Fresh] = {}
+        for part, again, members in parts:
             pinned = next((row.kernels for row, _ in members if row.kernels), None)
-            run, outcome = self._train(part, again, pinned, manner)
+            run, outcome = self._train(part, again, pinned, manner, finished=begun)
             if outcome.state == "interrupted":
                 return Rerun(outcome=outcome)
             first = 1
             for row, fixed in members:
                 found[row.trial] = judged(row, run, range(first, first + len(fixed)))
                 first += len(fixed)
-            self._store(run.folder, part, [found[n] for n in numbers])
+            self._store(run.folder, part, [found[n] for n in part.trials])
         results = tuple(found[row.trial] for row, _ in trials)
         return Rerun(outcome=outcome, results=results)
 
     def _train(
-        self, wanted: Wanted, study: Study, kernels: str | None, manner: Manner
+        self,
+        wanted: Wanted,
+        study: Study,
+        kernels: str | None,
+        manner: Manner,
+        *,
+        finished: bool,
     ) -> tuple[ActiveRun, Outcome]:
         reads = [
             ReadTest(
@@ -258,6 +270,7 @@ class Reruns:
             reads=reads,
             kernels=kernels,
             attach=manner.attach,
+            finished=finished,
         )
 
     def _store(
@@ -302,6 +315,19 @@ class Reruns:
                 found.add(number)
                 left += (e.donor for e in self.summary.row(number).exploits)
         return found
+
+
+_Members = list[tuple[Row, list[FixedTrial]]]
+
+
+def _by_kernels(trials: Sequence[tuple[Row, list[FixedTrial]]]) -> list[_Members]:
+    """Trials by the compiled kernels they computed with; whoever used none suits any."""
+    known = [row.kernels for row, _ in trials if row.kernels]
+    groups: dict[str, _Members] = {}
+    for row, fixed in trials:
+        kernels = row.kernels or next(iter(known), "")
+        groups.setdefault(kernels.partition(":")[0], []).append((row, fixed))
+    return [*groups.values()]
 
 
 def _seeded(trial: Trial, run: ActiveRun) -> Seeded:

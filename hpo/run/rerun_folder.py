@@ -53,16 +53,19 @@ class Wanted:
         }
 
 
-def continued(parent: RunFolder, wanted: Wanted, study: Study) -> RunFolder | None:
+def continued(
+    parent: RunFolder, wanted: Wanted, study: Study, *, finished: bool = False
+) -> RunFolder | None:
     """The newest unfinished re-run of these very trials, or None.
 
     Args:
         parent: The run.
         wanted: What is asked for.
         study: The study that a new re-run would have.
+        finished: Whether one that is finished counts, too.
     """
     for folder in parent.children():
-        if folder.result_file.exists():
+        if folder.result_file.exists() and not finished:
             continue
         try:
             record = folder.read_study()
@@ -146,6 +149,7 @@ def command(folder: RunFolder) -> str:
     if wanted["kind"] in ("choose", "confirm"):
         more = f" --extend {wanted['seeds']}" if wanted.get("look", 0) > 1 else ""
         return f"hpo confirm {parent}{more}"
+    trials = wanted.get("among", trials)
     which = f"--trial {trials[0]}" if len(trials) == 1 else f"--top {len(trials)}"
     how = "--exact" if wanted["kind"] == "exact" else f"--seeds {wanted['seeds']}"
     if wanted.get("epochs"):

@@ -21,6 +21,7 @@ from hpo.worker.assignment import Assignment
 from hpo.worker.learner import make_learner
 from hpo.worker.pickling import Create
 from hpo.worker.session import has_checkpoint
+from models.errors import UserError
 from models.training.protocol import Predictive
 
 
@@ -104,8 +105,8 @@ def load_model(
     data = reproducibility.reload_data(sources, summary.study, root)
     creates = creates_of(summary.study, create, sources.study_today())
     assignment = _assignment(summary, row, creates[row.family], data, folder)
-    saved = max(epochs.read(place), default=0) if row.schedule else 0
-    values = values_in(assignment.config, row.schedule, saved)
+    reached = _reached(place, row, folder)
+    values = values_in(assignment.config, row.schedule, reached)
     learner = make_learner(dataclasses.replace(assignment, config=values))
     if not isinstance(learner, Predictive):
         raise RunError(
@@ -122,6 +123,37 @@ def load_model(
         study=summary.study,
         learner=learner,
     )
+
+
+def _reached(place: Path, row: Row, folder: RunFolder) -> int:
+    """The last epoch of a trial's checkpoint, which is not before its best one.
+
+    Raises:
+        RunError: It is, or its last save was cut off, so that nobody knows.
+        UserError: It is damaged.
+    """
+    try:
+        reached = epochs.reached(place)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"the records beside the checkpoint in {place} cannot be read: "
+            f"{str(error) or type(error).__name__}",
+            hint=_again(row, folder),
+        ) from error
+    if reached is not None and reached >= (row.best_epoch or 0):
+        return reached
+    told = f"the checkpoint of trial {row.trial}"
+    if reached is None:
+        told += (
+            " was being replaced when its process ended, so that nobody knows its epoch"
+        )
+    else:
+        told += f" ends with epoch {reached}, before its best epoch {row.best_epoch}"
+    raise RunError(told, hint=_again(row, folder))
+
+
+def _again(row: Row, folder: RunFolder) -> str:
+    return f"`hpo rerun {folder.path} --trials {row.trial}` trains it again"
 
 
 def checkpoint(folder: RunFolder, row: Row) -> Path:

@@ -1,6 +1,8 @@
 """Epoch records: what foreign learners yield, and the file that keeps them.
 
-The file is written before each checkpoint, so it never knows less than the checkpoint does.
+The file is written before each checkpoint, so it never knows less than the checkpoint does; it
+knows more where the save behind it was cut off. Which epoch the checkpoint holds is in the mark
+that is written last.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from hpo.errors import ForeignFailure
 from models.training.protocol import Epoch
 
 FILE = "epochs.json"
-SAVED = "saved"  # present once an attempt holds a whole checkpoint
+SAVED = "saved"  # the mark, present once an attempt holds a whole checkpoint
+_SAVING = "saving"  # in the mark while a newer checkpoint replaces an older one
 
 
 def as_epoch(thing: Any, number: int) -> Epoch:
@@ -124,13 +127,52 @@ def read(directory: Path) -> dict[int, Epoch]:
     }
 
 
-def replace(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old one or the new one, whole."""
+def begin_save(directory: Path) -> None:
+    """Note that the checkpoint is about to be replaced; nothing where there is none."""
+    if (directory / SAVED).exists():
+        replace(directory / SAVED, _SAVING, sync=False)
+
+
+def end_save(directory: Path, epoch: int) -> None:
+    """Mark the checkpoint as whole.
+
+    Args:
+        directory: Where it lies.
+        epoch: The last epoch that it holds.
+    """
+    replace(directory / SAVED, f"{epoch}\n", sync=False)
+
+
+def reached(directory: Path) -> int | None:
+    """The last epoch that a checkpoint holds; None where its last save was cut off.
+
+    It then holds that epoch or an earlier one: its learner may know, nobody else does.
+
+    Raises:
+        OSError, ValueError: The mark or the records are missing or damaged.
+    """
+    mark = (directory / SAVED).read_text().strip()
+    if mark == _SAVING:
+        return None
+    return (
+        int(mark) if mark else max(read(directory))
+    )  # a mark of an older version is empty
+
+
+def replace(path: Path, text: str, *, sync: bool = True) -> None:
+    """Write a file so that a reader sees the old one or the new one, whole.
+
+    Args:
+        path: The file.
+        text: Its content.
+        sync: Whether it is on the disk when this returns.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with temporary.open("w") as file:
         file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
     temporary.replace(path)
 
 

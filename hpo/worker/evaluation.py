@@ -13,6 +13,7 @@ from pathlib import Path
 
 from hpo.ledger.excerpts import Excerpts, write
 from hpo.ledger.folder import excerpts_file
+from hpo.worker import epochs
 from hpo.worker.assignment import Assignment, Report, Scores
 from hpo.worker.pieces import Pieces
 from hpo.worker.session import Session, failure
@@ -66,8 +67,9 @@ def _trained(a: Assignment) -> Learner:
     pieces = Pieces(a)
     if a.source is not None and isinstance(pieces.learner, Resumable):
         with suppress(Exception, SystemExit):
-            pieces.take_up(a.source)
-    if max(pieces.stored, default=0) < a.known:
+            if epochs.reached(a.source) is not None:
+                pieces.take_up(a.source)
+    if pieces.reached < a.known:
         with closing(pieces.epochs(a.known)) as steps:
             for number, _ in enumerate(steps, 1):
                 if number >= a.known:

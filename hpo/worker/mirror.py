@@ -99,10 +99,11 @@ def holdings(trial: Path, *sources: tuple[str, Path | None]) -> dict[str, bytes]
         trial: The trial's folder in the run.
         sources: Folders of checkpoints, each with its name on the node.
     """
-    found = {p.name: p for p in _files(trial) if p.name != _LOG}
+    found = {p.name: p for p in _files(trial.glob("*")) if p.name != _LOG}
     for name, folder in sources:
-        for path in _files(folder) if folder is not None else ():
-            found[f"{name}/{path.name}"] = path
+        if folder is not None:
+            for path in _files(folder.rglob("*")):
+                found[f"{name}/{path.relative_to(folder).as_posix()}"] = path
     return {name: path.read_bytes() for name, path in found.items()}
 
 
@@ -118,15 +119,18 @@ def store(trial: Path, changes: Changes, *, ended: bool = False) -> None:
         OSError: The disk is full or the folder is read-only.
     """
     trial.mkdir(parents=True, exist_ok=True)
-    for name in sorted(changes.files, key=_order):
-        place = PurePosixPath(name)
-        if place.is_absolute() or ".." in place.parts:
-            continue  # a trial's folder is all that its worker may write into
+    places = [PurePosixPath(name) for name in sorted(changes.files, key=_order)]
+    # A trial's folder is all that its worker may write into.
+    places = [p for p in places if not p.is_absolute() and ".." not in p.parts]
+    for place in places:
+        if place.name == epochs.SAVED:
+            epochs.begin_save(trial / place.parent)
+    for place in places:
         path = trial / place
         if ended and len(place.parts) > 1 and not path.parent.is_dir():
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, changes.files[name])
+        write_atomically(path, changes.files[str(place)])
     if changes.log:
         with (trial / _LOG).open("ab") as file:
             file.write(changes.log)
@@ -137,9 +141,6 @@ def _order(name: str) -> tuple[int, str]:
     return {epochs.FILE: 0, epochs.SAVED: 2}.get(last, 1), name
 
 
-def _files(folder: Path) -> list[Path]:
-    try:
-        found = sorted(folder.iterdir())
-    except FileNotFoundError:
-        return []
-    return [p for p in found if p.is_file() and not p.name.startswith(".")]
+def _files(paths: Iterable[Path]) -> list[Path]:
+    """Those that are files, without what is half written."""
+    return [p for p in sorted(paths) if p.is_file() and not p.name.startswith(".")]

@@ -31,13 +31,14 @@ class Pieces:
     Attributes:
         learner: The learner of the current piece.
         stored: The records that came with the checkpoint, by epoch.
+        reached: The last epoch of the checkpoint; 0 without one.
     """
 
     def __init__(self, assignment: Assignment) -> None:
         self._assignment = assignment
         self.learner: Learner = self._make(1)
         self.stored: dict[int, Epoch] = {}
-        self._reached = 0
+        self.reached = 0
 
     def take_up(self, source: Path) -> None:
         """Go on from a checkpoint of this training, whichever trial left it.
@@ -50,7 +51,10 @@ class Pieces:
         """
         try:
             stored = epochs.read(source)
-            reached = max(stored)
+            reached = epochs.reached(source)
+            if reached is None and self._assignment.schedule:
+                raise ValueError("it was being saved when its process ended")
+            reached = max(stored) if reached is None else reached
             if any(change.after <= reached for change in self._assignment.schedule):
                 self.learner = self._make(reached + 1)
             change = self._change_after(reached)
@@ -62,7 +66,7 @@ class Pieces:
         except (Exception, SystemExit):
             self.learner = self._make(1)  # a half-restored learner is worth nothing
             raise
-        self.stored, self._reached = stored, reached
+        self.stored, self.reached = stored, reached
 
     def epochs(self, last: int) -> Generator[Any, None, None]:
         """Everything the learners yield, the records of the checkpoint first.
@@ -72,7 +76,7 @@ class Pieces:
         """
         known = 0  # of what the next learner yields, told by the one before
         for change in self._assignment.schedule:
-            if not self._reached < change.after < last:
+            if not self.reached < change.after < last:
                 continue
             told = yield from _counted(self.learner.fit_iter(change.after), known)
             if told < change.after:

@@ -205,9 +205,10 @@ class Session:
         if not isinstance(learner, Resumable):
             return False
         directory = self.assignment.directory
+        epochs.begin_save(directory)
         epochs.write(directory, {**self._stored, **self._records})
         learner.save(directory)
-        (directory / epochs.SAVED).touch()
+        epochs.end_save(directory, self._last)
         self._saved, self._unsaved_seconds = self._last, 0.0
         return True
 

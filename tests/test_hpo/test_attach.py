@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import pickle
 import socket
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -17,9 +20,12 @@ from hpo.errors import RunError, StudyError
 from hpo.run import survey
 from hpo.run.attach import attach
 from hpo.run.plan import plan
+from hpo.run.ray import slot
 from hpo.run.room import kinds, served, wanted
 from hpo.study import Family, Resources, Study
-from hpo.worker import located, mirror
+from hpo.worker import epochs, located, mirror
+from hpo.worker.assignment import Assignment
+from hpo.worker.process import ChildDied
 
 sys.path.pop(0)
 
@@ -360,3 +366,92 @@ def test_a_log_that_is_too_long_loses_its_beginning(tmp_path):
     (tmp_path / "log.txt").write_bytes(b"a" * 3_000_000 + b"end")
     log = node.changes().log
     assert log.startswith(b"[") and log.endswith(b"aend") and len(log) < 1_100_000
+
+
+def test_folders_within_a_checkpoint_travel_both_ways(tmp_path):
+    here, there, back = (tmp_path / name for name in ("here", "there", "back"))
+    first = mirror.Mirror(there)
+    state = there / "attempt-1" / "state"
+    state.mkdir(parents=True)
+    (state / "weights").write_bytes(b"w")
+    (state / ".draft").write_bytes(b"half")
+    epochs.end_save(there / "attempt-1", 3)
+    mirror.store(here, first.changes())
+    given = mirror.holdings(here, ("attempt-1", here / "attempt-1"))
+    mirror.Mirror(back).take(given)
+    assert (back / "attempt-1" / "state" / "weights").read_bytes() == b"w"
+    assert epochs.reached(back / "attempt-1") == 3
+    assert not [n for n in given if "draft" in n]
+
+
+def test_what_travels_half_is_not_believed(tmp_path, monkeypatch):
+    """The driver dies between the files of a newer checkpoint: nobody knows its epoch."""
+    place = tmp_path / "attempt-1"
+    place.mkdir()
+    (place / "weights").write_bytes(b"old")
+    epochs.end_save(place, 2)
+    names = ("epochs.json", "weights", "saved")
+    new = {f"attempt-1/{name}": b"[]" for name in names}
+    write, written = mirror.write_atomically, []
+
+    def dies(path, content):
+        written.append(path.name)
+        if path.name == "saved":
+            raise KeyboardInterrupt
+        write(path, content)
+
+    monkeypatch.setattr(mirror, "write_atomically", dies)
+    with pytest.raises(KeyboardInterrupt):
+        mirror.store(tmp_path, mirror.Changes(files=new))
+    assert written == [*names] and epochs.reached(place) is None
+
+
+# -- a slot ---------------------------------------------------------------------------------
+
+
+def test_scratch_of_other_machines_is_theirs(tmp_path, monkeypatch):
+    """Nodes may share a cache: a process's number says nothing on another one."""
+    mine = slot._own_name("word")
+    monkeypatch.setattr(slot.socket, "gethostname", lambda: "another")
+    theirs = slot._own_name("word")
+    monkeypatch.undo()
+    dead = "4194305"  # beyond the largest number of a process
+    names = {mine: True, f"{mine.split('-')[0]}-{dead}-word": False}
+    names |= {f"{theirs.split('-')[0]}-{dead}-word": True, "12-older": True}
+    for name in names:
+        (tmp_path / name).mkdir()
+    slot._remove_abandoned(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {
+        n for n, kept in names.items() if kept
+    }
+
+
+class Waiting:
+    """A child process, of which the first was killed while it waited."""
+
+    made: ClassVar[list[Waiting]] = []
+
+    def __init__(self, environment):
+        self.tasks = []
+        self.made.append(self)
+
+    def assign(self, task):
+        if self is self.made[0]:
+            raise ChildDied("it was killed")
+        self.tasks.append(task)
+
+
+def test_a_child_that_was_killed_while_it_waited_is_replaced(monkeypatch, tmp_path):
+    monkeypatch.setattr("hpo.worker.process.Child", Waiting)
+    monkeypatch.setattr(Waiting, "made", [])
+    place = slot.Slot()
+    place._order, place._stopping = {"data": []}, tmp_path / "stopping"
+    place._creates = {"steady": "hpo.testing.steady:create"}
+    task = Assignment(
+        trial=1, attempt=1, family="steady", create="", config={}, seed=1, epochs=2,
+        folder=tmp_path, data=None,
+    )  # fmt: skip
+    place._child = Waiting({})
+    asyncio.run(place.begin(pickle.dumps(task), pickle.dumps(None)))
+    assert Waiting.made[1:] == [place._child]
+    assert [t.create for t in place._child.tasks] == ["hpo.testing.steady:create"]

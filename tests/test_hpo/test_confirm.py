@@ -25,7 +25,7 @@ from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import read_events
 from hpo.objective import Matters, Objective
 from hpo.report.summary import load_summary
-from hpo.run.confirm import Asked, confirm
+from hpo.run.confirm import Asked, _Confirming, confirm
 from hpo.run.launch import launch
 from hpo.run.parent import Manner
 from hpo.run.rerun import opened
@@ -370,6 +370,26 @@ def test_a_wish_that_comes_too_late_is_refused(done):
     folder = done
     refused(run("confirm", folder, "--top", "3"), "`--top 2`", "another search")
     refused(run("confirm", folder, "--seeds", "9"), "5 seeds each", "--extend")
+
+
+def test_a_look_behind_an_unfinished_one_is_refused(folder, monkeypatch):
+    store = _Confirming._store
+
+    def cut_off(self, place):
+        if "confirm" in place.name:
+            raise KeyboardInterrupt
+        store(self, place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_Confirming, "_store", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            confirmed(folder, top=1, seeds=2)
+    refused(
+        run("confirm", folder, "--extend", "5"), "look 1", "unfinished", "--extend 5"
+    )
+    confirmed(folder, top=1)
+    confirmed(folder, extend=3)
+    assert [s.seeds for s in stages(RunFolder(folder)).looks] == [2, 3]
 
 
 def test_an_unfinished_search_is_refused(folder):

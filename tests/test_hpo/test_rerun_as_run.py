@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -22,13 +23,15 @@ from hpo.ledger.lines import read_event
 from hpo.ledger.log import read_events
 from hpo.report.repeats import Repeat, further_cells
 from hpo.report.reruns import fresh_text
+from hpo.report.summary import load_summary
 from hpo.report.verdicts import Fresh, Seeded, compare
+from hpo.run.active import ActiveRun
 from hpo.run.launch import launch
-from hpo.run.rerun import opened
+from hpo.run.rerun import Reruns, opened
 from hpo.run.rerun_study import rerun_study
 from hpo.study import Budget, Family, Resources, Rule, Study
 from hpo.testing import directed
-from hpo.testing.steady import EVALUATED, trained
+from hpo.testing.steady import EVALUATED, Steady, trained
 from models.training.protocol import Epoch
 from tests.test_hpo.command_line import refused, run
 
@@ -343,6 +346,57 @@ def test_several_trials_are_one_rerun(folder):
     cut = [r for r in rows if r.state == "stopped"]
     counts = [len(lines) for lines in trained(outcome.outcome.folder).values()]
     assert counts == [r.epochs for r in rows] and (not cut or min(counts) < 6)
+
+
+class OfTwoKinds(Steady):
+    """Computes with one of two kernels, as its seed has it."""
+
+    @property
+    def kernel_choice(self):
+        return "a:1" if self.context.seed % 2 else "b:1"
+
+
+def test_of_an_interrupted_rerun_what_had_ended_is_not_trained_again(
+    tmp_path, monkeypatch
+):
+    """Trials of two kernels are two runs; Ctrl-C in the second leaves the first."""
+    study = STUDY.replace(budget=Budget(trials=6, epochs=2))
+    folder = launch(study, results=tmp_path, create=OfTwoKinds).folder
+    rows = [r for r in load_summary(folder).rows if r.rank is not None]
+    assert {r.kernels for r in rows} == {"a:1", "b:1"}
+    train, calls = Reruns._train, []
+
+    def interrupted(self, wanted, *rest, **options):
+        calls.append(wanted.trials)
+        if len(calls) == 2:
+            options["finished"] = False
+            monkeypatch.setattr(ActiveRun, "until_it_ends", dies)
+        return train(self, wanted, *rest, **options)
+
+    def dies(self, *_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Reruns, "_train", interrupted)
+        with (
+            pytest.raises(KeyboardInterrupt),
+            opened(folder, create=OfTwoKinds) as again,
+        ):
+            again.fresh(rows, count=2)
+    monkeypatch.undo()
+    before = {*folder.glob("reruns/*")}
+    assert len(before) == 2
+    with opened(folder, create=OfTwoKinds) as again:
+        found = again.fresh(rows, count=2)
+    assert len(found.results) == len(rows) and {*folder.glob("reruns/*")} == before
+    events, _ = read_events(folder / "events.jsonl")
+    told = Counter(
+        (e.event, e.trial) for e in events if e.event in ("rerun", "test_read")
+    )
+    assert len(told) == 2 * len(rows) and set(told.values()) == {1}
+    with opened(folder, create=OfTwoKinds) as again:
+        again.fresh(rows, count=2)  # asked for once more, all is trained once more
+    assert len({*folder.glob("reruns/*")}) == 4
 
 
 def test_only_rules_that_compare_nothing_apply():

@@ -17,12 +17,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 import run_helpers as helpers
 import run_processes as processes
 
+from hpo.chaos import Chaos
 from hpo.director import replay
 from hpo.errors import RunError, RunLocked, StudyError
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import read_events
 from hpo.live.statistics import LiveStatistics
 from hpo.report.summary import load_summary
+from hpo.run.active import ActiveRun, how_it_ended
 from hpo.run.extend import Extension, extend, extended
 from hpo.run.launch import launch, resume
 from hpo.simulate import own
@@ -257,3 +259,30 @@ def test_a_run_at_work_and_a_rerun_are_refused(halved, tmp_path):
     (folder / "study.json").write_text(json.dumps({**record, "rerun": {}}))
     with pytest.raises(RunError, match="trials that were named"):
         more(folder, trials=5, total_epochs=99)
+
+
+def test_an_extension_whose_driver_died_at_once_goes_on(tmp_path, monkeypatch):
+    folder = run(tmp_path, stopping=())
+
+    def dies(self, *_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ActiveRun, "until_it_ends", dies)
+        with pytest.raises(KeyboardInterrupt):
+            more(folder, trials=3)
+    assert how_it_ended(RunFolder(folder)) is None
+    assert resume(folder, create=helpers.create).state == "finished"
+    assert len(load_summary(folder).rows) == 6 + 3
+    assert how_it_ended(RunFolder(folder)) == "budget"
+
+
+def test_an_extension_goes_on_with_the_faults_of_the_launch(tmp_path):
+    study = helpers.study(sampler=Rule(name="random"), stopping=())
+    chaos = Chaos(seed=2, worker=0.2)
+    outcome = launch(study, results=tmp_path, create=helpers.create, chaos=chaos)
+    more(outcome.folder, trials=4)
+    told = events_of(outcome.folder)
+    (behind,) = [e.n for e in told if e.event == "extended"]
+    deaths = [e.n for e in told if e.event == "interrupted" and e.death]
+    assert min(deaths) < behind < max(deaths)

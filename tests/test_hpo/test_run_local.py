@@ -6,10 +6,12 @@ import dataclasses
 import errno
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from optuna.distributions import FloatDistribution
 
@@ -19,6 +21,7 @@ import run_processes as processes
 
 from hpo.errors import ResumeRefused, RunError, RunLocked
 from hpo.ledger.log import read_events
+from hpo.run.executors import local
 from hpo.run.launch import launch, resume
 from hpo.study import Budget, Resources, Rule
 
@@ -402,3 +405,25 @@ def test_only_the_ten_best_of_a_family_keep_their_checkpoints(tmp_path):
     best = sorted(values, key=values.__getitem__)[:10]
     kept = {int(p.parent.parent.name) for p in outcome.folder.glob("trials/*/*/saved")}
     assert kept == set(best)
+
+
+def test_a_worker_killed_while_the_driver_decides_is_replaced(tmp_path, monkeypatch):
+    """It dies idle, so that the order to begin is what tells of it: one retry, no more."""
+    begun, act = [], local._Worker.act
+
+    def killed_first(self):
+        if self.due == "begin":
+            begun.append(self.task.trial)
+            if len(begun) == 3:
+                os.kill(self.child.pid, signal.SIGKILL)
+                child = psutil.Process(self.child.pid)
+                processes.wait_until(lambda: child.status() == psutil.STATUS_ZOMBIE, 20)
+        act(self)
+
+    monkeypatch.setattr(local._Worker, "act", killed_first)
+    study = helpers.study(sampler=Rule(name="random"), stopping=())
+    outcome = launch(study, results=tmp_path)
+    assert outcome.state == "finished"
+    ends = [e for e in helpers.events_of(outcome.folder) if e.event == "interrupted"]
+    assert [e.trial for e in ends] == [3] and ends[0].death
+    assert begun == [1, 2, 3, 3, 4, 5, 6]

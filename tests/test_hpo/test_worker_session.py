@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import importlib.util
 import itertools
@@ -9,6 +10,7 @@ import json
 import math
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +19,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 import run_helpers as helpers
 
 from hpo.errors import ForeignFailure
+from hpo.schedule import Change
+from hpo.testing.steady import Steady
 from hpo.worker import epochs, pickling
-from hpo.worker.session import Assignment, Session
+from hpo.worker.evaluation import Evaluation
+from hpo.worker.session import Assignment, Session, has_checkpoint
 from models.training.protocol import Epoch
 
 sys.path.pop(0)
@@ -286,3 +291,92 @@ def test_settings_that_a_family_does_not_know_are_left_out(tmp_path, monkeypatch
         tmp_path, settings=settings, create="family_with_config:create"
     ).step()
     assert report.error is None
+
+
+# -- a save that is cut off -------------------------------------------------------------------
+
+CHANGING = (Change(after=3, traced={"rate": 0.8}),)
+
+
+@pytest.fixture
+def cut_off(monkeypatch):
+    """The disk is full, or the process ends, while the state behind epoch 3 is written."""
+
+    def begin(error):
+        save = Steady.save
+
+        def fail(self, directory):
+            if self.done == 3:
+                raise error
+            save(self, directory)
+
+        monkeypatch.setattr(Steady, "save", fail)
+
+    yield begin
+    monkeypatch.undo()
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+def told(report):
+    return report.obstacle, report.reason, report.notes
+
+
+def test_values_that_change_at_a_save_that_was_cut_off_change_there(
+    tmp_path, cut_off, monkeypatch
+):
+    often = {"schedule": CHANGING, "checkpoint_seconds": 0.0}
+    wanted = values(steps(session(tmp_path / "whole", **often), 6))
+    cut_off(FULL)
+    *_, last = steps(session(tmp_path, **often), 3)
+    assert last.obstacle
+    monkeypatch.undo()
+    assert epochs.reached(tmp_path / "attempt-1") is None
+    again = session(tmp_path, attempt=2, restore=1, known=2, **often)
+    reports = steps(again, 6)
+    assert values(reports) == wanted
+    assert "was being saved when its process ended" in reports[0].notes[0]
+
+
+def test_without_changes_the_learner_knows_what_it_holds(
+    tmp_path, cut_off, monkeypatch, whole
+):
+    cut_off(FULL)
+    *_, last = steps(session(tmp_path, checkpoint_seconds=0.0), 3)
+    assert last.obstacle
+    monkeypatch.undo()
+    reports = steps(session(tmp_path, attempt=2, restore=1, known=2), 4)
+    assert values(reports) == whole[2:]
+
+
+def test_a_mark_tells_the_epoch_and_an_older_one_does_not(tmp_path):
+    first = session(tmp_path, rungs=(2, 4))
+    place = tmp_path / "attempt-1"
+    for number, reached in ((1, 2), (2, 2), (3, 4), (4, 4)):
+        first.step()
+        if number % 2 == 0:
+            assert epochs.reached(place) == reached
+    (place / epochs.SAVED).write_text("")  # as versions before wrote it
+    assert epochs.reached(place) == 4
+    epochs.begin_save(place)
+    assert epochs.reached(place) is None and has_checkpoint(place)
+
+
+def test_the_state_of_a_save_that_was_cut_off_is_not_scored(
+    tmp_path, cut_off, monkeypatch
+):
+    """The ledger knows three epochs, the state may be of the second: it is trained again."""
+    found = {}
+    for name in ("whole", "cut"):
+        training = session(tmp_path / name, rungs=(2,))
+        steps(training, 3)
+        if name == "cut":
+            cut_off(SystemExit())
+        training.close()
+        monkeypatch.undo()
+        found[name] = Evaluation(
+            replace(training.assignment, known=3, restore=1, evaluate="test")
+        ).step()
+    assert epochs.reached(tmp_path / "cut" / "attempt-1") is None
+    assert found["cut"].scores == found["whole"].scores

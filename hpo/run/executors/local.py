@@ -56,11 +56,11 @@ def _train(loop: TrialLoop, workers: Sequence[_Worker]) -> None:
             for worker in workers:
                 worker.listen()
             _deal(loop, workers)
-        for worker in workers:
-            worker.act()
-        busy = [w for w in workers if w.task is not None]
-        if not busy:
+        if all(worker.task is None for worker in workers):
             return
+        for worker in workers:
+            worker.act()  # a child that died meanwhile has lost its task: the next round deals
+        busy = [w for w in workers if w.task is not None]
         wait([w.child.fileno() for w in busy if w.child is not None], _TICK)
         loop.tick()
 

@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +164,7 @@ class Slot:
 
         from hpo.worker import located
         from hpo.worker.mirror import Mirror
-        from hpo.worker.process import Child
+        from hpo.worker.process import Child, ChildDied
 
         task, given = pickle.loads(assignment), pickle.loads(files)
         self._stopping.unlink(missing_ok=True)
@@ -183,8 +184,13 @@ class Slot:
             self._mirror.take(given)
             donor = None if task.donor is None else folder / "donor"
             task = replace(task, folder=folder, donor=donor)
-        if self._child is None:
-            self._child = Child(self._environment)
+        try:
+            if self._child is not None:
+                self._child.assign(task)
+                return
+        except ChildDied:
+            pass  # it was killed while it waited: that is nobody's fault
+        self._child = Child(self._environment)
         self._child.assign(task)
 
     async def step(self) -> tuple[Any, Any]:
@@ -271,7 +277,7 @@ class Slot:
             **self._order["variables"],
         }
         self._creates = pickle.loads(self._order["creates"])
-        self._scratch = cache / "attached" / f"{os.getpid()}-{self._order['run']}"
+        self._scratch = cache / "attached" / _own_name(self._order["run"])
         _remove_abandoned(self._scratch.parent)
         self._scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._stopping = self._scratch / "stopping"
@@ -325,10 +331,24 @@ def _shares(folder: Path, word: str) -> str:
     return ""
 
 
+def _own_name(word: str) -> str:
+    """Of this process's scratch: nodes may share their cache, and containers their numbers."""
+    return f"{_machine()}-{os.getpid()}-{word}"
+
+
+def _machine() -> str:
+    """This machine since it was started, and this container on it, as a few letters."""
+    known = [socket.gethostname()]
+    with suppress(OSError):
+        known.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+        known.append(os.readlink("/proc/self/ns/pid"))
+    return hashlib.sha256("\n".join(known).encode()).hexdigest()[:16]
+
+
 def _remove_abandoned(folder: Path) -> None:
-    """Delete what slots left that were killed before they could."""
-    for path in folder.glob("*-*"):
-        owner = path.name.partition("-")[0]
+    """Delete what slots of this machine left that were killed before they could."""
+    for path in folder.glob(f"{_machine()}-*"):
+        owner = path.name.split("-")[1]
         if owner.isdecimal() and not Path(f"/proc/{owner}").exists():
             shutil.rmtree(path, ignore_errors=True)
 

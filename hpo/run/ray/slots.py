@@ -167,7 +167,8 @@ def loss(slot: Slot, error: BaseException) -> Loss:
         )
     if isinstance(error, RayTaskError) and not _system(error):
         cause = error.cause if isinstance(error.cause, BaseException) else error
-        told = getattr(cause, "strerror", None) or str(cause).strip().splitlines()[-1]
+        said = str(cause).strip() or "without a word"
+        told = getattr(cause, "strerror", None) or said.splitlines()[-1]
         where = getattr(cause, "filename", None)
         why = f"{told} ({where})" if where else f"{type(cause).__name__}: {told}"
         return Loss(reason=f"node {slot.name} cannot train: {why}", node=why)
@@ -175,9 +176,9 @@ def loss(slot: Slot, error: BaseException) -> Loss:
         return Loss(reason=f"node {slot.name} was preempted")
     if _gone(slot.node, text):
         return Loss(reason=f"node {slot.name} is gone")
-    said = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return Loss(
-        reason=f"the worker on node {slot.name} died: {said[-1] if said else error!r}",
+        reason=f"the worker on node {slot.name} died: {lines[-1] if lines else error!r}",
         death=True,
     )
 
