@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from msgspec import structs
+from msgspec import UNSET, structs
 
 from hpo import packages
 from hpo.errors import RunError, StudyError
@@ -29,6 +29,7 @@ from hpo.ledger.events import (
     Exploited,
     Nondeterminism,
     Proposed,
+    Reopened,
     Started,
     Stopped,
     TrialEvent,
@@ -46,7 +47,8 @@ from hpo.warm_start import BEST, WarmStart
 from search_spaces.space import SpaceError
 
 CARRIED = (Completed, Converged, Stopped, Diverged)
-_TOLD = (EpochEvent, Nondeterminism, Ending)
+_TOLD = (EpochEvent, Nondeterminism, Ending, Reopened)
+_ANEW = (Ending, Reopened)  # an extended run's trial may have ended more than once
 
 
 @dataclass
@@ -300,7 +302,8 @@ def _carry(found: CarriedTrials, run: _Run) -> None:
         if family not in families or not isinstance(end, CARRIED):
             continue
         new, index = found.counts.total() + 1, found.counts[family]
-        found.events += _renumbered(head, story[1:], new, index, run.name)
+        told = [e for e in story[1:-1] if not isinstance(e, _ANEW)]
+        found.events += _renumbered(head, [*told, end], new, index, run.name)
         found.counts[family] += 1
         config = run.folder.config_file(number)
         if config.exists():
@@ -328,7 +331,7 @@ def _carry(found: CarriedTrials, run: _Run) -> None:
 def _renumbered(
     head: Proposed, told: list[TrialEvent], number: int, index: int, source: str
 ) -> list[Event]:
-    """A trial's events as those of another run, all in one attempt."""
+    """A trial's events as those of another run, which nobody extended, all in one attempt."""
     beside = {"trial": number, "n": -1, "time": 0.0, "elapsed": 0.0}
     return [
         structs.replace(
@@ -337,6 +340,7 @@ def _renumbered(
             number=index,
             origin="carried",
             carried=f"{source}#{head.trial}",
+            extension=UNSET,
         ),
         Started(
             trial=number, attempt=1, attempt_of="carried", epoch=0, from_attempt=None

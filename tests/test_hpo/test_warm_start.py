@@ -7,17 +7,23 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec import UNSET
 from optuna.distributions import FloatDistribution, IntDistribution
 
 sys.path.insert(0, str(Path(__file__).parent))
 import run_helpers as helpers
 
 from hpo.errors import RunError, StudyError
-from hpo.ledger.log import read_events
+from hpo.ledger.events import KINDS
+from hpo.ledger.folder import RunFolder
+from hpo.ledger.log import Ledger, read_events
 from hpo.report.summary import load_summary
+from hpo.run.carried import carried_trials
+from hpo.run.extend import Extension, extend
 from hpo.run.launch import launch, resume
 from hpo.run.rerun import opened
 from hpo.study import Budget, Family, Objective, Rule, Study
+from hpo.trials.reducer import Reducer
 from hpo.warm_start import WarmStart
 
 sys.path.pop(0)
@@ -213,6 +219,78 @@ def test_the_sampler_learns_from_what_is_taken_over(earlier, results):
     assert make(study.sampler).propose(asked) == proposed.params
     untaught = Request(**{**vars(asked), "history": ()})
     assert make(study.sampler).propose(untaught) != proposed.params
+
+
+def test_a_trial_that_ended_twice_is_taken_over_with_its_last_end(tmp_path):
+    """Cut by a budget, then finished by an extension: carried as if it had never been cut."""
+    short = {"sampler": Rule(name="random"), "stopping": ()}
+    cut = Budget(trials=2, epochs=3, total_epochs=4)
+    earlier = run(tmp_path, helpers.study("earlier", budget=cut, **short))
+    again = {"prepare": prepared, "create": helpers.create}
+    extend(earlier.folder, Extension(total_epochs=9), **again)
+    ends = [e.event for e in events_of(earlier) if e.trial == 2]
+    assert ends.count("cancelled") == ends.count("completed") == 1
+    whole = Budget(trials=3, epochs=3)
+    outcome = run(tmp_path, carried(helpers.study("later", budget=whole, **short)))
+    proposed = [e for e in events_of(outcome) if e.event == "proposed"]
+    assert [e.extension for e in proposed] == [UNSET] * 3
+    apart = run(tmp_path, helpers.study("whole", budget=whole, **short))
+    assert helpers.story(outcome.folder) == helpers.story(apart.folder)
+    assert resume(outcome.folder, **again).state == "finished"
+
+
+AGAIN = [("reopened", 2), ("started", 2)]
+
+
+@pytest.mark.parametrize(
+    ("later", "states"),
+    [
+        ([], {1: "completed", 2: "stopped"}),
+        (AGAIN[:1], {1: "completed"}),
+        (AGAIN, {1: "completed"}),
+        ([*AGAIN, ("epoch", 3), ("cancelled", 3)], {1: "completed"}),
+        ([*AGAIN, ("epoch", 3), ("stopped", 3)], {1: "completed", 2: "stopped"}),
+    ],
+    ids=["stopped", "waits", "runs", "cut", "stopped-again"],
+)
+def test_what_became_of_a_reopened_trial_decides(tmp_path, later, states):
+    """Trial 1 completed, trial 2 was stopped at epoch 2, and an extension took it up."""
+    study = helpers.study("earlier", budget=Budget(trials=2, epochs=4))
+    earlier = RunFolder.create(tmp_path, study)
+    earlier.write_study(study, provenance={}, extra={"data": prepared(None)})
+    whole = [("started", 0), *(("epoch", n) for n in range(1, 5)), ("completed", 4)]
+    cut = [("started", 0), ("epoch", 1), ("epoch", 2), ("stopped", 2), *later]
+    with Ledger.open(earlier.events_file, write=True) as ledger:
+        for event in (*told_of(1, whole), *told_of(2, cut)):
+            ledger.append(event)
+    study = carried(study.replace(name="later"), budget=Budget(trials=4, epochs=4))
+    found = carried_trials(study, results=tmp_path, data=prepared(None))
+    reducer = Reducer.of(study)
+    for event in found.events:  # refuses what contradicts the events before it
+        reducer.apply(event)
+    trials = reducer.record.trials
+    assert {n: str(t.state) for n, t in trials.items()} == states
+    if 2 in trials:
+        assert trials[2].last == max(n for kind, n in cut if kind == "epoch")
+
+
+def told_of(trial, story):
+    """The events of a trial from kinds and epochs."""
+    params, attempt = {"rate": trial / 10, "size": 1}, 0
+    proposed = {"family": "steady", "number": trial - 1, "params": params}
+    yield KINDS["proposed"](trial=trial, seed=trial, **proposed)
+    numbers = {"train": {}, "valid": {"rmse": 1.0}, "seconds": 1, "compile_seconds": 0}
+    fields = {
+        "started": {"attempt_of": "first"},
+        "epoch": numbers,
+        "reopened": {"state": "paused", "rule": "asha"},
+        "stopped": {"rule": "asha"},
+        "cancelled": {"reason": "budget"},
+    }
+    for kind, epoch in story:
+        attempt += kind == "started"
+        head = {"trial": trial, "attempt": attempt, "epoch": epoch}
+        yield KINDS[kind](**head, **fields.get(kind, {}))
 
 
 @pytest.mark.parametrize("name", ["grid", "qmc"])
