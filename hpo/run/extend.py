@@ -62,8 +62,8 @@ class Extension:
             director: What became of it.
 
         Raises:
-            StudyError: There is nothing new, a limit is reached already, or the trials are a
-                population that is not to change.
+            StudyError: There is nothing new, no family would get the trials, a limit is
+                reached already, or the trials are a population that is not to change.
         """
         self._refuse_other_population(study)
         said = [*self._budget_said(study, director)]
@@ -89,6 +89,7 @@ class Extension:
                 "`--families x`",
             )
         extended = study.replace(budget=changed, families=(*families, *self.families))
+        self._refuse_trials_of_nobody(extended)
         _refuse_spent(extended, director)
         return extended, said
 
@@ -101,6 +102,18 @@ class Extension:
                 "other space",
                 hint="launch the study anew; `--time-budget` and `--epochs-total` go on with "
                 "the same trials",
+            )
+
+    def _refuse_trials_of_nobody(self, extended: Study) -> None:
+        """Refuse trials that no family would get: a fixed number of them stays what it is."""
+        counts = extended.trials_of()
+        if self.trials and sum(counts.values()) < extended.budget.trials:
+            fixed = ", ".join(f"`{name}` {count}" for name, count in counts.items())
+            raise StudyError(
+                f"`--trials +{self.trials}` reaches no family: each has a fixed number of "
+                f"trials ({fixed})",
+                hint="a family that joins (`--families x`) gets them; or launch the study "
+                "anew with other `trials` of its families",
             )
 
     def _spaces_said(self, study: Study, director: Director) -> Iterator[str]:

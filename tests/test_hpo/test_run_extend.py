@@ -18,7 +18,7 @@ import run_helpers as helpers
 import run_processes as processes
 
 from hpo.chaos import Chaos
-from hpo.director import replay
+from hpo.director import Director, replay
 from hpo.errors import RunError, RunLocked, StudyError
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import read_events
@@ -249,6 +249,27 @@ def test_extensions_that_are_refused(halved, changes, told):
     with pytest.raises(StudyError):
         extended(halved, Extension(**changes))
     assert (halved / "events.jsonl").read_bytes() == text
+
+
+def test_trials_that_no_family_would_get_are_refused():
+    """A fixed number of trials stays what it is, so somebody must have a share."""
+    steady = helpers.study().families[0]
+    few, one = (
+        dataclasses.replace(steady, name=name, trials=count)
+        for name, count in (("few", 3), ("one", 1))
+    )
+    study = helpers.study(families=(few, one))
+    director = Director(study, workers=1)
+    with pytest.raises(StudyError, match=r"\+20` reaches no family") as caught:
+        Extension(trials=20).applied(study, director)
+    assert "`few` 3, `one` 1" in caught.value.message
+    assert "`--families x`" in caught.value.hint
+    longer, _ = Extension(seconds=60).applied(study, director)
+    assert longer.trials_of() == {"few": 3, "one": 1}
+    joined = Extension(trials=20, families=(steady,))
+    larger, said = joined.applied(study, director)
+    assert larger.trials_of() == {"few": 3, "one": 1, "steady": 20}
+    assert said == ["20 more trials, 24 in all", "family `steady` joins"]
 
 
 def test_a_run_at_work_and_a_rerun_are_refused(halved, tmp_path):
