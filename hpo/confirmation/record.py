@@ -117,6 +117,8 @@ class Winner:
         epochs: How many epochs they trained.
         seconds: How long that took, training and validation, without compiling.
         best_of: For random search: the expected best value of n trials, by n.
+        beyond: The limits that it exceeded in the search, in words; empty where it kept to
+            all, or there are none.
     """
 
     run: Path
@@ -138,6 +140,7 @@ class Winner:
     seconds: float
     numbers: tuple[int, ...] = ()
     best_of: tuple[tuple[int, float], ...] = ()
+    beyond: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -197,6 +197,13 @@ def about(found: Confirmation) -> list[str]:
         lines.append(
             f"The search has {found.grown} more trials since; they have no part in this."
         )
+    lines += [
+        f"Beyond a limit is trial {w.trial} of {c.family}"
+        f"{'' if len(c.winners) == 1 else f' in {w.run.name}'}: {', '.join(w.beyond)}."
+        for c in found.contenders
+        for w in c.winners
+        if w.beyond
+    ]
     lines += [f"{family} is missing: {why}." for family, why in found.missing.items()]
     return lines
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
@@ -15,6 +15,7 @@ from hpo.ledger.folder import RunFolder
 from hpo.ledger.group import membership
 from hpo.objective import Matters, Objective
 from hpo.report.summary import Row, Summary, load_summary
+from hpo.report.table import over_limits
 from hpo.report.verdicts import Seeded
 from hpo.statistics import selection
 from hpo.statistics.means import Interval, mean_interval
@@ -167,6 +168,18 @@ def choice(summary: Summary, stage: Stage) -> dict[str, Row]:
     return {f: summary.row(trial) for f, trial in best.items() if trial is not None}
 
 
+def eligible(members: Iterable[Row]) -> list[Row]:
+    """The ranked trials that a family's candidate is chosen from, best first.
+
+    Those within the study's limits; where none is, those beyond them.
+
+    Args:
+        members: The family's trials, in the order of their ranks.
+    """
+    ranked = [r for r in members if r.rank]
+    return [r for r in ranked if r.front] or ranked
+
+
 def why(summary: Summary, family: str) -> str:
     """Why a family has no candidate, in words."""
     members = [r for r in summary.rows if r.family == family]
@@ -206,6 +219,7 @@ def _winner(
         epochs=sum(r.epochs for r in members),
         seconds=sum(r.seconds for r in members),
         best_of=_best_of(summary, members),
+        beyond=tuple(over_limits(row, summary.study.objectives)),
     )
 
 
@@ -293,11 +307,11 @@ def _optimism(
 def _expected(
     members: Sequence[Row], seeds: Sequence[float | None], objective: Objective
 ) -> float | None:
-    """The optimism to expect of the best of a family's ranked trials.
+    """The optimism to expect of the best of the trials that it is chosen from.
 
     Errors are taken as logarithms, so that one bad configuration does not stand for all.
     """
-    found = [r.objective for r in members if r.rank and r.objective is not None]
+    found = [r.objective for r in eligible(members) if r.objective is not None]
     values = [v for v in seeds if v is not None]
     if len(found) < 2 or len(values) < 2:
         return None

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hpo import seeds
 from hpo.confirmation.stages import Stage, Stages, stages
-from hpo.confirmation.winners import choice
+from hpo.confirmation.winners import choice, eligible
 from hpo.errors import RunError, StudyError
 from hpo.fixed import FixedTrial
 from hpo.ledger.events import ReadTest, RerunEvent
@@ -22,6 +22,7 @@ from hpo.ledger.folder import RunFolder
 from hpo.ledger.group import RunGroup
 from hpo.objective import Matters
 from hpo.report.summary import Row, Summary, load_summary
+from hpo.report.table import goal
 from hpo.run.active import Outcome
 from hpo.run.parent import Manner, Parent, held
 from hpo.run.rerun_folder import Wanted, command, finish
@@ -103,6 +104,9 @@ def confirm(
         _refuse(parent.summary, found, asked)
         for text in parent.changed:
             tell(f"warning: changed since the launch: {text}")
+        if found.first is None:
+            for text in _beyond_limits(parent.summary):
+                tell(f"warning: {text}")
         return _Confirming(parent, asked, manner).carry_on(found)
 
 
@@ -252,12 +256,8 @@ class _Confirming:
         }
 
     def _best(self, top: int) -> dict[str, list[Row]]:
-        """The best ranked trials of each family that has any."""
-        out: dict[str, list[Row]] = {}
-        for row in self._summary.rows:
-            if row.rank is not None and len(out.setdefault(row.family, [])) < top:
-                out[row.family].append(row)
-        return out
+        """The best ranked trials of each family that has any, within the limits if it can."""
+        return {f: rows[:top] for f, rows in _eligible(self._summary).items()}
 
     def _fixed(
         self, rows: Sequence[Row], purpose: str, count: int, start: int
@@ -326,6 +326,25 @@ class _Confirming:
             for trial, runs in stage.found.items()
         ]
         finish(place, records)
+
+
+def _eligible(summary: Summary) -> dict[str, list[Row]]:
+    """Of each family that has any: the trials its candidate is chosen from, best first."""
+    ranked = dict.fromkeys(row.family for row in summary.rows if row.rank)
+    return {f: eligible(r for r in summary.rows if r.family == f) for f in ranked}
+
+
+def _beyond_limits(summary: Summary) -> list[str]:
+    """The families of which no trial keeps to the study's limits, in words."""
+    limits = " and ".join(
+        goal(o) for o in summary.study.objectives if o.limit is not None
+    )
+    return [
+        f"no trial of family `{family}` keeps to the limits ({limits}); its candidate is "
+        "chosen from those beyond"
+        for family, rows in _eligible(summary).items()
+        if rows[0].front is None
+    ]
 
 
 def _wanted(stage: Stage) -> Wanted:

@@ -21,13 +21,14 @@ from hpo.confirmation.reading import load_confirmation
 from hpo.confirmation.record import Verdict
 from hpo.confirmation.stages import stages
 from hpo.errors import RunError, RunLocked, StudyError
+from hpo.ledger import events
 from hpo.ledger.folder import RunFolder
-from hpo.ledger.log import read_events
+from hpo.ledger.log import Ledger, read_events
 from hpo.objective import Matters, Objective
 from hpo.report.summary import load_summary
 from hpo.run.confirm import Asked, _Confirming, confirm
 from hpo.run.launch import launch
-from hpo.run.parent import Manner
+from hpo.run.parent import Manner, Parent
 from hpo.run.rerun import opened
 from hpo.run.rerun_folder import at_work, command
 from hpo.study import Budget, Family, Resources, Rule, Study
@@ -59,7 +60,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from hpo.run.confirm import Asked, confirm
 from hpo.run.observer import Silent
-from hpo.run.parent import Manner
+from hpo.run.parent import Manner, Parent
 
 class KillAt(Silent):
     seen = 0
@@ -364,6 +365,49 @@ def test_what_cannot_be_confirmed_is_refused(folder, tmp_path):
     )
     place = launch(broken, results=tmp_path / "broken").folder
     refused(run("confirm", place), "no ranked trial", "hpo results")
+
+
+def test_candidates_keep_to_the_limits_where_they_can(tmp_path, monkeypatch):
+    """`small` has two trials of three within them, `large` none; told before it begins."""
+    limit = Objective(metric="parameters", limit=1000)
+    goals = (Objective(metric="rmse"), limit)
+    study = STUDY.replace(families=(family("small"), family("large")), objectives=goals)
+    # family, rmse, parameters: the best values are those of too large a model
+    told = [
+        *(("small", 1.0, 500), ("small", 0.9, 1000), ("small", 0.4, 9000)),
+        *(("large", 0.3, 7000), ("large", 0.2, 8000)),
+    ]
+    place = RunFolder.create(tmp_path, study)
+    place.write_study(study, provenance={})
+    with Ledger.open(place.events_file, write=True) as ledger:
+        for n, (name, value, size) in enumerate(told, 1):
+            number = [f for f, *_ in told[: n - 1]].count(name)
+            head = {"trial": n, "attempt": 1, "epoch": 3}
+            numbers = {"train": {"loss": 1.0}, "valid": {"rmse": value}}
+            clock = {"seconds": 1.0, "compile_seconds": 0.0, "parameters": size}
+            for event in (
+                events.Proposed(
+                    trial=n, family=name, number=number, params={"rate": 0.5}, seed=n
+                ),
+                events.Started(trial=n, attempt=1, attempt_of="first", epoch=0),
+                events.EpochEvent(**head, **numbers, **clock),
+                events.Completed(**head),
+            ):
+                ledger.append(event)
+        ledger.append(events.RunEvent(action="finish", reason="budget"))
+    asked, said = [], []
+
+    def nobody_trains(self, wanted, study, **_):
+        asked.append(wanted.trials)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Parent, "train", nobody_trains)
+    monkeypatch.setattr("hpo.run.parent.creates_of", lambda *_: {})
+    with pytest.raises(KeyboardInterrupt):
+        confirm(place.path, Asked(), manner=Manner(), tell=said.append)
+    assert set(asked[0]) == {1, 2, 4, 5}
+    (warned,) = [text for text in said if "limits" in text]
+    assert "`large` keeps to the limits (parameters small (at most 1000))" in warned
 
 
 def test_a_wish_that_comes_too_late_is_refused(done):

@@ -196,6 +196,20 @@ def test_a_search_of_a_group_points_to_the_group():
     assert "launch" not in sentences.about(one)[0]
 
 
+def test_a_winner_beyond_a_limit_says_so():
+    found = confirmation()
+    assert not any("limit" in line for line in sentences.about(found))
+    first, *others = found.contenders
+    beyond = replace(first.winner, beyond=("parameters 9000 is beyond 1000",))
+    one = replace(first, winners=(beyond,))
+    lines = sentences.about(replace(found, contenders=(one, *others)))
+    told = f"Beyond a limit is trial {beyond.trial} of {one.family}: "
+    assert f"{told}parameters 9000 is beyond 1000." in lines
+    several = replace(first, winners=(first.winner, beyond))
+    lines = sentences.about(replace(found, contenders=(several, *others)))
+    assert sum(f"in {RUN.name}: " in line for line in lines) == 1
+
+
 def test_headlines_say_who_and_how_surely():
     assert sentences.headline(confirmation(("crnn", "tcn"))) == (
         "crnn is better than tcn, by enough to matter."
