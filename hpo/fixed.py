@@ -21,12 +21,14 @@ class FixedTrial:
 
     Attributes:
         family: The name of its family.
-        params: Searched values by name, a point of the family's space.
+        params: Searched values by name, a point of the space.
         seed: The trial's seed.
         epochs: The last epoch that is trained; None for the family's whole budget, which is
             the horizon of every schedule in either case.
         schedule: How traced values change between epochs; empty for a training whose values
             stay as they are.
+        space: The space it is a point of, where that is not its family's: that of a trial
+            from before an extension which brought another one. A mapping is read as JSON's.
     """
 
     family: str
@@ -34,10 +36,13 @@ class FixedTrial:
     seed: int
     epochs: int | None = None
     schedule: Schedule = ()
+    space: Space | None = None
 
     def __post_init__(self) -> None:
         """Refuse seeds and epochs that no trial has."""
         object.__setattr__(self, "schedule", schedule_of(self.schedule))
+        if isinstance(self.space, Mapping):
+            object.__setattr__(self, "space", Space.from_json(self.space))
         whole = isinstance(self.seed, int) and not isinstance(self.seed, bool)
         if not whole or self.seed < 0:
             raise StudyError(
@@ -49,11 +54,15 @@ class FixedTrial:
             )
 
     def check(self, space: Space) -> None:
-        """Refuse values that are no point of the family's space.
+        """Refuse values that are no point of the trial's space.
+
+        Args:
+            space: That of its family, which counts where the trial has none of its own.
 
         Raises:
             StudyError: They are none.
         """
+        space = self.space or space
         try:
             space.validate(self.params)
         except SpaceError as error:
@@ -61,11 +70,15 @@ class FixedTrial:
         check_schedule(self.schedule, space, self.params, epochs=self.epochs)
 
     def to_json(self) -> dict[str, Any]:
-        """The trial as JSON-able data; a schedule only where it has one."""
-        plain = {
+        """The trial as JSON-able data; a schedule and a space only where it has one."""
+        plain: dict[str, Any] = {
             "family": self.family,
             "params": dict(self.params),
             "seed": self.seed,
             "epochs": self.epochs,
         }
-        return plain | ({"schedule": written(self.schedule)} if self.schedule else {})
+        if self.schedule:
+            plain["schedule"] = written(self.schedule)
+        if self.space is not None:
+            plain["space"] = self.space.to_json()
+        return plain

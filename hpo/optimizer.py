@@ -57,8 +57,8 @@ class Result:
         best = self.summary.best
         if best is None:
             return {}
-        family = self.summary.study.family(best.family)
-        return {**self.summary.study.settings, **family.space.complete(best.params)}
+        whole = self.summary.space(best).complete(best.params)
+        return {**self.summary.study.settings, **whole}
 
     @property
     def schedule(self) -> list[dict[str, Any]]:

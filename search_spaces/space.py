@@ -204,6 +204,14 @@ class Space:
                 )
         return {n: chosen[n] for n in self._order if n in active}
 
+    def holds(self, chosen: Mapping[str, Any]) -> bool:
+        """Whether these searched values are a point of this space."""
+        try:
+            self.validate(chosen)
+        except (SpaceError, TypeError):  # a parent may have been of another type
+            return False
+        return True
+
     def rows(self) -> list[tuple[str, str, str]]:
         """One (name, what it may be, condition) row per entry, for tables."""
         conditions = {

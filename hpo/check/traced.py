@@ -67,7 +67,9 @@ def _changed(study: Study, family: str) -> list[dict[str, Any]]:
     return [
         {
             **study.settings,
-            **values_in(space.complete(t.params), t.schedule, change.after + 1),
+            **values_in(
+                (t.space or space).complete(t.params), t.schedule, change.after + 1
+            ),
         }
         for t in study.fixed
         if t.family == family

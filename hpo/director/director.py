@@ -33,8 +33,10 @@ from hpo.objectives import check as check_objectives
 from hpo.stopping.planning import place
 from hpo.study import Study
 from hpo.trials.record import Trial
+from hpo.trials.spaces import Spaces
 from hpo.trials.states import State
 from models.training.protocol import Epoch
+from search_spaces.space import Space
 
 RETRIES = 2
 PARKED = "waits for a worker: its own took another trial before its turn came"
@@ -104,6 +106,11 @@ class Director:
     def remarks(self) -> tuple[str, ...]:
         """Remarks for a person on the sampler in the study's spaces."""
         return self._proposer.remarks
+
+    def space_of(self, trial: Trial) -> Space:
+        """The space that a trial was proposed in, which need not be its family's today."""
+        spaces = Spaces(self.study, self._state.before)
+        return spaces.of(trial.number, trial.family, trial.extension)
 
     def counts(self) -> dict[str, int]:
         """How many trials are in each state (states without trials are left out)."""

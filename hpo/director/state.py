@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 from hpo.ledger.events import (
     CheckpointEvent,
@@ -70,6 +71,11 @@ class RunState:
     def elapsed(self) -> float:
         """Active seconds of the run at its latest event."""
         return self._reducer.record.elapsed
+
+    @property
+    def before(self) -> Sequence[Mapping[str, Any]]:
+        """The study as it was before each extension, as JSON has it."""
+        return self._reducer.record.before
 
     @property
     def trials(self) -> Mapping[int, Trial]:

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from hpo.errors import RunError
 from hpo.export.source import Source
@@ -24,6 +26,7 @@ from hpo.report.summary import Row
 from hpo.schedule import written
 from hpo.study import Objective
 from hpo.trials.states import RANKED, State
+from search_spaces.space import Space
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -44,7 +47,8 @@ def write(source: Source, path: Path) -> None:
         path: A file that is not there yet.
 
     Raises:
-        RunError: A trial's values do not lie in its recorded space.
+        RunError: A trial's values do not lie in its recorded space, or an extension gave a
+            dimension another kind of range.
     """
     from optuna.study import StudyDirection
 
@@ -60,7 +64,18 @@ def write(source: Source, path: Path) -> None:
             storage.set_study_system_attr(study, _NAMES, [_name(o) for o in goals])
             rows = [r for r in summary.rows if r.family == family.name]
             for row in sorted(rows, key=lambda r: r.trial):
-                storage.create_new_trial(study, _frozen(source, row))
+                _put(storage, study, _frozen(source, row), row)
+
+
+def _put(storage: BaseStorage, study: int, trial: FrozenTrial, row: Row) -> None:
+    try:
+        storage.create_new_trial(study, trial)
+    except ValueError as error:
+        raise RunError(
+            f"trial {row.trial} has a space of its own, which Optuna does not put beside "
+            f"those of other trials: {error}",
+            hint="`--to csv` and `--to parquet` hold all of them",
+        ) from error
 
 
 @contextmanager
@@ -89,7 +104,8 @@ def _frozen(source: Source, row: Row) -> FrozenTrial:
     from optuna.trial import TrialState
 
     goals = source.summary.study.objectives
-    space = source.summary.study.family(row.family).space
+    space = source.summary.space(row)
+    every = source.summary.spaces.every(row.family)
     state = _state(row)
     valued = state in (TrialState.COMPLETE, TrialState.PRUNED)
     values = _values(row) if valued else None
@@ -100,7 +116,9 @@ def _frozen(source: Source, row: Row) -> FrozenTrial:
             values=values,
             system_attrs={_CONSTRAINTS: limits} if limits else None,
             params=dict(row.params),
-            distributions={key: space.distributions[key] for key in row.params},
+            distributions={
+                key: _joint(space.distributions[key], key, every) for key in row.params
+            },
             user_attrs=_attributes(row),
             intermediate_values={p.epoch: p.value for p in row.curve},
         )
@@ -113,6 +131,23 @@ def _frozen(source: Source, row: Row) -> FrozenTrial:
     trial.datetime_start = _moment(source.started.get(row.trial))
     trial.datetime_complete = _moment(source.ended.get(row.trial))
     return trial
+
+
+def _joint(
+    own: BaseDistribution, name: str, every: Sequence[Space]
+) -> BaseDistribution:
+    """A trial's distribution as Optuna takes it, which wants the same choices of every trial.
+
+    Args:
+        own: Of the space that the trial was proposed in.
+        name: The dimension.
+        every: All spaces that the family has had.
+    """
+    found = [space.distributions.get(name) for space in every]
+    sets = [d.choices for d in found if isinstance(d, CategoricalDistribution)]
+    if not isinstance(own, CategoricalDistribution):
+        return own
+    return CategoricalDistribution(tuple(dict.fromkeys(c for s in sets for c in s)))
 
 
 def _state(row: Row) -> TrialState:

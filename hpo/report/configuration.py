@@ -23,8 +23,7 @@ def configuration(summary: Summary, row: Row) -> dict[str, Any]:
     values = _resolved(RunFolder(summary.folder), row.trial)
     if values is not None:
         return values
-    space = summary.study.family(row.family).space
-    return {**summary.study.settings, **space.complete(row.params)}
+    return {**summary.study.settings, **summary.space(row).complete(row.params)}
 
 
 def training(summary: Summary, row: Row) -> dict[str, Any]:

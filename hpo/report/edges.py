@@ -50,6 +50,8 @@ class Edge:
 def edges(summary: Summary, families: tuple[Standing, ...]) -> tuple[Edge, ...]:
     """Every dimension in which a family's best trial lies at an end of its range.
 
+    Nothing is said of one that the space of today does not hold.
+
     Args:
         summary: The run.
         families: Its families.
@@ -59,6 +61,8 @@ def edges(summary: Summary, families: tuple[Standing, ...]) -> tuple[Edge, ...]:
         if standing.best is None:
             continue
         space = summary.study.family(standing.family).space
+        if not space.holds(standing.best.params):
+            continue
         for name, value in standing.best.params.items():
             end = _end(space.distributions.get(name), value)
             if end:

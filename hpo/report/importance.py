@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,8 @@ class Importance:
         best: How many of them count as the best.
         values: Importance by dimension, largest first; empty for fewer than `LEAST` trials.
         bar: What a dimension must exceed to be told from noise; None likewise.
+        outside: How many more had the whole budget but lie outside the space of today, since
+            an extension brought another one.
     """
 
     family: str
@@ -63,6 +65,7 @@ class Importance:
     best: int
     values: Mapping[str, float]
     bar: float | None
+    outside: int = 0
 
     @property
     def told(self) -> tuple[str, ...]:
@@ -77,25 +80,26 @@ def importances(summary: Summary) -> tuple[Importance, ...]:
     """The importance of every family's searched dimensions, over its ranked trials.
 
     Only these had the whole budget: one that was cut early has no comparable value. Those
-    whose values changed in training are left out: no single point of the space made them.
+    whose values changed in training are left out: no single point of the space made them. So
+    are those that the space of today does not hold.
 
     Args:
         summary: The whole run.
     """
-    return tuple(
-        _importance(
-            family.name,
-            family.space.distributions,
-            [
-                r
-                for r in summary.rows
-                if r.family == family.name and r.rank and not r.schedule
-            ],
-            summary.objective,
-        )
-        for family in summary.study.families
-        if any(not d.single() for d in family.space.distributions.values())
-    )
+    found = []
+    for family in summary.study.families:
+        space = family.space
+        if all(d.single() for d in space.distributions.values()):
+            continue
+        whole = [
+            r
+            for r in summary.rows
+            if r.family == family.name and r.rank and not r.schedule
+        ]
+        held = [r for r in whole if space.holds(r.params)]
+        told = _importance(family.name, space.distributions, held, summary.objective)
+        found.append(replace(told, outside=len(whole) - len(held)))
+    return tuple(found)
 
 
 def _importance(

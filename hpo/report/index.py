@@ -26,7 +26,7 @@ from hpo.trials.curve import Curve
 from hpo.trials.record import RunRecord
 from hpo.trials.reducer import Reducer
 
-SCHEMA = 3  # another number where `RunRecord` or its meaning changes
+SCHEMA = 4  # another number where `RunRecord` or its meaning changes
 WORTH = 4 << 20  # bytes of a ledger that take longer to read than an index to write
 _BLOCK = 1 << 20
 

@@ -23,8 +23,10 @@ from hpo.study import Objective, Study
 from hpo.trials.curve import Point
 from hpo.trials.record import Adopted, Attempt, RunRecord, Trial
 from hpo.trials.reducer import Reducer
+from hpo.trials.spaces import Spaces
 from hpo.trials.states import RANKED, TOLD, State
 from models.errors import near_matches
+from search_spaces.space import Space
 
 COLUMNS = (
     "rank",
@@ -69,6 +71,7 @@ class Row:
         notes: Remarks on it, such as a retry that had to start at epoch 1.
         schedule: How its traced values change between epochs.
         exploits: Whose states it adopted, in order.
+        extension: Under which extension of the run it was proposed; 0 before the first.
     """
 
     trial: int
@@ -95,6 +98,7 @@ class Row:
     notes: tuple[str, ...] = ()
     schedule: Schedule = ()
     exploits: tuple[Adopted, ...] = ()
+    extension: int = 0
 
     @property
     def since(self) -> int:
@@ -133,6 +137,7 @@ class Summary:
         finished: Whether nothing is left to do.
         notes: What a reader should know, in words.
         fidelity: Each family's rungs, held against the end.
+        before: The study as it was before each extension, as JSON has it.
     """
 
     study: Study
@@ -143,6 +148,7 @@ class Summary:
     finished: bool = False
     notes: tuple[str, ...] = ()
     fidelity: tuple[Fidelity, ...] = ()
+    before: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def objective(self) -> Objective:
@@ -172,6 +178,20 @@ class Summary:
             f"the run has no trial {trial}",
             hint=f"trials 1 … {len(self.rows)}; see `hpo results`",
         )
+
+    @property
+    def spaces(self) -> Spaces:
+        """The spaces of its trials, those of before its extensions among them."""
+        return Spaces(self.study, self.before)
+
+    def space(self, row: Row) -> Space:
+        """The space that a trial was proposed in, which need not be its family's today."""
+        return self.spaces.of(row.trial, row.family, row.extension)
+
+    def earlier_space(self, row: Row) -> Space | None:
+        """The space that a trial was proposed in; None where it is its family's today."""
+        space = self.space(row)
+        return None if space == self.study.family(row.family).space else space
 
     def ranked(self, rank: int) -> Row:
         """The trial of that rank.
@@ -276,6 +296,7 @@ def summary_of(study: Study, record: RunRecord, *, folder: Path) -> Summary:
         finished=record.ending is not None,
         notes=tuple(record.notes),
         fidelity=fidelities(study, rows),
+        before=tuple(record.before),
     )
 
 
@@ -317,6 +338,7 @@ def _row(trial: Trial, objectives: Sequence[Objective], place: Place | None) -> 
         notes=tuple(trial.notes),
         schedule=tuple(trial.schedule),
         exploits=tuple(trial.exploits),
+        extension=trial.extension,
     )
 
 

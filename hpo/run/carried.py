@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +27,7 @@ from hpo.ledger.events import (
     EpochEvent,
     Event,
     Exploited,
+    Extended,
     Nondeterminism,
     Proposed,
     Reopened,
@@ -43,8 +44,9 @@ from hpo.run.sources import identity
 from hpo.study import Family, Study
 from hpo.tasks import described
 from hpo.trials.reducer import contradiction
+from hpo.trials.spaces import Spaces
 from hpo.warm_start import BEST, WarmStart
-from search_spaces.space import SpaceError
+from search_spaces.space import Space, SpaceError
 
 CARRIED = (Completed, Converged, Stopped, Diverged)
 _TOLD = (EpochEvent, Nondeterminism, Ending, Reopened)
@@ -184,12 +186,13 @@ def _try_first(found: CarriedTrials, run: _Run, top: int) -> None:
     summary = summarize(past, run.events, folder=run.folder.path)
     families = {family.name: family for family in study.families}
     taken, refused = 0, []
-    for family, then in _common(study, run):
+    for family, _ in _common(study, run):
         rows = [r for r in summary.rows if r.family == family.name and r.rank]
         points = list(family.initial_points)
         for row in rows[:top]:
             try:
-                point = _point(family, then, run.study, row)
+                whole = summary.space(row).complete(row.params)
+                point = _point(family, {**run.study.settings, **whole}, row)
             except SpaceError as error:
                 refused.append(f"trial {row.trial} is left out: {error}")
                 continue
@@ -217,8 +220,13 @@ def _try_first(found: CarriedTrials, run: _Run, top: int) -> None:
     found.notes += [f"warm start from `{run.name}`: {text}" for text in refused]
 
 
-def _point(family: Family, then: Family, past: Study, row: Row) -> dict[str, Any]:
+def _point(family: Family, whole: Mapping[str, Any], row: Row) -> dict[str, Any]:
     """An earlier configuration as a point of the space of today.
+
+    Args:
+        family: The family of today.
+        whole: The configuration, what was not searched included.
+        row: Its trial.
 
     Raises:
         SpaceError: It is none.
@@ -231,7 +239,6 @@ def _point(family: Family, then: Family, past: Study, row: Row) -> dict[str, Any
             raise SpaceError(f"`{name}` is not in the space any more")
         if space.constants[name] != value:
             raise SpaceError(f"`{name}` was {value!r}, is {space.constants[name]!r}")
-    whole = {**past.settings, **then.space.complete(row.params)}
     known = {n: whole[n] for n in space.distributions if n in whole}
     return space.validate({n: known[n] for n in space.active(known) if n in known})
 
@@ -289,20 +296,20 @@ def _carry(found: CarriedTrials, run: _Run) -> None:
             "each other's states",
             hint='`take="configurations"` trains its best configurations again',
         )
-    stories: dict[int, list[TrialEvent]] = {}
-    for event in run.events:
-        if isinstance(event, (Proposed, *_TOLD)):
-            stories.setdefault(event.trial, []).append(event)
-    before = found.counts.total()
-    for number, story in stories.items():
-        head, end = story[0], story[-1]
-        if not isinstance(head, Proposed):
-            raise contradiction(head, "that trial was never proposed")
-        family = head.family
+    before = [e.before for e in run.events if isinstance(e, Extended)]
+    spaces, outside = Spaces(run.study, before), 0
+    had = found.counts.total()
+    for number, (head, story) in _stories(run.events).items():
+        family, end = head.family, story[-1] if story else None
         if family not in families or not isinstance(end, CARRIED):
             continue
+        space = study.family(family).space
+        then = spaces.of(number, family, head.extension or 0)
+        if not _same(head.params, then, space):
+            outside += 1
+            continue
         new, index = found.counts.total() + 1, found.counts[family]
-        told = [e for e in story[1:-1] if not isinstance(e, _ANEW)]
+        told = [e for e in story[:-1] if not isinstance(e, _ANEW)]
         found.events += _renumbered(head, [*told, end], new, index, run.name)
         found.counts[family] += 1
         config = run.folder.config_file(number)
@@ -316,8 +323,12 @@ def _carry(found: CarriedTrials, run: _Run) -> None:
                 f"but may have {quota}",
                 hint="earlier trials count: raise `budget.trials`",
             )
-    count = found.counts.total() - before
+    count = found.counts.total() - had
     found.notes.append(f"warm start: {count} trials of `{run.name}` are taken over")
+    if outside:
+        found.notes.append(
+            f"warm start from `{run.name}`: {outside} trials of an earlier space are left out"
+        )
     now = differences(run.record.get("provenance", {}), provenance())
     found.notes += [f"warm start from `{run.name}`: {text}" for text in now]
     data = run.record.get("data")
@@ -326,6 +337,28 @@ def _carry(found: CarriedTrials, run: _Run) -> None:
             f"warm start from `{run.name}`: the data has no hashes; its description is "
             "the same"
         )
+
+
+def _stories(events: Iterable[Event]) -> dict[int, tuple[Proposed, list[TrialEvent]]]:
+    """Of each trial how it was proposed, and what is told of it behind that.
+
+    Raises:
+        RunError: Something is told of a trial before it was proposed.
+    """
+    stories: dict[int, tuple[Proposed, list[TrialEvent]]] = {}
+    for event in events:
+        if isinstance(event, Proposed):
+            stories[event.trial] = event, []
+        elif isinstance(event, _TOLD):
+            if event.trial not in stories:
+                raise contradiction(event, "that trial was never proposed")
+            stories[event.trial][1].append(event)
+    return stories
+
+
+def _same(params: Mapping[str, Any], then: Space, now: Space) -> bool:
+    """Whether searched values of a space are a point of another with the same constants."""
+    return now.holds(params) and now.complete(params) == then.complete(params)
 
 
 def _renumbered(

@@ -269,6 +269,7 @@ class _Confirming:
                 params=row.params,
                 seed=seed,
                 schedule=row.schedule,
+                space=self._summary.earlier_space(row),
             )
             for row in rows
             for seed in seeds.fresh(

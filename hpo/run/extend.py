@@ -33,7 +33,7 @@ from hpo.trials.record import Trial
 from hpo.trials.states import State
 from hpo.worker import session
 from hpo.worker.pickling import Create
-from search_spaces.space import Space, SpaceError
+from search_spaces.space import Space
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +121,7 @@ class Extension:
             space = self.spaces.get(family.name, family.space)
             if space != family.space:
                 mine = [t for t in director.trials.values() if t.family == family.name]
-                fits = sum(_fits(space, t) for t in mine)
+                fits = sum(space.holds(t.params) for t in mine)
                 yield (
                     f"family `{family.name}` has another space, which {fits} of its "
                     f"{len(mine)} trials fit"
@@ -308,14 +308,6 @@ class _Begun:
                 ledger.append(again)
         record = {**self.record, "study": self.study.to_json()}
         place.write_json(place.study_file, {**record, **self.sources.to_json()})
-
-
-def _fits(space: Space, trial: Trial) -> bool:
-    try:
-        space.validate(trial.params)
-    except SpaceError:
-        return False
-    return True
 
 
 def _refuse_spent(study: Study, director: Director) -> None:

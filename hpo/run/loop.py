@@ -42,6 +42,7 @@ from hpo.trials.record import Trial
 from hpo.trials.states import State
 from hpo.worker import session
 from hpo.worker.assignment import Assignment, Report
+from search_spaces.space import Space
 
 STALLED = "stalled"
 
@@ -344,10 +345,13 @@ class TrialLoop:
         else:
             decision = self._turns.next(serves)
         if isinstance(decision, Start):
-            return self._places.assignment(decision)
+            return self._places.assignment(decision, self._space(decision))
         if isinstance(decision, Done) and decision.reason == "budget":
             return self._evaluation(serves) or decision
         return decision
+
+    def _space(self, start: Start) -> Space:
+        return self.director.space_of(self.director.trials[start.trial])
 
     def _lose(self, lost: _Lost) -> None:
         """An attempt at work came to nothing: at once, or when its turn has come."""
@@ -380,7 +384,7 @@ class TrialLoop:
         again = Start.of(trial, attempt=trial.attempt)
         newest = self._places.newest(trial.number, trial.attempt + 1, trial.since)
         return dataclasses.replace(
-            self._places.assignment(again),
+            self._places.assignment(again, self._space(again)),
             evaluate=self._evaluations.part,
             restore=newest,
         )

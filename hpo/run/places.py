@@ -17,6 +17,7 @@ from hpo.study import Study
 from hpo.trials.record import Trial
 from hpo.worker import session
 from hpo.worker.assignment import Assignment
+from search_spaces.space import Space
 
 
 class Places:
@@ -54,20 +55,20 @@ class Places:
         )
         self._chaos = chaos
 
-    def assignment(self, start: Start) -> Assignment:
+    def assignment(self, start: Start, space: Space) -> Assignment:
         """What a worker is to train.
 
         Args:
             start: The Director's decision.
+            space: The space that the trial was proposed in.
         """
-        family = self._study.family(start.family)
         objective = self._study.objectives[0]
         return Assignment(
             trial=start.trial,
             attempt=start.attempt,
             family=start.family,
             create=self._creates[start.family],
-            config=family.space.complete(start.params),
+            config=space.complete(start.params),
             settings=dict(self._study.settings),
             data=self.data,
             task=self._study.described_task or None,

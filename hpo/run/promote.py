@@ -115,7 +115,7 @@ def _text(summary: Summary, row: Row, family: Family, *, name: str, path: Path) 
         task=_literal(dict(study.described_task) or None, 4),
         family=row.family,
         create=family.create,
-        space=_literal(family.space.complete(row.params), 12),
+        space=_literal(summary.space(row).complete(row.params), 12),
         epochs=row.epoch_budget,
         objectives="\n".join(goals),
         settings=_literal(dict(study.settings), 4),

@@ -148,7 +148,9 @@ class Reruns:
             (
                 row,
                 [
-                    fitting(study, self._fixed(row, s))
+                    fitting(
+                        study, self._fixed(row, s), altered.settings if altered else ()
+                    )
                     for s in self._seeds(row.family, count)
                 ],
             )
@@ -192,6 +194,7 @@ class Reruns:
             seed=seed,
             epochs=last,
             schedule=until(row.schedule, last),
+            space=self.summary.earlier_space(row),
         )
 
     def _seeds(self, family: str, count: int) -> list[int]:

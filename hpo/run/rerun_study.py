@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -47,14 +47,22 @@ class Altered:
         }
 
 
-def fitting(study: Study, trial: FixedTrial) -> FixedTrial:
+def fitting(
+    study: Study, trial: FixedTrial, settings: Collection[str] = ()
+) -> FixedTrial:
     """A trial without the values that a study fixes for all.
 
     Args:
         study: The study.
         trial: The trial, with values for every searched key of an earlier one.
+        settings: The keys that are fixed otherwise than the search had them.
     """
-    searched = study.family(trial.family).space.distributions
+    space = study.family(trial.family).space
+    own = trial.space
+    if own is not None:
+        fixed_now = {k: v for k, v in space.constants.items() if k in settings}
+        own = space = own.replace(fixed_now)
+    searched = space.distributions
     params = {k: v for k, v in trial.params.items() if k in searched}
     fixed = set(trial.params) - set(params)
     schedule = []
@@ -62,7 +70,7 @@ def fitting(study: Study, trial: FixedTrial) -> FixedTrial:
         traced = {k: v for k, v in change.traced.items() if k not in fixed}
         if traced:
             schedule.append(replace(change, traced=traced))
-    return replace(trial, params=params, schedule=tuple(schedule))
+    return replace(trial, params=params, schedule=tuple(schedule), space=own)
 
 
 def rerun_study(

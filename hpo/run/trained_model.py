@@ -187,7 +187,7 @@ def _assignment(
         attempt=1,
         family=row.family,
         create=create,
-        config=study.family(row.family).space.complete(row.params),
+        config=summary.space(row).complete(row.params),
         settings=dict(study.settings),
         data=data,
         task=study.described_task or None,

@@ -52,17 +52,28 @@ class Record:
     def whole(self, family: str) -> list[Trial]:
         """A family's trials whose curves are as long as they would ever be.
 
-        One whose values changed in training is no curve of a configuration.
+        One whose values changed in training is no curve of a configuration, and one that the
+        space of today does not hold is no point of it.
         """
+        space = self.study.family(family).space
         mine = (t for t in self.trials.values() if t.family == family)
-        return [t for t in mine if t.state in WHOLE and t.epochs and not t.schedule]
+        return [t for t in mine if _whole(t) and space.holds(t.params)]
+
+    def outside(self) -> int:
+        """How many trials have whole curves, but are of an earlier space."""
+        known = sum(len(self.whole(f.name)) for f in self.study.families)
+        return sum(map(_whole, self.trials.values())) - known
 
     def left_out(self) -> dict[str, int]:
-        """How many trials are not whole, by what became of them."""
+        """How many trials are not whole in any space, by what became of them."""
         known = {t.number for f in self.study.families for t in self.whole(f.name)}
-        others = (t for n, t in self.trials.items() if n not in known)
+        others = (t for n, t in self.trials.items() if n not in known and not _whole(t))
         told = ("of changing values" if t.schedule else str(t.state) for t in others)
         return dict(Counter(told))
+
+
+def _whole(trial: Trial) -> bool:
+    return trial.state in WHOLE and bool(trial.epochs) and not trial.schedule
 
 
 def read(folder: RunFolder) -> Record:
@@ -146,6 +157,8 @@ def _remarks(record: Record, curves: Mapping[str, Curves]) -> Iterable[str]:
     if left:
         text += f"; {', '.join(left)} cannot: what would have come is not recorded"
     yield text
+    if outside := record.outside():
+        yield f"left out, of an earlier space that today's does not hold: {outside}"
     gone = [f.name for f in record.study.families if f.name not in curves]
     if gone:
         yield f"left out, without a ranked trial: {', '.join(gone)}"

@@ -87,6 +87,8 @@ class Trial(msgspec.Struct, array_like=True, kw_only=True):
         epochs: Its epochs with every number, by number, where the reducer keeps them.
         schedule: How its traced values change between epochs.
         exploits: Whose state it adopted, in order.
+        extension: Under which extension of the run it was proposed, which says of what space
+            it is (`hpo.trials.spaces`); 0 before the first.
     """
 
     number: int
@@ -113,6 +115,7 @@ class Trial(msgspec.Struct, array_like=True, kw_only=True):
     epochs: dict[int, Epoch] = {}
     schedule: list[Change] = []
     exploits: list[Adopted] = []
+    extension: int = 0
 
     @property
     def ended(self) -> bool:
@@ -182,12 +185,14 @@ class RunRecord(msgspec.Struct, array_like=True, kw_only=True):
         elapsed: Active seconds of the run at its latest event.
         notes: Remarks on the run.
         ending: Why the run finished; None while it can go on.
+        before: The study as it was before each extension, as JSON has it.
     """
 
     trials: dict[int, Trial] = {}
     elapsed: float = 0.0
     notes: list[str] = []
     ending: str | None = None
+    before: list[dict[str, Any]] = []
 
 
 class History(Sequence[Trial]):

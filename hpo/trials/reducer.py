@@ -126,6 +126,7 @@ class Reducer:
             budget=self._budgets[event.family],
             origin=event.origin or "",
             schedule=list(schedule_of(event.schedule or ())),
+            extension=event.extension or 0,
         )
 
     def _proposed(self, event: Proposed) -> Trial:
@@ -149,6 +150,7 @@ class Reducer:
             return trial
         elif isinstance(event, Extended):
             self.record.ending = None
+            self.record.before.append(event.before)
             count, said = len(self.record.trials), "; ".join(event.said)
             self.record.notes.append(f"extended after {count} trials: {said}")
         elif not isinstance(event, (RerunEvent, ReadTest, Capacity)):

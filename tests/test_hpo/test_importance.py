@@ -24,6 +24,7 @@ from search_spaces.space import Space
 
 SPACE = {
     "rate": FloatDistribution(1e-4, 1e-1, log=True),
+    "drops": CategoricalDistribution([False, True]),
     "dropout": FloatDistribution(0.0, 1.0),
     "cell": CategoricalDistribution(["a", "b", "c"]),
     "size": IntDistribution(8, 128),
@@ -40,15 +41,21 @@ def point(random):
         "long": int(random.integers(8, 513)),
         "step": int(random.integers(1, 17) * 8),
     }
-    if random.random() < 0.7:  # as a condition has it
+    values["drops"] = bool(random.random() < 0.7)
+    if values["drops"]:
         values["dropout"] = float(random.random())
     return values
+
+
+def conditional(space):
+    made = Space(space)
+    return made.when("dropout", "drops", True) if "drops" in space else made
 
 
 def summary(points, values, *, space=SPACE, direction="minimize"):
     study = Study(
         name="x",
-        families=(Family(name="f", space=Space(space)),),
+        families=(Family(name="f", space=conditional(space)),),
         objectives=(Objective(direction=direction),),
     )
     sign = 1 if direction == "minimize" else -1

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from msgspec import structs
-from optuna.distributions import FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 sys.path.insert(0, str(Path(__file__).parent))
 import run_helpers as helpers
@@ -20,13 +20,22 @@ import run_processes as processes
 from hpo.chaos import Chaos
 from hpo.director import Director, replay
 from hpo.errors import RunError, RunLocked, StudyError
+from hpo.export import optuna_storage
+from hpo.export.source import load_source
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import read_events
 from hpo.live.statistics import LiveStatistics
+from hpo.report.configuration import configuration
+from hpo.report.edges import edges
+from hpo.report.families import standings
+from hpo.report.importance import importances
+from hpo.report.page.panels import slices
+from hpo.report.page.sentences import important
 from hpo.report.summary import load_summary
 from hpo.run.active import ActiveRun, how_it_ended
 from hpo.run.extend import Extension, extend, extended
 from hpo.run.launch import launch, resume
+from hpo.run.rerun import opened
 from hpo.simulate import own
 from hpo.study import Budget, Rule, Study
 from hpo.trials.reducer import Reducer
@@ -213,6 +222,81 @@ def test_a_wider_space_and_a_new_family_join(halved, tmp_path):
     agrees(folder)
     resumed = resume(folder, create=helpers.create)
     assert resumed.state == outcome.state, "a resume finds a run that is over"
+
+
+KINDS = ("a", "b", "c")
+OLD = {"kind": CategoricalDistribution(KINDS), "size": 2}
+NEW = {"kind": CategoricalDistribution(KINDS[:2]), "size": 3}
+
+
+@pytest.fixture(scope="module")
+def narrowed(tmp_path_factory):
+    """Nine trials of 3 epochs, the third cut, then another space; and the trials before it.
+
+    The new space lacks a choice, and has another constant, which every value depends on.
+    """
+    plain = {"constants": OLD, "stopping": ()}
+    budget = Budget(trials=9, epochs=3, total_epochs=23)
+    folder = run(tmp_path_factory.mktemp("narrowed"), budget=budget, **plain)
+    old = {e.trial: e.params["kind"] for e in events_of(folder, "proposed")}
+    assert {*old.values()} == {*KINDS} and len(old) == 8
+    space = helpers.study(constants=NEW).families[0].space
+    more(folder, trials=2, total_epochs=99, spaces={"steady": space})
+    processes.end_all()
+    assert len(events_of(folder, "proposed")) == 11
+    return folder, old
+
+
+def test_a_trial_is_trained_again_in_the_space_it_was_proposed_in(narrowed, tmp_path):
+    folder, old = copied(narrowed[0], tmp_path), narrowed[1]
+    summary = load_summary(folder)
+    gone = next(n for n, kind in old.items() if kind == "c")
+    kept = next(n for n, kind in old.items() if kind != "c")
+    cut, new = 8, 10  # trained in part before the extension; proposed after it
+    assert [e.trial for e in events_of(folder, "reopened")] == [cut]
+    rows = [summary.row(n) for n in (gone, kept, cut, new)]
+    sizes = [configuration(summary, row)["size"] for row in rows]
+    assert sizes == [2, 2, 2, 3]
+    with opened(folder, create=helpers.create) as reruns:
+        again = reruns.exact(rows).results
+        assert [(a.trial, a.equal) for a in again] == [(r.trial, True) for r in rows]
+        spread = reruns.fresh(rows[:1], count=2).results
+        assert not any(seed.error for seed in spread[0].runs)
+    stored = RunFolder(Path(again[0].folder)).read_study()["study"]["fixed"]
+    assert ["space" in trial for trial in stored] == [True, True, True, False]
+
+
+def test_what_another_space_does_not_hold_is_left_out(narrowed, monkeypatch):
+    folder, old = narrowed
+    summary, record = load_summary(folder), own.read(RunFolder(folder))
+    outside = sum(kind == "c" for kind in old.values())
+    (found,) = importances(summary)
+    assert (found.trials, found.outside) == (11 - outside, outside)
+    assert f" {outside} more trials outside the space of today." in important(found)
+    task = own.as_pool(record)
+    assert sum(c.size for c in task.curves.values()) == 11 - outside
+    told = f"left out, of an earlier space that today's does not hold: {outside}"
+    assert told in task.remarks
+    assert record.left_out() == {}
+    shown = standings(summary)
+    points = [p for s in slices(summary, shown) for p in s.points]
+    assert {n for n, *_ in points} == {n for n in range(1, 12) if old.get(n) != "c"}
+    assert {e.name for e in edges(summary, shown)} <= {"rate"}
+
+
+def test_optuna_gets_the_trials_of_both_spaces(narrowed, tmp_path):
+    import optuna
+
+    path = tmp_path / "journal.log"
+    optuna_storage.write(load_source(narrowed[0]), path)
+    backend = optuna.storages.journal.JournalFileBackend(str(path))
+    storage = optuna.storages.JournalStorage(backend)
+    (study,) = optuna.get_all_study_summaries(storage)
+    trials = optuna.load_study(study_name=study.study_name, storage=storage).trials
+    told = [e.params for e in events_of(narrowed[0], "proposed")]
+    assert [t.params for t in trials] == told
+    choices = {t.distributions["kind"].choices for t in trials}
+    assert choices == {KINDS}
 
 
 @pytest.mark.parametrize("task", ["prediction", "reconstruction"])

@@ -274,10 +274,40 @@ def test_what_became_of_a_reopened_trial_decides(tmp_path, later, states):
         assert trials[2].last == max(n for kind, n in cut if kind == "epoch")
 
 
-def told_of(trial, story):
+def test_trials_of_an_earlier_space_are_no_results_of_another(tmp_path):
+    """An extension fixed another `start` for those after it, and narrowed `size`."""
+    old = helpers.study("earlier", budget=Budget(trials=3, epochs=1))
+    new = old.replace(
+        families=helpers.study(
+            constants={"start": 0.5, "size": IntDistribution(1, 2)}
+        ).families
+    )
+    earlier = RunFolder.create(tmp_path, new)
+    earlier.write_study(new, provenance={}, extra={"data": prepared(None)})
+    story = [("started", 0), ("epoch", 1), ("completed", 1)]
+    with Ledger.open(earlier.events_file, write=True) as ledger:
+        for event in (
+            *told_of(1, story),
+            KINDS["extended"](said=["another space"], before=old.to_json()),
+            *told_of(2, story, extension=1),
+        ):
+            ledger.append(event)
+    study = carried(new.replace(name="later"))
+    found = carried_trials(study, results=tmp_path, data=prepared(None))
+    assert [e.params["rate"] for e in found.events if e.event == "proposed"] == [0.2]
+    assert "1 trials of an earlier space are left out" in found.notes[1]
+    wider = helpers.study(constants={"start": FloatDistribution(0.0, 2.0)})
+    first = carried_trials(
+        wider.replace(warm_start="earlier"), results=tmp_path, data=prepared(None)
+    )
+    points = {p["rate"]: p["start"] for p in first.study.families[0].initial_points}
+    assert points == {0.1: 1.0, 0.2: 0.5}, "each with the constant it was trained with"
+
+
+def told_of(trial, story, **more):
     """The events of a trial from kinds and epochs."""
     params, attempt = {"rate": trial / 10, "size": 1}, 0
-    proposed = {"family": "steady", "number": trial - 1, "params": params}
+    proposed = {"family": "steady", "number": trial - 1, "params": params, **more}
     yield KINDS["proposed"](trial=trial, seed=trial, **proposed)
     numbers = {"train": {}, "valid": {"rmse": 1.0}, "seconds": 1, "compile_seconds": 0}
     fields = {

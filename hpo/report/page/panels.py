@@ -196,16 +196,18 @@ def spots(summary: Summary, cost: str) -> tuple[Spot, ...]:
 def slices(summary: Summary, families: Sequence[Standing]) -> tuple[Slice, ...]:
     """Every searched dimension of every family with trials that have a value.
 
+    Those that the space of today does not hold are left out.
+
     Args:
         summary: The whole run.
         families: Its families, in the order of the page.
     """
     found = []
     for standing in families:
-        rows = _of(summary, standing)
+        space = summary.study.family(standing.family).space
+        rows = [r for r in _of(summary, standing) if space.holds(r.params)]
         kept = thinned(rows)
-        space = summary.study.family(standing.family).space.distributions
-        for name, distribution in space.items():
+        for name, distribution in space.distributions.items():
             if distribution.single():
                 continue
             choices = tuple(map(str, getattr(distribution, "choices", ())))

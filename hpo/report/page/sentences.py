@@ -128,6 +128,13 @@ def commands(content: Content) -> tuple[tuple[str, str], ...]:
 
 def important(found: Importance) -> str:
     """What can be said of a family's hyperparameters."""
+    if not found.outside:
+        return _mattered(found)
+    outside = many(found.outside, "more trial")
+    return f"{_mattered(found)} Left out: {outside} outside the space of today."
+
+
+def _mattered(found: Importance) -> str:
     if found.trials < LEAST:
         return (
             f"{found.family}: cannot be told from noise at {many(found.trials, 'trial')} "
