@@ -116,7 +116,8 @@ class Winner:
         trials: How many trials the family had in the search.
         epochs: How many epochs they trained.
         seconds: How long that took, training and validation, without compiling.
-        best_of: For random search: the expected best value of n trials, by n.
+        best_of: For random search whose trials no rule compares: the expected best value of n
+            trials that completed or converged, by n.
         beyond: The limits that it exceeded in the search, in words; empty where it kept to
             all, or there are none.
     """

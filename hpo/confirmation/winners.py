@@ -19,6 +19,8 @@ from hpo.report.table import over_limits
 from hpo.report.verdicts import Seeded
 from hpo.statistics import selection
 from hpo.statistics.means import Interval, mean_interval
+from hpo.stopping import registry
+from hpo.study import Study
 
 
 def of_run(
@@ -218,7 +220,7 @@ def _winner(
         trials=len(members),
         epochs=sum(r.epochs for r in members),
         seconds=sum(r.seconds for r in members),
-        best_of=_best_of(summary, members),
+        best_of=best_of(summary, row.family),
         beyond=tuple(over_limits(row, summary.study.objectives)),
     )
 
@@ -323,10 +325,31 @@ def _expected(
     return fmean(values) * -math.expm1(-luck) if logs else luck
 
 
-def _best_of(summary: Summary, members: Sequence[Row]) -> tuple[tuple[int, float], ...]:
-    """For random search: the expected best value of 1, 2, 4, … trials."""
-    found = [r.objective for r in members if r.objective is not None]
-    if summary.study.sampler.name != "random" or not found:
+def best_of(summary: Summary, family: str) -> tuple[tuple[int, float], ...]:
+    """The expected best value of 1, 2, 4, … trials of a family, for random search.
+
+    The estimate holds for independent trainings by one procedure, so only draws at random
+    from the space of today count that completed or converged. It is empty where a rule
+    compares trials, which ends some for what others did, and where values have a limit.
+
+    Args:
+        summary: The run.
+        family: The family.
+    """
+    study = summary.study
+    limited = any(o.limit is not None for o in study.objectives)
+    if limited or comparing(study, family):
+        return ()
+    found = [
+        r.objective
+        for r in summary.rows
+        if r.family == family
+        and r.rank
+        and r.origin == "random"
+        and r.objective is not None
+        and summary.earlier_space(r) is None
+    ]
+    if not found:
         return ()
     sign = 1 if summary.objective.direction == "minimize" else -1
     counts = [2**i for i in range(len(found).bit_length()) if 2**i < len(found)]
@@ -334,6 +357,20 @@ def _best_of(summary: Summary, members: Sequence[Row]) -> tuple[tuple[int, float
     return tuple(
         (n, sign * selection.expected_best(keys, n)) for n in (*counts, len(found))
     )
+
+
+def comparing(study: Study, family: str) -> list[str]:
+    """The rules of a study that compare a family's trials with each other.
+
+    Args:
+        study: The study.
+        family: The family.
+    """
+    return [
+        rule.name
+        for rule in study.stopping
+        if registry.compares(registry.make(rule), study, family)
+    ]
 
 
 def _changed(looks: Sequence[Stage], matters: Matters) -> str:

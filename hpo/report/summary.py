@@ -72,6 +72,7 @@ class Row:
         schedule: How its traced values change between epochs.
         exploits: Whose states it adopted, in order.
         extension: Under which extension of the run it was proposed; 0 before the first.
+        origin: Who proposed it: a sampler's name, ``first``, ``carried`` or ``fixed``.
     """
 
     trial: int
@@ -99,6 +100,7 @@ class Row:
     schedule: Schedule = ()
     exploits: tuple[Adopted, ...] = ()
     extension: int = 0
+    origin: str = ""
 
     @property
     def since(self) -> int:
@@ -339,6 +341,7 @@ def _row(trial: Trial, objectives: Sequence[Objective], place: Place | None) -> 
         schedule=tuple(trial.schedule),
         exploits=tuple(trial.exploits),
         extension=trial.extension,
+        origin=trial.origin,
     )
 
 

@@ -11,7 +11,6 @@ from hpo.fixed import FixedTrial
 from hpo.order import ARRIVAL
 from hpo.run.plan import places
 from hpo.stopping import registry
-from hpo.stopping.registry import StoppingRule
 from hpo.study import Rule, Study
 
 
@@ -117,13 +116,11 @@ def rerun_study(
 
 def _solitary(study: Study, changed: Study) -> tuple[Rule, ...]:
     """The stopping rules of a study that compare none of these trials with others."""
-    counts = changed.trials_of()
-
-    def compares(rule: StoppingRule) -> bool:
-        return any(
-            rule.rungs(changed.epochs_of(family), index)
-            for family, count in counts.items()
-            for index in range(count)
+    return tuple(
+        rule
+        for rule in study.stopping
+        if not any(
+            registry.compares(registry.make(rule), changed, family.name)
+            for family in changed.families
         )
-
-    return tuple(r for r in study.stopping if not compares(registry.make(r)))
+    )

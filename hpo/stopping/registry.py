@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 from hpo.options import Described, build, describe, look_up, names_in
 from hpo.stopping import rules
 from hpo.stopping.rung import Rung
-from hpo.study import Objective, Rule
+from hpo.study import Objective, Rule, Study
 from hpo.trials.record import Trial, value_by
 from hpo.trials.states import State
 from models.training.protocol import Epoch
@@ -186,6 +186,18 @@ def converges(rule: StoppingRule) -> bool:
         rule: A rule.
     """
     return bool(getattr(rule, "converges", True))
+
+
+def compares(rule: StoppingRule, study: Study, family: str) -> bool:
+    """Whether a rule compares any of a family's trials with others: it has a rung for one.
+
+    Args:
+        rule: The rule.
+        study: The study.
+        family: The family.
+    """
+    budget, count = study.epochs_of(family), study.trials_of()[family]
+    return any(rule.rungs(budget, index) for index in range(count))
 
 
 def names() -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import math
 import re
@@ -12,11 +13,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from optuna.distributions import FloatDistribution
 from scipy import stats
 
 from hpo.confirmation import sentences as said
+from hpo.confirmation import winners
 from hpo.report import formats
 from hpo.report.page import content, draw_verdict, methods, sections, sentences, style
+from hpo.report.summary import summary_of
+from hpo.study import Budget, Family, Objective, Rule, Study
+from hpo.trials.record import RunRecord, Trial
+from hpo.trials.states import State
 from tests.test_hpo import sample_run
 from tests.test_hpo.test_confirmation_text import confirmation
 
@@ -96,6 +103,77 @@ def test_the_pairs_figure_holds_the_ratio_of_geometric_means(tmp_path):
     assert drawn == pytest.approx(np.exp(values["rnn"]).tolist())
     for drawing in (pairs, confirmed):
         assert drawing.files(["svg"])["svg"].startswith(b"<?xml")
+
+
+def drawn(study, trials):
+    """The summary of trials given as (origin, state, value)."""
+    known = {
+        n: Trial(
+            number=n,
+            family="rnn",
+            index=n - 1,
+            params={"rate": n / 100},
+            seed=n,
+            budget=30,
+            origin=origin,
+            state=State(state),
+            value=value,
+            best_epoch=1,
+        )
+        for n, (origin, state, value) in enumerate(trials, 1)
+    }
+    return summary_of(study, RunRecord(trials=known), folder=None)
+
+
+RANDOM = Study(
+    name="pump",
+    families=(Family(name="rnn", space={"rate": FloatDistribution(0, 1)}),),
+    sampler=Rule(name="random"),
+    stopping=(Rule(name="divergence"), Rule(name="patience")),
+    budget=Budget(trials=9, epochs=30),
+)
+TRIALS = [
+    *(("random", "completed", v) for v in (0.5, 0.2, 0.4)),
+    ("random", "converged", 0.3),
+    # what no independent draw trained to its end came to
+    *(("first", "completed", 0.01), ("carried", "completed", 0.02)),
+    *(("random", "stopped", 0.9), ("random", "diverged", 0.8)),
+    ("random", "cancelled", 0.7),
+]
+
+
+def test_fewer_trials_are_told_of_independent_draws_alone():
+    found = winners.best_of(drawn(RANDOM, TRIALS), "rnn")
+    values = (0.5, 0.2, 0.4, 0.3)
+    wanted = {
+        n: np.mean([min(draw) for draw in itertools.product(values, repeat=n)])
+        for n in (1, 2, 4)
+    }
+    assert dict(found) == pytest.approx(wanted)
+    assert winners.best_of(drawn(RANDOM, TRIALS[4:]), "rnn") == ()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"stopping": (Rule(name=r),)} for r in ("asha", "halving", "median")),
+        {"objectives": (Objective(metric="rmse", limit=0.4),)},
+    ],
+    ids=["asha", "halving", "median", "limit"],
+)
+def test_fewer_trials_are_not_told_where_others_decide(changes):
+    study = RANDOM.replace(**changes)
+    assert winners.best_of(drawn(study, TRIALS), "rnn") == ()
+
+
+def test_why_fewer_trials_are_not_told_is_said():
+    found = confirmation(("rnn",))
+    assert sections.fewer_trials(replace(found, study=RANDOM)) == ()
+    asha = RANDOM.replace(stopping=(Rule(name="divergence"), Rule(name="asha")))
+    (text,) = sections.fewer_trials(replace(found, study=asha))
+    assert "`asha` ended trials for what others did" in text
+    tpe = asha.replace(sampler=Rule(name="tpe"))
+    assert sections.fewer_trials(replace(found, study=tpe)) == ()
 
 
 def test_only_whom_the_verdict_names_is_bold(tmp_path):

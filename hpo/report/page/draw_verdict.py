@@ -188,8 +188,8 @@ def best_of(content: Told, looks: Mapping[str, Look]) -> list[Drawing]:
             name="best-of",
             section="verdict",
             title="Expected best of n trials",
-            caption="What random search would find with fewer trials, from the values it "
-            "found (Dodge et al. 2019).",
+            caption="What random search would find with fewer trials, from the values of its "
+            "draws that completed or converged (Dodge et al. 2019).",
             heads=("family", "trials", "value"),
             rows=[
                 {"family": c.family, "trials": n, "value": value}

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hpo.confirmation.record import Confirmation
+from hpo.confirmation.winners import comparing
 from hpo.report import families, formats, numbers, rungs
 from hpo.report.page import methods, sentences, verdict
 from hpo.report.page.content import Content
@@ -85,8 +87,26 @@ def _verdict(content: Content) -> Section:
     return Section(
         name="verdict",
         title="Verdict",
-        points=verdict.points(found),
+        points=(*verdict.points(found), *fewer_trials(found)),
         table=table(verdict.cells(found), left=("family",)),
+    )
+
+
+def fewer_trials(found: Confirmation) -> tuple[str, ...]:
+    """Why random search has no figure of what fewer of its trials would find.
+
+    Args:
+        found: The confirmation.
+    """
+    study = found.study
+    families = (c.family for c in found.contenders)
+    rules = dict.fromkeys(rule for f in families for rule in comparing(study, f))
+    if study.sampler.name != "random" or not rules:
+        return ()
+    named = ", ".join(f"`{rule}`" for rule in rules)
+    return (
+        f"What fewer trials would find is not told: {named} ended trials for what others "
+        "did, so their values are not those of independent trainings.",
     )
 
 
