@@ -132,7 +132,8 @@ def _held_against(
                     hint="please report it, with the study",
                 )
             scale = max(float(np.abs(wanted).max()), 1e-30)
-            off = max(off, float(np.abs(got - wanted).max()) / scale)
+            # Unlike `max`, this keeps NaN, which agrees with nothing.
+            off = float(np.maximum(off, np.abs(got - wanted).max() / scale))
             kinds[name] = {"dtype": str(wanted.dtype)}
     if not off <= _AGREES:
         raise UserError(

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -179,6 +180,22 @@ def test_a_program_that_computes_something_else_is_not_written(tmp_path, monkeyp
         learner, "outputs", lambda batch: ({"y": outputs(batch)[0]["y"] * 1.01}, None)
     )
     with pytest.raises(UserError, match="off by 9.9e-03|off by 1.0e-02"):
+        exporting.write(learner, tmp_path / "out", about={})
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_program_that_gives_nan_is_not_written(tmp_path, monkeypatch):
+    learner, _ = made(tmp_path, "rnn", "simulation")
+    convert = exporting._stablehlo
+
+    def broken(function, batch):
+        def last_is_missing(batch):
+            return {n: a.at[:, -1].set(jnp.nan) for n, a in function(batch).items()}
+
+        return convert(last_is_missing, batch)
+
+    monkeypatch.setattr(exporting, "_stablehlo", broken)
+    with pytest.raises(UserError, match="must compute what the model does.*by nan"):
         exporting.write(learner, tmp_path / "out", about={})
     assert not (tmp_path / "out").exists()
 
