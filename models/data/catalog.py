@@ -10,6 +10,7 @@ from typing import Any
 
 from models.data import kinds
 from models.data.cache import simulated
+from models.data.decimation import factor_of, first_kept
 from models.data.options import (
     OPTION_NAMES,
     SIMULATED,
@@ -312,7 +313,10 @@ def _named(name: str, root: Path | None) -> Path:
 
 
 def _protocol(found: _Found) -> dict[str, Any]:
-    """How a known dataset is scored, in the keys of a request."""
+    """How a known dataset is scored, in the keys of a request.
+
+    Where its scores begin is published in samples of its files.
+    """
     known: Known | None = (
         REAL.get(found.name) if found.path else SIMULATED.get(found.name)
     )
@@ -326,8 +330,11 @@ def _protocol(found: _Found) -> dict[str, Any]:
         return dict(known.request)
     if known is None or found.kind != "records":
         return {}
+    factor = factor_of(found.request)
     return {
         "units": known.units,
-        "score_from": known.score_from,
-        "also_score_from": known.also_score_from,
+        "score_from": first_kept(known.score_from, factor),
+        "also_score_from": tuple(
+            first_kept(start, factor) for start in known.also_score_from
+        ),
     }

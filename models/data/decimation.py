@@ -54,6 +54,16 @@ def also_of(request: Mapping[str, Any]) -> tuple[int, ...]:
     return factors
 
 
+def first_kept(sample: int, factor: int) -> int:
+    """Where at the lower rate the first sample lies that is kept from one of a file on.
+
+    Args:
+        sample: The file's own, counted from 0.
+        factor: Every how many samples one is kept.
+    """
+    return -(-sample // factor)
+
+
 def decimated(values: np.ndarray, factor: int) -> np.ndarray:
     """Every `factor`-th sample of a signal without what lies beyond half the new rate.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
@@ -55,6 +57,26 @@ def test_every_rate_of_a_file_is_a_record_of_train_alone(request_):
     # Statistics are of all that is trained on.
     steps = np.repeat([0.2, 0.1, 0.5, 0.2, 0.1, 0.5], train.lengths)
     np.testing.assert_allclose(dataset.statistics.mean["u"][1], steps.mean())
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3, 7])
+def test_scores_of_a_decimated_record_begin_where_those_of_the_file_do(
+    factor, request_
+):
+    for path in Path(request_["path"]).glob("*/*.hdf5"):
+        with h5py.File(path, "r+") as file:
+            file.attrs["init_sz"] = 30
+    request = {"path": request_["path"], "decimate": factor}
+    kept = np.arange(0, 80, factor)  # samples of the file, at the lower rate
+    assert prepare(request).settings["score_from"] == np.sum(kept < 30)
+    assert prepare({**request, "score_from": 6}).settings["score_from"] == 6
+
+
+def test_a_known_protocol_counts_samples_of_its_files():
+    whole = {"name": "mass_spring_damper", "samples": 512}
+    found = prepare({**whole, "decimate": 3}).settings["score_from"]
+    begin = prepare(whole).settings["score_from"]
+    assert begin > 3 and found == np.sum(np.arange(0, 512, 3) < begin)
 
 
 def test_a_rate_in_hertz_and_a_model_that_reads_it(request_):

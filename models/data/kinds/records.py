@@ -16,7 +16,8 @@ train record, from its start, that is used (1 for all): how a model does with le
 ``inputs``, ``outputs`` and ``truth`` may name as signals that stay as they are. ``movement`` names
 the signal of the role of its name, true where a body moves, which some tasks score alone.
 ``decimate``: N for every Nth sample of filtered inputs (`models.data.decimation`), 1 for all;
-what counts samples then counts those that are left. ``train_also``: further such factors, at each
+what counts samples then counts those that are left (``init_sz``, which stands in a file, counts
+the file's). ``train_also``: further such factors, at each
 of which every train record is there once more, as a record of its own.
 """
 
@@ -33,7 +34,13 @@ import numpy as np
 from models.data.arrays import ArrayFile
 from models.data.check import checked
 from models.data.constants import constants_in, constants_of
-from models.data.decimation import DecimatedFile, also_of, at_rate, factor_of
+from models.data.decimation import (
+    DecimatedFile,
+    also_of,
+    at_rate,
+    factor_of,
+    first_kept,
+)
 from models.data.files import hash_files, natural_key, new_file, part_files
 from models.data.gaps import filled
 from models.data.kinds.base import (
@@ -238,7 +245,7 @@ def prepare(request: Request, *, name: str, path: Path) -> Reference:
         hashes={part: hash_files(files) for part, files in found.items()},
         sampling_rate=float(notes["fs"]) / factor if "fs" in notes else None,
         units=units_of(request) or {"y": (str(notes.get("y_unit", "")),)},
-        settings=_scoring(request, notes)
+        settings=_scoring(request, notes, factor)
         | _share(request)
         | ({"folders": folders} if folders else {})
         | _constants(request)
@@ -329,9 +336,11 @@ def _roles(request: Request, first: Path) -> dict[str, tuple[str, ...]]:
     return {role: names for role, names in asked.items() if names}
 
 
-def _scoring(request: Request, notes: Mapping[str, Any]) -> dict[str, Any]:
+def _scoring(request: Request, notes: Mapping[str, Any], factor: int) -> dict[str, Any]:
     """Where scores count from: as asked for, or as the file's attributes tell."""
-    first = request.get("score_from", int(notes.get("init_sz", 0)))
+    # The attribute counts samples of its file, of which every `factor`-th is left.
+    told = first_kept(int(notes.get("init_sz", 0)), factor)
+    first = request.get("score_from", told)
     starts = [first, *request.get("also_score_from", ())]
     for value in starts:
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
