@@ -115,7 +115,9 @@ def attributes(path: Path) -> dict[str, Any]:
     times, notes = _times(path), _metadata(path)
     if times is not None and "fs" not in notes:
         name, seconds = times
-        notes["fs"] = table.sampling_rate(seconds, name=name, path=path, start=0)
+        notes["fs"] = table.sampling_rate(
+            seconds, name=name, path=path, start=0, otherwise="rename the column"
+        )
     return notes
 
 

@@ -191,7 +191,14 @@ def seconds(rows: Sequence[Sequence[str]], column: int) -> np.ndarray | None:
     return np.array([np.nan if time is None else time for time in found])
 
 
-def sampling_rate(times: np.ndarray, *, name: str, path: Path, start: int) -> float:
+def sampling_rate(
+    times: np.ndarray,
+    *,
+    name: str,
+    path: Path,
+    start: int,
+    otherwise: str = 'say `"time": None`',
+) -> float:
     """The rate in Hz of times that must be evenly spaced.
 
     Args:
@@ -199,6 +206,7 @@ def sampling_rate(times: np.ndarray, *, name: str, path: Path, start: int) -> fl
         name: The column, for messages.
         path: The file, for messages.
         start: The row of the first time.
+        otherwise: What to do where the spacing does not matter, for messages.
 
     Raises:
         DataError: Times are not evenly spaced, or do not grow.
@@ -214,8 +222,8 @@ def sampling_rate(times: np.ndarray, *, name: str, path: Path, start: int) -> fl
             f"time column `{name}` of {path} must be evenly spaced and grow: row "
             f"{start + first + 1} (line {start + first + 3}) comes {steps[first]:g} s "
             f"after the one before, most come after {step:g} s",
-            hint="put in rows of empty cells where some are missing, or say "
-            '`"time": None` if the spacing does not matter',
+            hint="put in rows of empty cells where some are missing, or "
+            f"{otherwise} if the spacing does not matter",
         )
     # Of the whole stretch, because single steps are rounded.
     return float(len(steps) / (times[-1] - times[0]))

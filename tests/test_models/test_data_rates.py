@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import h5py
@@ -12,7 +13,9 @@ import scipy.signal
 from models import rnn
 from models.data.catalog import prepare
 from models.data.dataset import open_dataset
+from models.data.hdf5 import close_files
 from models.errors import DataError
+from models.tasks import task_of
 from models.training.protocol import Context
 
 LENGTHS = {"train": (120, 90), "valid": (80,), "test": (80,)}
@@ -90,6 +93,72 @@ def test_a_rate_in_hertz_and_a_model_that_reads_it(request_):
     )
     (epoch,) = learner.fit_iter(1)
     assert np.isfinite(epoch.valid["rmse"])
+
+
+def at_another_rate(request, place, rate):
+    """One file of a dataset says that it was sampled at `rate`; None for nothing."""
+    close_files()
+    with h5py.File(f"{request['path']}/{place}.hdf5", "r+") as file:
+        file.attrs.pop("fs", None)
+        if rate is not None:
+            file.attrs["fs"] = rate
+
+
+@pytest.mark.parametrize("place", ["train/run1", "valid/run0"])
+def test_files_of_different_rates_need_a_model_that_is_told(place, request_):
+    plain = {"path": request_["path"]}
+    at_another_rate(plain, place, 25.0)
+    with pytest.raises(DataError, match=rf"run0.* 10 Hz, .*{place}.* has 25 Hz"):
+        prepare(plain)
+    part, _, name = place.partition("/")
+    found = open_dataset(prepare(request_)).part(part)
+    steps = [found.load(i)["u"][0, 1] for i in range(len(found.names))]
+    told = dict(zip(found.names, steps, strict=True))
+    assert told[name] == pytest.approx(2 / 25.0), "of every second sample"
+    at_another_rate(plain, place, 10.005)  # of the same clock
+    prepare(plain)
+    at_another_rate(plain, place, None)
+    assert prepare(plain).sampling_rate == 10.0
+    for wrong in (-1.0, "fast"):
+        at_another_rate(plain, "valid/run0", wrong)
+        with pytest.raises(DataError, match="`fs` is a sampling rate in Hz"):
+            prepare(plain)
+
+
+def test_a_file_of_another_rate_is_neither_scored_nor_predicted_from(request_):
+    plain = {"path": request_["path"], "decimate": 2}
+    dataset, told = open_dataset(prepare(plain)), prepare(request_)
+    like = Path(request_["path"]) / "test" / "run0.hdf5"
+    from_file = task_of("simulation").from_file
+    from_file(like, data=dataset.reference.to_json())
+    at_another_rate(plain, "test/run0", 20.0)
+    with pytest.raises(DataError, match="sampled at 20 Hz, .* trained on at 10 Hz"):
+        dataset.part("test")
+    with pytest.raises(DataError, match="sampled at 20 Hz, .* trained on at 10 Hz"):
+        from_file(like, data=dataset.reference.to_json())
+    given, _ = from_file(like, data=told.to_json())
+    np.testing.assert_allclose(given["u"][:, 1], 0.1)
+    at_another_rate(plain, "test/run0", None)
+    given, _ = from_file(like, data=dataset.reference.to_json())
+    assert given["u"].shape == (40, 1)
+
+
+@pytest.mark.parametrize("place", ["train/b.csv", "valid/a.csv"])
+def test_the_times_of_every_table_are_looked_at(place, tmp_path):
+    def table(times):
+        rows = (f"{t},{math.sin(t)},{math.cos(t)}" for t in map(float, times))
+        return "time,u0,y0\n" + "\n".join(rows) + "\n"
+
+    for name in ("train/a.csv", "train/b.csv", "valid/a.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(table(np.arange(50) * 0.01))
+    assert prepare(str(tmp_path)).sampling_rate == pytest.approx(100.0)
+    (tmp_path / place).write_text(table(np.arange(50) * 0.5))
+    with pytest.raises(DataError, match=rf"100 Hz, .*{place} has 2 Hz"):
+        prepare(str(tmp_path))
+    (tmp_path / place).write_text(table(np.arange(50)[::-1] * 0.01))
+    with pytest.raises(DataError, match=rf"(?s){place} .*evenly.*rename the column"):
+        prepare(str(tmp_path))
 
 
 @pytest.mark.parametrize("also", [[2], [1, 1], [0], "4", [2.5]])

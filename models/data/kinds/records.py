@@ -5,7 +5,8 @@ of HDF5, CSV or Parquet (`models.data.stores`). A file holds one signal per arra
 ``[time]`` or ``[time, channel]``, or per column of its table, all of one length: inputs ``u0``,
 ``u1``, …, outputs ``y0``, …, or other names if the request says so. Root attributes ``fs``
 (sampling rate in Hz; of a table also what its time column shows), ``init_sz`` (samples not
-scored) and ``y_unit`` are read from the first train file. Files may differ in length.
+scored) and ``y_unit`` are read from the first train file. Files may differ in length, and in
+their rate only where a constant of the ``sampling`` tells it (`models.data.rates`).
 
 Request: ``inputs``, ``outputs``, ``truth`` (names of the signals of roles u, y and x),
 ``units`` (of y, or by role), ``score_from``, ``also_score_from``, ``gaps``: true where values
@@ -33,7 +34,7 @@ import numpy as np
 
 from models.data.arrays import ArrayFile
 from models.data.check import checked
-from models.data.constants import constants_in, constants_of
+from models.data.constants import Constants, constants_in, constants_of
 from models.data.decimation import (
     DecimatedFile,
     also_of,
@@ -51,6 +52,7 @@ from models.data.kinds.base import (
     StoredPart,
     roles_there,
 )
+from models.data.rates import require_rate, several_rates, told_rate
 from models.data.reference import PARTS, Reference
 from models.data.requests import flag, names_of, units_of
 from models.data.stores import SUFFIXES, array_names, attributes, stem
@@ -87,7 +89,8 @@ class RecordsPart(StoredPart):
         fills: Gives the train mean of roles with gaps.
 
     Raises:
-        DataError: The part is empty, or one of its files is damaged or unlike the others.
+        DataError: The part is empty, one of its files is damaged or unlike the others, or
+            one of test was sampled at another rate than those of train.
     """
 
     def __init__(self, *, reference: Reference, name: str, fills: Fills = dict) -> None:
@@ -100,6 +103,9 @@ class RecordsPart(StoredPart):
             for path in _files(reference, name)
             for factor in self._factors
         )
+        if name == "test":  # the others were looked at before anything was trained
+            for path in _files(reference, name):
+                require_rate(path, reference)
         first = self.records[0]
         share = reference.settings.get("train_share", 1.0) if name == "train" else 1.0
         # 0.1 of 30 is 3, whatever floating point makes of the product.
@@ -236,19 +242,22 @@ def prepare(request: Request, *, name: str, path: Path) -> Reference:
         for part, folder in places.items()
     }
     notes, factor = attributes(found["train"][0]), factor_of(request)
-    also = also_of(request)
+    also, constants = also_of(request), _constants(request)
+    several = several_rates([*found["train"], *found["valid"]], constants=constants)
+    rate = told_rate(found["train"][0], notes)
     reference = Reference(
         name=name,
         path=str(path),
         kind="records",
         roles=_roles(request, found["train"][0]),
         hashes={part: hash_files(files) for part, files in found.items()},
-        sampling_rate=float(notes["fs"]) / factor if "fs" in notes else None,
+        sampling_rate=None if rate is None else rate / factor,
         units=units_of(request) or {"y": (str(notes.get("y_unit", "")),)},
         settings=_scoring(request, notes, factor)
         | _share(request)
         | ({"folders": folders} if folders else {})
-        | _constants(request)
+        | ({"constants": constants} if constants else {})
+        | ({"several_rates": True} if several else {})
         | ({"decimate": factor} if factor > 1 else {})
         | ({"train_also": also} if also else {}),
     )
@@ -276,6 +285,7 @@ def read(
     wanted = roles_there(reference, there, roles=roles, optional=optional)
     if not wanted:
         return {}
+    require_rate(path, reference)
     file = _read_at(path, reference, wanted, _factor(reference))
     train = _first_train(reference, wanted)
     for role, width in file.channels.items():
@@ -385,8 +395,8 @@ def _share(request: Request) -> dict[str, float]:
     return {} if share == 1 else {"train_share": float(share)}
 
 
-def _constants(request: Request) -> dict[str, Any]:
-    """The constants asked for, where there are any; each must be of some role."""
+def _constants(request: Request) -> Constants:
+    """The constants asked for; each must be of some role."""
     found = constants_of(request)
     named = [n for key in _ROLES.values() for n in names_of(request, key)]
     for name in found:
@@ -395,7 +405,7 @@ def _constants(request: Request) -> dict[str, Any]:
                 f"the constant `{name}` is neither input nor output nor truth",
                 hint=f'name it where it belongs, such as "inputs": ["u0", "{name}"]',
             )
-    return {"constants": found} if found else {}
+    return found
 
 
 def _check_scored(part: Part) -> None:

@@ -1,0 +1,102 @@
+"""How fast files of records were sampled: all alike, unless each tells a model its own step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from models.data.constants import Constants
+from models.data.reference import Reference
+from models.data.stores import attributes
+from models.errors import DataError
+
+_SAME = 1e-3
+"""How far two rates may be apart, relative to one of them, and be the same."""
+
+
+def told_rate(path: Path, notes: Mapping[str, Any] | None = None) -> float | None:
+    """The rate of a file in Hz; None where it does not tell.
+
+    Args:
+        path: The file.
+        notes: Its attributes, where they were read before.
+
+    Raises:
+        DataError: The file is missing or damaged, its times are not evenly spaced, or its
+            ``fs`` is no positive number.
+    """
+    notes = attributes(path) if notes is None else notes
+    if "fs" not in notes:
+        return None
+    try:
+        rate = float(notes["fs"])
+    except (TypeError, ValueError):
+        rate = math.nan
+    if not 0 < rate < math.inf:
+        raise DataError(
+            f"`fs` is a sampling rate in Hz, and that of {path} is {notes['fs']!r}",
+            hint="write a positive number there, or leave the attribute out",
+        )
+    return rate
+
+
+def several_rates(paths: Iterable[Path], *, constants: Constants) -> bool:
+    """Whether files were sampled at different rates; those that tell none are not asked.
+
+    Args:
+        paths: The files, each of which is looked at.
+        constants: Of the request. With one of the ``sampling`` among them a model is told
+            the step of every record, which may then have its own.
+
+    Raises:
+        DataError: They were, and no model would know; or as `told_rate`.
+    """
+    told = {path: told_rate(path) for path in paths}
+    known = {path: rate for path, rate in told.items() if rate is not None}
+    if not known:
+        return False
+    first, wanted = next(iter(known.items()))
+    for path, rate in known.items():
+        if _same(rate, wanted):
+            continue
+        if _tells_step(constants):
+            return True
+        raise DataError(
+            "files of one dataset must be sampled at one rate: "
+            f"{first} has {wanted:g} Hz, {path} has {rate:g} Hz",
+            hint="resample the odd one or leave it out; or name a constant "
+            '{"sampling": "step"} among the inputs, so that a model knows the step of each',
+        )
+    return False
+
+
+def require_rate(path: Path, reference: Reference) -> None:
+    """Refuse a file that was sampled at another rate than those of train.
+
+    Args:
+        path: The file; one that tells no rate is taken to have theirs.
+        reference: The dataset.
+
+    Raises:
+        DataError: It was, and no model would know; or as `told_rate`.
+    """
+    rate, settings = told_rate(path), reference.settings
+    if rate is None or reference.sampling_rate is None:
+        return
+    wanted = reference.sampling_rate * settings.get("decimate", 1)
+    if not _same(rate, wanted) and not _tells_step(settings.get("constants", {})):
+        raise DataError(
+            f"{path} was sampled at {rate:g} Hz, and what was trained on at {wanted:g} Hz",
+            hint=f"resample it to {wanted:g} Hz; a model that is to know several rates is "
+            'trained with a constant {"sampling": "step"} among its inputs',
+        )
+
+
+def _tells_step(constants: Constants) -> bool:
+    return any("sampling" in place for place in constants.values())
+
+
+def _same(rate: float, other: float) -> bool:
+    return abs(rate - other) <= _SAME * other
