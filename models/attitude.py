@@ -335,8 +335,9 @@ def problem(config: Config, data: TaskData) -> Problem:
         data: What is known of data and task.
 
     Raises:
-        ConfigError: The loss leaves nothing of a window, or a gyroscope is to be integrated
-            and the data does not tell how fast it was sampled.
+        ConfigError: The loss leaves nothing of a window.
+        DataError: A gyroscope is to be integrated, and the data does not tell how fast it was
+            sampled, or comes at several rates.
     """
     if config.model.frame == "inertial":
         time_step(data)

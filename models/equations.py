@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from models.data.rates import require_one_rate
 from models.errors import ConfigError
 from models.metrics.accumulators import Average
 from models.physics.equation import Equation
@@ -35,6 +36,7 @@ def equation_for(reference: str, data: TaskData, *, trained: bool = True) -> Equ
         ConfigError: The equation is unknown, channels differ, the data tells no sampling
             rate, its outputs lie outside the declared range of what they measure, or the
             right-hand side is not finite where the data is.
+        DataError: Records come at several rates.
     """
     equation = find_equation(reference)
     if not trained:
@@ -120,6 +122,7 @@ def _check(equation: Equation, data: TaskData, *, where: str) -> None:
             f"the equation `{where}` runs in seconds, but the data tells no sampling rate",
             hint="write the attribute `fs` (samples per second) into its files",
         )
+    require_one_rate(data.reference, what=f"the equation `{where}`")
     state = []
     for quantity, output in zip(
         equation.states, equation.measured_states(), strict=True

@@ -298,6 +298,7 @@ def problem(config: Config, data: TaskData) -> Problem:
     Raises:
         ConfigError: The equation does not fit the data, or the loss leaves nothing of a
             window.
+        DataError: Records come at several rates.
     """
     reference = config.physics.equation
     equation = equation_for(reference, data)

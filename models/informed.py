@@ -118,6 +118,7 @@ def stated(
         ConfigError: The equation is unknown or does not fit the data, its right-hand side is
             not finite, the data tells no sampling rate, or more outputs are to be supervised
             than there are.
+        DataError: Records come at several rates.
     """
     outputs = data.channels["y"]
     if n_y_supervised is not None and n_y_supervised > outputs:

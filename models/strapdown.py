@@ -67,7 +67,7 @@ def problem(config: Config, data: TaskData) -> ClosedForm:
         data: What is known of data and task.
 
     Raises:
-        DataError: The data does not tell how fast it was sampled.
+        DataError: The data does not tell how fast it was sampled, or comes at several rates.
     """
     model = config.model
     step = time_step(data)

@@ -94,6 +94,32 @@ def require_rate(path: Path, reference: Reference) -> None:
         )
 
 
+def require_one_rate(reference: Reference, *, what: str) -> None:
+    """Refuse records at several rates, for what goes through all of them in one step.
+
+    Args:
+        reference: The dataset.
+        what: That, for the message.
+
+    Raises:
+        DataError: ``train_also`` asks for further rates, or the files have several.
+    """
+    also, settings = reference.settings.get("train_also", ()), reference.settings
+    if also:
+        why = f"`train_also` {list(also)} asks for further ones beside `decimate`"
+        hint = "leave `train_also` out"
+    elif settings.get("several_rates"):
+        why, hint = "its files have several `fs`", "give files of one rate"
+    else:
+        return
+    raise DataError(
+        f"{what} takes one step from sample to sample, but records of `{reference.name}` "
+        f"come at several rates: {why}",
+        hint=f"{hint}, or choose a family that reads the step of each as an input, the "
+        'constant {"sampling": "step"}',
+    )
+
+
 def _tells_step(constants: Constants) -> bool:
     return any("sampling" in place for place in constants.values())
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from models.data.kinds import kind
 from models.data.kinds.base import Dataset, Part
+from models.data.rates import require_one_rate
 from models.data.reference import Reference
 from models.errors import DataError
 from models.tasks import simulation
@@ -197,8 +198,10 @@ def time_step(data: TaskData) -> float:
     """Seconds between two samples, for those who integrate rates of turn.
 
     Raises:
-        DataError: The files do not tell how fast they were sampled.
+        DataError: The files do not tell how fast they were sampled, or records come at
+            several rates.
     """
+    require_one_rate(data.reference, what="a gyroscope that is integrated")
     if data.sampling_rate is None:
         raise DataError(
             "a gyroscope is integrated over time, and the files of "

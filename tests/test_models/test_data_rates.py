@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from pathlib import Path
 
@@ -141,6 +142,23 @@ def test_a_file_of_another_rate_is_neither_scored_nor_predicted_from(request_):
     at_another_rate(plain, "test/run0", None)
     given, _ = from_file(like, data=dataset.reference.to_json())
     assert given["u"].shape == (40, 1)
+
+
+@pytest.mark.parametrize("family", ["greybox", "pirnn", "pinc"])
+def test_what_is_solved_in_one_step_refuses_several(family, request_):
+    module = importlib.import_module(f"models.{family}")
+
+    def learner(**request):
+        data = prepare({"path": request_["path"], **request}).to_json()
+        config = module.example("simulation").config
+        return module.create(config, Context(data=data, task="simulation", epochs=1))
+
+    learner(decimate=2)
+    with pytest.raises(DataError, match=r"one step.*several rates.*`train_also` \[4\]"):
+        learner(train_also=[4])
+    at_another_rate(request_, "train/run1", 25.0)
+    with pytest.raises(DataError, match="one step.*several rates.*several `fs`"):
+        learner(constants=request_["constants"], truth=["dt"])
 
 
 @pytest.mark.parametrize("place", ["train/b.csv", "valid/a.csv"])

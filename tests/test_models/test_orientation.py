@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from models import strapdown
+from models import attitude, strapdown
 from models.data.catalog import prepare
 from models.data.dataset import open_dataset
 from models.data.decimation import decimated
@@ -219,6 +219,20 @@ def test_a_test_part_that_is_no_orientation_is_refused_when_it_is_read(tmp_path)
     TASK.check(dataset)
     with pytest.raises(DataError, match=r"(?s)length 1.*test\.hdf5 has.*sample 7"):
         TASK.groups(dataset.part("test"))
+
+
+def test_a_gyroscope_is_integrated_at_one_rate(request_):
+    several = {**request_, "train_also": [2]}
+    with pytest.raises(
+        DataError, match=r"gyroscope.*several rates.*`train_also` \[2\]"
+    ):
+        learner(several)
+    data, objective = prepare(several).to_json(), TASK.OBJECTIVE
+    context = Context(task=TASK.to_json(), data=data, epochs=1, objective=objective)
+    config = attitude.example("orientation").config
+    with pytest.raises(DataError, match="gyroscope.*several rates"):
+        attitude.create({**config, "model.frame": "inertial"}, context)
+    attitude.create({**config, "model.frame": "sensor"}, context)
 
 
 def test_a_rate_that_is_unknown_is_asked_for(tmp_path):
