@@ -38,6 +38,7 @@ class Plan:
         stride: Samples between the starts of neighbouring windows.
         batch_size: Windows per batch.
         batches: Batches per epoch.
+        limited: Whether their number was asked for, and is not that of all windows.
         consecutive: Whether rows of the batch are streams of consecutive windows; the last
             window of a record may then reach beyond its end.
         weights: Whole number for a window of each record (`models.data.weights`); None for
@@ -52,6 +53,7 @@ class Plan:
     stride: int
     batch_size: int
     batches: int
+    limited: bool = False
     consecutive: bool
     weights: tuple[int, ...] | None = None
     replacement: bool = False
@@ -96,13 +98,14 @@ class Plan:
         return jnp.where(anew, -numbers - 1, numbers)
 
     def signature(self) -> tuple[Hashable, ...]:
-        """Equal exactly for plans whose `order` compiles to the same code."""
+        """Equal exactly for plans whose `order` and tiles compile to the same code."""
         first = self.first if self.consecutive else ()
         sizes = (self.windows, self.window, self.stride, self.batch_size, self.batches)
+        own: tuple[Hashable, ...] = (*sizes, self.consecutive, first)
+        own = own if self.limited else (*own, "all")
         if self.weights is None and not self.replacement:
-            return (*sizes, self.consecutive, first)
-        drawn = (self.weights, self.replacement, self.first)
-        return (*sizes, self.consecutive, first, *drawn)
+            return own
+        return (*own, self.weights, self.replacement, self.first)
 
 
 def make_plan(part: Part, windows: Windows) -> Plan:
@@ -148,6 +151,7 @@ def make_plan(part: Part, windows: Windows) -> Plan:
         stride=stride,
         batch_size=windows.batch_size,
         batches=windows.batches or total // windows.batch_size,
+        limited=windows.batches is not None,
         consecutive=consecutive,
         replacement=windows.replacement,
     )

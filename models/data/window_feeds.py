@@ -89,7 +89,8 @@ class ResidentWindows:
     def tiles(self, start: int) -> Tiles:
         """Windows that score every sample once, from sample `start` of each on.
 
-        As many as the epoch's batches hold, where their number is given and smaller.
+        As many as the epoch's batches hold, where their number is given and smaller; else all,
+        however many are left over of whole batches.
 
         Raises:
             ConfigError: Some windows are to be drawn more often than others.
@@ -101,6 +102,8 @@ class ResidentWindows:
                 hint="leave them out, or set `optimizer.kind` to `adam`",
             )
         found = tiles(self._plan, start)
+        if not self._plan.limited:
+            return found
         count = min(len(found.numbers), self.batches * self.batch_size)
         return Tiles(found.numbers[:count], found.skip[:count])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from types import SimpleNamespace
 
+import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +14,9 @@ import scipy.optimize
 from flax import nnx
 
 from hpo.testing.families import compilations
+from models.data.catalog import prepare
+from models.data.dataset import open_dataset
+from models.data.feeding import make_feed
 from models.data.plan import make_plan
 from models.data.tiles import Tiles, tiles
 from models.data.windows import Windows
@@ -211,6 +215,24 @@ def test_tiles_score_every_sample_once(lengths, stride):
         last = 20 + (lengths[record] - 20) // stride * stride
         assert (times[:5] == 0).all() and (times[5:last] == 1).all()
         assert (times[last:] == 0).all()
+
+
+@pytest.mark.parametrize("batches,count", [(None, 11), (1, 8)])
+def test_a_feed_leaves_no_sample_out_but_where_its_batches_are_given(
+    batches, count, tmp_path
+):
+    for part, length in (("train", 460), ("valid", 80)):
+        (tmp_path / part).mkdir()
+        with h5py.File(tmp_path / part / "a.h5", "w") as file:
+            file["u0"], file["y0"] = np.random.default_rng(1).normal(size=(2, length))
+    windows = Windows(window=60, stride=40, batch_size=8, batches=batches)
+    feed = make_feed(open_dataset(prepare(str(tmp_path))).part("train"), windows)
+    scored = np.zeros(460, int)
+    for number, skip in zip(*feed.tiles(20), strict=True):
+        scored[40 * number + skip : 40 * number + 60] += 1
+    stop = 20 + 40 * count  # of 11 windows 8 make a whole batch
+    assert (scored[20:stop] == 1).all() and not scored[:20].any()
+    assert not scored[stop:].any() and feed.batches == 1
 
 
 def test_stages_take_a_few_windows_first():
