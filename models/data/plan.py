@@ -40,7 +40,8 @@ class Plan:
         batches: Batches per epoch.
         limited: Whether their number was asked for, and is not that of all windows.
         consecutive: Whether rows of the batch are streams of consecutive windows; the last
-            window of a record may then reach beyond its end.
+            window of a record may then reach beyond its end, and an epoch may see up to
+            `batch_size` - 1 windows twice.
         weights: Whole number for a window of each record (`models.data.weights`); None for
             all alike.
         replacement: Whether windows are drawn whatever was drawn before.
@@ -82,17 +83,19 @@ class Plan:
     def _streams(self, key: Key[Array, ""]) -> Int[Array, "batches batch_size"]:
         """Cut all windows into equal stretches, one for each row of the batch.
 
-        An epoch shorter than a stretch begins at a random place of it, so that over the
-        epochs nothing is left out.
+        Where they cannot be equal without leaving windows out, the last window of some is
+        also the first of the next. An epoch shorter than a stretch begins at a random place
+        of it, so that over the epochs nothing is left out.
         """
-        length = self.windows // self.batch_size
+        length = _stretch(self.windows, self.batch_size)
         begin = jnp.zeros((), jnp.int32)
         if self.batches < length:
             begin = jax.random.randint(key, (), 0, length, jnp.int32)
         step = jnp.arange(self.batches, dtype=jnp.int32)
         place = (begin + step) % jnp.int32(length)
-        rows = jnp.arange(self.batch_size, dtype=jnp.int32) * jnp.int32(length)
-        numbers = rows[None, :] + place[:, None]
+        rows = np.arange(self.batch_size, dtype=np.int64) * self.windows
+        first = jnp.asarray(rows // self.batch_size, jnp.int32)
+        numbers = first[None, :] + place[:, None]
         anew = jnp.isin(numbers, jnp.asarray(self.first, jnp.int32))
         anew = anew | ((place == 0) | (step == 0))[:, None]
         return jnp.where(anew, -numbers - 1, numbers)
@@ -143,6 +146,8 @@ def make_plan(part: Part, windows: Windows) -> Plan:
             f"{windows.window} samples",
             hint=f"set `data.batch_size` to at most {total}, or `data.window` lower",
         )
+    size = windows.batch_size
+    whole = _stretch(total, size) if consecutive else total // size
     plan = Plan(
         records=records,
         first=tuple(first[:-1].tolist()),
@@ -150,7 +155,7 @@ def make_plan(part: Part, windows: Windows) -> Plan:
         window=windows.window,
         stride=stride,
         batch_size=windows.batch_size,
-        batches=windows.batches or total // windows.batch_size,
+        batches=windows.batches or whole,
         limited=windows.batches is not None,
         consecutive=consecutive,
         replacement=windows.replacement,
@@ -160,6 +165,11 @@ def make_plan(part: Part, windows: Windows) -> Plan:
     return weighted_source(
         plan, _weights(part, windows, counts), replacement=windows.replacement
     )
+
+
+def _stretch(windows: int, rows: int) -> int:
+    """Windows that a row of the batch goes through so that all rows leave nothing out."""
+    return -(-windows // rows)
 
 
 def weighted_source(

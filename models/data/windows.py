@@ -18,14 +18,16 @@ class Windows(Config):
         stride: Samples between the starts of neighbouring windows of a file.
         batch_size: Windows per batch.
         batches: Batches per epoch; None means every window once, without the last batch
-            where it is incomplete. More than one pass draws every window once per pass.
+            where it is incomplete, and in consecutive order so many that none is left out.
+            More than one pass draws every window once per pass.
         feeding: ``resident`` keeps the data on the device and gathers batches inside the
             compiled epoch, ``streaming`` reads them from the files; ``auto`` is resident
             when the part takes at most `models.data.feeding.RESIDENT_BYTES`.
         order: ``shuffled``, or ``consecutive``: as many parallel streams as the batch has
             rows, each cut into windows that follow one another (truncated
             back-propagation through time); windows then never overlap, and the last one of
-            a record may hold less.
+            a record may hold less. Streams are equally long: where windows cannot be shared
+            out evenly, some streams end with the window that the next one begins with.
         balance: Which windows are drawn how often: ``windows`` all alike; ``files``, so that
             each record as a whole is drawn as often as any other; ``category`` and
             ``value``, so that categories or parts of a range of values are, by what

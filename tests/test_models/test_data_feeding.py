@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import math
 import threading
 import time
 import tracemalloc
@@ -157,9 +158,10 @@ def test_every_window_once_per_pass(lengths, window, stride, batch_size, passes,
 def test_consecutive_windows_follow_one_another(
     lengths, window, batch_size, batches, seed
 ):
-    """Where no reset is flagged, a stream goes on where it stopped; each window once.
+    """Where no reset is flagged, a stream goes on where it stopped, and none is left out.
 
-    The last window of a record holds what is left of it.
+    Only the first window of a stream may be the last of the one before it, too. The last
+    window of a record holds what is left of it.
     """
     total = sum(-(-length // window) for length in lengths)
     windows = Windows(
@@ -177,9 +179,14 @@ def test_consecutive_windows_follow_one_another(
     assert reset[0].all()
     follows = first[1:] == first[:-1] + window
     assert (follows | reset[1:]).all()
-    stretch = total // batch_size
-    seen = first[:stretch].reshape(-1)
-    assert len(set(seen.tolist())) == len(seen)
+    stretch = math.ceil(total / batch_size)
+    passed = first[:stretch]
+    seen = passed.reshape(-1)
+    assert all(len(set(stream.tolist())) == len(stream) for stream in passed.T)
+    every = [1000 * i + t for i, n in enumerate(lengths) for t in range(0, n, window)]
+    if len(passed) == stretch:
+        assert sorted(set(seen.tolist())) == every, "every window of every record"
+        assert len(seen) - total < batch_size
     inside = batch["inside"][..., 0]
     left = [lengths[int(f) // 1000] - int(f) % 1000 for f in first.reshape(-1)]
     np.testing.assert_array_equal(
@@ -188,6 +195,9 @@ def test_consecutive_windows_follow_one_another(
     assert (batch["u"][..., 0][~inside] == 0).all()
     if batches is None:
         assert len(seen) == stretch * batch_size
+        place = [every.index(f) for f in (*passed[-1, :-1], *passed[0, 1:])]
+        between = np.subtract(*np.split(np.array(place), 2)[::-1])
+        assert ((between == 0) | (between == 1)).all(), "one window of both at most"
         # A reset only begins a stream or a record.
         assert (reset[1:] <= (first[1:] % 1000 == 0)).all()
     if batches is None and stretch * batch_size == total:
@@ -196,8 +206,11 @@ def test_consecutive_windows_follow_one_another(
         assert sorted(samples.tolist()) == wanted, "every sample, once"
 
 
-def test_short_consecutive_epochs_reach_everything():
-    windows = Windows(window=10, batch_size=2, batches=3, order="consecutive")
+@pytest.mark.parametrize("batch_size,batches", [(2, 3), (7, 2), (32, None), (32, 1)])
+def test_short_consecutive_epochs_reach_everything(batch_size, batches):
+    windows = Windows(
+        window=10, batch_size=batch_size, batches=batches, order="consecutive"
+    )
     feed = ResidentWindows(part=Memory([400]), windows=windows)
     orders = [np.asarray(feed.order(jax.random.key(i))) for i in range(200)]
     seen = {
