@@ -109,7 +109,11 @@ def matching_loss(task: posterior.Task) -> Loss:
         del hyper
         return velocity_error(outputs["velocity"], batch[VELOCITY], task.there(batch))
 
-    return Loss(terms={"velocity": Term(function=velocity)})
+    def count(batch: Batch, hyper: Hyper) -> Int[Array, ""]:
+        del hyper
+        return jnp.sum(task.there(batch), dtype=jnp.int32)
+
+    return Loss(terms={"velocity": Term(function=velocity, count=count)})
 
 
 def velocity_error(

@@ -98,7 +98,7 @@ def problem(config: Config, data: TaskData) -> ClosedForm:
 
     def loss(solution: Solution, groups: Sequence[Mapping[str, Any]]) -> float:
         """The error of the Gaussian's velocity, on the paths that flows are scored on."""
-        errors, rows = [], []
+        errors, counts = [], []
         cut = [batch for group in groups for batch in batches(dict(group))]
         for number, batch in enumerate(cut):
             there = np.asarray(task.there(batch))
@@ -110,8 +110,8 @@ def problem(config: Config, data: TaskData) -> ClosedForm:
             )
             weight = np.broadcast_to(there[:, None], found.shape)
             errors.append(np.mean((found - paths.velocity)[weight] ** 2))
-            rows.append(len(there))
-        return float(np.average(errors, weights=rows))
+            counts.append(np.sum(there))
+        return float(np.average(errors, weights=counts))
 
     seen = sum(int(np.prod(data.shapes[role])) for role in task.takes)
     numbers = line.columns

@@ -283,11 +283,13 @@ def term_of(
     def function(outputs: Outputs, batch: Batch, hyper: Hyper) -> Float[Array, ""]:
         return now(hyper)(outputs[name], batch[signal], counted(batch, signal))
 
-    def count(batch: Batch, hyper: Hyper) -> Array | None:
+    def count(batch: Batch, hyper: Hyper) -> Array | float | None:
+        own = now(hyper)
+        if own.whole:
+            return None
         # The count does not look at the prediction: any will do.
         target = batch[signal]
-        found = now(hyper).sums(target, target, counted(batch, signal)).count
-        return None if isinstance(found, float) else found
+        return own.sums(target, target, counted(batch, signal)).count
 
     whole = isinstance(criterion, Criterion) and criterion.whole
     return Term(function=function, weight=weight, count=count, whole=whole)

@@ -25,15 +25,16 @@ class Term:
         function: ``(outputs, batch, hyper) -> scalar``; a mean over the batch, or over what
             `count` counts of it, where the problem is trained in micro-batches.
         weight: A number, or the name of a traced value or schedule (``"loss.beta"``).
-        count: ``(batch, hyper) -> how much a mean is over``, or None where every part of a
-            batch holds as much as any other of its size. By it the parts of a batch are
-            weighed, so that the mean over what was seen of it is exact however it is cut.
+        count: ``(batch, hyper) -> how much a mean is over``: a plain number where it is that
+            of every batch of the same shape, None where the term is no such mean. By it parts
+            of a batch, and batches of an evaluation, are weighed, so that the mean over what
+            was seen is exact however it is cut.
         whole: Whether the term is no such mean, so that a batch is never cut.
     """
 
     function: Callable[[Outputs, Batch, Hyper], Float[Array, ""]]
     weight: float | str = 1.0
-    count: Callable[[Batch, Hyper], Array | None] | None = None
+    count: Callable[[Batch, Hyper], Array | float | None] | None = None
     whole: bool = False
 
 
@@ -80,6 +81,23 @@ class Loss:
             batch: With what `Problem.targets` added: a whole one, or a part of it.
             hyper: Traced values and schedules by name.
         """
+        found = self._told(batch, hyper)
+        return {name: n for name, n in found.items() if not isinstance(n, float)}
+
+    def sizes(
+        self, batch: Batch, hyper: Hyper, *, samples: int
+    ) -> dict[str, Array | float]:
+        """How much each term of a batch counts beside the same one of another batch.
+
+        Args:
+            batch: As for `counts`.
+            hyper: Traced values and schedules by name.
+            samples: How many the batch has: what a term counts that does not tell.
+        """
+        return dict.fromkeys(self.names, float(samples)) | self._told(batch, hyper)
+
+    def _told(self, batch: Batch, hyper: Hyper) -> dict[str, Array | float]:
+        """How much each term is a mean over, of those that tell."""
         found = {
             name: term.count(batch, hyper)
             for name, term in self.terms.items()

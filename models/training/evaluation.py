@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from models.losses.criteria import SumCount
 from models.training.problem import Batch, Outputs, Problem, evaluation_key
 from models.transforms.batch import apply_transforms
 
@@ -24,13 +25,13 @@ class Scored(NamedTuple):
 
     Attributes:
         metrics: The accumulator of every metric, by name.
-        terms: Every loss term, unweighted, times the rows of its batches.
-        rows: Rows so far.
+        terms: Every loss term, unweighted, times what it is a mean over.
+        counts: Over how much that is, by term (`models.losses.Loss.sizes`).
     """
 
     metrics: dict[str, Any]
     terms: dict[str, Float[Array, ""]]
-    rows: Float[Array, ""]
+    counts: dict[str, Float[Array, ""]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +58,9 @@ class Evaluation:
     ) -> dict[str, Array]:
         """Every metric, and every loss term as ``loss.NAME``, over groups of rows.
 
-        A group is taken in equal batches of at most `BATCH_NUMBERS` numbers and a
-        remainder, one after the other, so that memory does not grow with the part.
+        A term is the mean over all that it counts, as if all were one batch. A group is
+        taken in equal batches of at most `BATCH_NUMBERS` numbers and a remainder, one after
+        the other, so that memory does not grow with the part.
         """
 
         def score(batch: Batch, number: Any = 0) -> tuple[Outputs, Batch]:
@@ -73,13 +75,16 @@ class Evaluation:
             if rest is not None:
                 found = score(rest, number)
                 scored = self._nothing(*found) if scored is None else scored
-                scored = self._add(scored, *found, hyper)
+                scored = self._add(scored, *found, hyper, samples_of(rest))
                 number += 1
         assert scored is not None, "a part has at least one group"
         values = {
             m.name: m.finish(scored.metrics[m.name]) for m in self.problem.metrics
         }
-        means = {f"loss.{n}": total / scored.rows for n, total in scored.terms.items()}
+        means = {
+            f"loss.{n}": SumCount(total, scored.counts[n]).value
+            for n, total in scored.terms.items()
+        }
         return values | means
 
     def over_train(
@@ -222,21 +227,31 @@ class Evaluation:
         return Scored(
             {m.name: m.init(outputs, batch) for m in self.problem.metrics},
             dict.fromkeys(self.problem.loss.names, zero),
-            zero,
+            dict.fromkeys(self.problem.loss.names, zero),
         )
 
     def _add(
-        self, scored: Scored, outputs: Outputs, batch: Batch, hyper: Mapping[str, Array]
+        self,
+        scored: Scored,
+        outputs: Outputs,
+        batch: Batch,
+        hyper: Mapping[str, Array],
+        samples: int,
     ) -> Scored:
-        _, terms = self.problem.loss(outputs, batch, self.problem.at_rest(hyper))
-        rows = rows_of(batch)
+        """Add a batch of so many samples."""
+        loss, rest = self.problem.loss, self.problem.at_rest(hyper)
+        _, terms = loss(outputs, batch, rest)
+        counts = {
+            name: jnp.asarray(count).astype(jnp.zeros(()).dtype)
+            for name, count in loss.sizes(batch, rest, samples=samples).items()
+        }
         return Scored(
             {
                 m.name: m.update(scored.metrics[m.name], outputs, batch)
                 for m in self.problem.metrics
             },
-            {name: scored.terms[name] + rows * value for name, value in terms.items()},
-            scored.rows + rows,
+            {n: scored.terms[n] + counts[n] * value for n, value in terms.items()},
+            {n: scored.counts[n] + count for n, count in counts.items()},
         )
 
     def _scan(
@@ -249,13 +264,14 @@ class Evaluation:
     ) -> Scored:
         """Add ``[K, B, ...]`` batches, one after the other."""
         count = rows_of(batches)
+        first = {name: array[0] for name, array in batches.items()}
+        samples = samples_of(first)
         if scored is None:  # accumulators of nothing, in the shapes of the first batch
-            first = jax.tree.map(lambda a: a[0], batches)
             scored = self._nothing(*jax.tree.map(_zeros, jax.eval_shape(score, first)))
 
         def body(scored: Scored, item: tuple[Batch, Any]) -> tuple[Scored, None]:
             outputs, batch = score(*item)
-            return self._add(scored, outputs, batch, hyper), None
+            return self._add(scored, outputs, batch, hyper, samples), None
 
         numbers = jnp.arange(number, number + count, dtype=jnp.int32)
         scored, _ = jax.lax.scan(body, scored, (batches, numbers))
@@ -296,6 +312,12 @@ def rows_of(batch: Batch) -> int:
     """How many rows a batch has."""
     size: int = next(iter(batch.values())).shape[0]
     return size
+
+
+def samples_of(batch: Batch) -> int:
+    """How many samples a batch has: time steps of all its rows, or its rows."""
+    steps = (array.shape[1] for array in batch.values() if array.ndim > 2)
+    return rows_of(batch) * max(steps, default=1)
 
 
 def _zeros(shape: jax.ShapeDtypeStruct) -> Array:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
 
+from models.flows import VELOCITY, matching_loss
 from models.layers.coordinates import Coordinates
 from models.layers.flow import Solver, log_density, transport
 from models.layers.time_features import time_features
@@ -152,3 +155,24 @@ def test_time_features():
     np.testing.assert_allclose(
         found, [[0, 1, 1, 0, 0], [0.25, root, 0, root, 1]], atol=1e-6
     )
+
+
+def test_the_loss_of_a_batch_is_that_of_its_parts_by_what_they_hold():
+    """Rows of many sites, most of which the first part misses."""
+    random = np.random.default_rng(0)
+    found, wanted = random.normal(size=(2, 6, 2, 5)).astype(np.float32)
+    there = random.random((6, 5)) < np.where(np.arange(6) < 2, 0.2, 0.9)[:, None]
+    loss = matching_loss(SimpleNamespace(there=lambda batch: batch["there"]))
+
+    def parts(*places):
+        for place in places:
+            batch = {VELOCITY: jnp.asarray(wanted[place])}
+            batch |= {"there": jnp.asarray(there[place])}
+            _, terms = loss({"velocity": jnp.asarray(found[place])}, batch, {})
+            yield terms["velocity"], loss.sizes(batch, {}, samples=7)["velocity"]
+
+    weight = np.broadcast_to(there[:, None], found.shape)
+    exact = np.mean((found - wanted)[weight].astype(np.float64) ** 2)
+    values, counts = np.array(list(parts(slice(0, 2), slice(2, 6)))).T
+    np.testing.assert_allclose(np.average(values, weights=counts), exact, rtol=1e-5)
+    assert abs(np.average(values, weights=[2, 4]) / exact - 1) > 1e-3

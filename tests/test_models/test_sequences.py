@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+import h5py
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
 from models.config import Config, static, traced
+from models.data.catalog import prepare
 from models.data.dataset import open_dataset
 from models.data.windows import Windows
 from models.errors import ConfigError
@@ -20,7 +22,9 @@ from models.layers.traced import Traced
 from models.sequences import SequenceLoss, sequence_loss, sequence_problem
 from models.tasks import task_of
 from models.tasks.base import describe
+from models.training import evaluation
 from models.training.optimizer import Optimizer
+from models.training.protocol import Context
 from tests.test_models.training_toys import numbers
 
 
@@ -98,6 +102,36 @@ def test_trains_saves_and_evaluates(context, tmp_path):
     assert numbers(again.fit()) == numbers(epochs)
     assert again.feed is learner.feed, "trials of one process share the data"
     assert again.valid[0]["u"] is learner.valid[0]["u"]
+
+
+@pytest.mark.parametrize("kind,of", [("mse", np.square), ("mae", np.abs)])
+@pytest.mark.parametrize("gaps", [False, True])
+def test_loss_terms_are_means_over_all_that_they_count(
+    kind, of, gaps, tmp_path, monkeypatch
+):
+    """Of records of several lengths and, a group at a time, of several batches."""
+    monkeypatch.setattr(evaluation, "BATCH_NUMBERS", 1000)
+    random, scale = np.random.default_rng(4), 9.0
+    for part, lengths in (("train", (90,)), ("valid", (12, 180, 180, 180))):
+        (tmp_path / part).mkdir()
+        for i, length in enumerate(lengths):
+            with h5py.File(tmp_path / part / f"{i}.h5", "w") as file:
+                file["u0"] = random.normal(size=length)
+                y = scale * random.normal(size=length)  # the short record's are larger
+                if gaps and part == "valid":
+                    y[6 : 8 + 30 * i] = np.nan
+                file["y0"], scale = y, 1.0
+    data = prepare({"path": str(tmp_path), "gaps": gaps}).to_json()
+    context = Context(data=data, task={"name": "simulation"}, seed=0, epochs=1)
+    learner = learner_of(Filters, family(**{"loss.kind": kind}), context)
+    dataset, errors = open_dataset(data), []
+    for i in range(4):
+        with h5py.File(tmp_path / "valid" / f"{i}.h5") as file:
+            error = learner.predict(file["u0"][:][:, None])[:, 0] - file["y0"][:]
+        errors.append(error[4:] / dataset.statistics.std["y"][0])  # behind `n_skip`
+    wanted = np.nanmean(of(np.concatenate(errors)))
+    found = learner.evaluate("valid")[f"loss.{kind}"]
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
 
 
 def test_the_contexts_objective_decides_which_epoch_is_kept(context):

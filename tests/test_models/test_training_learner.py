@@ -290,6 +290,7 @@ def test_validation_scores_full_sequences_in_evaluation_mode():
     ).astype(np.float64)
     got = learner.evaluate("valid")
     np.testing.assert_allclose(got["rmse"], np.sqrt(np.mean(errors**2)), rtol=1e-5)
+    np.testing.assert_allclose(got["loss.mse"], np.mean(errors**2), rtol=1e-5)
     weights = {k: np.asarray(v, np.float64) for k, v in learner.best.params.items()}
     state, outputs = np.zeros(4), []
     for u in valid[2]["u"][0, :, 0]:
