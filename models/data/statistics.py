@@ -73,32 +73,61 @@ class Statistics:
         return self.extremes.high
 
 
-def accumulate(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and population standard deviation over blocks ``[…, channels]``.
+class Moments:
+    """Mean and population standard deviation per channel, of blocks one after the other.
 
-    NaN is a value not seen. A channel counts as constant when its spread is within rounding
-    of its mean.
+    NaN is a value not seen.
 
-    Returns:
-        Mean and standard deviation ``[channels]``, float64; 0 and 1 for a channel of which
-        nothing was seen.
+    Attributes:
+        count: Values seen ``[channels]``.
+        mean: ``[channels]``; 0 where nothing was seen.
 
     Source: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for
     computing sample variances", 1979, equation 2.1.
     """
-    count, mean, squares = np.zeros(()), np.zeros(()), np.zeros(())
-    for block in blocks:
+
+    def __init__(self) -> None:
+        self.count, self.mean = np.zeros(()), np.zeros(())
+        self._squares = np.zeros(())
+
+    def add(self, block: np.ndarray) -> None:
+        """Take a block ``[…, channels]`` in."""
         values = np.asarray(block, np.float64)
         values = values.reshape(-1, values.shape[-1])
         own_count, own, own_squares = _moments(values)
-        delta, total = own - mean, count + own_count
+        delta, total = own - self.mean, self.count + own_count
         divisor = np.maximum(total, 1)
-        squares = squares + own_squares + delta**2 * (count * own_count / divisor)
-        mean, count = mean + delta * (own_count / divisor), total
-    assert count.ndim, "parts are checked to hold samples"
-    std = np.sqrt(squares / np.maximum(count, 1))
-    rounding = 1e-12 * np.maximum(np.abs(mean), np.finfo(np.float64).tiny)
-    return mean, np.where(std > rounding, std, 1.0)
+        between = delta**2 * (self.count * own_count / divisor)
+        self._squares = self._squares + own_squares + between
+        self.mean = self.mean + delta * (own_count / divisor)
+        self.count = total
+
+    @property
+    def std(self) -> np.ndarray:
+        """``[channels]``; about 0 for a constant channel, 0 where nothing was seen."""
+        found: np.ndarray = np.sqrt(self._squares / np.maximum(self.count, 1))
+        return found
+
+    @property
+    def varies(self) -> np.ndarray:
+        """Whether a channel's spread is more than rounding of its mean, ``[channels]``."""
+        rounding = 1e-12 * np.maximum(np.abs(self.mean), np.finfo(np.float64).tiny)
+        found: np.ndarray = self.std > rounding
+        return found
+
+
+def accumulate(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and population standard deviation over blocks ``[…, channels]``; see `Moments`.
+
+    Returns:
+        Mean and standard deviation ``[channels]``, float64; 1 for the deviation of a
+        constant channel; 0 and 1 for a channel of which nothing was seen.
+    """
+    found = Moments()
+    for block in blocks:
+        found.add(block)
+    assert found.mean.ndim, "parts are checked to hold samples"
+    return found.mean, np.where(found.varies, found.std, 1.0)
 
 
 def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -252,6 +252,28 @@ def test_what_is_not_finite_is_found(folder, value, compression):
         prepare(str(folder))
 
 
+@pytest.mark.parametrize("name", ["u0", "y0"])
+def test_what_single_precision_would_swallow_is_refused(folder, name):
+    """Rounding of what is let through is below 0.4 % of its deviation."""
+    random = np.random.default_rng(2).normal(size=(5, 50))
+
+    def prepared(offset, spread=0.25):
+        for path, values in zip(sorted(folder.glob("*/*")), random, strict=True):
+            path.unlink()  # what is open stays what it was
+            write(path, {**signals(50), name: offset + spread * values}, fs=10.0)
+        train = open_dataset(prepare(str(folder))).part("train")
+        return np.concatenate([train.load(i)[name[0]] for i in range(3)])
+
+    for offset in (6.4e6, -6.4e6, 2.5e4):
+        with pytest.raises(DataError, match=rf"`{name}` in .*vary.*(?s:.)*subtract"):
+            prepared(offset)
+    for offset in (1.7e4, -1e3, 0.0):
+        values = prepared(offset)
+        rounded = values.astype(np.float32).astype(np.float64)
+        assert np.sqrt(np.mean((rounded - values) ** 2)) < 0.004 * values.std()
+    prepared(6.4e6, spread=0.0)  # a constant tells nothing, and loses nothing
+
+
 def test_the_column_that_is_not_finite_is_named(folder):
     values = signals(50, y0=np.ones((50, 3)))
     values["y0"][11, 2] = np.nan

@@ -322,6 +322,10 @@ def test_a_calendar_tells_when_every_row_is(path, tmp_path):
     feed = make_feed(part, Windows(window=5, batch_size=3))
     assert feed.arrays["t"].shape == (10, 2) and "seen.t" not in feed.arrays
     assert "t" not in prepare(str(path)).roles
+    night = frame(400)  # of two days, whose numbers since 1970 differ by little
+    night["date"] = pandas.date_range("2020-01-01 23:59", periods=400, freq="1min")
+    night.to_csv(tmp_path / "night.csv", index=False)
+    prepare({"path": str(tmp_path / "night.csv"), "calendar": True})
     late = tmp_path / "late.csv"  # a time that is none, where no check has looked
     lines = path.read_text().splitlines()
     lines[90] = "yesterday" + lines[90][lines[90].index(",") :]

@@ -147,7 +147,7 @@ def prepare(request: Request, *, name: str, path: Path) -> Reference:
         units=units_of(request),
         settings={"borders": borders, "time": time},
     )
-    return checked(open(reference), allowed=reference.roles)
+    return checked(open(reference), allowed=reference.roles, whole=("t",))
 
 
 def open(reference: Reference) -> Dataset:
