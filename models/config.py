@@ -24,6 +24,7 @@ def traced(
     low: float = -math.inf,
     high: float = math.inf,
     off: float | None = None,
+    start: bool = False,
 ) -> Any:
     """A float field that changes no shape: it lives in the training state as an array.
 
@@ -34,10 +35,11 @@ def traced(
         off: The value at which what the field scales is not there at all: it is then not
             traced, nothing is compiled for it, and the static signature is as if the field
             did not exist. At any other value the signature says that it is on.
+        start: Whether it acts where training begins alone, so that no schedule changes it.
     """
     return dataclasses.field(
         default=default,
-        metadata={"traced": True, "low": low, "high": high, "off": off},
+        metadata={"traced": True, "low": low, "high": high, "off": off, "start": start},
     )
 
 
@@ -106,6 +108,11 @@ class Config:
     def traced_keys(cls) -> tuple[str, ...]:
         """The dotted keys whose values are traced."""
         return tuple(k for k, item in _walk(cls) if item.metadata.get("traced"))
+
+    @classmethod
+    def start_keys(cls) -> tuple[str, ...]:
+        """The dotted keys of traced values that act where training begins alone."""
+        return tuple(k for k, item in _walk(cls) if item.metadata.get("start"))
 
     def flat(self) -> dict[str, Any]:
         """Every dotted key with its value; tuples become lists (JSON-able)."""

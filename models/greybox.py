@@ -70,7 +70,7 @@ class Physics(BaseConfig):
     equation: str = static("mass_spring_damper")
     steps: int = static(1, low=1)
     between: str = static("linear", choices=("linear", "held"))
-    spread: float = traced(0.0, low=0.0, high=5.0)
+    spread: float = traced(0.0, low=0.0, high=5.0, start=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,8 @@ from hpo.errors import StudyError
 from hpo.stopping import registry
 from hpo.stopping.planning import PlanningRule
 from hpo.stopping.registry import ExploitingRule, PausingRule
-from hpo.study import Study
+from hpo.study import Rule, Study
+from models.errors import near_matches
 
 
 def changed_keys(study: Study) -> dict[str, tuple[str, ...]]:
@@ -33,6 +34,7 @@ def changed_keys(study: Study) -> dict[str, tuple[str, ...]]:
         rule = next(r for r in study.stopping if r.name == name)
         made = registry.make(rule)
         assert isinstance(made, ExploitingRule), "said just now"
+        _refuse_unknown(study, rule)
         found = _populations(study, made, name)
     for trial in study.fixed:
         names = [name for change in trial.schedule for name in change.traced]
@@ -40,6 +42,18 @@ def changed_keys(study: Study) -> dict[str, tuple[str, ...]]:
             known = (*found.get(trial.family, ()), *names)
             found[trial.family] = tuple(dict.fromkeys(known))
     return found
+
+
+def kept_keys(study: Study, family: str) -> tuple[str, ...]:
+    """The searched values of a family that a rule leaves as they are with a trial's donor.
+
+    Args:
+        study: The study.
+        family: One of its families.
+    """
+    rule, searched = exploiting(study), study.family(family).space.distributions
+    kept = [r.options.get("start") or () for r in study.stopping if r.name == rule]
+    return tuple(name for names in kept for name in names if name in searched)
 
 
 def exploiting(study: Study) -> str | None:
@@ -78,6 +92,17 @@ def _populations(
             "than the interval",
         )
     return found
+
+
+def _refuse_unknown(study: Study, rule: Rule) -> None:
+    """What is to be kept must be searched by some family."""
+    searched = {n for family in study.families for n in family.space.distributions}
+    for name in rule.options.get("start") or ():
+        if name not in searched:
+            raise StudyError(
+                f"{rule.name}: `start` names searched values, and no family searches `{name}`",
+                hint=near_matches(name, searched),
+            )
 
 
 def _refuse_others(study: Study) -> None:

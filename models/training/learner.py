@@ -371,7 +371,8 @@ class GradientLearner:
         """Go on from what another learner saved, with other traced values from here on.
 
         All else is that learner's: parameters, moments, keys, step, epochs and the best of
-        them, its seed and its other traced values.
+        them, its seed and its other traced values. Of least squares λ is scaled as its first
+        value is (`Optimizer.adopted`).
 
         Args:
             directory: Where a learner of this static signature and budget saved itself.
@@ -394,7 +395,9 @@ class GradientLearner:
         self.seed = metadata["seed"]
         self._past = [*self._past, [len(self._records), before]]
         self._values = before | values
-        self.state = with_values(self.runner.engine.graph, self.state, values)
+        state = with_values(self.runner.engine.graph, self.state, values)
+        adopted = self.problem.optimizer.adopted(state.optimizer, before, values)
+        self.state = state._replace(optimizer=adopted)
 
     def _take_over(
         self, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]

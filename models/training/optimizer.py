@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,7 @@ from models.training.least_squares.damping import Damping
 NEVER = 2**31 - 2
 
 ADAM, LEVENBERG_MARQUARDT = "adam", "levenberg_marquardt"
+DAMPING = "optimizer.damping"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,8 @@ class Optimizer(Config):
         average: Decay of that average, per step (Polyak and Juditsky 1992, with the
             exponential weights of Kingma and Ba 2015, section 7.2).
         damping: Levenberg–Marquardt: λ of the first step, relative to the squared length
-            of a parameter's column in the Jacobian.
+            of a parameter's column in the Jacobian. Changed while a model is trained, it
+            changes the λ of then by the same factor.
         damping_up: Factor on λ when a step is refused.
         damping_down: Divisor of λ when a step is taken.
         scale_floor: Smallest squared length of a column that counts, relative to the
@@ -124,6 +127,21 @@ class Optimizer(Config):
             off |= set() if self.frozen else {"frozen"}
             return frozenset({"kind", *second, *off})
         return frozenset(set(self.keys()) - second - {"kind"})
+
+    def adopted(
+        self, state: Any, before: Mapping[str, float], values: Mapping[str, float]
+    ) -> Any:
+        """The optimizer's state where traced values change in the middle of training.
+
+        Args:
+            state: As it was saved.
+            before: Traced values that it was trained with, by dotted key.
+            values: Those that change.
+        """
+        new = values.get(DAMPING)
+        if not isinstance(state, Damping) or new is None or new == before[DAMPING]:
+            return state
+        return state.scaled(new / before[DAMPING])
 
     def rate(
         self, hyper: Mapping[str, Array], fraction: Float[Array, ""]

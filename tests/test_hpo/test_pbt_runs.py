@@ -348,6 +348,11 @@ def test_a_family_that_cannot_is_refused_before_the_launch(tmp_path):
         ),
         ("rnn", {"optimizer.damping": rate}, "`optimizer.damping` would .* static"),
         (
+            "greybox",
+            {"physics.spread": rate, "optimizer.learning_rate": rate},
+            "`physics.spread` would .* acts where training begins alone",
+        ),
+        (
             "linear",
             {"model.ridge": rate},
             "family `linear`: .* cannot go on from another one's state",

@@ -15,6 +15,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from hpo.check import traced
 from hpo.director import Director, replay
 from hpo.director.decisions import Start
 from hpo.errors import RunError, StudyError
@@ -193,6 +194,20 @@ def test_values_move_as_published_and_stay_in_their_range():
     assert 0.7 < kinds["up"] / kinds["down"] < 1.4
 
 
+def test_what_is_kept_is_the_donors_and_everybody_begins_with_their_own():
+    a_study = population(start=["decay"])
+    director, begun = Director(a_study, workers=1), set()
+    for event in directed.run(a_study, curve()):
+        if isinstance(event, Proposed):
+            begun.add(event.params["decay"])
+        director.apply(event)
+        if isinstance(event, Exploited):
+            assert set(event.traced) == {"rate"}
+            mine, donor = (director.trials[n] for n in (event.trial, event.donor))
+            assert mine.current["decay"] == donor.current["decay"]
+    assert len(begun) == 8 and any(t.exploits for t in director.trials.values())
+
+
 def _moved(distribution, before, after):
     for name, factor in (("up", 1.2), ("down", 0.8)):
         moved = min(max(before * factor, distribution.low), distribution.high)
@@ -333,6 +348,10 @@ def test_the_start_tells_whose_state_and_which_values():
         ({"resampling": 1.5}, "pbt: resampling must be at most 1, got 1.5"),
         ({"perturbation": 0, "resampling": 0}, "no value would ever vary"),
         ({"eta": 3}, "eta"),
+        (
+            {"start": "decay"},
+            "`start` lists names of searched values, got 'decay'",
+        ),
     ],
 )
 def test_bad_options_are_refused_by_name(options, rule):
@@ -370,6 +389,14 @@ def test_studies_without_a_population_are_refused():
             "family `net`: .*`more` exists depends on `decay`",
         ),
         (
+            population(start=["dekay"]),
+            "(?s)`start` names .* no family searches `dekay`.*did you mean `decay`",
+        ),
+        (
+            population(start=["rate", "decay"]),
+            "`start` names all that is searched",
+        ),
+        (
             population().replace(families=(Family(name="net", space=kinds),)),
             "`rate` may be 'a'",
         ),
@@ -378,6 +405,19 @@ def test_studies_without_a_population_are_refused():
             Director(a_study, workers=1)
     linear = Family(name="linear", space=constants, trials=1, epochs=1)
     Director(population().replace(families=(family, linear)), workers=1)
+
+
+def test_what_acts_where_training_begins_changes_in_no_schedule():
+    told = traced._of_family("models.greybox:create", [{}])
+    assert told.start == ["physics.spread"] and "physics.spread" in told.traced
+    rate, spread = ("optimizer.learning_rate",), ("physics.spread",)
+    traced._refuse("greybox", rate, told, kept=spread)
+    with pytest.raises(
+        StudyError, match=r"(?s)`physics.spread` .*begins alone.*`start`"
+    ):
+        traced._refuse("greybox", (*rate, *spread), told, kept=())
+    with pytest.raises(StudyError, match="`physics.steps` would change .* static"):
+        traced._refuse("greybox", rate, told, kept=("physics.steps",))
 
 
 @pytest.mark.parametrize(

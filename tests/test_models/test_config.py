@@ -26,6 +26,12 @@ class Body(Config):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Begun(Config):
+    place: float = traced(0.0, start=True)
+    model: Body = Body()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Whole(Config):
     model: Body = Body(width=64)
     rate: float = traced(1e-3, low=0.0)
@@ -62,6 +68,12 @@ def test_traced_values_do_not_enter_the_static_signature():
     assert base.static_signature() == same.static_signature()
     assert base.static_signature() != other.static_signature()
     hash(base.static_signature())
+
+
+def test_what_acts_at_the_start_alone_is_told_and_traced_like_the_others():
+    assert Begun.start_keys() == ("place",) and Whole.start_keys() == ()
+    assert Begun.traced_keys() == ("place", "model.dropout")
+    assert Begun().static_signature() == Begun(place=1.0).static_signature()
 
 
 @pytest.mark.parametrize(

@@ -256,6 +256,30 @@ def test_going_on_equals_never_stopping(tmp_path):
     assert numbers(make(99).fit(6)) == whole, "the budget changed an epoch"
 
 
+def test_a_changed_damping_scales_that_of_then(tmp_path):
+    """After an adoption the step is that of ridge regression with the new λ, by numpy."""
+    arrays, key = data(), "optimizer.damping"
+    rows, targets = regression(arrays)
+
+    def make(damping=0.5):
+        return lm_learner(filter_problem(damping=damping), arrays, epochs=3)
+
+    donor, mine, same = make(), make(0.01), make(0.01)
+    (first,) = donor.fit(1)
+    donor.save(tmp_path)
+    mine.adopt(tmp_path, {key: 4.0})
+    before, now = found(donor).astype(float), 8 * first.train["damping"]
+    np.testing.assert_allclose(mine.state.optimizer.value, now, rtol=1e-6)
+    mine.fit(2)
+    square = rows.T @ rows
+    gradient = rows.T @ (rows @ before - targets)
+    step = np.linalg.solve(square + now * np.diag(np.diag(square)), gradient)
+    np.testing.assert_allclose(found(mine), before - step, rtol=1e-4, atol=1e-5)
+    assert np.abs(step).max() > 1e-3
+    same.adopt(tmp_path, {key: 0.5, "optimizer.damping_up": 3.0})
+    assert float(same.state.optimizer.value) == first.train["damping"]
+
+
 def test_a_second_trial_compiles_nothing():
     lm_learner(filter_problem(damping=0.3), data()).fit()
     with compilations() as seconds:

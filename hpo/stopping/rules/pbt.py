@@ -46,6 +46,8 @@ class StoppingRule:
         quantile: Share of the family that adopts, and that is adopted; at least one of each.
         perturbation: How far a value moves, relative to itself.
         resampling: How probable it is that a value is drawn anew instead.
+        start: Searched values that stay with the state which is adopted, because they act
+            where training begins alone; each trial begins with its own. None for none.
     """
 
     converges: ClassVar[bool] = False
@@ -54,6 +56,7 @@ class StoppingRule:
     quantile: float = 0.25
     perturbation: float = 0.2
     resampling: float = 0.25
+    start: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         """Refuse options by which a trial could be its own donor, or nothing would vary."""
@@ -68,6 +71,13 @@ class StoppingRule:
             raise StudyError(
                 "pbt: with `perturbation` 0 and `resampling` 0 no value would ever vary",
                 hint="leave one of them at its default, 0.2 and 0.25",
+            )
+        kept = () if self.start is None else self.start
+        listed = isinstance(kept, (list, tuple))
+        if not listed or not all(isinstance(name, str) for name in kept):
+            raise StudyError(
+                f"pbt: `start` lists names of searched values, got {self.start!r}",
+                hint='["physics.spread"] keeps that one',
             )
 
     def rungs(self, budget: int, index: int) -> tuple[int, ...]:
@@ -91,7 +101,14 @@ class StoppingRule:
                     f"`{condition.name}` exists depends on `{condition.parent}`",
                     hint=f"make `{condition.parent}` a constant",
                 )
-        for name, distribution in space.distributions.items():
+        kept = self.start or ()
+        varied = {n: d for n, d in space.distributions.items() if n not in kept}
+        if not varied:
+            raise StudyError(
+                f"pbt: `start` names all that is searched, {list(space.distributions)}",
+                hint="leave out of it what acts all through training",
+            )
+        for name, distribution in varied.items():
             values: Sequence[Any] = ()
             if isinstance(distribution, CategoricalDistribution):
                 values = distribution.choices
@@ -101,7 +118,7 @@ class StoppingRule:
                     f"pbt varies numbers, and `{name}` may be {wrong[0]!r}",
                     hint=f"make `{name}` a constant",
                 )
-        return tuple(space.distributions)
+        return tuple(varied)
 
     def settle(
         self,
@@ -152,6 +169,8 @@ class StoppingRule:
         donor = donors[derive(trial.seed, "pbt", "donor", *who) % len(donors)]
         traced = {}
         for name, value in donor.current.items():
+            if name in (self.start or ()):
+                continue
             seed = derive(trial.seed, "pbt", name, *who)
             distribution = space.distributions[name]
             if uniform(seed, "resample") < self.resampling:

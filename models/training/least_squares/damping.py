@@ -35,6 +35,17 @@ class Damping(NamedTuple):
         vector, _ = ravel_pytree(params)
         return cls(hyper["optimizer.damping"], jnp.zeros_like(vector))
 
+    def scaled(self, factor: float) -> Damping:
+        """The state with λ times a factor.
+
+        λ has come far from where it began; a factor keeps what was learned on the way.
+
+        Args:
+            factor: Positive.
+        """
+        value = jnp.clip(self.value * factor, SMALLEST, LARGEST)
+        return self._replace(value=value.astype(self.value.dtype))
+
 
 def raised(value: Float[Array, ""], hyper: Mapping[str, Array]) -> Float[Array, ""]:
     """λ after a step was refused."""
