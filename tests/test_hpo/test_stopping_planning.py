@@ -120,6 +120,36 @@ def test_the_best_of_each_family_comes_to_the_last_rung_before_the_end():
     assert {*reached[8]} == {"quick", "slow"}
 
 
+@pytest.mark.parametrize("better", [0, 1])
+@pytest.mark.parametrize("epochs", [(60, 62), (30, 62), (16, 62), (60, 30)])
+def test_the_last_stage_compares_families_by_value_also_where_epochs_differ(
+    epochs, better
+):
+    """Top rungs are rounded: 15 of 60, 16 of 62, 8 of 30, 4 of 16; the value decides."""
+    names = ("one", "other")
+    space = Space({"rate": FloatDistribution(0.1, 1.0)})
+    families = tuple(
+        Family(name=name, space=space, epochs=count)
+        for name, count in zip(names, epochs, strict=True)
+    )
+    budget = Budget(trials=40, epochs=62, total_epochs=160)
+    rules = (Rule(name="halving", options={"last": 0.3}),)
+    table = Table(simple(families=families, budget=budget, stopping=rules))
+    trials = table.director.trials
+
+    def values(trial):
+        level = 0.0 if trials[trial].family == names[better] else 1000.0
+        return ((n, level + n) for n in range(1, 99))
+
+    while not isinstance(table.director.next(0.0)[0], Done):
+        train(table, values)
+    tops = {name: round(count / 4) for name, count in zip(names, epochs, strict=True)}
+    waited = Counter(t.family for t in trials.values() if t.last >= tops[t.family])
+    ended = [t.family for t in trials.values() if t.ranked]
+    assert len(waited) == 2 and ended
+    assert ended.count(names[better]) == min(len(ended), waited[names[better]])
+
+
 def test_halving_of_a_pool_that_runs_dry_trains_all_to_the_end():
     budget = Budget(trials=4, epochs=16, total_epochs=400)
     table = Table(simple(budget=budget, stopping=(Rule(name="halving"),)))

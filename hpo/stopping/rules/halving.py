@@ -248,6 +248,15 @@ class _Plan:
             bound += purse.cost(trial, epochs)
         return purse.total - purse.spent - bound
 
+    def _nearest_first(self, trial: Trial) -> tuple[int, float, int]:
+        """The rungs that a trial has yet to come to, then its value.
+
+        Rungs are counted: as parts of the budgets they are rounded, so that of families with
+        other epoch budgets one would go before the other whatever its values are.
+        """
+        further = len(self._outlook.rungs[trial.family]) - self._places[trial.number]
+        return further, self._outlook.objective.rank_key(trial.value), trial.number
+
     def last_stage(self) -> Choice:
         """The best of the highest rung that can be finished; else a draw; else the end."""
         outlook, purse = self._outlook, self._purse
@@ -255,11 +264,7 @@ class _Plan:
         # Other workers take no seconds from this one, but epochs that all share.
         left = purse.within if purse.seconds else self._left(to_end=True)
 
-        def key(trial: Trial) -> tuple[float, float, int]:
-            value = outlook.objective.rank_key(trial.value)
-            return -trial.last / trial.budget, value, trial.number
-
-        waiting = sorted(outlook.waiting(), key=key)
+        waiting = sorted(outlook.waiting(), key=self._nearest_first)
         for trial in waiting:
             cost = purse.cost(trial, trial.budget - trial.last)
             if cost <= left:
