@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from hpo.director.state import RunState
+from hpo.errors import StudyError
 from hpo.stopping import registry
 from hpo.stopping.planning import Beginning, Choice, Outlook, PlanningRule
-from hpo.stopping.population import changed_keys, only_one
+from hpo.stopping.population import changed_keys
 from hpo.stopping.registry import (
     Evidence,
     PausingRule,
@@ -205,19 +206,27 @@ class Judge:
 
 
 def _planning(rules: Sequence[StoppingRule], study: Study) -> int | None:
-    """The place of the rule that plans, if one does; one other that pauses would disturb it."""
-    found = [i for i, rule in enumerate(rules) if isinstance(rule, PlanningRule)]
-    pausing = [i for i, rule in enumerate(rules) if isinstance(rule, PausingRule)]
-    if not found:
+    """The place of the rule that plans, if one does.
+
+    Raises:
+        StudyError: Several rules would say which paused trials go on, or the one that plans
+            cannot plan this study.
+    """
+    kinds = (PlanningRule, PausingRule)
+    deciding = [i for i, rule in enumerate(rules) if isinstance(rule, kinds)]
+    if len(deciding) > 1:
+        names = " and ".join(study.stopping[i].name for i in deciding)
+        raise StudyError(
+            f"only one rule can say which paused trials go on, got {names}",
+            hint="leave all but one of them out of `stopping`",
+        )
+    planner = rules[deciding[0]] if deciding else None
+    if not isinstance(planner, PlanningRule):
         return None
-    if len(found) + len(pausing) > 1:
-        raise only_one([study.stopping[i].name for i in sorted((*found, *pausing))])
-    planner = rules[found[0]]
-    assert isinstance(planner, PlanningRule)
     planner.check(
         {f.name: study.epochs_of(f.name) for f in study.families}, study.budget
     )
-    return found[0]
+    return deciding[0]
 
 
 def _urgency(verdict: tuple[str, Verdict]) -> tuple[bool, bool]:

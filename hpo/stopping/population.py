@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from hpo.errors import StudyError
 from hpo.stopping import registry
-from hpo.stopping.planning import PlanningRule
-from hpo.stopping.registry import ExploitingRule, PausingRule
+from hpo.stopping.registry import ExploitingRule
 from hpo.study import Rule, Study
 from models.errors import near_matches
 
@@ -30,7 +27,6 @@ def changed_keys(study: Study) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     name = exploiting(study)
     if name is not None:
-        _refuse_others(study)
         rule = next(r for r in study.stopping if r.name == name)
         made = registry.make(rule)
         assert isinstance(made, ExploitingRule), "said just now"
@@ -103,26 +99,3 @@ def _refuse_unknown(study: Study, rule: Rule) -> None:
                 f"{rule.name}: `start` names searched values, and no family searches `{name}`",
                 hint=near_matches(name, searched),
             )
-
-
-def _refuse_others(study: Study) -> None:
-    """Two rules that pause trials would wait for each other."""
-    pausing = [
-        rule.name
-        for rule in study.stopping
-        if isinstance(registry.make(rule), (PausingRule, PlanningRule))
-    ]
-    if len(pausing) > 1:
-        raise only_one(pausing)
-
-
-def only_one(names: Sequence[str]) -> StudyError:
-    """The error for several rules that say which paused trials go on.
-
-    Args:
-        names: The rules.
-    """
-    return StudyError(
-        f"only one rule can say which paused trials go on, got {' and '.join(names)}",
-        hint="leave all but one of them out of `stopping`",
-    )

@@ -339,10 +339,20 @@ def test_a_rung_beyond_every_budget_is_refused():
     assert "grace" in (caught.value.hint or "")
 
 
-def test_only_one_rule_plans():
-    rules = (Rule(name="halving"), Rule(name="screening"))
-    with pytest.raises(StudyError, match="halving and screening") as caught:
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("halving", "screening"), "halving and screening"),
+        (("screening", "promotion"), "screening and promotion"),
+        (("halving", "divergence", "halving"), "halving and halving"),
+        (("screening", "screening"), "screening and screening"),
+    ],
+)
+def test_only_one_rule_says_which_paused_trials_go_on(names, told):
+    rules = tuple(Rule(name=name) for name in names)
+    with pytest.raises(StudyError, match="only one rule") as caught:
         Director(study(stopping=rules), workers=1)
+    assert caught.value.message.endswith(told)
     assert "stopping" in (caught.value.hint or "")
 
 
