@@ -43,14 +43,14 @@ class FixedTrial:
         object.__setattr__(self, "schedule", schedule_of(self.schedule))
         if isinstance(self.space, Mapping):
             object.__setattr__(self, "space", Space.from_json(self.space))
-        whole = isinstance(self.seed, int) and not isinstance(self.seed, bool)
-        if not whole or self.seed < 0:
+        if not _whole(self.seed) or self.seed < 0:
             raise StudyError(
                 f"a fixed trial's seed is an integer from 0 up, got {self.seed!r}"
             )
-        if self.epochs is not None and not self.epochs >= 1:
+        if self.epochs is not None and not (_whole(self.epochs) and self.epochs >= 1):
             raise StudyError(
-                f"a fixed trial is trained for 1 epoch or more, got {self.epochs!r}"
+                f"a fixed trial is trained for 1 epoch or more, got {self.epochs!r}",
+                hint="a whole number, or nothing for the family's whole budget",
             )
 
     def check(self, space: Space) -> None:
@@ -82,3 +82,7 @@ class FixedTrial:
         if self.space is not None:
             plain["space"] = self.space.to_json()
         return plain
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Self
@@ -32,9 +33,28 @@ _BEFORE: Mapping[str, tuple[int, Mapping[str, Any]]] = {
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
-def _positive(what: str, value: float | None) -> None:
-    if value is not None and (isinstance(value, bool) or not value > 0):
-        raise StudyError(f"{what} must be positive, got {value!r}")
+def _positive(what: str, value: Any, *, hint: str | None = None) -> None:
+    """Refuse what is no finite number above 0.
+
+    Raises:
+        StudyError: It is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise StudyError(f"{what} must be a number, got {value!r}", hint=hint)
+    if not 0 < value < math.inf:
+        words = "positive and finite" if value > 0 else "positive"
+        raise StudyError(f"{what} must be {words}, got {value!r}", hint=hint)
+
+
+def _whole(what: str, value: Any, *, hint: str) -> None:
+    """Refuse what is no number of things: none of them, a part of one, or no number.
+
+    Raises:
+        StudyError: It is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise StudyError(f"{what} must be a whole number, got {value!r}", hint=hint)
+    _positive(what, value, hint=hint)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,12 +93,12 @@ class Family:
             object.__setattr__(self, "space", Space(self.space))
         if not self.create:
             object.__setattr__(self, "create", f"models.{self.name}:create")
-        if not self.share > 0:
-            raise StudyError(
-                f"family `{self.name}`: share must be positive, got {self.share!r}"
-            )
+        _positive(f"family `{self.name}`: share", self.share)
         for name in ("trials", "epochs"):
-            _positive(f"family `{self.name}`: {name}", getattr(self, name))
+            value = getattr(self, name)
+            if value is not None:
+                hint = "such as 10 (not 10.0); left out, it is the study's"
+                _whole(f"family `{self.name}`: {name}", value, hint=hint)
         try:
             points = tuple(self.space.validate(p) for p in self.initial_points)
         except SpaceError as error:
@@ -99,7 +119,7 @@ class Family:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How much a run may spend.
+    """How much a run may spend: whole trials and epochs, seconds also in part.
 
     Attributes:
         trials: The run's total number of trials, divided by the families' shares.
@@ -114,9 +134,16 @@ class Budget:
     seconds: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse budgets of nothing."""
-        for item in dataclasses.fields(self):
-            _positive(f"budget {item.name}", getattr(self, item.name))
+        """Refuse budgets of nothing, and of parts of a trial or an epoch."""
+        for name in ("trials", "epochs"):
+            hint = "such as 16 (not 16.0)"
+            _whole(f"budget {name}", getattr(self, name), hint=hint)
+        if self.total_epochs is not None:
+            hint = "such as 480 (not 480.0); left out, there is no limit"
+            _whole("budget total_epochs", self.total_epochs, hint=hint)
+        if self.seconds is not None:
+            hint = "left out, there is no limit"
+            _positive("budget seconds", self.seconds, hint=hint)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -152,7 +179,9 @@ class Resources:
             )
         object.__setattr__(self, "gpus_per_trial", gpu)
         object.__setattr__(self, "per_trial", per_trial)
-        _positive("workers", self.workers)
+        if self.workers is not None:
+            hint = "such as 2; left out, they are counted"
+            _whole("workers", self.workers, hint=hint)
         _positive("stall", self.stall)
         if self.gpus_per_trial < 0:
             raise StudyError(

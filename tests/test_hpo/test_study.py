@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 from hypothesis import given
@@ -11,8 +12,9 @@ from optuna.distributions import FloatDistribution
 
 from hpo import seeds
 from hpo.errors import StudyError
+from hpo.fixed import FixedTrial
 from hpo.stopping import registry
-from hpo.study import Budget, Family, Objective, Rule, Study
+from hpo.study import Budget, Family, Objective, Resources, Rule, Study
 from search_spaces.space import Space
 
 SPACE = Space({"rate": FloatDistribution(1e-4, 1e-1, log=True), "width": 8})
@@ -137,6 +139,50 @@ def test_bad_studies_are_refused_with_rule_value_and_remedy(build, message):
     with pytest.raises(StudyError) as caught:
         build()
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [4.5, 1e1, math.inf, math.nan, "4", True, [4]])
+@pytest.mark.parametrize(
+    ("build", "what"),
+    [
+        (lambda value: Budget(trials=value), "budget trials"),
+        (lambda value: Budget(epochs=value), "budget epochs"),
+        (lambda value: Budget(total_epochs=value), "budget total_epochs"),
+        (lambda value: Family(name="a", space=SPACE, trials=value), "`a`: trials"),
+        (lambda value: Family(name="a", space=SPACE, epochs=value), "`a`: epochs"),
+        (lambda value: Resources(workers=value), "workers"),
+    ],
+)
+def test_trials_epochs_and_workers_are_whole_numbers(build, what, value):
+    """What is none ended in a TypeError or an OverflowError later, or trained 10.0 epochs."""
+    with pytest.raises(StudyError) as caught:
+        build(value)
+    assert caught.value.message.endswith(
+        f"{what} must be a whole number, got {value!r}"
+    )
+    assert "such as" in (caught.value.hint or "")
+    with pytest.raises(StudyError, match="must be positive, got 0"):
+        build(0)
+    assert build(4) is not None
+
+
+@pytest.mark.parametrize("epochs", [0, 2.5, "4", True])
+def test_a_fixed_trial_ends_after_a_whole_number_of_epochs(epochs):
+    with pytest.raises(StudyError, match="1 epoch or more") as caught:
+        FixedTrial(family="a", params={"rate": 1e-2}, seed=1, epochs=epochs)
+    assert repr(epochs) in caught.value.message and caught.value.hint
+
+
+def test_limits_that_may_be_left_out_and_seconds_that_may_be_a_part():
+    assert Budget(total_epochs=None, seconds=None) == Budget()
+    assert Budget(seconds=0.5).seconds == 0.5
+    for name in ("trials", "epochs"):
+        with pytest.raises(StudyError, match="whole number, got None"):
+            Budget(**{name: None})
+    for seconds in (math.inf, math.nan, 0, -1.0, "30", True):
+        with pytest.raises(StudyError, match="budget seconds must be") as caught:
+            Budget(seconds=seconds)
+        assert repr(seconds) in caught.value.message and caught.value.hint
 
 
 def test_objective_ranks_nan_last_in_either_direction():
