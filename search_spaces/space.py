@@ -193,7 +193,7 @@ class Space:
                 raise SpaceError(
                     f"the point gives no value for `{name}`: {dict(chosen)}"
                 )
-            if not _contains(distribution, chosen[name]):
+            if not contains(distribution, chosen[name]):
                 raise SpaceError(
                     f"`{name}` = {chosen[name]!r} lies outside {describe(distribution)}"
                 )
@@ -336,7 +336,13 @@ def describe(distribution: BaseDistribution) -> str:
     )
 
 
-def _contains(distribution: BaseDistribution, value: Any) -> bool:
+def contains(distribution: BaseDistribution, value: Any) -> bool:
+    """Whether a value is one of a distribution's; of whatever type it is.
+
+    Args:
+        distribution: One of Optuna's three distributions.
+        value: A value, such as that of a trial in another space.
+    """
     try:
         internal = distribution.to_internal_repr(value)
     except ValueError:

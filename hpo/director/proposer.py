@@ -15,6 +15,8 @@ from hpo.ledger.events import Proposed
 from hpo.search import registry
 from hpo.study import Study
 from hpo.trials.record import Trial
+from hpo.trials.spaces import Spaces
+from search_spaces.space import Space
 
 
 class Proposer:
@@ -38,6 +40,8 @@ class Proposer:
         # Families whose sampler has no point left. That is final and follows from the
         # study, so remembering it changes no decision; it is only asked once.
         self._spent: set[str] = set()
+        # By family and number of extensions: read once, not for every proposal.
+        self._spaces: dict[tuple[str, int], tuple[Spaces, int]] = {}
         remarks: list[str] = []
         for family in study.families:
             try:
@@ -119,7 +123,27 @@ class Proposer:
             history=history,
             objective=study.objectives[0],
             further=study.objectives[1:],
+            former=self._former(family, state),
         )
+
+    def _former(self, family: str, state: RunState) -> list[tuple[Trial, Space]]:
+        """Trials from before the extension that gave a family its space, and their spaces."""
+        known = family, len(state.before)
+        if known not in self._spaces:
+            self._spaces[known] = self._since(family, state)
+        spaces, since = self._spaces[known]
+        return [
+            (trial, spaces.of(trial.number, family, trial.extension))
+            for trial in takewhile(lambda t: t.extension < since, state.members(family))
+        ]
+
+    def _since(self, family: str, state: RunState) -> tuple[Spaces, int]:
+        """A run's spaces, and which extension gave a family that of today; 0 for none."""
+        spaces = Spaces(self._study, state.before)
+        *earlier, today = spaces.every(family)
+        joined = len(state.before) - len(earlier)
+        others = (n for n, space in enumerate(earlier, joined + 1) if space != today)
+        return spaces, max(others, default=0)
 
     def _propose(self, family: str, state: RunState, elapsed: float) -> Proposed | None:
         study, index = self._study, len(state.members(family))

@@ -30,6 +30,8 @@ class Request:
         history: The family's earlier trials, in the order they were proposed.
         objective: What trials are ranked by.
         further: Further objectives.
+        former: Trials of the history from before the extension that gave the family this
+            space, each with the space that it is of; they come before all others.
     """
 
     space: Space
@@ -39,6 +41,7 @@ class Request:
     history: Sequence[Trial]
     objective: Objective
     further: tuple[Objective, ...] = ()
+    former: Sequence[tuple[Trial, Space]] = ()
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -49,6 +52,12 @@ class Request:
     def carried(self) -> list[Trial]:
         """Trials taken over from earlier runs; they come before all others."""
         return list(takewhile(lambda trial: trial.origin == "carried", self.history))
+
+    @property
+    def place(self) -> int:
+        """How many points were asked for in this space before this one, in this run."""
+        tried = ("carried", "first")  # which `index` does not count
+        return self.index - sum(t.origin not in tried for t, _ in self.former)
 
 
 class Sampler(Protocol):

@@ -18,7 +18,7 @@ from optuna.distributions import (
 )
 
 from hpo.seeds import derive
-from search_spaces.space import Space
+from search_spaces.space import Space, contains
 
 
 def value_at(distribution: BaseDistribution, position: float) -> Any:
@@ -111,6 +111,25 @@ def draw(
             else value_at(distribution, uniform(seed, "draw", name))
         )
     )
+
+
+def within(
+    distributions: Mapping[str, BaseDistribution], params: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Those of a trial's values that lie in today's distributions, as values of these.
+
+    All of them, unless the trial is of a space that was another one then (`hpo extend
+    --new-spaces`): what that space alone had is no value to go on from.
+
+    Args:
+        distributions: By name.
+        params: The trial's searched values by name.
+    """
+    return {
+        name: d.to_external_repr(d.to_internal_repr(params[name]))
+        for name, d in distributions.items()
+        if name in params and contains(d, params[name])
+    }
 
 
 def unconditional(space: Space) -> dict[str, BaseDistribution]:

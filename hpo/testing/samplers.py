@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 from optuna.distributions import (
     CategoricalDistribution,
     FloatDistribution,
@@ -40,6 +41,18 @@ SPACE = Space(
     }
 ).when("dropout", "layers", at_least=2)
 """A space with everything that a family may search: conditions, constants, a choice of None."""
+
+OTHER_SPACE = Space(
+    {
+        "kind": CategoricalDistribution(["gru", "rnn"]),
+        "rate": FloatDistribution(1e-2, 10.0, log=True),
+        "layers": IntDistribution(2, 4, step=2),
+        "dropout": CategoricalDistribution(["none", "some"]),
+        "window": IntDistribution(10, 50),
+        "decay": FloatDistribution(1e-6, 1e-2, log=True),
+    }
+)
+"""What an extension may make of it: values gone and new, other kinds, a new dimension."""
 
 _PLAIN = (str, float, int, bool, type(None))
 
@@ -162,6 +175,32 @@ def check_exhaustion(sampler: Rule) -> None:
         assert _made(sampler).propose(asked) is None, "points came back"
 
 
+def check_extended(sampler: Rule, *, count: int = 30) -> None:
+    """After an extension that brought another space it proposes points of that one.
+
+    Args:
+        sampler: Its name and options.
+        count: Trials before the extension, here of points drawn at random.
+    """
+    origin = sampler.name
+    for before, now in ((SPACE, OTHER_SPACE), (OTHER_SPACE, SPACE)):
+        drawn = search(Rule(name="random"), _good, count, space=before)
+        former = [structs.replace(trial, origin=origin) for trial in drawn]
+        history = [*former]
+        for index in range(count, count + 6):
+            asked = request(
+                index,
+                space=now,
+                history=history,
+                former=[(trial, before) for trial in former],
+            )
+            params = _made(sampler).propose(asked)
+            assert params is not None, "the other space had points left"
+            assert now.validate(params) == params
+            assert {type(v) for v in params.values()} <= set(_PLAIN), params
+            history.append(_trial(index, params, _good(params), origin=origin))
+
+
 def check_runs(sampler: Rule) -> None:
     """A whole study, killed at many moments, proposes what the undisturbed one does.
 
@@ -196,6 +235,7 @@ CHECKS = (
     check_endings,
     check_objectives,
     check_exhaustion,
+    check_extended,
     check_runs,
 )
 
@@ -211,6 +251,7 @@ def request(
     history: Sequence[Trial] = (),
     objective: Objective | None = None,
     further: tuple[Objective, ...] = (),
+    former: Sequence[tuple[Trial, Space]] = (),
 ) -> Request:
     """The Director's request for a family's next point.
 
@@ -221,6 +262,7 @@ def request(
         history: The family's trials.
         objective: What they are ranked by.
         further: Further objectives.
+        former: Those of the trials that are of another space, each with that.
     """
     return Request(
         space=space,
@@ -230,6 +272,7 @@ def request(
         history=history,
         objective=objective or Objective(),
         further=further,
+        former=former,
     )
 
 

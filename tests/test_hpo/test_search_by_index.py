@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections import Counter
 
 import numpy as np
@@ -19,9 +20,12 @@ from scipy.stats import qmc
 from hpo.director import Director
 from hpo.director.decisions import Done
 from hpo.errors import StudyError
+from hpo.ledger.events import Extended
 from hpo.search.registry import Request, make
 from hpo.search.samplers.grid import values
 from hpo.study import Budget, Family, Objective, Rule
+from hpo.trials.record import Trial
+from hpo.trials.states import State
 from search_spaces.space import Space
 from tests.test_hpo.simulated import SPACE, SimulatedLoop, study
 
@@ -200,6 +204,82 @@ def test_a_family_without_points_leaves_the_rest_to_run(workers):
     assert loop.director.total == 9
     assert loop.director.next(loop.time) == (Done("budget"), ())
     assert all(t.ended for t in loop.director.trials.values())
+
+
+def extended(before, now, *, trained, trials):
+    """Points that a run trains after an extension that gave its family another space."""
+
+    def made(space, count):
+        family = Family(
+            name="rnn", space=space, create="tests.test_hpo.simulated:create"
+        )
+        return study(
+            families=(family,),
+            budget=Budget(trials=count, epochs=1),
+            sampler=Rule(name="grid", options={"steps": 20}),
+            stopping=(),
+        )
+
+    loop = SimulatedLoop(made(before, trained))
+    loop.run()
+    was = json.loads(json.dumps(loop.study.to_json()))
+    loop.write([Extended(elapsed=0.0, said=["another space"], before=was)])
+    loop.study = made(now, trials)
+    loop.resume()
+    loop.run()
+    found = [t.params for t in loop.director.trials.values()]
+    return found[:trained], found[trained:]
+
+
+WIDE = Space({"layers": IntDistribution(0, 9)})
+OTHERS = {
+    "another dimension": Space({"depth": IntDistribution(1, 10)}),
+    "narrower": Space({"layers": IntDistribution(0, 3)}),
+    "wider": Space({"layers": IntDistribution(-5, 14)}),
+    "another constant": Space({"layers": IntDistribution(0, 9), "kind": "gru"}),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_a_grid_of_another_space_has_every_point_that_was_not_trained(kind):
+    """What the run trained before is no part of the new grid's count, but of its points."""
+    now = OTHERS[kind]
+    before, after = extended(WIDE, now, trained=6, trials=60)
+    grid = [{n: v} for n, d in now.distributions.items() for v in values(d, 20)]
+    same = [] if now.constants else before
+    assert len(before) == 6 and all(p in grid for p in after)
+    assert sorted(map(repr, after)) == sorted(repr(p) for p in grid if p not in same)
+
+
+def test_a_grid_of_the_same_space_goes_on_after_an_extension():
+    before, after = extended(WIDE, WIDE, trained=6, trials=60)
+    whole, none = extended(WIDE, WIDE, trained=10, trials=60)
+    assert before + after == whole and none == []
+
+
+def test_a_grid_goes_on_in_the_space_that_it_went_back_to():
+    """Two extensions, there and back: of the first space what is left of it."""
+    old = [{"layers": n} for n in (3, 1)]
+    mine, others = Space({"layers": IntDistribution(0, 4)}), OTHERS["another dimension"]
+    trials = [trial_of(i, p) for i, p in enumerate([*old, {"depth": 3}])]
+    former = list(zip(trials, (mine, mine, others), strict=True))
+    sampler = make(Rule(name="grid"))
+    found = []
+    for index in range(3, 8):
+        asked = Request(
+            space=mine, seed=index, family_seed=1, index=index, history=trials,
+            objective=Objective(), former=former,
+        )  # fmt: skip
+        found.append(sampler.propose(asked))
+    assert sorted(p["layers"] for p in found if p) == [0, 2, 4]
+    assert found[3:] == [None, None]
+
+
+def trial_of(index, params):
+    return Trial(
+        number=index + 1, family="rnn", index=index, params=params, seed=0, budget=1,
+        state=State.COMPLETED, value=1.0, origin="grid",
+    )  # fmt: skip
 
 
 def test_a_grid_nobody_could_train_is_refused():

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+from msgspec import structs
 from optuna.distributions import (
     CategoricalDistribution,
     FloatDistribution,
@@ -196,6 +197,33 @@ def test_a_generation_is_told_when_all_of_it_has_ended():
 
 
 @needed("cmaes")
+@pytest.mark.parametrize("lost", [{}, {"x0": 7.5}, {"x0": "high"}, {"x0": None}])
+def test_cmaes_is_told_of_no_trial_that_has_no_place_in_the_space(lost):
+    """As if they had not been: an extension brought the dimension, or another range of it."""
+    found = search("cmaes", sphere, 16, space=CUBE, population=8)
+    others = [
+        structs.replace(
+            t,
+            number=100 + t.number,
+            params={**{n: x for n, x in t.params.items() if n != "x0"}, **lost},
+        )
+        for t in found[:11]
+    ]
+    first = structs.replace(others[0], origin="first", value=-99.0)
+
+    def asked(history):
+        return registry.make(Rule(name="cmaes", options={"population": 8})).propose(
+            Request(
+                space=CUBE, seed=5, family_seed=1, index=16, history=history,
+                objective=Objective(),
+            )
+        )  # fmt: skip
+
+    alone = asked(found)
+    assert asked([first, *others, *found]) == alone != asked(found[:8])
+
+
+@needed("cmaes")
 def test_cmaes_says_what_it_draws_at_random():
     made = registry.make(Rule(name="cmaes"))
     assert made.examine(CUBE, 1) == ()
@@ -261,6 +289,31 @@ def test_a_child_may_need_what_no_parent_has():
     assert all(SPACE.validate(c) == c for c in children)
     assert {c["layers"] for c in children} == {1, 2, 3}
     assert {c["kind"] for c in children} == {"gru", "lstm", None}
+
+
+def test_children_inherit_what_today_s_space_holds_and_draw_the_rest():
+    """Parents of a space with other kinds, ranges and scales; one dimension is as it was."""
+    now = Space(
+        {
+            "kind": CategoricalDistribution(["b", "c"]),
+            "n": IntDistribution(10, 20, step=5),
+            "x": FloatDistribution(1e-3, 1.0, log=True),
+            "same": IntDistribution(1, 1000),
+        }
+    )
+    history = [
+        trial(i, {"kind": "ab"[i % 2], "n": 1 + i, "x": i / 60, "same": 500 + i}, i,
+              origin="nsga2")
+        for i in range(24)
+    ]  # fmt: skip
+    children = [
+        proposal("nsga2", history, space=now, seed=s, mutation=0.0) for s in range(60)
+    ]
+    assert all(now.validate(child) == child for child in children)
+    assert {child["same"] for child in children} <= {500 + i for i in range(24)}
+    assert {child["kind"] for child in children} == {"b", "c"}, "`a` is drawn anew"
+    assert {child["n"] for child in children} == {10, 15, 20}
+    assert {type(child["n"]) for child in children} == {int}
 
 
 def test_crossover_spreads_around_both_parents():

@@ -12,7 +12,15 @@ from hpo.errors import StudyError
 from hpo.options import at_least, needs
 from hpo.search.registry import Request
 from hpo.search.standing import best_first, standing
-from hpo.search.unit import draw, middle, share_of, unconditional, uniform, value_at
+from hpo.search.unit import (
+    draw,
+    middle,
+    share_of,
+    unconditional,
+    uniform,
+    value_at,
+    within,
+)
 from hpo.trials.record import Trial
 from search_spaces.space import Space
 
@@ -31,8 +39,9 @@ class Sampler:
     of the space. A generation is told once all its trials have ended or paused, by rank
     alone: so stopped and diverged trials count too, behind the completed ones. Counted values are
     told at a random place within their share of the range, which keeps the distribution
-    from narrowing to a single one. Where the distribution has collapsed, the search starts
-    again from a random point.
+    from narrowing to a single one. Trials of another space, before an extension, are told as
+    far as they have a place in this one. Where the distribution has collapsed, the search
+    starts again from a random point.
 
     Attributes:
         population: Trials in a generation, at least 4; None for 4 + 3 ln(dimensions).
@@ -84,14 +93,14 @@ class Sampler:
     def _replayed(
         self, searched: Mapping[str, BaseDistribution], request: Request
     ) -> CMA:
-        others = [t for t in request.history if t.origin != NAME]
+        held = [t for t in request.history if _holds(searched, t)]
+        others = [t for t in held if t.origin != NAME]
         begin = [0.5] * len(searched)
         for trial in best_first(others, request.objectives)[:1]:
-            if all(name in trial.params for name in searched):
-                begin = [middle(d, trial.params[n]) for n, d in searched.items()]
+            begin = [middle(d, trial.params[n]) for n, d in searched.items()]
         optimizer, restarts = self._made(begin, request.seed), 0
         generation: list[Trial] = []
-        for trial in request.history:
+        for trial in held:
             if trial.origin != NAME:
                 continue
             if trial.state in ("pending", "running"):
@@ -119,6 +128,11 @@ class Sampler:
             seed=seed,  # only `ask` draws, and it is asked once
             population_size=self.population,
         )
+
+
+def _holds(searched: Mapping[str, BaseDistribution], trial: Trial) -> bool:
+    """Whether a trial has a place among today's dimensions: one of another space may not."""
+    return len(within(searched, trial.params)) == len(searched)
 
 
 def _told(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -19,7 +19,7 @@ from hpo.errors import StudyError
 from hpo.options import at_least
 from hpo.search.registry import Request
 from hpo.seeds import derive
-from search_spaces.space import Space
+from search_spaces.space import Space, SpaceError
 
 LARGEST = 100_000  # points of a grid that are worth listing
 
@@ -32,7 +32,8 @@ class Sampler:
     values: all of them where it has no more, else evenly spaced ones (in the logarithm
     where the range is logarithmic), its ends included. Conditional dimensions are varied
     only where they exist. The order is shuffled, so that a grid cut short is no corner.
-    Points that trials of an earlier run have are left out.
+    Points that trials of an earlier run have are left out, and those that the run's own had
+    in another space, before an extension.
 
     Attributes:
         steps: Most values of a numeric dimension.
@@ -62,20 +63,35 @@ class Sampler:
         return (f"the grid has {len(_points(space, self.steps))} points",)
 
     def propose(self, request: Request) -> dict[str, Any] | None:
-        """The point of the request's index, or None after the last one."""
-        left = self._left(request)
-        return dict(left[request.index]) if request.index < len(left) else None
+        """The next point in the grid's order, or None after the last one."""
+        left, place = self._left(request), request.place
+        return dict(left[place]) if place < len(left) else None
 
     def ends(self, request: Request) -> bool:
         """Whether the last point was given."""
-        return request.index >= len(self._left(request))
+        return request.place >= len(self._left(request))
 
     def _left(self, request: Request) -> list[tuple[tuple[str, Any], ...]]:
-        """The grid in its order, without what earlier runs have trained."""
+        """The grid in its order, without what was trained before this space was searched."""
         points = _points(request.space, self.steps)
         order = _order(len(points), request.family_seed)
         known = {tuple(trial.params.items()) for trial in request.carried}
+        known |= {
+            tuple(point.items())
+            for trial, space in request.former
+            if (point := _moved(trial.params, space, request.space)) is not None
+        }
         return [points[place] for place in order if points[place] not in known]
+
+
+def _moved(params: Mapping[str, Any], then: Space, now: Space) -> dict[str, Any] | None:
+    """A point of one space as that of another which is the same configuration, if one is."""
+    whole = then.complete(params)
+    try:
+        point = now.validate({n: v for n, v in whole.items() if n in now.distributions})
+    except (SpaceError, TypeError):  # a parent may have been of another type
+        return None
+    return point if now.complete(point) == whole else None
 
 
 def values(distribution: BaseDistribution, steps: int) -> tuple[Any, ...]:

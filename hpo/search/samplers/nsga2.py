@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from hpo.options import at_least, at_most
 from hpo.search.registry import Request
 from hpo.search.standing import best_first
-from hpo.search.unit import draw, middle, uniform, value_at
+from hpo.search.unit import draw, middle, uniform, value_at, within
 from search_spaces.space import Space
 
 _CROSSOVER_INDEX = 15.0  # of simulated binary crossover: how close children stay
@@ -27,8 +27,9 @@ class Sampler:
     then stopped ones. Two are chosen by tournaments and give one child (simulated binary
     crossover of continuous numbers, one parent's value otherwise; polynomial mutation of
     continuous numbers, a new draw otherwise). A child may have a conditional dimension
-    that neither parent has: it is drawn. Before there are enough ended trials, points are
-    drawn at random. Running trials do not matter, so workers never wait.
+    that neither parent has, or in which their values lie outside the space, where an
+    extension brought another one: it is drawn. Before there are enough ended trials, points
+    are drawn at random. Running trials do not matter, so workers never wait.
 
     Attributes:
         population: How many trials may become parents.
@@ -58,8 +59,11 @@ class Sampler:
         parents = best_first(request.history, request.objectives)[: self.population]
         if len(parents) < self.population:
             return draw(request.space, request.seed)
-        mother = parents[_tournament(len(parents), request.seed, "mother")].params
-        father = parents[_tournament(len(parents), request.seed, "father")].params
+        known = request.space.distributions
+        mother, father = (
+            within(known, parents[_tournament(len(parents), request.seed, who)].params)
+            for who in ("mother", "father")
+        )
         if uniform(request.seed, "crossover") >= self.crossover:
             father = mother
         rate = self.mutation
