@@ -17,6 +17,7 @@ from hpo.errors import StudyError
 from hpo.ledger.folder import RunFolder
 from hpo.report.regret import Comparison, Outcome
 from hpo.search import registry as samplers
+from hpo.shares import divided
 from hpo.simulate import catalog, own
 from hpo.simulate.task import Task
 from hpo.simulate.virtual import refuse_exploiting, simulate
@@ -249,20 +250,21 @@ def _limit(plan: Plan, task: Task, runs: int) -> dict[str, Any]:
 
 def _study(plan: Plan, method: Method, task: Task, study: int, runs: int) -> Study:
     """The study that spends so many full runs on a task."""
-    pausing = method.pausing()
-    total = runs * task.epochs * (plan.workers if plan.cost == "seconds" else 1)
-    most = total if pausing is None else pausing.affordable(total, task.epochs)
-    size = task.size
-    if size is not None:
-        most = min(most, size)
-    if plan.trials is not None:
-        most = min(most, plan.trials)
     own_epochs = task.own_epochs or {}
+    total = runs * task.epochs * (plan.workers if plan.cost == "seconds" else 1)
+    most = min(n for n in (total, task.size, plan.trials) if n is not None)
+    quotas = {n: _quota(most, c.size, task.size) for n, c in task.curves.items()}
+    pausing = method.pausing()
+    if pausing is not None:
+        budgets = [own_epochs.get(name, task.epochs) for name in task.curves]
+        sizes = {name: curves.size or 1 for name, curves in task.curves.items()}
+        paid = divided(pausing.affordable(total, budgets), sizes)
+        quotas = {name: min(quota, paid[name]) for name, quota in quotas.items()}
     families = tuple(
         Family(
             name=name,
             space=curves.space,
-            trials=_quota(most, curves.size, size),
+            trials=quotas[name],
             epochs=own_epochs.get(name),
         )
         for name, curves in task.curves.items()

@@ -143,12 +143,12 @@ class PausingRule(StoppingRule, Protocol):
         """
         ...
 
-    def affordable(self, total: int, budget: int) -> int:
-        """How many trials of one family a number of epochs pays for, at least 1.
+    def affordable(self, total: int, budgets: Sequence[int]) -> int:
+        """How many trials of all families together a number of epochs pays for, at least 1.
 
         Args:
             total: Epochs of all trials together.
-            budget: The family's epoch budget.
+            budgets: The epoch budget of each family; they have about equally many trials.
         """
         ...
 

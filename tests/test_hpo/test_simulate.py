@@ -483,21 +483,48 @@ def test_the_ladder_of_budgets(budget, expected):
 
 @pytest.mark.parametrize("total", [40, 90, 333])
 @pytest.mark.parametrize("epochs", [1, 5, 9])
-def test_screening_pays_for_the_trials_it_says(total, epochs):
+@pytest.mark.parametrize("families", [1, 3])
+def test_screening_pays_for_the_trials_it_says(total, epochs, families):
+    """And for no more of them, by a recount: of each family two go on to their ends."""
     rule = Rule(name="screening", options={"epochs": epochs, "keep": 2})
     (method,) = compare.parse_methods("random", f"screening:epochs={epochs}:keep=2")
     assert method.stopping == (Rule(name="divergence"), rule)
-    count = method.pausing().affordable(total, 9)
+    count = method.pausing().affordable(total, [9] * families)
+    assert cost(count, families, epochs) <= total < cost(count + 1, families, epochs)
+    names = [f"made{i}" for i in range(families)]
     study = Study(
         name="made",
-        families=(Family(name="made", space=SPACE, trials=count),),
+        families=tuple(Family(name=name, space=SPACE) for name in names),
         budget=Budget(trials=count, epochs=9),
         sampler=Rule(name="random"),
         stopping=method.stopping,
     )
-    story = simulate(study, task(400))
-    assert story.director.counts()["completed"] == min(count, 2 if epochs < 9 else 99)
-    assert total - max(epochs, 1) < story.director.epochs <= total
+    story = simulate(study, task(curves=dict.fromkeys(names, pool(400))))
+    assert story.director.epochs == cost(count, families, epochs)
+
+
+def cost(count, families, epochs):
+    """Epochs of so many trials, dealt to the families: the best two of each have 9."""
+    mine = [len(range(i, count, families)) for i in range(families)]
+    return sum(n * epochs + min(n, 2) * (9 - epochs) for n in mine)
+
+
+@pytest.mark.parametrize("trials", [None, 25])
+@pytest.mark.parametrize("runs", [3, 5, 10, 20])
+def test_screening_finishes_the_best_of_every_family(runs, trials):
+    """The budget of a simulated study pays for all that it begins, in each family."""
+    own = task(curves={name: pool(20) for name in "abc"})
+    (method,) = compare.parse_methods("random", "screening:epochs=2:keep=3")
+    plan = compare.Plan(
+        source=compare.Source(), tasks=("made",), methods=(method,),
+        budgets=(runs,), studies=1, trials=trials,
+    )  # fmt: skip
+    found = simulate(compare._study(plan, method, own, 0, runs), own).director
+    for name in "abc":
+        mine = [t for t in found.trials.values() if t.family == name]
+        assert {str(t.state) for t in mine} <= {"completed", "stopped"}
+        assert sum(t.ranked for t in mine) == min(3, len(mine)) > 0
+    assert found.epochs > 0.7 * runs * 9 or len(found.trials) >= (trials or 60) - 1
 
 
 # -- runs -----------------------------------------------------------------------------------

@@ -146,9 +146,9 @@ class StoppingRule:
         on = sorted(waiting, key=lambda t: _adopted(t, epoch) or t.number in exploited)
         return Settlement(promoted=tuple(t.number for t in on), exploited=exploited)
 
-    def affordable(self, total: int, budget: int) -> int:
+    def affordable(self, total: int, budgets: Sequence[int]) -> int:
         """So many that all of them are trained to the end."""
-        return max(1, total // budget)
+        return max(1, total * len(budgets) // sum(budgets))
 
     def _divided(
         self, waiting: Sequence[Trial], own: Mapping[int, float]

@@ -79,12 +79,12 @@ class StoppingRule:
             },
         )
 
-    def affordable(self, total: int, budget: int) -> int:
-        """So many that the best `keep` can be trained to the end."""
-        if self.epochs >= budget:
-            return max(1, total // budget)
-        further = self.keep * (budget - self.epochs)
-        return max(1, (total - further) // self.epochs)
+    def affordable(self, total: int, budgets: Sequence[int]) -> int:
+        """So many that the best `keep` of each family can be trained to the end."""
+        finished = self.keep * sum(budgets)
+        if self.epochs >= max(budgets) or total < finished:  # all of them go on
+            return max(1, total * len(budgets) // sum(budgets))
+        return self.keep * len(budgets) + (total - finished) // self.epochs
 
     def _ended_here(self, trial: Trial) -> bool:
         return trial.ended and trial.last <= self.epochs
