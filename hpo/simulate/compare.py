@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -179,7 +181,9 @@ def _parts(
             yield _piece(plan, task, studies)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(processes, len(pieces)), mp_context=context) as pool:
+    with ProcessPoolExecutor(
+        min(processes, len(pieces)), mp_context=context, initializer=_end_with_parent
+    ) as pool:
         waiting = [pool.submit(_piece, plan, task, s) for task, s in pieces]
         try:
             for part in waiting:
@@ -187,6 +191,18 @@ def _parts(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _end_with_parent() -> None:
+    """Let this worker end where its parent was killed: a pool's would wait for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a worker of a pool"
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @lru_cache(maxsize=4)

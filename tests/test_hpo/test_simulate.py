@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -525,6 +527,22 @@ def test_screening_finishes_the_best_of_every_family(runs, trials):
         assert {str(t.state) for t in mine} <= {"completed", "stopped"}
         assert sum(t.ranked for t in mine) == min(3, len(mine)) > 0
     assert found.epochs > 0.7 * runs * 9 or len(found.trials) >= (trials or 60) - 1
+
+
+@pytest.mark.skipif(os.cpu_count() == 1, reason="one core has no workers")
+def test_workers_end_with_a_simulation_that_is_killed():
+    """They wait for work of a pool whose other end they hold themselves."""
+    mark = f"simulated-{os.getpid()}"
+    command = ["-m", "hpo.cli.main", "simulate", "own_curves", "--seeds", "2000"]
+    with subprocess.Popen(
+        [sys.executable, *command],
+        env={**os.environ, "HPO_TEST_MARK": mark},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        processes.wait_until(lambda: len(processes.descendants(mark)) >= 3, 60)
+        process.kill()
+    processes.wait_until(lambda: not processes.descendants(mark), 30)
 
 
 # -- runs -----------------------------------------------------------------------------------
