@@ -269,19 +269,16 @@ def test_an_annealed_weight_chooses_no_epoch():
     assert float(learner.best.value) == min(values)
 
 
-def test_terms_are_reported_in_validation_unweighted_and_per_row():
-    """Groups of three rows of 50 samples and one of 20: every row counts once."""
+def test_terms_are_reported_in_validation_unweighted_and_per_sample():
+    """Groups of three rows of 50 samples and one of 20: every sample counts once."""
     loss = Loss(terms={"distance": Term(function=distance, weight=7.0)})
     learner = learner_of(scale_problem("terms", loss=loss), epochs=1)
     params = weights(learner.state.params)
     (epoch,) = learner.fit()
     groups = (sequences(1, count=3, length=50), sequences(2, count=1))
-    rows = [
-        np.abs(apply(params, u) - y).mean()
-        for group in groups
-        for u, y in zip(group["u"], group["y"], strict=True)
-    ]
-    np.testing.assert_allclose(epoch.valid["loss.distance"], np.mean(rows), rtol=1e-5)
+    errors = [np.abs(apply(params, g["u"]) - g["y"]).ravel() for g in groups]
+    wanted = np.concatenate(errors).mean()
+    np.testing.assert_allclose(epoch.valid["loss.distance"], wanted, rtol=1e-5)
     np.testing.assert_allclose(epoch.train["loss"], 7 * epoch.train["distance"], 1e-6)
 
 
@@ -347,7 +344,9 @@ def test_batches_and_a_remainder_score_what_the_whole_scores(monkeypatch):
     batches = np.split(drawn, [2, 4, 6, 7])
     assert all(len(set(batch.tolist())) == 1 for batch in batches)
     assert len(set(drawn.tolist())) == 5
-    np.testing.assert_allclose(scores["loss.noise"], drawn.mean(), rtol=1e-5)
+    samples = np.repeat([50, 20], [7, 3])
+    wanted = np.average(drawn, weights=samples)
+    np.testing.assert_allclose(scores["loss.noise"], wanted, rtol=1e-5)
     assert parts.evaluate("valid") == scores
     again = parts.describe("valid")
     assert all(np.array_equal(again[name], described[name]) for name in described)
