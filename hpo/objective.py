@@ -49,6 +49,11 @@ class Matters:
         return f"{self.amount * 100:g}%" if self.relative else f"{self.amount:g}"
 
 
+def _finite(value: Any) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and math.isfinite(value)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Objective:
     """The score of a trial: ``valid[metric]`` of its best epoch within budget.
@@ -70,10 +75,25 @@ class Objective:
     matters: str | float = MATTERS
 
     def __post_init__(self) -> None:
-        """Refuse unknown directions, and differences that are none."""
+        """Refuse what would only fail when a trial is ranked, or its value printed."""
+        if not isinstance(self.metric, str) or not self.metric:
+            raise StudyError(
+                f"an objective's metric is a name, got {self.metric!r}",
+                hint='for example `metric="rmse"`',
+            )
+        if not isinstance(self.unit, str):
+            raise StudyError(
+                f"an objective's unit is text, got {self.unit!r}",
+                hint='for example `unit="V"`; leave it out where there is none',
+            )
         if self.direction not in ("minimize", "maximize"):
             raise StudyError(
                 f"an objective's direction is `minimize` or `maximize`, got {self.direction!r}"
+            )
+        if self.limit is not None and not _finite(self.limit):
+            raise StudyError(
+                f"an objective's limit is a finite number, got {self.limit!r}",
+                hint="for example `limit=20_000`; leave it out where every value is feasible",
             )
         Matters.parse(self.matters)
 

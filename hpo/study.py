@@ -171,6 +171,12 @@ class Resources:
 
     def __post_init__(self) -> None:
         """Refuse resources that no machine has."""
+        if not _amount(self.gpus_per_trial):
+            raise StudyError(
+                "gpus_per_trial must be a finite number that is not negative, got "
+                f"{self.gpus_per_trial!r}",
+                hint="0.5 shares a GPU between two trials, 0 trains on the CPU",
+            )
         per_trial = _amounts(self.per_trial)
         gpu = per_trial.pop("gpu", self.gpus_per_trial)
         if self.gpus_per_trial not in (0, gpu):
@@ -183,10 +189,6 @@ class Resources:
             hint = "such as 2; left out, they are counted"
             _whole("workers", self.workers, hint=hint)
         _positive("stall", self.stall)
-        if self.gpus_per_trial < 0:
-            raise StudyError(
-                f"gpus_per_trial must not be negative, got {self.gpus_per_trial!r}"
-            )
         orders.seats_in(self.order)
 
     @property
@@ -216,6 +218,12 @@ class Resources:
         return fields
 
 
+def _amount(value: Any) -> bool:
+    """Whether a node could have so much of a resource: a million GPUs are a slip."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and 0 <= value < 1e6
+
+
 def _amounts(per_trial: Any) -> dict[str, float]:
     """`per_trial`, checked; ``CPU`` and ``GPU`` are the same as in small letters."""
     if not isinstance(per_trial, Mapping):
@@ -225,8 +233,7 @@ def _amounts(per_trial: Any) -> dict[str, float]:
         )
     found = {}
     for name, amount in per_trial.items():
-        number = isinstance(amount, (int, float)) and not isinstance(amount, bool)
-        if not isinstance(name, str) or not number or not 0 <= amount < 1e6:
+        if not isinstance(name, str) or not _amount(amount):
             raise StudyError(
                 f"per_trial says how much of a resource a trial takes, got {name!r}: "
                 f"{amount!r}",
@@ -255,6 +262,22 @@ class Rule:
 
     name: str
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse a name that is no text, and options that have no names."""
+        if not isinstance(self.name, str) or not self.name:
+            raise StudyError(
+                f"a sampler or a rule has a name, got {self.name!r}",
+                hint="`hpo list samplers` and `hpo list rules` show them",
+            )
+        named = isinstance(self.options, Mapping) and all(
+            isinstance(key, str) for key in self.options
+        )
+        if not named:
+            raise StudyError(
+                f"`{self.name}`: options are a mapping by name, got {self.options!r}",
+                hint='for example {"eta": 3}; leave them out for the defaults',
+            )
 
 
 # What a study is scored by that names no objective: its task's own, once the task is known.
@@ -332,6 +355,11 @@ class Study:
             trial.check(self.family(trial.family).space)
         if not self.objectives:
             raise StudyError(f"study `{self.name}` has no objective")
+        if not isinstance(self.description, str):
+            raise StudyError(
+                f"study `{self.name}`: a description is text, got {self.description!r}",
+                hint="put it in quotes",
+            )
         orders.refuse_seconds(self.resources.order, self.budget.seconds)
         if not isinstance(self.seed, int) or self.seed < 0:
             raise StudyError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Self
 
 from hpo.errors import StudyError
@@ -33,6 +33,11 @@ class WarmStart:
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning."""
+        if not isinstance(self.run, str) or not self.run:
+            raise StudyError(
+                f"a warm start names a run, got {self.run!r}",
+                hint='such as `WarmStart(run="latest")`; `hpo list runs` shows them',
+            )
         if self.take not in TAKES:
             raise StudyError(
                 f"warm start: `take` is `configurations` or `results`, got {self.take!r}",
@@ -76,5 +81,5 @@ def warm_starts(value: Any) -> tuple[WarmStart, ...]:
     Raises:
         StudyError: One of them is none.
     """
-    alone = isinstance(value, (str, Mapping, WarmStart))
+    alone = isinstance(value, (str, Mapping)) or not isinstance(value, Iterable)
     return tuple(WarmStart.of(v) for v in ((value,) if alone else value))

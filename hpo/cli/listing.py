@@ -12,6 +12,7 @@ import typer
 from hpo.cli import options, shell
 from hpo.cli.shell import ListFormat
 from hpo.live import terminal
+from models.errors import UserError
 
 if TYPE_CHECKING:
     from hpo.options import Described
@@ -217,18 +218,24 @@ def _described(found: Described) -> dict[str, Any]:
     }
 
 
+def _why(error: Exception) -> str:
+    """A mistake's message; a bug's with its kind."""
+    if isinstance(error, UserError):
+        return error.message
+    return f"{type(error).__name__}: {error}"
+
+
 def _runs(results: Path) -> Rows:
     from hpo.ledger.folder import RunFolder
     from hpo.report.summary import load_summary
-    from models.errors import UserError
 
     rows: Rows = []
     for folder in RunFolder.list(results):
         row: dict[str, Any] = {"study": folder.study_name, "run": folder.name}
         try:
             summary = load_summary(folder.path)
-        except UserError as error:
-            rows.append({**row, "state": f"unreadable: {error.message}"})
+        except Exception as error:  # whatever is wrong with one run hides no other
+            rows.append({**row, "state": f"unreadable: {_why(error)}"})
             continue
         best = summary.best
         rows.append(

@@ -245,7 +245,7 @@ def _expect_kind(key: str, value: Any, kind: type, name: str) -> None:
 def _rule(key: str, value: Any) -> Rule:
     if isinstance(value, str):
         return Rule(name=value)
-    if isinstance(value, Mapping) and set(value) <= {"name", "options"}:
+    if isinstance(value, Mapping) and {"name"} <= set(value) <= {"name", "options"}:
         return Rule(**value)
     raise StudyError(
         f'`{key}` takes a name or {{"name": …, "options": {{…}}}}, got {value!r}'

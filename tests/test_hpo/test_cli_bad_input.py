@@ -6,6 +6,7 @@ row here fails.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -336,6 +337,96 @@ def test_a_run_that_is_no_run_is_told(command, damage, place):
 def test_a_run_given_as_a_file_is_told(command, place):
     result = run(command, "walk.py", *CALLS[command][1:])
     refused(result, "walk.py")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("objective", {"metric": "rmse", "limit": "20_000"}, "'20_000'"),
+        ("objective", {"metric": "rmse", "unit": 3}, "unit is text, got 3"),
+        ("description", 3, "a description is text, got 3"),
+    ],
+)
+def test_a_run_of_the_wrong_form_from_before_is_told_and_hides_no_other(
+    key, value, words, place
+):
+    """Studies of the wrong form were launched until they were refused."""
+    good = sample(place)
+    bad = good.with_name("20260101-130000-0123abcd")
+    shutil.copytree(good, bad)
+    record = json.loads((bad / "study.json").read_text())
+    if key == "objective":
+        record["study"]["objectives"] = [value]
+    else:
+        record["study"][key] = value
+    (bad / "study.json").write_text(json.dumps(record))
+    listed = run("list", "runs", "--format", "json")
+    assert listed.exit_code == 0, listed.output
+    first, second = json.loads(listed.stdout)
+    assert first["run"] == bad.name and "unreadable" in first["state"]
+    assert second["run"] == good.name and second["best"] == 0.00097
+    for command in ("results", "best", "report", "resume"):
+        result = run(command, bad, *CALLS[command][1:])
+        refused(result, words)
+        assert "internal error" not in result.stderr
+
+
+def test_a_run_that_nobody_foresaw_hides_no_other(place, monkeypatch):
+    """A bug of ours with one run is told in its row."""
+    from hpo.report import summary
+
+    good, load = sample(place), summary.load_summary
+    bad = good.with_name("20260101-130000-0123abcd")
+    shutil.copytree(good, bad)
+
+    def loaded(folder):
+        if Path(folder).name == bad.name:
+            raise ZeroDivisionError("by nothing")
+        return load(folder)
+
+    monkeypatch.setattr(summary, "load_summary", loaded)
+    listed = run("list", "runs", "--format", "csv")
+    assert listed.exit_code == 0, listed.output
+    assert "unreadable" in listed.stdout and "ZeroDivisionError" in listed.output
+    assert f"sample,{good.name},11/11,unfinished,0.00097" in listed.stdout
+
+
+FORMS = {
+    "objective.limit": ("NaN", '"20_000"', "Infinity", "true", "[1]"),
+    "objective.metric": ("3", "null", "[]"),
+    "objective.unit": ("3", "null"),
+    "description": ("3", "null", "{}"),
+    "warm_start": ("3", "null", '[{"run": 3}]', '[{"run": null}]', "[null]"),
+    "sampler": (
+        *("{}", '{"name": null}', '{"name": "tpe", "options": [1]}', '{"options": {}}'),
+        *("3", "null", '{"name": "tpe", "options": null}'),
+    ),
+    "stopping": (
+        *('[{"options": {}}]', '[{"name": "halving", "options": 3}]', "[3]", "{}"),
+        *('[{"name": ["asha"]}]', "3"),
+    ),
+    "resources.gpus_per_trial": ("Infinity", "NaN", '"1"', "1e7"),
+    "resources.per_trial": ("3", '{"a100": NaN}'),
+    "families.walk.share": ("Infinity", "NaN", "null"),
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [(k, value) for k, values in FORMS.items() for value in values]
+)
+def test_values_of_the_wrong_form_are_told_before_there_is_a_run(key, value, place):
+    text = f"{key}={value}"
+    result = run("launch", "walk.py", "--set", text, "--results", "fresh")
+    refused(result)
+    assert "internal error" not in result.stderr
+    assert not (place / "fresh").exists()
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "-1", "1e7"])
+def test_a_share_of_a_gpu_is_finite(value, place):
+    result = run("launch", "walk.py", "--gpus-per-trial", value, "--results", "fresh")
+    refused(result, "gpus_per_trial must be a finite number")
+    assert not (place / "fresh").exists()
 
 
 def test_damaged_runs_are_listed_with_what_is_wrong(place):

@@ -122,6 +122,25 @@ def test_a_recorded_halving_goes_on_with_the_stages_of_its_time(recorded, last):
         (lambda: Study(name="a/b", families=(Family(name="a", space=SPACE),)), "a/b"),
         (lambda: Budget(trials=0), "must be positive, got 0"),
         (lambda: Objective(direction="down"), "minimize"),
+        *((lambda bad=bad: Objective(metric=bad), "metric") for bad in (3, None, "")),
+        *((lambda bad=bad: Objective(unit=bad), "unit") for bad in (3, None)),
+        *(
+            (lambda bad=bad: Objective(limit=bad), repr(bad))
+            for bad in ("20_000", True, math.nan, math.inf, [1])
+        ),
+        (lambda: study(description=3), "a description is text, got 3"),
+        (lambda: Rule(name=3), "has a name, got 3"),
+        (lambda: Rule(name=""), "has a name"),
+        (lambda: Rule(name="tpe", options=[1]), "`tpe`: options are a mapping"),
+        (lambda: Rule(name="tpe", options={1: 2}), "`tpe`: options are a mapping"),
+        *(
+            (
+                lambda bad=bad: Resources(gpus_per_trial=bad),
+                f"not negative, got {bad!r}",
+            )
+            for bad in (math.inf, math.nan, -0.5, 1e6, "1", True)
+        ),
+        (lambda: Family(name="a", space=SPACE, share=math.inf), "share"),
         (lambda: Family(name="a", space=SPACE, share=0), "share"),
         (
             lambda: Family(name="a", space=SPACE, initial_points=({"rat": 1},)),

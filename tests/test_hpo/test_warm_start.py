@@ -484,6 +484,10 @@ def test_runs_from_before_warm_starts_can_be_read():
     ("given", "message"),
     [
         ([3], "a warm start names a run, got 3"),
+        (3, "a warm start names a run, got 3"),
+        (None, "a warm start names a run, got None"),
+        ([{"run": 3}], "a warm start names a run, got 3"),
+        ([{"run": None}], "a warm start names a run, got None"),
         ([{"take": "results"}], "names a run"),
         ([{"run": "x", "tops": 3}], "names a run"),
         ([{"run": "x", "take": "result"}], "`take` is `configurations` or `results`"),
