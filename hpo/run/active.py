@@ -227,12 +227,41 @@ def _asked(stop: Stop, request: Request) -> None:
         stop.ask(f"stopped by `hpo stop` on host {request.host}")
 
 
+def refuse_lost_ledger(folder: RunFolder) -> None:
+    """Refuse to begin a run again, over trials of which only the ledger told.
+
+    A run whose driver died before the first event has no trials, and may go on.
+
+    Args:
+        folder: The run.
+
+    Raises:
+        RunError: It has trials and no ledger.
+    """
+    ledger = folder.events_file
+    if ledger.exists() and (not ledger.is_file() or ledger.stat().st_size):
+        return
+    trials = ledger.with_name("trials")
+    count = len(list(trials.iterdir())) if trials.is_dir() else 0
+    if count:
+        state = "is empty" if ledger.exists() else "is gone"
+        raise RunError(
+            f"{ledger} {state}, and {count} of its trials are there, which would be "
+            "overwritten",
+            hint="restore it from a copy; or launch the study anew",
+        )
+
+
 def how_it_ended(folder: RunFolder) -> str | None:
     """Why a finished run finished; None for a run that can go on.
 
     Args:
         folder: The run.
+
+    Raises:
+        RunError: Its ledger is gone, or damaged.
     """
+    refuse_lost_ledger(folder)
     if not folder.events_file.exists():
         return None
     last = next(reversed(events_of(folder.events_file, RunEvent)), None)

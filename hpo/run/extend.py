@@ -17,7 +17,7 @@ from hpo.errors import RunError, StudyError
 from hpo.ledger.events import Extended, Reopened
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import Ledger, read_events
-from hpo.run.active import ActiveRun, Outcome
+from hpo.run.active import ActiveRun, Outcome, refuse_lost_ledger
 from hpo.run.attach import Attach
 from hpo.run.launch import refuse_faults
 from hpo.run.machine import about, machine_for
@@ -262,6 +262,7 @@ class _Begun:
     ) -> Self:
         """Weigh an extension; see `extended`."""
         record = place.read_study()
+        refuse_lost_ledger(place)
         before = Study.from_json(record["study"])
         if "rerun" in record or before.fixed:
             raise RunError(

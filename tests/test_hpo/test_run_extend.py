@@ -120,6 +120,38 @@ def test_more_trials_are_those_of_a_larger_run(tmp_path):
     agrees(folder)
 
 
+@pytest.mark.parametrize("left", [None, b""])
+def test_a_run_whose_ledger_is_gone_is_not_begun_again(tmp_path, left):
+    """Its trials are what a search from the beginning would overwrite."""
+    folder = run(tmp_path, budget=Budget(trials=2, epochs=2))
+    ledger, copy = folder / "events.jsonl", tmp_path / "copy"
+    shutil.move(ledger, copy)
+    if left is not None:
+        ledger.write_bytes(left)
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    for again in (lambda: resume(folder, create=helpers.create),
+                  lambda: more(folder, trials=1)):  # fmt: skip
+        with pytest.raises(RunError, match="2 of its trials are there") as caught:
+            again()
+        assert "restore it from a copy" in caught.value.hint
+    after = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    assert after == before
+    shutil.copy(copy, ledger)
+    assert resume(folder, create=helpers.create).state == "finished"
+    assert ledger.read_bytes() == copy.read_bytes()
+
+
+@pytest.mark.parametrize("left", [None, b""])
+def test_a_run_that_died_before_its_first_event_begins(tmp_path, left):
+    folder = run(tmp_path, budget=Budget(trials=2, epochs=2))
+    shutil.rmtree(folder / "trials")
+    (folder / "events.jsonl").unlink()
+    if left is not None:
+        (folder / "events.jsonl").write_bytes(left)
+    assert resume(folder, create=helpers.create).state == "finished"
+    assert len(load_summary(folder).rows) == 2
+
+
 @pytest.fixture(scope="module")
 def halved(tmp_path_factory):
     """8 epochs a trial, rungs 1 and 2, three full runs' worth of epochs."""
