@@ -8,9 +8,11 @@ import typer
 
 from hpo.cli import options, shell
 from hpo.live import terminal
+from hpo.pasted import pasted
 
 if TYPE_CHECKING:
     from hpo.ledger.group import RunGroup
+    from hpo.report.summary import Summary
     from hpo.run.attach import Attach
     from hpo.run.launch import Outcome
 
@@ -155,6 +157,24 @@ def run_group(
     shell.hint(f"`hpo confirm {group.path}` compares the families by these searches")
 
 
+def _say_limit(outcome: Outcome, result: Summary) -> None:
+    """How to go on where a limit of the budget ended a run before its trials."""
+    budget, counts = outcome.study.budget, result.counts()
+    cut = counts.get("cancelled", 0)
+    left = result.planned - len(result.rows) + cut
+    if outcome.state != "time" or left < 1 or outcome.study.fixed:
+        return
+    if outcome.limit == "epochs" and budget.total_epochs is not None:
+        more: tuple[object, ...] = ("--epochs-total", 2 * budget.total_epochs)
+    else:
+        more = ("--time-budget", f"{max(1, round(budget.seconds or 0))}s")
+    way = pasted("extend", outcome.folder, *more)
+    shell.hint(
+        f"{outcome.reason} with {left} of {result.planned} trials untrained or cut; "
+        f"`{way}` goes on with them"
+    )
+
+
 def finish(outcome: Outcome) -> None:
     """Write the report, print the table, and say what can be done next.
 
@@ -185,6 +205,7 @@ def finish(outcome: Outcome) -> None:
             f"{first.reason}",
             hint=f"`hpo show {run} {first.trial}` shows the whole error",
         )
+    _say_limit(outcome, result)
     if result.best is not None:
         shell.hint(f"`hpo rerun {run}` trains the best one again with fresh seeds")
         if len({r.family for r in result.rows if r.rank is not None}) > 1:

@@ -37,12 +37,14 @@ class Outcome:
         folder: The run's folder.
         study: The study that ran, resolved.
         reason: In words; empty when finished.
+        limit: The limit that was reached, ``time`` or ``epochs``; empty for none.
     """
 
     state: Literal["finished", "time", "interrupted"]
     folder: Path
     study: Study
     reason: str = ""
+    limit: str = ""
 
 
 class ActiveRun:
@@ -288,4 +290,5 @@ def ended(folder: RunFolder, study: Study, reason: str) -> Outcome:
         folder=folder.path,
         study=study,
         reason=f"the run's budget ({reason}) is used up",
+        limit=reason,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -13,8 +13,9 @@ from msgspec import UNSET
 from hpo.chaos import Chaos
 from hpo.check.traced import refuse_static
 from hpo.director import Director, replay
+from hpo.director.decisions import Done
 from hpo.errors import RunError, StudyError
-from hpo.ledger.events import Extended, Reopened
+from hpo.ledger.events import Event, Extended, Reopened
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import Ledger, read_events
 from hpo.run.active import ActiveRun, Outcome, refuse_lost_ledger
@@ -281,8 +282,7 @@ class _Begun:
         study = with_task(study, root=None if root is None else Path(root))
         counted = before.resources.workers is not None
         study = as_run(study, workers=workers, counted=counted)
-        Director(study, workers=study.resources.seats)  # what it refuses is not begun
-        return cls(
+        begun = cls(
             record=record,
             before=before,
             study=study,
@@ -290,23 +290,28 @@ class _Begun:
             director=director,
             sources=sources,
         )
+        _refuse_idle(study, extension, [*events, *begun.news(place)])
+        return begun
+
+    def news(self, place: RunFolder) -> Iterator[Event]:
+        """What the ledger will say: what is new, and which trials are not over any more."""
+        elapsed = self.director.elapsed
+        yield Extended(elapsed=elapsed, said=self.said, before=self.before.to_json())
+        for trial, state, rule in _taken_up(self.study, self.director, place):
+            yield Reopened(
+                trial=trial.number,
+                elapsed=elapsed,
+                epoch=trial.last,
+                state=state,
+                rule=rule or UNSET,
+            )
 
     def write(self, place: RunFolder) -> None:
         """Say it in the ledger, then in `study.json`."""
-        elapsed = self.director.elapsed
+        news = [*self.news(place)]
         with Ledger.open(place.events_file, write=True) as ledger:
-            ledger.append(
-                Extended(elapsed=elapsed, said=self.said, before=self.before.to_json())
-            )
-            for trial, state, rule in _taken_up(self.study, self.director, place):
-                again = Reopened(
-                    trial=trial.number,
-                    elapsed=elapsed,
-                    epoch=trial.last,
-                    state=state,
-                    rule=rule or UNSET,
-                )
-                ledger.append(again)
+            for event in news:
+                ledger.append(event)
         record = {**self.record, "study": self.study.to_json()}
         place.write_json(place.study_file, {**record, **self.sources.to_json()})
 
@@ -328,6 +333,36 @@ def _refuse_spent(study: Study, director: Director) -> None:
             f"the run's {budget.seconds:g} s are used up",
             hint="give `--time-budget` as well, counted from now on",
         )
+
+
+def _refuse_idle(study: Study, extension: Extension, events: Sequence[Event]) -> None:
+    """Refuse an extension that would train nothing, and leave a limit behind.
+
+    Args:
+        study: The study from now on.
+        extension: What was asked for.
+        events: The ledger, as it would be.
+
+    Raises:
+        StudyError: No trial is left to draw, to go on or to be taken up again; or the
+            Director refuses the study.
+    """
+    director = replay(study, events, workers=study.resources.seats)
+    going_on = (State.PENDING, State.RUNNING)
+    if any(trial.state in going_on for trial in director.trials.values()):
+        return
+    decision, _ = director.next(director.elapsed)
+    if not isinstance(decision, Done):
+        return
+    hint = "add `--trials +20`"
+    if exploiting(study):
+        hint = "launch the study anew with more epochs of a trial: `--epochs N`"
+    elif extension.trials:
+        hint = "the sampler has no other point; `--new-spaces` searches a wider space"
+    raise StudyError(
+        f"all {len(director.trials)} trials have ended, and none would go on or be drawn",
+        hint=hint,
+    )
 
 
 def _spaces_today(then: Sources, study: Study) -> dict[str, Space]:

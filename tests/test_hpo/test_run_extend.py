@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import shutil
 import sys
 from collections import Counter
@@ -18,6 +19,7 @@ import run_helpers as helpers
 import run_processes as processes
 
 from hpo.chaos import Chaos
+from hpo.cli.launch import finish
 from hpo.director import Director, replay
 from hpo.errors import RunError, RunLocked, StudyError
 from hpo.export import optuna_storage
@@ -386,6 +388,76 @@ def test_trials_that_no_family_would_get_are_refused():
     larger, said = joined.applied(study, director)
     assert larger.trials_of() == {"few": 3, "one": 1, "steady": 20}
     assert said == ["20 more trials, 24 in all", "family `steady` joins"]
+
+
+RULES = {
+    "none": (),
+    "asha": (Rule(name="asha"),),
+    "halving": (Rule(name="halving"),),
+    "asha and virtual": (Rule(name="asha"),),
+}
+
+
+@pytest.mark.parametrize("rules", RULES)
+@pytest.mark.parametrize("changes", [{"seconds": 60.0}, {"total_epochs": 1000}])
+def test_an_extension_trains_something_or_is_refused(tmp_path, rules, changes):
+    """Of a run that had all of its trials: a limit alone leaves nothing to train."""
+    if "virtual" in rules and "seconds" in changes:
+        return  # which virtual order refuses anyhow
+    resources = {"resources": helpers.study().resources}
+    if "virtual" in rules:
+        resources["resources"] = dataclasses.replace(
+            resources["resources"], order="virtual:2"
+        )
+    budget = Budget(trials=5, epochs=4)
+    folder = run(tmp_path, budget=budget, stopping=RULES[rules], **resources)
+    before = {p: p.read_bytes() for p in folder.glob("*.json*")}
+    trained = len(events_of(folder, "epoch"))
+    try:
+        more(folder, **changes)
+    except StudyError as error:
+        assert "all 5 trials have ended" in error.message
+        assert error.hint == "add `--trials +20`"
+        assert {p: p.read_bytes() for p in folder.glob("*.json*")} == before
+        more(folder, trials=1, **changes)
+    assert len(events_of(folder, "epoch")) > trained
+
+
+def test_more_trials_of_a_sampler_without_another_point_are_refused(tmp_path):
+    grid = Rule(name="grid", options={"steps": 2})
+    folder = run(tmp_path, sampler=grid, budget=Budget(trials=9, epochs=1), stopping=())
+    ended = len(events_of(folder, "completed"))
+    assert ended < 9
+    with pytest.raises(StudyError, match=f"all {ended} trials have ended") as caught:
+        more(folder, trials=5)
+    assert "--new-spaces" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("budget", "words"),
+    [
+        (Budget(trials=3, epochs=6, total_epochs=8), "--epochs-total 16"),
+        (Budget(trials=3, epochs=60, seconds=0.4), "--time-budget 1s"),
+    ],
+)
+def test_a_run_that_a_limit_ended_says_how_to_go_on(tmp_path, capsys, budget, words):
+    study = helpers.study(
+        sampler=Rule(name="random"),
+        budget=budget,
+        stopping=(),
+        constants={"pause": 0.05},
+    )
+    outcome = launch(study, results=tmp_path / "two words", create=helpers.create)
+    assert outcome.state == "time"
+    finish(outcome)
+    told = capsys.readouterr().err
+    (hint,) = [line for line in told.splitlines() if "extend" in line]
+    command, *options = shlex.split(hint.split("`")[1])
+    assert [command, *options[:2]] == ["hpo", "extend", str(outcome.folder)]
+    assert options[2:] == words.split()
+    if "epochs" in words:
+        more(outcome.folder, total_epochs=16)
+        assert len(events_of(outcome.folder, "epoch")) == 16
 
 
 def test_a_run_at_work_and_a_rerun_are_refused(halved, tmp_path):
