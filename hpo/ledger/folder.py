@@ -24,6 +24,7 @@ import filelock
 
 from hpo.errors import RunError, RunLocked
 from hpo.ledger import lease
+from hpo.ledger.lock import READ_ONLY, seen_held
 from models.errors import near_matches
 
 if TYPE_CHECKING:
@@ -332,7 +333,7 @@ class RunFolder:
         """Whether somebody is at work on this run; a killed driver is not.
 
         Raises:
-            RunError: The folder is missing or cannot be written to.
+            RunError: The folder is missing, or neither to be written to nor read.
         """
         with _explained(self.path):
             if not self.path.is_dir():
@@ -342,6 +343,10 @@ class RunFolder:
                 lock.acquire(timeout=GLANCE, poll_interval=0.01)
             except filelock.Timeout:
                 return True
+            except OSError as error:
+                if error.errno not in READ_ONLY:
+                    raise
+                return seen_held(self.lock_file)
             lock.release()
             return False
 

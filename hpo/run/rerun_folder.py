@@ -126,7 +126,7 @@ def at_work(folder: RunFolder) -> RunFolder:
         folder: The run; who re-runs its trials holds it, too.
 
     Raises:
-        RunError: The folder is missing or cannot be written to.
+        RunError: The folder is missing, or neither to be written to nor read.
     """
     if not folder.reruns.is_dir() or not folder.held():
         return folder

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -67,6 +69,63 @@ def test_a_finished_run_is_shown_at_once(tmp_path):
     result = run("watch", *where)
     assert result.exit_code == 0 and "1 of 1 trials ended" in result.stdout
     assert result.stderr == ""
+
+
+READER = """
+import sys
+from typer.testing import CliRunner
+from hpo.cli.main import app
+from hpo.ledger.folder import RunFolder
+run = sys.argv[1]
+for _ in sys.stdin:
+    print(RunFolder(run).held(), flush=True)
+for command in ("watch", "results"):
+    found = CliRunner().invoke(app, [command, run], prog_name="hpo")
+    print(found.exit_code, found.stdout, found.stderr)
+"""
+
+
+# Root may write wherever it likes, unless it gives that right up.
+ROOT_USER = hasattr(os, "geteuid") and os.geteuid() == 0
+BOUND = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if ROOT_USER else ()
+
+
+@pytest.mark.skipif(
+    ROOT_USER and not shutil.which("setpriv"), reason="needs setpriv, being root"
+)
+def test_a_run_that_one_may_only_read_is_watched(tmp_path):
+    """Somebody else's, or one on a read-only disk; whether it is at work is seen all the same."""
+    path = sample_run.write(tmp_path)
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    (path / ".lock").touch()
+    (path / ".lock").chmod(0o444)
+    path.chmod(0o555)
+    with subprocess.Popen(
+        [*BOUND, sys.executable, "-c", READER, str(path)],
+        env=env,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as reader:
+
+        def answer():
+            reader.stdin.write("?\n")
+            reader.stdin.flush()
+            return reader.stdout.readline().strip()
+
+        try:
+            assert answer() == "False"
+            with (path / ".lock").open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                assert answer() == "True"
+            assert answer() == "False"
+            said = reader.communicate(timeout=60)[0]
+        finally:
+            path.chmod(0o755)
+            reader.kill()
+    assert said.count("unfinished; `hpo resume") == 2, said
+    assert "cannot write" not in said and "Traceback" not in said
+    assert said.startswith("0 ")
 
 
 def test_mistakes(tmp_path):
