@@ -61,7 +61,7 @@ def best(
         from hpo.run.best_folder import save_best
 
         for folder in save_best(whole, family=family):
-            shell.out(str(folder))
+            shell.data(str(folder))
         return
     row = whole.select(family=family).best
     if row is None:
@@ -75,7 +75,7 @@ def best(
         Language.json: configuration.as_json,
         Language.yaml: configuration.as_yaml,
     }[language]
-    shell.out(write(configuration.training(whole, row)))
+    shell.data(write(configuration.training(whole, row)))
     scale = numbers.scale_for([row.objective], whole.objective.unit)
     value = f"{scale.format(row.objective)} {scale.unit}".strip()
     place = f"trial {row.trial}, rank {row.rank}"

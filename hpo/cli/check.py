@@ -75,9 +75,9 @@ def check(
     found = preview(chosen, data_root=data, probe=probe)
     heads = (*_HEADS, *(_PROBED if probe else ()))
     if format is ListFormat.json:
-        shell.out(formats.json_text([_record(f) for f in found.families]))
+        shell.data(formats.json_text([_record(f) for f in found.families]))
     elif format is ListFormat.csv:
-        shell.out(formats.csv_text([_flat(f) for f in found.families], heads))
+        shell.data(formats.csv_text([_flat(f) for f in found.families], heads))
     else:
         _show(found, heads)
     _complain(found)

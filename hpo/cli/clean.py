@@ -51,9 +51,9 @@ def clean(
         for s in found
     ]
     if format is ListFormat.json:
-        shell.out(formats.json_text(rows))
+        shell.data(formats.json_text(rows))
     elif format is ListFormat.csv:
-        shell.out(formats.csv_text(rows, heads))
+        shell.data(formats.csv_text(rows, heads))
     elif rows:
         sizes = (numbers.count(s.size) for s in found)
         cells = [{**r, "bytes": size} for r, size in zip(rows, sizes, strict=True)]

@@ -129,7 +129,7 @@ def show(folder: Path, *, matters: Matters | None, form: ConfirmFormat) -> None:
     found = load_confirmation(folder, matters=matters)
     assert found is not None, "it was begun"
     if form is ConfirmFormat.json:
-        shell.out(formats.json_text(found.to_json()))
+        shell.data(formats.json_text(found.to_json()))
     else:
         shell.show_text(text.render(found, width=terminal.width()))
     if not any(c.values for c in found.contenders):

@@ -118,6 +118,6 @@ def _plain(lines: list[dict[str, Any]], form: ListFormat) -> None:
     from hpo.report import formats
 
     if form is ListFormat.json:
-        shell.out(formats.json_text(lines))
+        shell.data(formats.json_text(lines))
     else:
-        shell.out(formats.csv_text(lines, ("part", "key", "a", "b")))
+        shell.data(formats.csv_text(lines, ("part", "key", "a", "b")))

@@ -72,7 +72,7 @@ def doctor(
             )
         )
     if format is DoctorFormat.json:
-        shell.out(formats.json_text([dataclasses.asdict(f) for f in found]))
+        shell.data(formats.json_text([dataclasses.asdict(f) for f in found]))
     else:
         rows = [
             {

@@ -58,7 +58,7 @@ def export(
     y, called as `model(u, y_init, attrs)`.
     """
     if to in MODELS:
-        shell.out(str(_model(run, trial, to=to, out=out, results=results, data=data)))
+        shell.data(str(_model(run, trial, to=to, out=out, results=results, data=data)))
         return
     if trial is not None:
         from hpo.errors import RunError
@@ -71,7 +71,7 @@ def export(
     from hpo.export.exporting import export as write
 
     place = write(shell.find_run(results, run), to=cast(Kind, to.value), out=out)
-    shell.out(str(place))
+    shell.data(str(place))
     if to is Target.optuna and place.suffix != ".log":
         shell.hint(f"`optuna-dashboard sqlite:///{place}` shows it")
     elif to is Target.optuna:

@@ -50,6 +50,6 @@ def export_latents(
         )
     told = {"family": model.family, "trial": model.trial, "part": "valid"}
     shapes = packages.write_codes(out, model.learner.codes("valid"), told)
-    shell.out(str(out))
+    shell.data(str(out))
     arrays = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
     terminal.say(f"trial {model.trial}, {model.family}: {arrays} of the part valid")

@@ -153,7 +153,7 @@ def run_group(
         shell.hint(f"`hpo resume {group.path}` goes on where it stopped")
         raise typer.Exit(shell.INTERRUPTED)
     for run in group.runs:
-        shell.out(str(run.path))
+        shell.data(str(run.path))
     shell.hint(f"`hpo confirm {group.path}` compares the families by these searches")
 
 

@@ -72,9 +72,9 @@ def listing(
     heads, rows_of = collect[what]
     rows = rows_of(results)
     if format is ListFormat.json:
-        shell.out(formats.json_text(rows))
+        shell.data(formats.json_text(rows))
     elif format is ListFormat.csv:
-        shell.out(formats.csv_text([_flat(r) for r in rows], heads))
+        shell.data(formats.csv_text([_flat(r) for r in rows], heads))
     elif rows:
         hidden = {"source", "score_from"}
         if what is Kind.datasets or not any(row.get("needs") for row in rows):

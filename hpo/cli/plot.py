@@ -42,5 +42,5 @@ def plot(
     model = load_model(run, trial, results=results, data_root=data)
     place = out or shell.find_run(results, run) / "report" / f"plots-{model.trial}"
     written = plots.write(model.learner, place)
-    shell.out(str(place))
+    shell.data(str(place))
     terminal.say(f"trial {model.trial}, {model.family}: {', '.join(written)}")

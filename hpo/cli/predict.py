@@ -84,7 +84,7 @@ def predict(
     given, measured = task.from_file(file, data=model.data)
     predicted = model.predict(given, chunk=chunk)
     task.to_file(out, predicted, data=model.data, like=file)
-    shell.out(str(out))
+    shell.data(str(out))
     count = ", ".join(f"{len(a):,} samples of {role}" for role, a in predicted.items())
     said = f"trial {model.trial}, {model.family}: {count}"
     terminal.say(said + _error(model, task, predicted, measured))

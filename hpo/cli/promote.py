@@ -41,5 +41,5 @@ def promote(
     summary = load_summary(shell.find_run(results, run))
     row = summary.row(trial) if trial is not None else summary.ranked(rank or 1)
     path = write(summary, row, name=name, folder=into)
-    shell.out(str(path))
+    shell.data(str(path))
     shell.hint(f"`hpo launch {path}` trains it")

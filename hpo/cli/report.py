@@ -71,7 +71,7 @@ def report(
     from hpo.report.page import folder
 
     page = folder.write(places, results=results, out=out)
-    shell.out(str(page))
+    shell.data(str(page))
     if show:
         _open(page)
     else:
@@ -93,15 +93,15 @@ def _print(places: list[RunFolder | RunGroup], form: Printed) -> None:
 
     parts = folder.load(places)
     if form is Printed.markdown:
-        shell.out(text.render(parts))
+        shell.data(text.render(parts))
         return
     for part in parts:
         if part.trials is not None:
-            shell.out(folder.paper(part.trials))
+            shell.data(folder.paper(part.trials))
         elif isinstance(part.told, GroupContent):
-            shell.out(f"{latex.escape(group_page.paragraph(part.told))}\n")
+            shell.data(f"{latex.escape(group_page.paragraph(part.told))}\n")
         commented = methods.bibtex(part.told).splitlines()
-        shell.out(
+        shell.data(
             "\n".join(["% references.bib:", *(f"% {line}" for line in commented)])
         )
 

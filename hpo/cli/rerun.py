@@ -220,7 +220,7 @@ def _print(
 
     if form is RerunFormat.json:
         records = [reruns.record(result) for result in found.results]
-        shell.out(formats.json_text(records if as_list else records[0]))
+        shell.data(formats.json_text(records if as_list else records[0]))
         return
     for result in found.results:
         if isinstance(result, Exact):

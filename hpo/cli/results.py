@@ -86,7 +86,7 @@ def results(
                 Format.markdown: formats.to_markdown,
                 Format.latex: latex.trials,
             }[format]
-            shell.out(write(summary))
+            shell.data(write(summary))
 
 
 def _refuse_together(
@@ -113,14 +113,14 @@ def _show_families(summary: Summary, family: str | None, form: Format) -> None:
     found = verdict.standings(summary, words.standings(summary, reruns), said)
     found = tuple(s for s in found if family in (None, s.family))
     if form is Format.json:
-        shell.out(formats.json_text(words.json_rows(summary, found)))
+        shell.data(formats.json_text(words.json_rows(summary, found)))
     elif form is Format.csv:
-        shell.out(words.to_csv(summary, found))
+        shell.data(words.to_csv(summary, found))
     elif form is Format.markdown:
-        shell.out(words.to_markdown(summary, found))
+        shell.data(words.to_markdown(summary, found))
     elif form is Format.latex:
         winners = verdict.winners(said)
-        shell.out(latex.families(summary, found, winners=winners))
+        shell.data(latex.families(summary, found, winners=winners))
     else:
         lines = words.cells(summary, found)
         heads = list(lines[0])
@@ -152,23 +152,23 @@ def _show_rungs(summary: Summary, family: str | None, form: Format) -> None:
     found = [f for f in summary.fidelity if family in (None, f.family)]
     lines = words.cells(found)
     if form is Format.json:
-        shell.out(formats.json_text(words.json_rows(found)))
+        shell.data(formats.json_text(words.json_rows(found)))
     elif form is Format.csv:
-        shell.out(formats.csv_text(words.json_rows(found), words.HEADS))
+        shell.data(formats.csv_text(words.json_rows(found), words.HEADS))
     elif not found:
         terminal.say("no rule of the study compares trials: there are no rungs")
     elif form in (Format.markdown, Format.latex):
         heads, body = list(lines[0]), [list(line.values()) for line in lines]
         right = {*range(1, len(heads) - 1)}
         if form is Format.markdown:
-            shell.out(formats.markdown_table(heads, body, right=right))
+            shell.data(formats.markdown_table(heads, body, right=right))
         else:
             name = summary.study.name
             caption = f"{name}: how well each rung foretold the end."
             text = latex.table(
                 heads, body, caption=caption, label=f"{name}-rungs", right=right
             )
-            shell.out(text)
+            shell.data(text)
     else:
         heads = list(lines[0])
         shell.out(shell.columns(lines, heads, right=heads[1:-1]))

@@ -52,8 +52,17 @@ class State:
 
 
 def out(text: str) -> None:
-    """Print data to stdout, unstyled."""
+    """Print what a person reads to stdout, unstyled, in signs that the terminal has."""
     typer.echo(terminal.encodable(text.rstrip("\n"), sys.stdout))
+
+
+def data(text: str) -> None:
+    """Print what a program reads to stdout: untouched and in UTF-8, whatever the locale.
+
+    JSON, CSV, Markdown, LaTeX, YAML and paths, whose bytes stay what the disk has.
+    """
+    line = text.rstrip("\n") + "\n"
+    typer.echo(line.encode("utf-8", "surrogateescape"), nl=False)
 
 
 def hint(text: str) -> None:

@@ -192,9 +192,9 @@ def simulate(
     rows = regret.rows(found, baseline=baseline)
     apart = regret.rows_by_task(found, baseline=baseline) if by_task else []
     if format is ListFormat.json:
-        shell.out(regret.to_json([*rows, *apart]))
+        shell.data(regret.to_json([*rows, *apart]))
     elif format is ListFormat.csv:
-        shell.out(regret.to_csv([*rows, *apart]))
+        shell.data(regret.to_csv([*rows, *apart]))
     else:
         shell.out(regret.render(rows, baseline=baseline))
         if apart:
@@ -217,9 +217,9 @@ def _show_orders(rows: list[OrderRow], form: ListFormat) -> None:
 
     records = [asdict(row) for row in rows]
     if form is ListFormat.json:
-        shell.out(formats.json_text(records))
+        shell.data(formats.json_text(records))
     elif form is ListFormat.csv:
-        shell.out(formats.csv_text(records, list(records[0])))
+        shell.data(formats.csv_text(records, list(records[0])))
     else:
         shell.out(by_order.render(rows))
 

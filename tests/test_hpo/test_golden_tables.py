@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -116,3 +117,31 @@ def test_ascii_is_enough_where_there_is_no_more(env, place):
     assert table.isascii() and b"[mOhm]" in table and b"-----" in table
     unicode = shown(COMMANDS["results"], place, terminal=False, LANG="C.UTF-8")
     assert "─" in unicode.decode() and "[mΩ]" in unicode.decode()
+
+
+@pytest.mark.parametrize("env", [{"LANG": "C"}, {"PYTHONIOENCODING": "latin-1"}])
+@pytest.mark.parametrize("form", ["json", "csv", "markdown", "latex"])
+def test_data_is_the_same_in_every_locale(env, form, place):
+    """What a program reads is UTF-8 and as it was: only tables and remarks are for terminals."""
+    folder = next(iter(RunFolder.list(place / "results", "sample")))
+    text = folder.study_file.read_text().replace('"unit": "V"', '"unit": "\\u03a9"')
+    folder.study_file.write_text(text.replace('"lstm"', '"\\u2014"'))
+    ledger = folder.events_file.read_text().replace('"lstm"', '"\\u2014"')
+    folder.events_file.write_text(ledger)
+    arguments = ("results", "sample", "--format", form)
+    told = shown(arguments, place, terminal=False, **env)
+    assert told == shown(arguments, place, terminal=False, LC_ALL="C.UTF-8")
+    if form != "latex":  # which has words for such signs
+        text = told.decode()
+        assert "—" in (str(json.loads(text)) if form == "json" else text)
+
+
+def test_a_path_is_printed_as_the_disk_has_it(place):
+    """Also one that is no UTF-8."""
+    for name in ("größe—µ.csv".encode(), b"gr\xf6\xdfe.csv"):
+        arguments = ("export", "sample", "--to", "csv", "--out", os.fsdecode(name))
+        told = shown(arguments, place, terminal=False, LANG="C", LC_ALL="C")
+        assert told == name + b"\n"
+        assert (os.fsencode(place) + b"/" + name) in [
+            os.fsencode(path) for path in place.iterdir()
+        ]
