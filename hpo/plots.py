@@ -81,7 +81,7 @@ def plot_batch(
     """
     if rows < 1:
         raise RunError(f"`rows` must be at least 1, got {rows}")
-    found = learner.training_rows(rows) if isinstance(learner, Fed) else ()
+    found = _training_rows(learner, rows)
     if not any(found):
         raise RunError(
             "what this model is trained on is no signal that could be drawn",
@@ -103,6 +103,11 @@ def plot_batch(
         return made
 
 
+def _training_rows(learner: Any, count: int) -> Sequence[Sequence[Signals]]:
+    """Rows of the next batch; none of a model in closed form, which is fed no batches."""
+    return learner.training_rows(count) if isinstance(learner, Fed) else ()
+
+
 def write(learner: Any, folder: Path) -> tuple[str, ...]:
     """Write results and batch of a learner as PNG and SVG, and the results' numbers as CSV.
 
@@ -111,15 +116,17 @@ def write(learner: Any, folder: Path) -> tuple[str, ...]:
         folder: Where they go; files of before are replaced.
 
     Returns:
-        The names of the files, those of a kind together.
+        The names of the files, those of a kind together; no ``batch`` where the model is
+        trained on none that could be drawn.
 
     Raises:
-        RunError: Nothing of the model can be drawn, or the folder cannot be written.
+        RunError: No prediction of the model can be drawn, or the folder cannot be written.
     """
     pieces = excerpts_of(learner, "valid")
     several = range(len(pieces[0].names))
     made = {f"results-{c + 1}": plot_results(learner, channel=c) for c in several}
-    made["batch"] = plot_batch(learner)
+    if any(_training_rows(learner, 1)):
+        made["batch"] = plot_batch(learner)
     files = {
         f"{name}.{kind}": _saved(figure, kind)
         for name, figure in made.items()

@@ -32,7 +32,8 @@ def plot(
 
     PNG and SVG, and the numbers as CSV: `results-K` for output K, predicted beside
     measured with the parameters of the trial's best epoch, and `batch`, the first rows
-    that the next epoch would train on. The test part is not read.
+    that the next epoch would train on, unless the model is in closed form. The test part
+    is not read.
     """
     from hpo import plots
     from hpo.run.trained_model import load_model
@@ -43,4 +44,7 @@ def plot(
     place = out or shell.find_run(results, run) / "report" / f"plots-{model.trial}"
     written = plots.write(model.learner, place)
     shell.data(str(place))
-    terminal.say(f"trial {model.trial}, {model.family}: {', '.join(written)}")
+    told = f"trial {model.trial}, {model.family}: {', '.join(written)}"
+    if not any(name.startswith("batch.") for name in written):
+        told += "; no batch, as it is trained on none that could be drawn"
+    terminal.say(told)

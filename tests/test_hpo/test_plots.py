@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import hpo
-from hpo import plots
+from hpo import packages, plots
 from hpo.errors import RunError
-from models import ridge, rnn, vqvae
+from models import linear, ridge, rnn, vqvae
 from models.training.protocol import Excerpt, Signals
 from tests.test_hpo.command_line import run
 
@@ -151,20 +151,41 @@ def test_what_cannot_be_drawn_is_told(tmp_path):
         hpo.plot_results(coded)
 
 
-def test_the_command_writes_pictures_and_numbers(tmp_path):
+def launched(module, tmp_path):
+    """A finished run of a single trial of a family, on its example of a simulation."""
     from hpo.run import launch
     from hpo.study import Budget, Family, Resources, Study
 
-    example = rnn.example("simulation")
+    example = module.example("simulation")
     study = Study(
         name="drawn",
         data=dict(example.described.write_example(tmp_path / "data")),
         task="simulation",
-        families=(Family(name="rnn", space=example.config),),
+        families=(Family(name=module.__name__.split(".")[-1], space=example.config),),
         budget=Budget(trials=1, epochs=1),
         resources=Resources(executor="local"),
     )
     assert launch.launch(study, results=tmp_path / "results").state == "finished"
+
+
+def test_a_model_in_closed_form_is_drawn_without_a_batch(tmp_path, monkeypatch):
+    monkeypatch.setattr(packages, "begin_kernels", lambda: None)  # it needs none
+    launched(linear, tmp_path)
+    result = run("plot", "drawn", "--results", tmp_path / "results")
+    assert result.exit_code == 0, result.stderr
+    assert "no batch, as it is trained on none that could be drawn" in result.stderr
+    place = next((tmp_path / "results").glob("drawn/*/report/plots-1"))
+    names = {"results-1.png", "results-1.svg", "results-1.csv"}
+    assert {p.name for p in place.iterdir()} == names
+    with (place / "results-1.csv").open() as file:
+        found = [float(row["predicted"]) for row in csv.DictReader(file)]
+    model = hpo.load_model("drawn", results=tmp_path / "results")
+    wanted = [v for p in model.learner.excerpts("valid") for v in p.predicted[:, 0]]
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def test_the_command_writes_pictures_and_numbers(tmp_path):
+    launched(rnn, tmp_path)
     result = run("plot", "drawn", "--results", tmp_path / "results")
     assert result.exit_code == 0, result.stderr
     place = next((tmp_path / "results").glob("drawn/*/report/plots-1"))
