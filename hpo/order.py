@@ -13,6 +13,7 @@ import re
 from hpo.errors import StudyError
 
 ARRIVAL, VIRTUAL = "arrival", "virtual"
+MOST_SEATS = 999_999
 SEATS_PER_WORKER = 4  # unless a person says how many seats there are
 
 
@@ -27,11 +28,11 @@ def seats_in(order: str) -> int | None:
     """
     if order in (ARRIVAL, VIRTUAL):
         return None
-    found = re.fullmatch(rf"{VIRTUAL}:(\d{{1,6}})", order)
+    found = re.fullmatch(rf"{VIRTUAL}:([0-9]{{1,6}})", order)
     if found is None or int(found[1]) == 0:
         raise StudyError(
-            "the order of decisions is `arrival`, `virtual` or `virtual:SEATS` with 1 seat "
-            f"or more, got {order!r}",
+            "the order of decisions is `arrival`, `virtual` or `virtual:SEATS` with 1 to "
+            f"{MOST_SEATS:,} seats, got {order!r}",
             hint="for example `--order virtual:16`: 16 trials at a time, whatever the "
             "number of workers",
         )

@@ -77,11 +77,13 @@ class Preview:
         study: As it would run, workers counted.
         families: In the study's order.
         changing: Keys that change while a family's trials are trained.
+        remarks: What a person should know of budget and sampler, in words.
     """
 
     study: Study
     families: tuple[FamilyPreview, ...]
     changing: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float | None:
@@ -125,6 +127,7 @@ def preview(study: Study, *, data_root: Path | None, probe: bool) -> Preview:
     return Preview(
         study=study,
         changing=changed_keys(study),
+        remarks=director.remarks,
         families=tuple(
             dataclasses.replace(
                 _preview(study, director, family, found, own),

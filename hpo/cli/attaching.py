@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,6 +28,18 @@ def workers_of(text: str | None) -> int | None:
         f"`--workers` is a positive number or `{AUTO}`, got {text!r}",
         hint="for example `--workers 4`",
     )
+
+
+def counted(study: Study, text: str | None) -> Study:
+    """A study without a number of workers where ``--workers`` is ``auto``.
+
+    Args:
+        study: The study, with the number of ``--workers`` where that is one.
+        text: ``--workers``.
+    """
+    if text != AUTO:
+        return study
+    return study.replace(resources=replace(study.resources, workers=None))
 
 
 def cluster_of(

@@ -30,7 +30,7 @@ def check(
     families: options.Families = None,
     settings: options.Settings = None,
     seed: options.Seed = None,
-    workers: options.Workers = None,
+    workers: options.WorkersOrAuto = None,
     gpus_per_trial: options.GpusPerTrial = None,
     executor: options.Executor = None,
     order: options.Order = None,
@@ -51,11 +51,11 @@ def check(
 
     The study resolved, its spaces, and for each family the trials, rungs, and the models at
     the corners of its space: compilations, parameters, memory from above. Corners that a
-    family refuses are named, and the exit status is then 1. Takes what `launch` takes.
+    family refuses are named, and the exit status is then 1. Takes `launch`'s options for the study.
     """
     from hpo import discovery
     from hpo.check.preview import preview
-    from hpo.cli import overrides
+    from hpo.cli import attaching, overrides
     from hpo.report import formats
 
     chosen = overrides.changed(
@@ -65,13 +65,14 @@ def check(
         families=families,
         settings=settings,
         seed=seed,
-        workers=workers,
+        workers=attaching.workers_of(workers),
         gpus_per_trial=gpus_per_trial,
         executor=executor,
         order=order,
         time_budget=time_budget,
         stall=stall,
     )
+    chosen = attaching.counted(chosen, workers)
     found = preview(chosen, data_root=data, probe=probe)
     heads = (*_HEADS, *(_PROBED if probe else ()))
     if format is ListFormat.json:
@@ -80,6 +81,8 @@ def check(
         shell.data(formats.csv_text([_flat(f) for f in found.families], heads))
     else:
         _show(found, heads)
+    for text in found.remarks:
+        terminal.say(f"note: {text}")
     _complain(found)
 
 

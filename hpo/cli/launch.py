@@ -52,8 +52,6 @@ def launch(
     a second Ctrl-C leaves at once. With `--repeat`, `hpo resume GROUP` goes on with all
     searches, and `hpo confirm GROUP` compares families by them.
     """
-    from dataclasses import replace
-
     from hpo import discovery
     from hpo.cli import attaching, overrides
     from hpo.errors import StudyError
@@ -81,8 +79,7 @@ def launch(
         time_budget=time_budget,
         stall=stall,
     )
-    if workers == attaching.AUTO:
-        chosen = chosen.replace(resources=replace(chosen.resources, workers=None))
+    chosen = attaching.counted(chosen, workers)
     attach = attaching.cluster_of(
         chosen.resources.executor,
         address,

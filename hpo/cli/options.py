@@ -129,7 +129,12 @@ Data = Annotated[
 ]
 
 Trials = Annotated[
-    int | None, typer.Option("--trials", metavar="N", help="Trials of the run in all.")
+    int | None,
+    typer.Option(
+        "--trials",
+        metavar="N",
+        help="Trials of the run in all; each family gets one at least.",
+    ),
 ]
 Epochs = Annotated[
     int | None,
@@ -153,9 +158,6 @@ Settings = Annotated[
 Seed = Annotated[
     int | None,
     typer.Option("--seed", metavar="N", help="Seed of every random choice."),
-]
-Workers = Annotated[
-    int | None, typer.Option("--workers", metavar="N", help="Trials at a time.")
 ]
 WorkersOrAuto = Annotated[
     str | None,

@@ -24,7 +24,7 @@ def stop(
     ] = "10m",
     results: options.Results = options.DEFAULT_RESULTS,
 ) -> None:
-    """Stop a run at work on this machine, as Ctrl-C in its terminal does.
+    """Stop a run at work, as Ctrl-C in its terminal does.
 
     Its epochs in progress are finished and saved; `hpo resume` goes on with it later, or
     the same `hpo rerun` where it is a re-run of RUN's trials that is at work.

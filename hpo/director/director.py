@@ -104,7 +104,7 @@ class Director:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Remarks for a person on the sampler in the study's spaces."""
+        """Remarks for a person on the budget, and on the sampler in the study's spaces."""
         return self._proposer.remarks
 
     def space_of(self, trial: Trial) -> Space:

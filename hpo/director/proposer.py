@@ -26,7 +26,8 @@ class Proposer:
         study: What is searched.
 
     Attributes:
-        remarks: What a person should know of the sampler in these spaces, in words.
+        remarks: What a person should know of the budget, and of the sampler in these
+            spaces, in words.
 
     Raises:
         StudyError: The sampler or one of its options is unknown or breaks a rule, its
@@ -42,7 +43,7 @@ class Proposer:
         self._spent: set[str] = set()
         # By family and number of extensions: read once, not for every proposal.
         self._spaces: dict[tuple[str, int], tuple[Spaces, int]] = {}
-        remarks: list[str] = []
+        remarks = _raised(study, sum(self._quota.values()))
         for family in study.families:
             try:
                 found = self._sampler.examine(family.space, len(study.objectives))
@@ -167,3 +168,11 @@ class Proposer:
             origin=origin,
             extension=state.extensions or UNSET,
         )
+
+
+def _raised(study: Study, total: int) -> list[str]:
+    """A remark where families that share the budget get more trials than it has."""
+    asked = study.budget.trials
+    if total <= asked or all(f.trials is not None for f in study.families):
+        return []
+    return [f"{total} trials, not {asked}: each family gets at least one"]

@@ -59,7 +59,8 @@ MISTAKES = {
     "launch": [
         (("nowhere/x.py",), 1, "no study file"),
         (("walk.py", "--trials", "0"), 1, "positive"),
-        (("walk.py", "--order", "virtual:0"), 1, "1 seat or more"),
+        (("walk.py", "--order", "virtual:0"), 1, "1 to 999,999 seats"),
+        (("walk.py", "--order", "virtual:999999999999"), 1, "1 to 999,999 seats"),
         (("walk.py", "--chaos", "fire=1"), 1, "got 'fire=1'"),
         (("walk.py", "--time-budget", "soon"), 1, "duration"),
         (("walk.py", "--data", "nowhere", "--set", "data=none_such"), 1, "none_such"),
@@ -170,6 +171,7 @@ MISTAKES = {
         (("quickstrat",), 1, "`quickstart`"),
         (("walk.py", "--families", "wlak"), 1, "`walk`"),
         (("walk.py", "--epochs", "-1"), 1, "positive"),
+        (("walk.py", "--workers", "some"), 1, "a positive number or `auto`"),
         (("walk.py", "--set", "novalue"), 1, "KEY=VALUE"),
     ],
     "simulate": [

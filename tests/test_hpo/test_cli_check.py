@@ -15,6 +15,7 @@ from optuna.distributions import (
 
 from hpo import packages
 from hpo.check import corners
+from hpo.errors import StudyError
 from models.training.protocol import Context
 from search_spaces.space import Space
 from tests.test_hpo import sample_run
@@ -249,6 +250,43 @@ def test_check_takes_what_launch_takes(study):
     assert (row["family"], row["trials"], row["epochs"]) == ("rnn", 4, 27)
     refused(run("check", study, "--families", "rn"), "`rn`", "`rnn`")
     refused(run("check", study, "--set", "model.hiden_size=3"), "`model.hidden_size`")
+
+
+def test_workers_are_counted_as_launch_does(study, monkeypatch):
+    """``auto`` is as many as have room, also where the study names a number."""
+    from hpo.check import preview
+
+    seen = []
+
+    def stands(chosen, **_):
+        seen.append(chosen.resources.workers)
+        raise StudyError("nothing is looked at here")
+
+    monkeypatch.setattr(preview, "preview", stands)
+    study.write_text(STUDY.replace("DROPOUT", "0.0"))
+    for text in ("auto", "7"):
+        refused(run("check", study, "--workers", text), "nothing is looked at")
+    both = ("--workers", "7", "--set", "resources.workers=3")
+    refused(run("check", study, *both), "nothing is looked at")
+    assert seen == [None, 7, 3]
+
+
+STROLL = """
+import dataclasses
+
+(walk,) = STUDY.families
+STUDY = STUDY.replace(families=(walk, dataclasses.replace(walk, name="stroll")))
+"""
+
+
+def test_fewer_trials_than_families_are_not_raised_in_silence(study, tmp_path):
+    study.write_text(sample_run.WALK + STROLL)
+    result = run("check", study, "--trials", 1)
+    assert "note: 2 trials, not 1: each family gets at least one" in result.stderr
+    assert "note:" not in run("check", study, "--trials", 2).stderr
+    where = ("--results", tmp_path / "out", "--executor", "local")
+    result = run("launch", study, "--trials", 1, *where)
+    assert "2 trials, not 1: each family gets at least one" in result.stderr
 
 
 def test_check_and_launch_have_the_same_options():
