@@ -302,18 +302,24 @@ def _readable(path: Path) -> ast.Module:
         return ast.parse(f"{error.message!r}\n{stand_in}")
 
 
+def _no_text(path: Path, why: str) -> ForeignFailure:
+    return ForeignFailure(
+        f"{_short(path)} cannot be read as Python: {why}",
+        hint="is it a text file in UTF-8?",
+    )
+
+
 def _parse(path: Path) -> ast.Module:
     try:
         return _parse_text(path.read_text(encoding="utf-8"))
     except SyntaxError as error:
+        if error.lineno is None:  # such as bytes that no text has
+            raise _no_text(path, error.msg) from error
         raise ForeignFailure(
             f"{_short(path)}, line {error.lineno}: SyntaxError: {error.msg}"
         ) from error
     except (ValueError, RecursionError, MemoryError) as error:
-        raise ForeignFailure(
-            f"{_short(path)} cannot be read as Python: {error}",
-            hint="is it a text file in UTF-8?",
-        ) from error
+        raise _no_text(path, str(error)) from error
     except OSError as error:
         raise StudyError(
             f"{_short(path)} cannot be read: {error.strerror or error}",

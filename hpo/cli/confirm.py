@@ -10,6 +10,7 @@ import typer
 
 from hpo.cli import options, shell
 from hpo.live import terminal
+from hpo.pasted import pasted
 
 if TYPE_CHECKING:
     from hpo.confirmation.record import Confirmation
@@ -135,7 +136,7 @@ def show(folder: Path, *, matters: Matters | None, form: ConfirmFormat) -> None:
     if not any(c.values for c in found.contenders):
         raise RunError(
             "no new seed gave a value",
-            hint=f"`hpo results {_latest(found)}` shows why",
+            hint=f"`{pasted('results', _latest(found))}` shows why",
         )
     for hint in _next(found):
         shell.hint(hint)
@@ -151,7 +152,8 @@ def _next(found: Confirmation) -> list[str]:
     more = missing(found)
     if not more:
         return []
-    return [f"`hpo confirm {found.folder} --extend {more}` adds what is missing"]
+    way = pasted("confirm", found.folder, "--extend", more)
+    return [f"`{way}` adds what is missing"]
 
 
 def _latest(found: Confirmation) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, cast
@@ -73,11 +74,11 @@ def export(
     place = write(shell.find_run(results, run), to=cast(Kind, to.value), out=out)
     shell.data(str(place))
     if to is Target.optuna and place.suffix != ".log":
-        shell.hint(f"`optuna-dashboard sqlite:///{place}` shows it")
+        shell.hint(f"`optuna-dashboard {shlex.quote(f'sqlite:///{place}')}` shows it")
     elif to is Target.optuna:
-        shell.hint(f"`optuna-dashboard {place}` shows it")
+        shell.hint(f"`optuna-dashboard {shlex.quote(str(place))}` shows it")
     elif to is Target.tensorboard:
-        shell.hint(f"`tensorboard --logdir {place}` shows it")
+        shell.hint(f"`tensorboard --logdir {shlex.quote(str(place))}` shows it")
 
 
 def _model(

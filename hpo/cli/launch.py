@@ -147,11 +147,12 @@ def run_group(
     if outcome.state == "interrupted":
         if outcome.reason:
             terminal.say(outcome.reason)
-        shell.hint(f"`hpo resume {group.path}` goes on where it stopped")
+        shell.hint(f"`{pasted('resume', group.path)}` goes on where it stopped")
         raise typer.Exit(shell.INTERRUPTED)
     for run in group.runs:
         shell.data(str(run.path))
-    shell.hint(f"`hpo confirm {group.path}` compares the families by these searches")
+    way = pasted("confirm", group.path)
+    shell.hint(f"`{way}` compares the families by these searches")
 
 
 def _say_limit(outcome: Outcome, result: Summary) -> None:
@@ -192,7 +193,7 @@ def finish(outcome: Outcome) -> None:
     if outcome.state == "interrupted":
         if outcome.reason:
             terminal.say(outcome.reason)
-        shell.hint(f"`hpo resume {run}` goes on where it stopped")
+        shell.hint(f"`{pasted('resume', run)}` goes on where it stopped")
         raise typer.Exit(shell.INTERRUPTED)
     failed = [r for r in result.rows if r.state == "failed"]
     if result.best is None and failed:
@@ -200,10 +201,12 @@ def finish(outcome: Outcome) -> None:
         raise RunError(
             f"no trial could be ranked and {len(failed)} failed; trial {first.trial}: "
             f"{first.reason}",
-            hint=f"`hpo show {run} {first.trial}` shows the whole error",
+            hint=f"`{pasted('show', run, first.trial)}` shows the whole error",
         )
     _say_limit(outcome, result)
     if result.best is not None:
-        shell.hint(f"`hpo rerun {run}` trains the best one again with fresh seeds")
+        way = pasted("rerun", run)
+        shell.hint(f"`{way}` trains the best one again with fresh seeds")
         if len({r.family for r in result.rows if r.rank is not None}) > 1:
-            shell.hint(f"`hpo confirm {run}` says whether the families' winners differ")
+            way = pasted("confirm", run)
+            shell.hint(f"`{way}` says whether the families' winners differ")

@@ -50,6 +50,11 @@ def note(
 def _parsed(words: list[str]) -> tuple[int | None, str]:
     """The trial, if one is named, and the text."""
     if len(words) == 1:
+        if words[0].strip().isdecimal():
+            raise typer.BadParameter(
+                f"the text is missing: {words[0].strip()} is taken for a trial, as in "
+                f'`hpo note RUN {words[0].strip()} "worth another look"`'
+            )
         return None, words[0]
     first, *rest = words
     if len(rest) > 1 or not (first.isascii() and first.isdigit()):

@@ -158,7 +158,11 @@ def is_study_key(study: Study, key: str) -> bool:
 
 
 def apply_settings(
-    study: Study, settings: Mapping[str, Any], *, check: Check = check_configurations
+    study: Study,
+    settings: Mapping[str, Any],
+    *,
+    check: Check = check_configurations,
+    suggest: Collection[str] | None = None,
 ) -> Study:
     """A study with these keys set.
 
@@ -166,6 +170,7 @@ def apply_settings(
         study: The study as its file describes it.
         settings: Dotted keys with values.
         check: Asks configuration classes what they know.
+        suggest: The study's own keys that an unknown one may have meant; None for all.
 
     Raises:
         StudyError: Nothing knows a key (near matches are listed), or a value is refused,
@@ -179,7 +184,8 @@ def apply_settings(
             configuration[key] = value
         else:
             study = changed
-    return _fix(study, configuration, check)
+    own = study_keys(study) if suggest is None else suggest
+    return _fix(study, configuration, check, own)
 
 
 def _set_study_key(study: Study, key: str, value: Any) -> Study | None:
@@ -292,7 +298,9 @@ def _set_family(study: Study, rest: str, value: Any, key: str) -> Study:
     )
 
 
-def _fix(study: Study, values: Mapping[str, Any], check: Check) -> Study:
+def _fix(
+    study: Study, values: Mapping[str, Any], check: Check, own: Collection[str]
+) -> Study:
     """Make configuration keys constants in every family that knows them."""
     study = _with_constants(study, values, [f.space.entries() for f in study.families])
     answers = check_families(
@@ -306,8 +314,10 @@ def _fix(study: Study, values: Mapping[str, Any], check: Check) -> Study:
     for key in values:
         if key not in everything:
             raise StudyError(
-                f"no family and no setting of the study knows the key `{key}`",
-                hint=near_matches(key, {*everything, *study_keys(study)}),
+                f"no family and no setting of the study knows the key `{key}`"
+                if own
+                else f"no family knows the key `{key}`",
+                hint=near_matches(key, {*everything, *own}),
             )
     refuse_unknown(study, answers)
     return _with_constants(study, values, known)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from hpo.cli import options, shell
+from hpo.pasted import pasted
 
 
 @shell.command
@@ -42,4 +43,4 @@ def promote(
     row = summary.row(trial) if trial is not None else summary.ranked(rank or 1)
     path = write(summary, row, name=name, folder=into)
     shell.data(str(path))
-    shell.hint(f"`hpo launch {path}` trains it")
+    shell.hint(f"`{pasted('launch', path)}` trains it")

@@ -199,7 +199,7 @@ def _altered(
             hint="a re-run changes `--epochs` and configuration keys; promote the trial to "
             "change its study: `hpo promote`",
         )
-    changed = overrides.apply_settings(changed, values)
+    changed = overrides.apply_settings(changed, values, suggest=())
     if epochs is not None:
         changed = changed.replace(
             families=tuple(replace(f, epochs=epochs) for f in changed.families)

@@ -9,6 +9,7 @@ import typer
 from hpo.cli import options, shell
 from hpo.cli.shell import Format
 from hpo.live import terminal
+from hpo.pasted import pasted
 
 if TYPE_CHECKING:
     from hpo.report.summary import Summary
@@ -142,7 +143,8 @@ def _show_repeats(whole: Summary, trials: set[int]) -> None:
         told = shell.columns(further, heads, right=heads[:-1])
         shell.out(f"\ntold of the test part alone\n{told}")
     if any(r.kind == "confirm" and r.finished for r in found):
-        shell.hint(f"`hpo confirm {whole.folder}` says whether the winners differ")
+        way = pasted("confirm", whole.folder)
+        shell.hint(f"`{way}` says whether the winners differ")
 
 
 def _show_rungs(summary: Summary, family: str | None, form: Format) -> None:

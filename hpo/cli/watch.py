@@ -11,6 +11,7 @@ import typer
 from hpo.cli import options, shell
 from hpo.cli.results import say_how_to_go_on
 from hpo.live import terminal
+from hpo.pasted import pasted
 
 if TYPE_CHECKING:
     from hpo.director import Director
@@ -52,7 +53,9 @@ def watch(
         try:
             _follow(folder, tail, director, progress)
         except KeyboardInterrupt:
-            shell.hint(f"the run goes on; `hpo stop {folder.path}` would stop it")
+            shell.hint(
+                f"the run goes on; `{pasted('stop', folder.path)}` would stop it"
+            )
             raise typer.Exit(shell.INTERRUPTED) from None
     _conclude(folder.path)
 

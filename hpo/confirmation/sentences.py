@@ -14,6 +14,7 @@ from hpo.confirmation.record import (
     Pair,
     Verdict,
 )
+from hpo.pasted import pasted
 from hpo.report import numbers
 
 _TIMES = ("", "once", "twice")
@@ -229,8 +230,8 @@ def _subject(found: Confirmation) -> str:
 def broader(found: Confirmation) -> str:
     """The command that leads from one search to a claim about families."""
     if found.group:
-        return f"hpo confirm {found.group}"
-    return f"hpo launch {found.study.name} --repeat 5"
+        return pasted("confirm", found.group)
+    return pasted("launch", found.study.name, "--repeat", 5)
 
 
 def optimism(found: Confirmation, contender: Contender) -> str:

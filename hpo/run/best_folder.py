@@ -17,6 +17,7 @@ from hpo.confirmation.record import Confirmation
 from hpo.confirmation.sentences import about, verdict_sentence
 from hpo.errors import RunError
 from hpo.ledger.folder import RunFolder, write_atomically
+from hpo.pasted import pasted
 from hpo.report import formats, numbers
 from hpo.report.configuration import training
 from hpo.report.summary import Row, Summary
@@ -154,7 +155,7 @@ def card(summary: Summary, row: Row, confirmed: Confirmation | None) -> str:
     if confirmed is None or not confirmed.look:
         lines.append(
             "Nothing is settled: one lucky training per configuration. "
-            f"`hpo confirm {summary.folder}` trains it with new seeds."
+            f"`{pasted('confirm', summary.folder)}` trains it with new seeds."
         )
     else:
         mine = [p for p in confirmed.pairs if row.family in (p.a, p.b)]

@@ -21,6 +21,7 @@ from hpo.ledger.events import ReadTest, RerunEvent
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.group import RunGroup
 from hpo.objective import Matters
+from hpo.pasted import pasted
 from hpo.report.summary import Row, Summary, load_summary
 from hpo.report.table import goal
 from hpo.run.active import Outcome
@@ -143,7 +144,7 @@ def confirm_group(
     if len(ended) < count:
         raise RunError(
             f"{len(ended)} of {count} searches of the group have ended",
-            hint=f"`hpo resume {group.path}` goes on with them",
+            hint=f"`{pasted('resume', group.path)}` goes on with them",
         )
     wishes = [_wish(run, asked) for run in runs]  # all refusals before any training
     last: Outcome | None = None
@@ -201,7 +202,7 @@ class _Confirming:
             raise RunError(
                 "no family has a candidate: every fresh seed of the best configurations "
                 "failed",
-                hint=f"`hpo results {found.choose.folder.path}` shows why"
+                hint=f"`{pasted('results', found.choose.folder.path)}` shows why"
                 if found.choose
                 else "",
             )
@@ -371,18 +372,18 @@ def _refuse(summary: Summary, found: Stages, asked: Asked) -> None:
             raise RunError(
                 "only a search that has ended is confirmed: its winners are not known "
                 f"before ({counts or 'no trial yet'})",
-                hint=f"`hpo resume {run}` goes on with it",
+                hint=f"`{pasted('resume', run)}` goes on with it",
             )
         if summary.best is None:
             raise RunError(
                 "the search has no ranked trial, so there is nothing to confirm",
-                hint=f"`hpo results {run}` shows how its {len(summary.rows)} trials ended",
+                hint=f"`{pasted('results', run)}` shows how its {len(summary.rows)} trials ended",
             )
     first, look = found.first, next(iter(found.looks), None)
     if asked.extend is not None and look is None:
         raise RunError(
             f"`--extend {asked.extend}` adds seeds to a confirmation, and there is none",
-            hint=f"`hpo confirm {run} --seeds {asked.extend}` begins one",
+            hint=f"`{pasted('confirm', run, '--seeds', asked.extend)}` begins one",
         )
     last = next(reversed(found.looks), None)
     if last is not None and not last.stored and asked.extend is not None:
@@ -402,5 +403,5 @@ def _refuse(summary: Summary, found: Stages, asked: Asked) -> None:
     if look is not None and asked.seeds not in (None, look.seeds):
         raise RunError(
             f"the first look has {look.seeds} seeds each, got `--seeds {asked.seeds}`",
-            hint=f"`hpo confirm {run} --extend N` adds N seeds each, as another look",
+            hint=f"`{pasted('confirm', run, '--extend', 'N')}` adds N seeds each, as another look",
         )

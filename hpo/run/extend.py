@@ -67,6 +67,7 @@ class Extension:
                 reached already, or the trials are a population that is not to change.
         """
         self._refuse_other_population(study)
+        self._refuse_known_families(study)
         said = [*self._budget_said(study, director)]
         budget = study.budget
         seconds = budget.seconds
@@ -115,6 +116,16 @@ class Extension:
                 f"trials ({fixed})",
                 hint="a family that joins (`--families x`) gets them; or launch the study "
                 "anew with other `trials` of its families",
+            )
+
+    def _refuse_known_families(self, study: Study) -> None:
+        """Refuse to let a family join that is there already."""
+        there = {family.name for family in study.families}
+        if known := [f"`{f.name}`" for f in self.families if f.name in there]:
+            raise StudyError(
+                f"{', '.join(known)} cannot join: the run has such a family already",
+                hint="`--trials +20` gives the run's families more trials, `--new-spaces` the "
+                "spaces of today",
             )
 
     def _spaces_said(self, study: Study, director: Director) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from hpo.errors import RunError, StudyError
 from hpo.ledger.folder import RunFolder, write_atomically
+from hpo.pasted import pasted
 from hpo.report import numbers
 from hpo.report.summary import Row, Summary
 from hpo.schedule import written
@@ -17,7 +18,7 @@ from hpo.worker import pickling
 
 _TEMPLATE = '''"""{headline}
 
-    hpo launch {path}
+    {launch}
 
 Its one trial has the configuration and the seed of trial {trial}, so that it gives the numbers of
 that trial again. To search around it, put distributions in the place of values and delete
@@ -108,7 +109,7 @@ def _text(summary: Summary, row: Row, family: Family, *, name: str, path: Path) 
     )
     return _TEMPLATE.format(
         headline=headline,
-        path=path,
+        launch=pasted("launch", path),
         trial=row.trial,
         name=name,
         data=_literal(study.data, 4),

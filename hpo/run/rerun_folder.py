@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from hpo.errors import RunError
 from hpo.ledger.folder import RunFolder, write_atomically
+from hpo.pasted import pasted
 from hpo.report.formats import json_text
 from hpo.run.sources import Sources
 from hpo.study import Study
@@ -144,11 +145,11 @@ def command(folder: RunFolder) -> str:
     except (OSError, ValueError):
         wanted = None
     if not wanted:
-        return f"hpo resume {folder.path}"
+        return pasted("resume", folder.path)
     parent, trials = Path(folder.path).parent.parent, wanted["trials"]
     if wanted["kind"] in ("choose", "confirm"):
         more = f" --extend {wanted['seeds']}" if wanted.get("look", 0) > 1 else ""
-        return f"hpo confirm {parent}{more}"
+        return pasted("confirm", parent) + more
     trials = wanted.get("among", trials)
     which = f"--trial {trials[0]}" if len(trials) == 1 else f"--top {len(trials)}"
     how = "--exact" if wanted["kind"] == "exact" else f"--seeds {wanted['seeds']}"
@@ -156,7 +157,7 @@ def command(folder: RunFolder) -> str:
         how += f" --epochs {wanted['epochs']}"
     for key, value in (wanted.get("settings") or {}).items():
         how += f" --set {shlex.quote(f'{key}={json.dumps(value)}')}"
-    return f"hpo rerun {parent} {which} {how}"
+    return f"{pasted('rerun', parent)} {which} {how}"
 
 
 def _fixed(study: Study) -> list[Any]:

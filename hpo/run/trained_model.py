@@ -11,6 +11,7 @@ from typing import Any
 from hpo import packages
 from hpo.errors import RunError
 from hpo.ledger.folder import RunFolder
+from hpo.pasted import pasted
 from hpo.report.summary import Row, Summary, load_summary
 from hpo.run import reproducibility
 from hpo.run.sources import Sources, creates_of
@@ -153,7 +154,8 @@ def _reached(place: Path, row: Row, folder: RunFolder) -> int:
 
 
 def _again(row: Row, folder: RunFolder) -> str:
-    return f"`hpo rerun {folder.path} --trials {row.trial}` trains it again"
+    way = pasted("rerun", folder.path, "--trial", row.trial)
+    return f"`{way}` trains it again"
 
 
 def checkpoint(folder: RunFolder, row: Row) -> Path:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -82,6 +84,7 @@ MISTAKES = {
         (("sample", "--epochs-total", "1"), 1, "no more than that"),
         (("sample", "--time-budget", "soon"), 1, "duration"),
         (("sample", "--families", "rn"), 1, "`rnn`"),
+        (("sample", "--families", "rnn"), 1, "`--trials +20` gives"),
     ],
     "results": [
         (("sample", "--family", "rn"), 1, "`rnn`"),
@@ -133,6 +136,7 @@ MISTAKES = {
         (("sample", "99", "text"), 1, "99"),
         (("sample", "a", "b", "c"), 2, "quotes"),
         (("sample", ""), 1, "text"),
+        (("sample", "1"), 2, "the text is missing"),
     ],
     "diff": [
         (("sample", "1", "1"), 1, "from itself"),
@@ -431,6 +435,46 @@ def test_a_share_of_a_gpu_is_finite(value, place):
     assert not (place / "fresh").exists()
 
 
+@pytest.mark.parametrize(
+    ("command", "more"),
+    [
+        *(("results", ()), ("stop", ()), ("confirm", ()), ("watch", ())),
+        ("export", ("--to", "optuna")),
+    ],
+)
+def test_commands_in_hints_can_be_pasted(command, more, place):
+    """A folder with a space in its name is one word of the command that a hint prints."""
+    folder = place / "results" / "two words"
+    shutil.move(place / "results" / "sample", folder)
+    (path,) = folder.iterdir()
+    result = run(command, path, *more)
+    texts = re.findall(r"`([^`]*)`", result.stderr)
+    found = [text for text in texts if "two words" in text]
+    assert found, result.output
+    for text in found:
+        assert any(str(path) in word for word in shlex.split(text)), text
+
+
+def test_no_message_puts_a_path_into_a_command_by_hand():
+    """`hpo.pasted` does, which puts it in quotes where it needs them."""
+    mark = re.compile(rf"\bhpo ({'|'.join(TREE)}) \{{")
+    found = [
+        f"{file}: {line.strip()}"
+        for file in (ROOT / "hpo").rglob("*.py")
+        for line in file.read_text().splitlines()
+        if mark.search(line)
+    ]
+    assert not found
+
+
+def test_a_rerun_suggests_no_key_that_it_refuses(place):
+    result = run("rerun", "sample", "--set", "nosuch=3")
+    refused(result, "no family knows the key `nosuch`", "model.cell")
+    assert "budget" not in result.stderr and "sampler" not in result.stderr
+    whole = run("launch", "walk.py", "--set", "nosuch=3")
+    refused(whole, "no setting of the study knows the key `nosuch`", "budget.trials")
+
+
 def test_damaged_runs_are_listed_with_what_is_wrong(place):
     for damage in (no_json, a_wrong_study, bytes_for_the_ledger):
         damage(place)
@@ -446,7 +490,7 @@ BROKEN = {
     "other": (b"STUDY = 3\n", "it defines a int"),
     "exits": (b"raise SystemExit\n", "SystemExit"),
     "bytes": (b"x = '\xff\xfe'\n", "UTF-8"),
-    "null": (b"x = 1\x00\n", "broken.py"),
+    "null": (b"x = 1\x00\n", "cannot be read as Python"),
     "empty": (b"", "it defines nothing"),
     "deep": (b"x = " + b"(" * 500 + b")" * 500, "broken.py"),
 }

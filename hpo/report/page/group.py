@@ -13,6 +13,7 @@ from hpo.confirmation.sentences import about, verdict_sentence
 from hpo.confirmation.sentences import headline as first_line
 from hpo.errors import RunError
 from hpo.ledger.group import RunGroup
+from hpo.pasted import pasted
 from hpo.report import numbers
 from hpo.report.families import Standing, mean_and_spread, standings
 from hpo.report.page import words
@@ -93,7 +94,7 @@ def load(group: RunGroup) -> GroupContent:
     if not members:
         raise RunError(
             f"no search of group `{group.name}` has begun",
-            hint=f"`hpo resume {group.path}` begins with it",
+            hint=f"`{pasted('resume', group.path)}` begins with it",
         )
     searches = []
     for index in sorted(members):
@@ -182,17 +183,19 @@ def _unsettled(content: GroupContent) -> str:
 
 def _next(content: GroupContent) -> tuple[str, str]:
     if not content.finished:
-        return f"hpo resume {content.run}", "goes on with the searches"
+        return pasted("resume", content.run), "goes on with the searches"
     if content.verdict is None:
         return (
-            f"hpo confirm {content.run}",
+            pasted("confirm", content.run),
             "trains each search's winners with new seeds, and reads the test part once a "
             "search",
         )
     if not more_searches_tell(content.verdict):
-        return f"hpo report {content.searches[0].run}", "reports a search by itself"
+        return pasted("report", content.searches[0].run), "reports a search by itself"
     study, count = content.summary.study.name, max(2 * content.planned, LEAST)
-    return f"hpo launch {study} --repeat {count}", "a larger group settles what is open"
+    return pasted(
+        "launch", study, "--repeat", count
+    ), "a larger group settles what is open"
 
 
 def counted(content: GroupContent) -> str:
@@ -218,7 +221,7 @@ def search_cells(content: GroupContent) -> list[dict[str, str]]:
             "trials": f"{len(s.summary.rows)}/{s.summary.planned}",
             **{f"{name}{unit}": scale.format(s.value(name)) for name in names},
             "state": "ended" if s.summary.finished else "unfinished",
-            "command": f"hpo report {s.run}",
+            "command": pasted("report", s.run),
         }
         for s in content.searches
     ]

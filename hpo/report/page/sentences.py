@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from hpo.confirmation import sentences as confirmed
 from hpo.ledger.folder import RunFolder
+from hpo.pasted import pasted
 from hpo.report import numbers
 from hpo.report.families import Standing, mean_and_spread, scale_of
 from hpo.report.importance import LEAST, Importance
@@ -115,12 +116,12 @@ def commands(content: Content) -> tuple[tuple[str, str], ...]:
     """What to do next."""
     run = content.run
     if not content.summary.finished:
-        return ((f"hpo resume {run}", "goes on with the search"),)
+        return ((pasted("resume", run), "goes on with the search"),)
     if content.summary.best is None:
-        return ((f"hpo results {run}", "says where and why each trial ended"),)
+        return ((pasted("results", run), "says where and why each trial ended"),)
     return (
         (
-            f"hpo confirm {run}",
+            pasted("confirm", run),
             "trains each family's winner with new seeds, and reads the test part once",
         ),
     )
@@ -164,7 +165,7 @@ def looks(reads: Sequence[str]) -> str:
 
 def row_command(content: Content, trial: int) -> str:
     """The command that shows a trial."""
-    return f"hpo show {content.run} {trial}"
+    return pasted("show", content.run, trial)
 
 
 def state_of(standing: Standing) -> str:

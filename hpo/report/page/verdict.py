@@ -9,6 +9,7 @@ from hpo.confirmation.reach import missing
 from hpo.confirmation.record import DECIDED, Confirmation, Contender, Verdict
 from hpo.confirmation.sentences import about, broader, optimism, verdict_sentence
 from hpo.confirmation.sentences import headline as first_line
+from hpo.pasted import pasted
 from hpo.report import numbers
 from hpo.report.families import Standing, mean_and_spread
 from hpo.report.page import words
@@ -57,7 +58,7 @@ def headline(content: Content, found: Confirmation) -> Headline:
         commands=(
             (
                 (
-                    f"hpo confirm {content.run} --extend {more}",
+                    pasted("confirm", content.run, "--extend", more),
                     "adds the seeds that are missing",
                 ),
             )
