@@ -85,6 +85,9 @@ def listing(
         shell.out(shell.columns([_printable(r) for r in rows], shown))
     else:
         terminal.say(f"no {what}")
+    for row in rows:
+        if why := row.get("error"):
+            terminal.say(f"{row['study']}/{row['run']}: {why}")
 
 
 def _printable(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -235,7 +238,7 @@ def _runs(results: Path) -> Rows:
         try:
             summary = load_summary(folder.path)
         except Exception as error:  # whatever is wrong with one run hides no other
-            rows.append({**row, "state": f"unreadable: {_why(error)}"})
+            rows.append({**row, "state": "unreadable", "error": _why(error)})
             continue
         best = summary.best
         rows.append(

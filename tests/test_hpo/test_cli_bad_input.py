@@ -369,7 +369,8 @@ def test_a_run_of_the_wrong_form_from_before_is_told_and_hides_no_other(
     listed = run("list", "runs", "--format", "json")
     assert listed.exit_code == 0, listed.output
     first, second = json.loads(listed.stdout)
-    assert first["run"] == bad.name and "unreadable" in first["state"]
+    assert first["run"] == bad.name and first["state"] == "unreadable"
+    assert words in first["error"] and words in listed.stderr
     assert second["run"] == good.name and second["best"] == 0.00097
     for command in ("results", "best", "report", "resume"):
         result = run(command, bad, *CALLS[command][1:])
@@ -393,7 +394,8 @@ def test_a_run_that_nobody_foresaw_hides_no_other(place, monkeypatch):
     monkeypatch.setattr(summary, "load_summary", loaded)
     listed = run("list", "runs", "--format", "csv")
     assert listed.exit_code == 0, listed.output
-    assert "unreadable" in listed.stdout and "ZeroDivisionError" in listed.output
+    assert f"sample,{bad.name},,unreadable," in listed.stdout
+    assert listed.stderr == f"sample/{bad.name}: ZeroDivisionError: by nothing\n"
     assert f"sample,{good.name},11/11,unfinished,0.00097" in listed.stdout
 
 
@@ -479,7 +481,20 @@ def test_damaged_runs_are_listed_with_what_is_wrong(place):
     for damage in (no_json, a_wrong_study, bytes_for_the_ledger):
         damage(place)
         result = run("list", "runs")
-        assert result.exit_code == 0 and "unreadable" in result.stdout, result.output
+        assert result.exit_code == 0, result.output
+        folder = sample(place)
+        assert result.stdout.split()[-3:] == ["sample", folder.name, "unreadable"]
+        assert result.stderr.startswith(f"sample/{folder.name}: results/sample")
+
+
+def test_one_damaged_run_leaves_the_table_as_narrow_as_it_was(place):
+    whole = run("list", "runs").stdout.splitlines()
+    bad = sample(place).with_name("20260101-130000-0123abcd")
+    shutil.copytree(sample(place), bad)
+    (bad / "study.json").write_text("{")
+    lines = run("list", "runs").stdout.splitlines()
+    assert len(lines) == len(whole) + 1
+    assert lines[0] == whole[0] and lines[2] == whole[1]
 
 
 BROKEN = {
