@@ -17,6 +17,7 @@ from hpo import order as orders
 from hpo.errors import StudyError
 from hpo.fixed import FixedTrial
 from hpo.objective import Objective as Objective
+from hpo.rule import Rule as Rule
 from hpo.shares import divided
 from hpo.warm_start import WarmStart, warm_starts
 from models.errors import near_matches
@@ -249,35 +250,6 @@ def _request(per_trial: Mapping[str, float]) -> dict[str, float]:
     for name, amount in per_trial.items():
         taken[name.upper() if name in ("cpu", "gpu") else name] = amount
     return {name: amount for name, amount in taken.items() if name != "GPU" or amount}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Rule:
-    """A sampler or a stopping rule by name, with its options.
-
-    Attributes:
-        name: As in `hpo.search` or `hpo.stopping`.
-        options: Keyword options of that sampler or rule (JSON-able).
-    """
-
-    name: str
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Refuse a name that is no text, and options that have no names."""
-        if not isinstance(self.name, str) or not self.name:
-            raise StudyError(
-                f"a sampler or a rule has a name, got {self.name!r}",
-                hint="`hpo list samplers` and `hpo list rules` show them",
-            )
-        named = isinstance(self.options, Mapping) and all(
-            isinstance(key, str) for key in self.options
-        )
-        if not named:
-            raise StudyError(
-                f"`{self.name}`: options are a mapping by name, got {self.options!r}",
-                hint='for example {"eta": 3}; leave them out for the defaults',
-            )
 
 
 # What a study is scored by that names no objective: its task's own, once the task is known.

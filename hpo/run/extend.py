@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from msgspec import UNSET
 
 from hpo.chaos import Chaos
 from hpo.check.traced import refuse_static
 from hpo.director import Director, replay
-from hpo.director.decisions import Done
 from hpo.errors import RunError, StudyError
 from hpo.ledger.events import Event, Extended, Reopened
 from hpo.ledger.folder import RunFolder
@@ -21,18 +19,13 @@ from hpo.ledger.log import Ledger, read_events
 from hpo.run.active import ActiveRun, Outcome, refuse_lost_ledger
 from hpo.run.attach import Attach
 from hpo.run.launch import refuse_faults
+from hpo.run.left import refuse_idle, refuse_spent, taken_up
 from hpo.run.machine import about, machine_for
 from hpo.run.observer import Guarded, Observer, Silent
 from hpo.run.sources import Prepare, Sources, as_run, creates_of, refuse_changes
-from hpo.stopping import registry
-from hpo.stopping.planning import PlanningRule
 from hpo.stopping.population import exploiting
-from hpo.stopping.registry import PausingRule
 from hpo.study import Family, Study
 from hpo.tasks import with_task
-from hpo.trials.record import Trial
-from hpo.trials.states import State
-from hpo.worker import session
 from hpo.worker.pickling import Create
 from search_spaces.space import Space
 
@@ -92,7 +85,7 @@ class Extension:
             )
         extended = study.replace(budget=changed, families=(*families, *self.families))
         self._refuse_trials_of_nobody(extended)
-        _refuse_spent(extended, director)
+        refuse_spent(extended, director)
         return extended, said
 
     def _refuse_other_population(self, study: Study) -> None:
@@ -301,14 +294,14 @@ class _Begun:
             director=director,
             sources=sources,
         )
-        _refuse_idle(study, extension, [*events, *begun.news(place)])
+        refuse_idle(study, extension.trials > 0, [*events, *begun.news(place)])
         return begun
 
     def news(self, place: RunFolder) -> Iterator[Event]:
         """What the ledger will say: what is new, and which trials are not over any more."""
         elapsed = self.director.elapsed
         yield Extended(elapsed=elapsed, said=self.said, before=self.before.to_json())
-        for trial, state, rule in _taken_up(self.study, self.director, place):
+        for trial, state, rule in taken_up(self.study, self.director, place):
             yield Reopened(
                 trial=trial.number,
                 elapsed=elapsed,
@@ -327,55 +320,6 @@ class _Begun:
         place.write_json(place.study_file, {**record, **self.sources.to_json()})
 
 
-def _refuse_spent(study: Study, director: Director) -> None:
-    """Refuse an extension in which a limit that is used up already would end the run.
-
-    Raises:
-        StudyError: It is such a one.
-    """
-    budget = study.budget
-    if budget.total_epochs is not None and director.epochs >= budget.total_epochs:
-        raise StudyError(
-            f"the run's {budget.total_epochs} epochs of all trials are spent",
-            hint="give `--epochs-total` as well, counted from the launch on",
-        )
-    if budget.seconds is not None and director.elapsed >= budget.seconds:
-        raise StudyError(
-            f"the run's {budget.seconds:g} s are used up",
-            hint="give `--time-budget` as well, counted from now on",
-        )
-
-
-def _refuse_idle(study: Study, extension: Extension, events: Sequence[Event]) -> None:
-    """Refuse an extension that would train nothing, and leave a limit behind.
-
-    Args:
-        study: The study from now on.
-        extension: What was asked for.
-        events: The ledger, as it would be.
-
-    Raises:
-        StudyError: No trial is left to draw, to go on or to be taken up again; or the
-            Director refuses the study.
-    """
-    director = replay(study, events, workers=study.resources.seats)
-    going_on = (State.PENDING, State.RUNNING)
-    if any(trial.state in going_on for trial in director.trials.values()):
-        return
-    decision, _ = director.next(director.elapsed)
-    if not isinstance(decision, Done):
-        return
-    hint = "add `--trials +20`"
-    if exploiting(study):
-        hint = "launch the study anew with more epochs of a trial: `--epochs N`"
-    elif extension.trials:
-        hint = "the sampler has no other point; `--new-spaces` searches a wider space"
-    raise StudyError(
-        f"all {len(director.trials)} trials have ended, and none would go on or be drawn",
-        hint=hint,
-    )
-
-
 def _spaces_today(then: Sources, study: Study) -> dict[str, Space]:
     """The spaces of the study's families as its file describes them now.
 
@@ -391,35 +335,3 @@ def _spaces_today(then: Sources, study: Study) -> dict[str, Space]:
     today = as_run(today.replace(settings=study.settings), workers=1)
     names = {f.name for f in study.families}
     return {f.name: f.space for f in today.families if f.name in names}
-
-
-def _taken_up(
-    study: Study, director: Director, folder: RunFolder
-) -> Iterator[tuple[Trial, Literal["paused", "pending"], str]]:
-    """Trials that have ended and go on or wait again: cut by a budget, or stopped at a pause.
-
-    One that was stopped needs its checkpoint: to train it once more from the beginning is
-    what a draw is for. So does its value, which must be a number.
-    """
-    made = {rule.name: registry.make(rule) for rule in study.stopping}
-    pausing = [n for n, r in made.items() if isinstance(r, (PausingRule, PlanningRule))]
-    for trial in director.trials.values():
-        if trial.origin == "carried":
-            continue
-        waited = bool(trial.attempts) and trial.attempts[-1].end.startswith("paused")
-        if trial.state is State.CANCELLED and not (waited and pausing):
-            yield trial, "pending", ""
-        elif trial.state is State.CANCELLED:
-            yield trial, "paused", pausing[0]
-        elif trial.state is State.STOPPED and trial.rule in pausing:
-            value = trial.curve.value_at(trial.last)
-            finite = value is not None and math.isfinite(value)
-            if finite and _saved(trial, folder):
-                yield trial, "paused", trial.rule
-
-
-def _saved(trial: Trial, folder: RunFolder) -> bool:
-    attempts = range(1, trial.attempt + 1)
-    return any(
-        session.has_checkpoint(folder.attempt(trial.number, a)) for a in attempts
-    )
