@@ -16,6 +16,7 @@ from typing import Any, Self
 from hpo import order as orders
 from hpo.errors import StudyError
 from hpo.fixed import FixedTrial
+from hpo.forms import refuse_other, refuse_others
 from hpo.objective import Objective as Objective
 from hpo.rule import Rule as Rule
 from hpo.shares import divided
@@ -298,7 +299,8 @@ class Study:
     description: str = ""
 
     def __post_init__(self) -> None:
-        """Check names, duplicates and that there is something to do."""
+        """Check kinds, names, duplicates and that there is something to do."""
+        self._refuse_other_kinds()
         if not _NAME.fullmatch(self.name):
             raise StudyError(
                 f"a study's name is letters, digits, `_.-`; got {self.name!r}"
@@ -327,16 +329,31 @@ class Study:
             trial.check(self.family(trial.family).space)
         if not self.objectives:
             raise StudyError(f"study `{self.name}` has no objective")
-        if not isinstance(self.description, str):
-            raise StudyError(
-                f"study `{self.name}`: a description is text, got {self.description!r}",
-                hint="put it in quotes",
-            )
         orders.refuse_seconds(self.resources.order, self.budget.seconds)
-        if not isinstance(self.seed, int) or self.seed < 0:
+        whole = isinstance(self.seed, int) and not isinstance(self.seed, bool)
+        if not whole or self.seed < 0:
             raise StudyError(
                 f"the seed must be an integer from 0 up, got {self.seed!r}"
             )
+
+    def _refuse_other_kinds(self) -> None:
+        """Refuse settings that would only fail where they are used.
+
+        Raises:
+            StudyError: One is of another kind.
+        """
+        for name in ("name", "evaluate", "description"):
+            refuse_other(name, getattr(self, name), str, example='"text"')
+        refuse_other("settings", self.settings, Mapping, example='{"key": 3}')
+        refuse_other("budget", self.budget, Budget, example="Budget(trials=16)")
+        resources = "Resources(workers=2)"
+        refuse_other("resources", self.resources, Resources, example=resources)
+        refuse_other("sampler", self.sampler, Rule, example='Rule(name="tpe")')
+        refuse_others("stopping", self.stopping, Rule, example='Rule(name="asha")')
+        family = 'Family(name="rnn", space=SPACE)'
+        refuse_others("families", self.families, Family, example=family)
+        objective = 'Objective(metric="rmse")'
+        refuse_others("objectives", self.objectives, Objective, example=objective)
 
     @property
     def described_task(self) -> Mapping[str, Any]:

@@ -350,7 +350,7 @@ def test_a_run_given_as_a_file_is_told(command, place):
     [
         ("objective", {"metric": "rmse", "limit": "20_000"}, "'20_000'"),
         ("objective", {"metric": "rmse", "unit": 3}, "unit is text, got 3"),
-        ("description", 3, "a description is text, got 3"),
+        ("description", 3, "a study's description is a str, got 3"),
     ],
 )
 def test_a_run_of_the_wrong_form_from_before_is_told_and_hides_no_other(

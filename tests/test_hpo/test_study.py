@@ -113,6 +113,24 @@ def test_a_recorded_halving_goes_on_with_the_stages_of_its_time(recorded, last):
     assert found == [last, 0.7]
 
 
+SEVERAL = ("stopping", "families", "objectives")
+OTHER_KINDS = [
+    *(("description", "str", bad) for bad in (3, None)),
+    ("evaluate", "str", 3),
+    ("name", "str", 3),
+    *(("settings", "Mapping", bad) for bad in (3, None, [])),
+    *(("budget", "Budget", bad) for bad in ({"trials": 3}, None)),
+    ("resources", "Resources", None),
+    *(("sampler", "Rule", bad) for bad in ("tpe", None)),
+    *(
+        ("stopping", "Rule", bad)
+        for bad in ("asha", ("asha",), Rule(name="asha"), None)
+    ),
+    *(("objectives", "Objective", bad) for bad in ("rmse", ("rmse",), Objective())),
+    *(("families", "Family", bad) for bad in ("rnn", ("rnn",), None)),
+]
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -128,7 +146,15 @@ def test_a_recorded_halving_goes_on_with_the_stages_of_its_time(recorded, last):
             (lambda bad=bad: Objective(limit=bad), repr(bad))
             for bad in ("20_000", True, math.nan, math.inf, [1])
         ),
-        (lambda: study(description=3), "a description is text, got 3"),
+        *(
+            (
+                lambda name=name, bad=bad: study().replace(**{name: bad}),
+                f"a study's {name} {'are a tuple of' if name in SEVERAL else 'is a'} {kind}, "
+                f"got {bad!r}",
+            )
+            for name, kind, bad in OTHER_KINDS
+        ),
+        (lambda: study(seed=True), "from 0 up, got True"),
         (lambda: Rule(name=3), "has a name, got 3"),
         (lambda: Rule(name=""), "has a name"),
         (lambda: Rule(name="tpe", options=[1]), "`tpe`: options are a mapping"),
