@@ -32,7 +32,7 @@ shorter now.
 Two fresh seeds each with 75 epochs (`--trial N --epochs 75`; 105 to 120 s, where `ssm` took 147 to
 193 s): `rnn` 1.33 mV on test, with averaged weights (`--set optimizer.averaged=true`) 1.41 mV;
 `tcn` 2.13 and 2.27 mV. A rate that ends at zero seems to leave an average nothing to gain. Half
-an hour of search for networks alone (`studies/wiener_hammerstein.py`) gave a TCN with 0.876 mV.
+an hour of search for networks alone (`studies/wiener_hammerstein.py`) gave a TCN with 0.711 mV.
 
 Published test scores: 0.241 mV (SUBNET, more than 200 hours), dynoNet 1.2, GRU 3.97, linear 43.4.
 """
