@@ -391,10 +391,9 @@ class Pool:
         place = (report.trial, epoch.number)
         first = place not in self._faults
         self._faults.add(place)
-        if self._nodes_due() > self._taken:
-            self._taken += 1  # what is due beside it comes with the next epochs
-            return True
-        return first and chaos.takes_node(*place)
+        # What was due while nothing trained is over: else a run might never get on.
+        before, self._taken = self._taken, self._nodes_due()
+        return self._taken > before or (first and chaos.takes_node(*place))
 
     def _nodes_due(self) -> int:
         chaos = self._loop.chaos
