@@ -158,7 +158,7 @@ def kill_and_compare(tmp_path, local_story, kill_at):
     driver = processes.start(tmp_path, executor="ray", kill_at=kill_at)
     processes.finish(driver)
     assert driver.returncode == -9
-    processes.wait_until(lambda: no_worker(driver.mark), 5)
+    processes.wait_until(lambda: no_worker(driver.mark), 10)
     folder = processes.run_folder(tmp_path)
     ended = {e.trial for e in events_of(folder) if e.event in helpers.ENDED}
     before = processes.trained(folder)
@@ -182,7 +182,7 @@ def test_nothing_is_left_seventy_seconds_after_a_kill(tmp_path):
     folder = private_folder(driver)
     driver.kill()
     processes.finish(driver)
-    processes.wait_until(lambda: no_worker(driver.mark), 5)
+    processes.wait_until(lambda: no_worker(driver.mark), 10)
     processes.wait_until(lambda: not processes.descendants(driver.mark), 70, step=1.0)
     from hpo.run.ray import cluster
 
