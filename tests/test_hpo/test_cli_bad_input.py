@@ -440,7 +440,7 @@ def test_a_share_of_a_gpu_is_finite(value, place):
 @pytest.mark.parametrize(
     ("command", "more"),
     [
-        *(("results", ()), ("stop", ()), ("confirm", ()), ("watch", ())),
+        *(("results", ()), ("stop", ()), ("watch", ())),
         ("export", ("--to", "optuna")),
     ],
 )
@@ -469,10 +469,7 @@ def test_no_message_puts_a_path_into_a_command_by_hand():
     assert not found
 
 
-def test_a_rerun_suggests_no_key_that_it_refuses(place):
-    result = run("rerun", "sample", "--set", "nosuch=3")
-    refused(result, "no family knows the key `nosuch`", "model.cell")
-    assert "budget" not in result.stderr and "sampler" not in result.stderr
+def test_a_launch_suggests_keys_of_the_study_too(place):
     whole = run("launch", "walk.py", "--set", "nosuch=3")
     refused(whole, "no setting of the study knows the key `nosuch`", "budget.trials")
 

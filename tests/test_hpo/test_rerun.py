@@ -137,6 +137,13 @@ def test_what_cannot_be_rerun_is_refused(place):
         assert words in result.stderr and result.stdout == ""
 
 
+def test_a_key_that_no_family_knows_suggests_none_that_is_refused(place):
+    result = rerun(place, "--set", "nosuch=3")
+    assert result.exit_code == 1 and "no family knows the key `nosuch`" in result.stderr
+    assert "hint: " in result.stderr
+    assert "budget" not in result.stderr and "sampler" not in result.stderr
+
+
 def test_a_missing_study_file_is_told(place):
     study = place / "walk.py"
     text = study.read_text()

@@ -107,7 +107,11 @@ def test_the_command_line(tmp_path, monkeypatch):
     shown = run("simulate", *some, *both)
     assert "virtual:16" in shown.stdout and "times" in shown.stdout
     refused(run("simulate", *some, "--workers", "0"), "from 1 up", "0")
-    refused(run("simulate", *some, "--order", "virtual:0"), "1 seat", "virtual:0")
+    refused(
+        run("simulate", *some, "--order", "virtual:0"),
+        "1 to 999,999 seats",
+        "virtual:0",
+    )
     late = run("simulate", *some, "--order", "virtual", "--cost", "seconds")
     refused(late, "time budget", "s")
 
