@@ -6,19 +6,21 @@
 Protocol: free-run simulation from u alone, RMSE from sample 50 on; validation on the last
 20,000 estimation samples, the official test record read only by `hpo rerun`.
 
-Measured 2026-11-30 on 2 CPU cores that the runs had to nine tenths for themselves, `--trials 120` under the
-rule of this study and under `asha` with its first rung at 30 % of the epochs, which it had until then
-(rungs late, since with a flat-then-cosine schedule early values say little), 27 minutes each; the
-winner of each once more with the same 5 seeds (`hpo rerun --seeds 5`):
+Measured 2026-11-30 on 2 CPU cores, of which other work had a tenth: 27 minutes under the rule of
+this study and 27 under `asha` with its first rung at 30 % of the epochs, which it had until then
+(rungs late, since with a flat-then-cosine schedule early values say little); the winner of each
+once more with the same 5 seeds (`hpo rerun --seeds 5`), whose mean in validation is told with its
+95 % interval:
 
-    rule              trials drawn  completed  best in the search  validation of 5 seeds [mV]
-    halving                    120          8  tcn  0.735          0.720, 95 % interval 0.705 … 0.735
-    asha (grace 36)             50         13  tcn  0.725          0.882, 95 % interval 0.743 … 1.021
+    rule             drawn  completed  best in the search  5 seeds [mV]
+    halving            120          8  tcn  0.735          0.720, 0.705 … 0.735
+    asha (grace 36)     50         13  tcn  0.725          0.882, 0.743 … 1.021
 
-The winner's test part is at 0.711 mV, 95 % interval 0.700 … 0.722 (that of `asha` 0.869, 0.714 … 1.024). `halving` had
-spent two minutes on the first epochs of all 120 trials, and brought 103 to epoch 30. Best of each other family
-in the search, in mV: `rnn` 1.088 (`asha` 0.831), `crnn` none completed (1.090), `linear` (FIR of 128 taps) 42.7.
-A run under `asha` of 29 trials, without the limit: 0.883 mV validation, 0.876 test (4 seeds).
+On test the winner has 0.711 mV, 0.700 … 0.722 (that of `asha` 0.869, 0.714 … 1.024). `halving`
+spent two minutes on the first epochs of all 120 trials, and brought 103 to epoch 30. Best of the
+other families in the search, in mV: `rnn` 1.088 (`asha` 0.831), `crnn` none completed (1.090),
+`linear` (FIR of 128 taps) 42.7. A run under `asha` of 29 trials, without the limit: 0.883 mV in
+validation, 0.876 on test (4 seeds).
 
 Published test scores: GRU 3.97, LSTM 4.45, dynoNet 1.2, best 0.241, linear 43.4 mV.
 """
