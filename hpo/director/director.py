@@ -33,7 +33,6 @@ from hpo.objectives import check as check_objectives
 from hpo.stopping.planning import place
 from hpo.study import Study
 from hpo.trials.record import Trial
-from hpo.trials.spaces import Spaces
 from hpo.trials.states import State
 from models.training.protocol import Epoch
 from search_spaces.space import Space
@@ -109,8 +108,7 @@ class Director:
 
     def space_of(self, trial: Trial) -> Space:
         """The space that a trial was proposed in, which need not be its family's today."""
-        spaces = Spaces(self.study, self._state.before)
-        return spaces.of(trial.number, trial.family, trial.extension)
+        return self._state.spaces.of(trial.number, trial.family, trial.extension)
 
     def counts(self) -> dict[str, int]:
         """How many trials are in each state (states without trials are left out)."""

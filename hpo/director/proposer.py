@@ -15,7 +15,6 @@ from hpo.ledger.events import Proposed
 from hpo.search import registry
 from hpo.study import Study
 from hpo.trials.record import Trial
-from hpo.trials.spaces import Spaces
 from search_spaces.space import Space
 
 
@@ -41,8 +40,8 @@ class Proposer:
         # Families whose sampler has no point left. That is final and follows from the
         # study, so remembering it changes no decision; it is only asked once.
         self._spent: set[str] = set()
-        # By family and number of extensions: read once, not for every proposal.
-        self._spaces: dict[tuple[str, int], tuple[Spaces, int]] = {}
+        # By family and number of extensions: looked for once, not for every proposal.
+        self._first: dict[tuple[str, int], int] = {}
         remarks = _raised(study, sum(self._quota.values()))
         for family in study.families:
             try:
@@ -129,22 +128,21 @@ class Proposer:
 
     def _former(self, family: str, state: RunState) -> list[tuple[Trial, Space]]:
         """Trials from before the extension that gave a family its space, and their spaces."""
-        known = family, len(state.before)
-        if known not in self._spaces:
-            self._spaces[known] = self._since(family, state)
-        spaces, since = self._spaces[known]
+        known = family, state.extensions
+        if known not in self._first:
+            self._first[known] = self._since(family, state)
+        since, spaces = self._first[known], state.spaces
         return [
             (trial, spaces.of(trial.number, family, trial.extension))
             for trial in takewhile(lambda t: t.extension < since, state.members(family))
         ]
 
-    def _since(self, family: str, state: RunState) -> tuple[Spaces, int]:
-        """A run's spaces, and which extension gave a family that of today; 0 for none."""
-        spaces = Spaces(self._study, state.before)
-        *earlier, today = spaces.every(family)
-        joined = len(state.before) - len(earlier)
+    def _since(self, family: str, state: RunState) -> int:
+        """Which extension gave a family the space of today; 0 for none."""
+        *earlier, today = state.spaces.every(family)
+        joined = state.extensions - len(earlier)
         others = (n for n, space in enumerate(earlier, joined + 1) if space != today)
-        return spaces, max(others, default=0)
+        return max(others, default=0)
 
     def _propose(self, family: str, state: RunState, elapsed: float) -> Proposed | None:
         study, index = self._study, len(state.members(family))

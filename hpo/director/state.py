@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
 
 from hpo.ledger.events import (
     CheckpointEvent,
@@ -25,6 +24,7 @@ from hpo.stopping.rung_table import RungTable
 from hpo.study import Study
 from hpo.trials.record import History, Trial
 from hpo.trials.reducer import Reducer, contradiction
+from hpo.trials.spaces import Spaces
 from hpo.trials.states import State
 
 # These change no decision; an interruption of another trial comes before one that a driver left
@@ -60,6 +60,8 @@ class RunState:
         self.running: set[int] = set()
         self.paused: set[int] = set()
         self.undecided: int | None = None
+        self._study = study
+        self._spaces: Spaces | None = None
         self._objectives = study.objectives
         self._reducer = Reducer.of(study, whole=True)
         self._trials = self._reducer.record.trials
@@ -73,9 +75,11 @@ class RunState:
         return self._reducer.record.elapsed
 
     @property
-    def before(self) -> Sequence[Mapping[str, Any]]:
-        """The study as it was before each extension, as JSON has it."""
-        return self._reducer.record.before
+    def spaces(self) -> Spaces:
+        """The spaces that trials were proposed in; read anew where an extension brought one."""
+        if self._spaces is None:
+            self._spaces = Spaces(self._study, self._reducer.record.before)
+        return self._spaces
 
     @property
     def trials(self) -> Mapping[int, Trial]:
@@ -138,6 +142,7 @@ class RunState:
     def _extend(self) -> None:
         """Note where the run stands as it gets a new budget."""
         self.extensions += 1
+        self._spaces = None
         self.begun = (self.epochs, self.elapsed, len(self._trials))
         self.reached = {f: table.counts() for f, table in self._rung_tables.items()}
 

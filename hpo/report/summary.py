@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +182,7 @@ class Summary:
             hint=f"trials 1 … {len(self.rows)}; see `hpo results`",
         )
 
-    @property
+    @cached_property
     def spaces(self) -> Spaces:
         """The spaces of its trials, those of before its extensions among them."""
         return Spaces(self.study, self.before)

@@ -28,6 +28,14 @@ def taken_up(
 
     One that was stopped needs its checkpoint: to train it once more from the beginning is
     what a draw is for. So does its value, which must be a number.
+
+    Args:
+        study: The study from now on.
+        director: What became of the run.
+        folder: Its folder, in which checkpoints are looked for.
+
+    Returns:
+        Each with the state that it has again, and the rule that it waits for, if one.
     """
     made = {rule.name: registry.make(rule) for rule in study.stopping}
     pausing = [n for n, r in made.items() if isinstance(r, (PausingRule, PlanningRule))]
@@ -55,6 +63,10 @@ def _saved(trial: Trial, folder: RunFolder) -> bool:
 
 def refuse_spent(study: Study, director: Director) -> None:
     """Refuse an extension in which a limit that is used up already would end the run.
+
+    Args:
+        study: The study from now on.
+        director: What became of the run.
 
     Raises:
         StudyError: It is such a one.

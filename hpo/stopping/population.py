@@ -5,7 +5,7 @@ from __future__ import annotations
 from hpo.errors import StudyError
 from hpo.stopping import registry
 from hpo.stopping.registry import ExploitingRule
-from hpo.study import Rule, Study
+from hpo.study import Study
 from models.errors import near_matches
 
 
@@ -25,12 +25,10 @@ def changed_keys(study: Study) -> dict[str, tuple[str, ...]]:
         StudyError: The study cannot be run by such a rule.
     """
     found: dict[str, tuple[str, ...]] = {}
-    name = exploiting(study)
-    if name is not None:
-        rule = next(r for r in study.stopping if r.name == name)
-        made = registry.make(rule)
-        assert isinstance(made, ExploitingRule), "said just now"
-        _refuse_unknown(study, rule)
+    rule = _exploiting(study)
+    if rule is not None:
+        name, made = rule
+        _refuse_unknown(study, made, name)
         found = _populations(study, made, name)
     for trial in study.fixed:
         names = [name for change in trial.schedule for name in change.traced]
@@ -47,15 +45,23 @@ def kept_keys(study: Study, family: str) -> tuple[str, ...]:
         study: The study.
         family: One of its families.
     """
-    rule, searched = exploiting(study), study.family(family).space.distributions
-    kept = [r.options.get("start") or () for r in study.stopping if r.name == rule]
-    return tuple(name for names in kept for name in names if name in searched)
+    rule, searched = _exploiting(study), study.family(family).space.distributions
+    return () if rule is None else tuple(n for n in rule[1].kept if n in searched)
 
 
 def exploiting(study: Study) -> str | None:
     """The name of the rule by which trials of a study adopt each other, if there is one."""
-    rules = (r for r in study.stopping if isinstance(registry.make(r), ExploitingRule))
-    return next((rule.name for rule in rules), None)
+    rule = _exploiting(study)
+    return None if rule is None else rule[0]
+
+
+def _exploiting(study: Study) -> tuple[str, ExploitingRule] | None:
+    """That rule's name, and the rule."""
+    for rule in study.stopping:
+        made = registry.make(rule)
+        if isinstance(made, ExploitingRule):
+            return rule.name, made
+    return None
 
 
 def _populations(
@@ -90,12 +96,12 @@ def _populations(
     return found
 
 
-def _refuse_unknown(study: Study, rule: Rule) -> None:
+def _refuse_unknown(study: Study, rule: ExploitingRule, rule_name: str) -> None:
     """What is to be kept must be searched by some family."""
     searched = {n for family in study.families for n in family.space.distributions}
-    for name in rule.options.get("start") or ():
+    for name in rule.kept:
         if name not in searched:
             raise StudyError(
-                f"{rule.name}: `start` names searched values, and no family searches `{name}`",
+                f"{rule_name}: `start` names searched values, and no family searches `{name}`",
                 hint=near_matches(name, searched),
             )

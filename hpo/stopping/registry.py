@@ -155,7 +155,16 @@ class PausingRule(StoppingRule, Protocol):
 
 @runtime_checkable
 class ExploitingRule(PausingRule, Protocol):
-    """A pausing rule by which trials adopt each other's states."""
+    """A pausing rule by which trials adopt each other's states.
+
+    Attributes:
+        kept: Searched values that stay with an adopted state as they are.
+    """
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """See above."""
+        ...
 
     def check(self, space: Space, budget: int, trials: int) -> tuple[str, ...]:
         """Refuse a family whose trials cannot be such a population.

@@ -26,7 +26,8 @@ class Sampler:
     """Random search (Bergstra and Bengio, 2012).
 
     Its draws are those of Optuna's ``RandomSampler`` with the request's seed, to the last bit, for
-    a tenth of the time: 1,000 workers under ASHA ask for 500 of them a second.
+    a twelfth of the time (14 and 168 µs in five dimensions, side by side): 1,000 workers under
+    ASHA ask for 500 of them a second.
     """
 
     def examine(self, space: Space, objectives: int) -> tuple[str, ...]:
@@ -42,7 +43,7 @@ class Sampler:
 
 @cache
 def _generator() -> RandomState:
-    """One for the process, seeded anew for each point: to make one costs ten times as much."""
+    """One for the process, seeded anew for each point: to make one takes sixty times as long."""
     from numpy.random import RandomState
 
     return RandomState()

@@ -72,13 +72,17 @@ class StoppingRule:
                 "pbt: with `perturbation` 0 and `resampling` 0 no value would ever vary",
                 hint="leave one of them at its default, 0.2 and 0.25",
             )
-        kept = () if self.start is None else self.start
-        listed = isinstance(kept, (list, tuple))
-        if not listed or not all(isinstance(name, str) for name in kept):
+        listed = self.start is None or isinstance(self.start, (list, tuple))
+        if not listed or not all(isinstance(name, str) for name in self.kept):
             raise StudyError(
                 f"pbt: `start` lists names of searched values, got {self.start!r}",
                 hint='["physics.spread"] keeps that one',
             )
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """What `start` names."""
+        return tuple(self.start or ())
 
     def rungs(self, budget: int, index: int) -> tuple[int, ...]:
         """Each interval, while below the budget."""
@@ -101,8 +105,7 @@ class StoppingRule:
                     f"`{condition.name}` exists depends on `{condition.parent}`",
                     hint=f"make `{condition.parent}` a constant",
                 )
-        kept = self.start or ()
-        varied = {n: d for n, d in space.distributions.items() if n not in kept}
+        varied = {n: d for n, d in space.distributions.items() if n not in self.kept}
         if not varied:
             raise StudyError(
                 f"pbt: `start` names all that is searched, {list(space.distributions)}",
@@ -169,7 +172,7 @@ class StoppingRule:
         donor = donors[derive(trial.seed, "pbt", "donor", *who) % len(donors)]
         traced = {}
         for name, value in donor.current.items():
-            if name in (self.start or ()):
+            if name in self.kept:
                 continue
             seed = derive(trial.seed, "pbt", name, *who)
             distribution = space.distributions[name]
