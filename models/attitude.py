@@ -17,7 +17,7 @@ section 3.2, for the accelerometer in the axes that an integrated gyroscope give
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -142,8 +142,9 @@ class Attitude(Scaled):
             "crnn": crnn.CRNN,
         }
         chosen: Any = kinds[self.kind]
-        fields = chosen.keys()
-        found: Underneath = chosen(**{k: getattr(self, k) for k in fields})
+        own = {f.name for f in fields(self)}
+        shared = (f.name for f in fields(chosen) if f.name in own)
+        found: Underneath = chosen(**{name: getattr(self, name) for name in shared})
         return found
 
 
@@ -206,7 +207,7 @@ class Config(BaseConfig):
             loss=self.loss,
             augmentation=self.augmentation,
             streams=True,
-            decimation=self.model.decimation,
+            model=self.model,
         )
 
 

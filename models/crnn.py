@@ -23,7 +23,7 @@ from models.layers.convolution import Activation, ConvolutionStack
 from models.layers.initialization import initialize
 from models.layers.simulator import Simulator
 from models.layers.stack import CellName, RecurrentStack, micro_batch
-from models.scaling import Scaled
+from models.scaling import Framed
 from models.sequences import (
     Regularization,
     SequenceLoss,
@@ -40,8 +40,8 @@ CAUSAL = True
 
 
 @dataclass(frozen=True, kw_only=True)
-class CRNN(Scaled):
-    """The network; how it is told of units see `Scaled`.
+class CRNN(Framed):
+    """The network; how it reads and answers see `Framed`.
 
     Attributes:
         channels: Width of every convolution.
@@ -91,7 +91,7 @@ class Config(BaseConfig):
             loss=self.loss,
             augmentation=self.augmentation,
             streams=True,
-            decimation=self.model.decimation,
+            model=self.model,
         )
 
 
@@ -113,6 +113,7 @@ class Model(Simulator):
             scaling=config.scaling,
             scale_outputs=config.scale_outputs,
             decimation=config.decimation,
+            frames=config.frames(data.statistics),
         )
         self.convolutions = ConvolutionStack(
             inputs=self.inputs,

@@ -21,7 +21,7 @@ from models.family import creator
 from models.layers.initialization import initialize
 from models.layers.simulator import Simulator
 from models.layers.stack import CellName, RecurrentStack, micro_batch
-from models.scaling import Scaled
+from models.scaling import Framed
 from models.sequences import (
     Regularization,
     SequenceLoss,
@@ -38,8 +38,8 @@ CAUSAL = True
 
 
 @dataclass(frozen=True, kw_only=True)
-class RNN(Scaled):
-    """The network; how it is told of units see `Scaled`.
+class RNN(Framed):
+    """The network; how it reads and answers see `Framed`.
 
     Attributes:
         cell: Kind of recurrent layer.
@@ -57,7 +57,8 @@ class RNN(Scaled):
     skip: bool = static(True)
 
     def validate(self) -> None:
-        """Refuse a dropout that would act nowhere."""
+        """Refuse a dropout that would act nowhere, and what `Framed` refuses."""
+        super().validate()
         if self.dropout and self.layers < 2:
             raise ConfigError(
                 "`model.dropout` acts between two recurrent layers, got dropout "
@@ -88,7 +89,7 @@ class Config(BaseConfig):
             loss=self.loss,
             augmentation=self.augmentation,
             streams=True,
-            decimation=self.model.decimation,
+            model=self.model,
         )
 
 
@@ -110,6 +111,7 @@ class Model(Simulator):
             scaling=config.scaling,
             scale_outputs=config.scale_outputs,
             decimation=config.decimation,
+            frames=config.frames(data.statistics),
         )
         self.recurrent = RecurrentStack(
             cell=config.cell,

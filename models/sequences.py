@@ -18,6 +18,7 @@ from models.data.windows import Windows
 from models.errors import ConfigError, UserError
 from models.layers.simulator import BEGIN
 from models.losses.combine import COUNTED
+from models.scaling import Scaled
 from models.sequence_loss import (
     FEATURES,
     Regularization,
@@ -42,7 +43,7 @@ def check_windows(
     loss: WindowLoss,
     augmentation: Augmentation | None = None,
     streams: bool = False,
-    decimation: int = 1,
+    model: Scaled | None = None,
 ) -> None:
     """Refuse windows that cannot be trained on; for a family's `Config.validate`.
 
@@ -51,18 +52,20 @@ def check_windows(
         loss: What is minimised.
         augmentation: Changes of training batches; None for a family that has none.
         streams: Whether the family carries a state from one window to the next.
-        decimation: At every how many samples its layers work.
+        model: How its network reads and answers; None for what is not `Scaled`.
 
     Raises:
         ConfigError: The loss or an augmentation leaves nothing of a window, or windows
             follow one another though the family carries no state from one to the next.
     """
-    if decimation > 1 and data.order == "consecutive":
-        raise ConfigError(
-            "layers at a lower rate look ahead, and carry no state from one window to the "
-            f"next, got `model.decimation` {decimation} with `data.order` consecutive",
-            hint="shuffle the windows, or set `model.decimation` to 1",
-        )
+    if model is not None:
+        model.require_room(data.window)
+        if model.ahead and data.order == "consecutive":
+            raise ConfigError(
+                "layers at a lower rate look ahead, and carry no state from one window to "
+                f"the next, got {model.ahead} with `data.order` consecutive",
+                hint="shuffle the windows, or leave the rate as it is",
+            )
     require_scored_window(data=data, loss=loss)
     if augmentation is not None:
         augmentation.check(data=data, loss=loss)

@@ -26,7 +26,7 @@ from models.layers.convolution import (
 )
 from models.layers.initialization import initialize
 from models.layers.simulator import Simulator
-from models.scaling import Scaled
+from models.scaling import Framed
 from models.sequences import (
     Regularization,
     SequenceLoss,
@@ -43,8 +43,8 @@ CAUSAL = True
 
 
 @dataclass(frozen=True, kw_only=True)
-class TCN(Scaled):
-    """The network; how it is told of units see `Scaled`.
+class TCN(Framed):
+    """The network; how it reads and answers see `Framed`.
 
     Attributes:
         channels: Width of every layer.
@@ -92,7 +92,7 @@ class Config(BaseConfig):
             loss=self.loss,
             augmentation=self.augmentation,
             streams=True,
-            decimation=self.model.decimation,
+            model=self.model,
         )
 
 
@@ -114,6 +114,7 @@ class Model(Simulator):
             scaling=config.scaling,
             scale_outputs=config.scale_outputs,
             decimation=config.decimation,
+            frames=config.frames(data.statistics),
         )
         self.convolutions = ConvolutionStack(
             inputs=self.inputs,

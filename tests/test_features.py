@@ -29,7 +29,7 @@ def test_public_names_of_the_plan_are_told():
         ),
         *("add_noise", "add_bias", "truncate_schedule", "quaternion_augmentation"),
         *("predict", "predict_stateful", "get_state", "set_state", "StatefulRNN"),
-        *("HPOptimizer", "n_epochs=100"),
+        *("HPOptimizer", "n_epochs=100", "TBPTTSource", "plot_batch", "plot_results"),
     ):
         assert name in text, name
 

@@ -155,11 +155,12 @@ def make_plan(part: Part, windows: Windows) -> Plan:
         window=windows.window,
         stride=stride,
         batch_size=windows.batch_size,
-        batches=windows.batches or whole,
-        limited=windows.batches is not None,
+        batches=whole,
         consecutive=consecutive,
         replacement=windows.replacement,
     )
+    if windows.batches is not None:
+        plan = limit_batches(plan, windows.batches)
     if not windows.weighted:
         return plan
     return weighted_source(
@@ -189,6 +190,21 @@ def weighted_source(
     sizes = np.diff([*plan.first, plan.windows]).tolist()
     whole = weighing.whole(weight, sizes)
     return dataclasses.replace(plan, weights=whole, replacement=replacement)
+
+
+def limit_batches(plan: Plan, batches: int) -> Plan:
+    """The same windows in epochs of so many batches.
+
+    Args:
+        plan: The windows there are.
+        batches: Of an epoch; of more than one pass, every window comes once a pass.
+
+    Raises:
+        DataError: There is none.
+    """
+    if batches < 1:
+        raise DataError(f"an epoch has at least one batch, got {batches}")
+    return dataclasses.replace(plan, batches=batches, limited=True)
 
 
 def _weights(part: Part, windows: Windows, counts: Sequence[int]) -> Sequence[float]:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
+from typing import TypeAlias
 
 import numpy as np
 
+from models.errors import DataError
 
-class Extremes:
-    """The smallest and the largest values of every role, read when they are asked for.
+Made: TypeAlias = Callable[[np.ndarray], np.ndarray | None]
+"""A block ``[time, channels]`` to ``[…, other channels]``; None for one that is too short."""
+
+
+class Readings:
+    """What few ask for and is read when they do: extremes, statistics of what is made of a role.
 
     Args:
         blocks: Gives the blocks ``[…, channels]`` of a role; NaN is a value not seen.
@@ -21,6 +28,7 @@ class Extremes:
         self, blocks: Callable[[str], Iterable[np.ndarray]], roles: Iterable[str]
     ) -> None:
         self._blocks, self._roles = blocks, tuple(roles)
+        self._made: dict[Hashable, tuple[np.ndarray, np.ndarray]] = {}
 
     @cached_property
     def low(self) -> dict[str, np.ndarray]:
@@ -31,6 +39,22 @@ class Extremes:
     def high(self) -> dict[str, np.ndarray]:
         """Role to ``[channels]``; 0 where nothing was seen."""
         return self._found(np.fmax)
+
+    def made_of(
+        self, role: str, function: Made, *, key: Hashable
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See `Statistics.made_of`."""
+        if (role, key) not in self._made:
+            found = (function(block) for block in self._blocks(role))
+            made = (block for block in found if block is not None)
+            first = next(made, None)
+            if first is None:
+                raise DataError(
+                    f"no record of the train part is long enough for what is made of `{role}`",
+                    hint="choose shorter frames",
+                )
+            self._made[role, key] = accumulate(chain([first], made))
+        return self._made[role, key]
 
     def _found(self, choose: np.ufunc) -> dict[str, np.ndarray]:
         found = {}
@@ -52,25 +76,41 @@ class Statistics:
         mean: Role to ``[channels]``.
         std: Role to ``[channels]``; 1 for a constant channel, so that dividing is safe.
         count: Time steps, or rows.
-        extremes: Smallest and largest values, which few ask for; None where nobody can.
+        readings: What is read when it is asked for; None where nobody can.
     """
 
     mean: Mapping[str, np.ndarray]
     std: Mapping[str, np.ndarray]
     count: int
-    extremes: Extremes | None = None
+    readings: Readings | None = None
 
     @property
     def low(self) -> Mapping[str, np.ndarray]:
-        """Role to the smallest values ``[channels]``; see `Extremes`."""
-        assert self.extremes is not None, "statistics of data"
-        return self.extremes.low
+        """Role to the smallest values ``[channels]``; see `Readings`."""
+        assert self.readings is not None, "statistics of data"
+        return self.readings.low
 
     @property
     def high(self) -> Mapping[str, np.ndarray]:
-        """Role to the largest values ``[channels]``; see `Extremes`."""
-        assert self.extremes is not None, "statistics of data"
-        return self.extremes.high
+        """Role to the largest values ``[channels]``; see `Readings`."""
+        assert self.readings is not None, "statistics of data"
+        return self.readings.high
+
+    def made_of(
+        self, role: str, function: Made, *, key: Hashable
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of what a function makes of a role; see `accumulate`.
+
+        Args:
+            role: Is read once more, block by block.
+            function: What is made of a block.
+            key: Equal for functions that make the same: the second one is not asked.
+
+        Raises:
+            DataError: All blocks are too short.
+        """
+        assert self.readings is not None, "statistics of data"
+        return self.readings.made_of(role, function, key=key)
 
 
 class Moments:

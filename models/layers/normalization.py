@@ -56,15 +56,23 @@ class Standardize(nnx.Module):
                 become -1 and 1; or by the largest absolute value, so that 0 stays 0. A
                 channel that never changes is not scaled.
         """
+        middle, reach = cls.constants(statistics, signal, scaling=scaling)
+        return cls(mean=middle, std=reach)
+
+    @staticmethod
+    def constants(
+        statistics: Statistics, signal: str, *, scaling: Scaling
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What `of` maps to 0, and how far from it to 1; ``[channels]`` both, float64."""
         if scaling == "standard":
-            return cls(mean=statistics.mean[signal], std=statistics.std[signal])
+            return statistics.mean[signal], statistics.std[signal]
         low, high = statistics.low[signal], statistics.high[signal]
         if scaling == "minmax":
             middle, reach = (low + high) / 2, (high - low) / 2
         else:
             reach = np.maximum(np.abs(low), np.abs(high))
             middle = np.zeros_like(reach)
-        return cls(mean=middle, std=np.where(reach > 0, reach, 1.0))
+        return middle, np.where(reach > 0, reach, 1.0)
 
     @property
     def channels(self) -> int:

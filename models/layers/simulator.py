@@ -14,6 +14,7 @@ from models.data.statistics import Statistics
 from models.errors import UserError
 from models.layers import rate
 from models.layers.encoder import measured
+from models.layers.frames import Frames
 from models.layers.linear import Linear
 from models.layers.normalization import Scaling, Standardize
 
@@ -37,6 +38,8 @@ class Simulator(nnx.Module):
         scale_outputs: Whether the head gives scaled outputs; else physical ones.
         decimation: At every how many samples the layers read and answer. Between them the
             outputs are lines, so that the model reads and gives signals as they were recorded.
+        frames: What the layers read instead of the inputs themselves, and answer for: frame
+            by frame, with lines between the samples that frames are about.
     """
 
     def __init__(
@@ -49,23 +52,31 @@ class Simulator(nnx.Module):
         scaling: Scaling = "standard",
         scale_outputs: bool = True,
         decimation: int = 1,
+        frames: Frames | None = None,
     ) -> None:
         self.normalize_u = Standardize.of(statistics, "u", scaling=scaling)
         self.normalize_y = Standardize.of(statistics, "y", scaling=scaling)
         self.scale_outputs = scale_outputs
-        self.decimation = decimation
+        self.frames = frames
+        self.factor = decimation if frames is None else frames.hop
         self.known = known
         outputs = self.normalize_y.channels
         self.head = Linear(inputs=width, outputs=outputs)
         self.skip = (
-            Linear(inputs=self.inputs, outputs=outputs, bias=False) if skip else None
+            Linear(inputs=self._channels(None), outputs=outputs, bias=False)
+            if skip
+            else None
         )
 
     @property
     def inputs(self) -> int:
         """Channels that the layers read."""
+        return self._channels(self.frames)
+
+    def _channels(self, frames: Frames | None) -> int:
         known = self.normalize_y.channels + 1 if self.known else 0
-        return self.normalize_u.channels + known
+        own = self.normalize_u.channels if frames is None else frames.channels
+        return own + known
 
     @abstractmethod
     def features(
@@ -95,7 +106,7 @@ class Simulator(nnx.Module):
             key: Switches dropout on.
         """
         inputs = self._read(given)
-        if self.decimation == 1:
+        if self._at_every_sample:
             features = self.features(inputs, key=key)
             return self._outputs(inputs, self.head(features)), features
         features = self.features(self._coarse(inputs), key=key)
@@ -141,12 +152,13 @@ class Simulator(nnx.Module):
             ``y`` ``[B, T, n_y]`` and the `features` that it is made of; the state.
 
         Raises:
-            UserError: The layers work at a lower rate.
+            UserError: The layers do not answer at every sample.
         """
-        if self.decimation > 1:
+        if not self._at_every_sample:
+            asked = "decimation" if self.frames is None else "spectrogram.hop"
             raise UserError(
                 "a model whose layers work at a lower rate looks ahead and cannot go on from "
-                f"piece to piece (`model.decimation` is {self.decimation})",
+                f"piece to piece (`model.{asked}` is {self.factor})",
                 hint="predict whole sequences",
             )
         inputs = self._read(given)
@@ -156,15 +168,20 @@ class Simulator(nnx.Module):
         outputs = self._outputs(inputs, self.head(features))
         return {"y": outputs, "features": features}, state
 
+    @property
+    def _at_every_sample(self) -> bool:
+        return self.frames is None and self.factor == 1
+
     def _coarse(
         self, inputs: Float[Array, "batch time input"]
     ) -> Float[Array, "batch coarse input"]:
         """The inputs as the layers read them: u is filtered, what is known stays as it is."""
         own = self.normalize_u.channels
-        u = rate.decimate(inputs[..., :own], self.decimation)
+        fine = inputs[..., :own]
+        u = self.frames(fine) if self.frames else rate.decimate(fine, self.factor)
         if not self.known:
             return u
-        known = rate.every(inputs[..., own:], self.decimation)
+        known = rate.every(inputs[..., own:], self.factor)
         return jnp.concatenate([u, known], axis=-1)
 
     def _fine(
@@ -172,7 +189,7 @@ class Simulator(nnx.Module):
         values: Float[Array, "batch coarse channel"],
         inputs: Float[Array, "batch time input"],
     ) -> Float[Array, "batch time channel"]:
-        return rate.interpolate(values, self.decimation, inputs.shape[1])
+        return rate.interpolate(values, self.factor, inputs.shape[1])
 
     def _outputs(
         self,

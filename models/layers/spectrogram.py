@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
@@ -69,7 +69,7 @@ class Spectrogram:
     def transform(
         self, signal: Float[Array, "batch time channel"]
     ) -> Complex[Array, "batch frame frequency channel"]:
-        """The complex short-time Fourier transform, one-sided.
+        """The complex short-time Fourier transform, one-sided; NumPy in, NumPy out.
 
         Raises:
             ConfigError: The signal is too short to be mirrored by half a window.
@@ -80,14 +80,18 @@ class Spectrogram:
                 f"a signal of {time} samples cannot be mirrored by half a window, {half}",
                 hint=f"choose `window` below {2 * time}",
             )
-        padded = jnp.pad(signal, ((0, 0), (half, half), (0, 0)), mode="reflect")
+        arrays: Any = signal.__array_namespace__()
+        padded = arrays.pad(signal, ((0, 0), (half, half), (0, 0)), mode="reflect")
         place = self.centres(time)[:, None] + np.arange(self.window)[None]
         angle = 2 * np.pi * np.arange(self.window) / self.window
         hann = 0.5 - 0.5 * np.cos(angle)
         if self.normalised:
             hann = hann / np.sqrt(np.sum(hann**2))
-        weights = jnp.asarray(hann, signal.dtype)[None, None, :, None]
-        return jnp.fft.rfft(padded[:, place] * weights, axis=2)
+        weights = arrays.asarray(hann, signal.dtype)[None, None, :, None]
+        found: Complex[Array, "batch frame frequency channel"] = arrays.fft.rfft(
+            padded[:, place] * weights, axis=2
+        )
+        return found
 
     def __call__(
         self, signal: Float[Array, "batch time channel"]
@@ -100,11 +104,15 @@ class Spectrogram:
         Returns:
             ``[B, frames, channels · frequencies]``, in the signal's unit to the power.
         """
-        found = jnp.moveaxis(self.transform(signal), 3, 2)
-        square = jnp.square(found.real) + jnp.square(found.imag)
+        arrays: Any = signal.__array_namespace__()
+        found = arrays.moveaxis(self.transform(signal), 3, 2)
+        square = arrays.square(found.real) + arrays.square(found.imag)
         if self.power != 2.0:
             # Slope 0 where nothing is, instead of none.
             there = square > 0
-            root = jnp.where(there, square, 1.0) ** (self.power / 2.0)
-            square = jnp.where(there, root, 0.0)
-        return square.reshape(*square.shape[:2], -1)
+            root = arrays.where(there, square, 1.0) ** (self.power / 2.0)
+            square = arrays.where(there, root, 0.0)
+        frames: Float[Array, "batch frame feature"] = square.reshape(
+            *square.shape[:2], -1
+        )
+        return frames

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from models.data import weights
 from models.data.feeding import make_feed
 from models.data.kinds.records import RecordsPart
-from models.data.plan import make_plan, make_row_plan, weighted_source
+from models.data.plan import limit_batches, make_plan, make_row_plan, weighted_source
 from models.data.reference import Reference
 from models.data.rows import Rows
 from models.data.window_feeds import ResidentWindows
@@ -143,6 +143,16 @@ def test_equal_weights_without_replacement_are_a_permutation():
     even = type(even)(**{**vars(even), "batch_size": 1, "batches": windows})
     assert sorted(drawn(even)) == list(range(windows))
     assert (drawn(even) != np.arange(windows)).any()
+
+
+def test_a_limited_plan_is_that_of_its_setting():
+    plan = plan_of(PART)
+    with_setting = make_plan(PART, Windows(window=10, batch_size=4, batches=5))
+    without = make_plan(PART, Windows(window=10, batch_size=4))
+    assert limit_batches(without, 5) == with_setting
+    assert len(drawn(limit_batches(plan, 3))) == 3 * plan.batch_size
+    with pytest.raises(DataError, match="at least one batch, got 0"):
+        limit_batches(plan, 0)
 
 
 def test_with_replacement_draws_are_a_binomial():

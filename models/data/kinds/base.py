@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from models.data.reference import PARTS, Reference
-from models.data.statistics import Extremes, Statistics, accumulate
+from models.data.statistics import Readings, Statistics, accumulate
 from models.errors import DataError, near_matches
 
 CHUNK = 1 << 18
@@ -235,7 +235,7 @@ class Dataset:
             mean={role: mean for role, (mean, _) in found.items()},
             std={role: std for role, (_, std) in found.items()},
             count=sum(train.lengths),
-            extremes=Extremes(train.blocks, train.shapes),
+            readings=Readings(train.blocks, train.shapes),
         )
 
     def _fills(self) -> Mapping[str, np.ndarray]:
