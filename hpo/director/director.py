@@ -61,8 +61,8 @@ class Director:
         check_objectives(study.objectives)
         self.study = study
         self.workers = workers
-        self._proposer = FixedProposer(study) if study.fixed else Proposer(study)
         self._judge = Judge(study)
+        self._proposer = self._proposer_of(study)
         self._state = RunState(study, rung_tables=self._judge.rung_tables())
         self._seating = Seating(
             study,
@@ -73,6 +73,11 @@ class Director:
         )
         self._virtual = study.resources.virtual
         self.clock = Clock()
+
+    def _proposer_of(self, study: Study) -> FixedProposer | Proposer:
+        if study.fixed:
+            return FixedProposer(study)
+        return Proposer(study, draws_first=self._judge.draws_first)
 
     # -- what is known ------------------------------------------------------------------
 

@@ -132,6 +132,12 @@ class Judge:
         assert self._planning is not None
         return self._rules[self._planning][0]
 
+    @property
+    def draws_first(self) -> str:
+        """The name of that rule if it begins a run's trials before it ends any."""
+        first = self._planner is not None and self._planner.sized
+        return self.planner if first else ""
+
     def choose(self, outlook: Outlook) -> Choice:
         """The next step of a free worker, by the rule that plans."""
         assert self._planner is not None

@@ -23,6 +23,8 @@ class Proposer:
 
     Args:
         study: What is searched.
+        draws_first: The rule that begins the run's trials before any has ended; empty where
+            none does.
 
     Attributes:
         remarks: What a person should know of the budget, and of the sampler in these
@@ -33,7 +35,7 @@ class Proposer:
             package is missing, or it cannot search one of the spaces.
     """
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study, *, draws_first: str = "") -> None:
         self._study = study
         self._sampler = registry.make(study.sampler)
         self._quota = study.trials_of()
@@ -43,6 +45,13 @@ class Proposer:
         # By family and number of extensions: looked for once, not for every proposal.
         self._first: dict[tuple[str, int], int] = {}
         remarks = _raised(study, sum(self._quota.values()))
+        if draws_first and isinstance(self._sampler, registry.LearnsFromEnds):
+            name = study.sampler.name
+            remarks.append(
+                f"`{name}` learns from trials that were trained to their end, and "
+                f"`{draws_first}` begins nearly all before one is: `{name}` will draw at "
+                f"random; it learns with `asha`, or with no rule that ends trials early"
+            )
         for family in study.families:
             try:
                 found = self._sampler.examine(family.space, len(study.objectives))

@@ -92,6 +92,15 @@ class FiniteSampler(Sampler, Protocol):
         ...
 
 
+@runtime_checkable
+class LearnsFromEnds(Sampler, Protocol):
+    """A sampler to which trials that were stopped, or wait, tell nothing."""
+
+    def knows_enough(self, history: Sequence[Trial]) -> bool:
+        """Whether so many of a family's trials ended by themselves that it draws by them."""
+        ...
+
+
 def names() -> tuple[str, ...]:
     """Every sampler's name."""
     return names_in(samplers)

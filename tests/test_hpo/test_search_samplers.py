@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 from hpo.errors import StudyError
 from hpo.search import optuna_study, registry, samplers
 from hpo.search.optuna_study import frozen_trials
-from hpo.study import Objective, Rule
+from hpo.study import Budget, Objective, Rule
 from hpo.testing import samplers as suite
 from hpo.testing.samplers import SPACE, request
 from hpo.trials.curve import Curve
@@ -314,3 +314,26 @@ def test_a_random_draw_is_that_of_an_optuna_study(space):
         found = sampler("random").propose(asked)
         assert found == whole and list(found) == list(whole)
         assert [type(v) for v in found.values()] == [type(v) for v in whole.values()]
+
+
+@pytest.mark.parametrize(("rule", "learns"), [("halving", False), ("asha", True)])
+def test_it_is_told_when_all_is_drawn_before_a_sampler_could_learn(rule, learns):
+    pytest.importorskip("torch")
+
+    def drawn(startup):
+        sampler = Rule(name="gp", options={"startup": startup})
+        made = simulated.study(
+            budget=Budget(trials=30, epochs=9),
+            sampler=sampler,
+            stopping=(Rule(name=rule),),
+        )
+        loop = simulated.SimulatedLoop(made, workers=2)
+        loop.run()
+        return loop.director, [t.params for t in loop.director.trials.values()]
+
+    director, points = drawn(2)
+    said = [r for r in director.remarks if "`gp` will draw at random" in r]
+    assert len(said) == (not learns)
+    # And so it is: nearly all points are those of one that never begins to learn.
+    others = sum(a != b for a, b in zip(points, drawn(1000)[1], strict=True))
+    assert others > 5 if learns else others <= 2

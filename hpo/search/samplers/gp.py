@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -39,6 +40,10 @@ class Sampler:
         at_least("gp: startup", self.startup, 1, whole=True)
         needs("sampler", EXTRA, packages=("torch", "scipy"))
 
+    def knows_enough(self, history: Sequence[Trial]) -> bool:
+        """Whether as many are completed or converged as `startup` says."""
+        return sum(t.ranked for t in history) >= self.startup
+
     def examine(self, space: Space, objectives: int) -> tuple[str, ...]:
         """Name the dimensions that are drawn at random."""
         left = [n for n in space.distributions if n not in unconditional(space)]
@@ -51,7 +56,7 @@ class Sampler:
         from optuna.samplers import GPSampler
 
         modelled = Space(dict(unconditional(request.space)))
-        if sum(t.ranked for t in request.history) < self.startup or not any(
+        if not self.knows_enough(request.history) or not any(
             not d.single() for d in modelled.distributions.values()
         ):
             return draw(request.space, request.seed)
