@@ -14,6 +14,7 @@ from models.layers.tokens import TokenGenerator, generate_static_dataset
 from models.token_estimator import TokenEstimator
 from models.training.optimizer import Optimizer
 
+pytestmark = pytest.mark.slow  # every test rests on one training
 SPREAD, NOISE = 0.5, 0.5
 
 
@@ -134,7 +135,6 @@ def test_what_is_selected_is_all_that_counts(fitted):
         )
 
 
-@pytest.mark.slow
 def test_densities(fitted):
     """Near the exact one; and estimated, with a key, near the one that is computed."""
     tokens = generate_static_dataset(jax.random.key(3), **SETTINGS, n_samples=20)
@@ -154,7 +154,6 @@ def test_densities(fitted):
     assert np.abs(np.mean(guess - found)) < 0.2 and not np.array_equal(guess, found)
 
 
-@pytest.mark.slow
 def test_keys_are_swapped_to_learn_the_simulator():
     made = estimator()
     with pytest.raises(ConfigError, match="not fitted"):
