@@ -221,6 +221,18 @@ def test_a_model_leaves_in_a_folder_of_its_own(tuned, tmp_path, monkeypatch):
     for _ in range(2):  # that of before gives way
         result = run(*wanted)
         assert result.stdout == f"{summary.folder}/report/model-{row.trial}\n"
+    written = []
+
+    def noted(model, place, **how):
+        written.append((place.name, how["form"]))
+        return {"inputs": {}}
+
+    monkeypatch.setattr("hpo.export.model.export_model", noted)
+    for form in ("onnx", "stablehlo"):  # neither takes the other one's place
+        asked = ("export", "tuned", "--to", form, "--trial", row.trial, *where)
+        assert run(*asked).exit_code == 0
+    names = f"model-{row.trial}-onnx", f"model-{row.trial}"
+    assert written == [(names[0], "onnx"), (names[1], "stablehlo")]
     table = ("export", "tuned", "--to", "csv", "--trial", row.trial, *where)
     refused(run(*table), "writes all trials, got `--trial")
 
