@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpo.errors import RunError
+from hpo.ledger.folder import write_atomically
 from hpo.report import formats
 from hpo.report.page import draw_windows, drawing, style
 from models.training.protocol import Excerpt, Fed, Illustrated, Signals
@@ -139,7 +140,7 @@ def write(learner: Any, folder: Path) -> tuple[str, ...]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in files.items():
-            (folder / name).write_bytes(data)
+            write_atomically(folder / name, data)
     except OSError as error:
         raise RunError(
             f"cannot write {folder}: {error.strerror or error}",

@@ -100,7 +100,8 @@ def _model(
     os.environ.update(compose(worker_environment()))  # before JAX loads
     os.environ["HPO_KERNELS"] = "off"  # their calls do not travel
     model = load_model(run, trial, results=results, data_root=data)
-    place = out or shell.find_run(results, run) / "report" / f"model-{model.trial}"
+    name = f"model-{model.trial}" + ("-onnx" if to is Target.onnx else "")
+    place = out or shell.find_run(results, run) / "report" / name
     only = IDENTIBENCH_TASKS if to is Target.identibench else ()
     form = "onnx" if to is Target.onnx else "stablehlo"
     described = export_model(model, place, form=form, tasks=only, replace=out is None)

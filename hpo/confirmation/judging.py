@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from statistics import fmean
@@ -17,24 +17,32 @@ from hpo.statistics.ranks import rank_test
 
 
 def chosen(
-    values: Mapping[int, Sequence[float | None]], objective: Objective
+    values: Mapping[int, Sequence[float | None]],
+    objective: Objective,
+    *,
+    beyond: Collection[int] = (),
 ) -> int | None:
     """The trial with the best mean over its fresh seeds; of equal ones the first.
 
-    One with a failed seed comes after all without. None where every seed of all failed.
+    One beyond a limit comes after all that keep to it, one with a failed seed after all others
+    without. None where every seed of all failed.
 
     Args:
         values: The objective over the validation part by trial, in the order of their ranks;
             None for a seed that failed.
         objective: What they are compared by.
+        beyond: The trials that exceed a limit of the study with their fresh seeds.
     """
+    good = {
+        trial: [v for v in seeds if v is not None and math.isfinite(v)]
+        for trial, seeds in values.items()
+    }
 
-    def key(trial: int) -> tuple[int, float]:
-        good = [v for v in values[trial] if v is not None and math.isfinite(v)]
-        mean = objective.rank_key(fmean(good)) if good else math.inf
-        return len(values[trial]) - len(good), mean
+    def key(trial: int) -> tuple[bool, int, float]:
+        failed = len(values[trial]) - len(good[trial])
+        return trial in beyond, failed, objective.rank_key(fmean(good[trial]))
 
-    possible = [t for t in values if key(t)[0] < len(values[t])]
+    possible = [trial for trial in values if good[trial]]
     return min(possible, key=key, default=None)
 
 

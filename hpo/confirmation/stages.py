@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from hpo.errors import RunError
@@ -11,6 +12,8 @@ from hpo.fixed import FixedTrial
 from hpo.ledger.events import ReadTest
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import events_of
+from hpo.objective import Objective
+from hpo.objectives import Values, values_at
 from hpo.report.repeats import trained
 from hpo.report.verdicts import Seeded
 from hpo.study import Study
@@ -50,6 +53,23 @@ class Stage:
     def top(self) -> int:
         """How many configurations a family was given to choose from."""
         return int(self.details["top"])
+
+    def attained(self, trial: int, objectives: Sequence[Objective]) -> Values:
+        """The means over a trial's seeds that did not fail, None where one lacks a metric.
+
+        Args:
+            trial: The trial of the search.
+            objectives: Those of its study.
+        """
+        first = objectives[0].metric
+        told = [
+            {**seed.further, first: seed.objective}
+            for seed in self.found[trial]
+            if not seed.error and seed.objective is not None
+        ]
+        shared = set.intersection(*map(set, told)) if told else set()
+        means = {metric: fmean(valid[metric] for valid in told) for metric in shared}
+        return values_at(objectives, means, self.parameters[trial])
 
     def numbers(self, trial: int) -> range:
         """Which trials of the stage are the seeds of a trial of the search.

@@ -14,6 +14,7 @@ from hpo.confirmation.stages import Stage, Stages, reads_before, stages
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.group import membership
 from hpo.objective import Matters, Objective
+from hpo.objectives import feasible
 from hpo.report.summary import Row, Summary, load_summary
 from hpo.report.table import over_limits
 from hpo.report.verdicts import Seeded
@@ -166,7 +167,12 @@ def choice(summary: Summary, stage: Stage) -> dict[str, Row]:
     for trial, seeds in stage.found.items():
         values = [None if s.error else s.objective for s in seeds]
         tried.setdefault(summary.row(trial).family, {})[trial] = values
-    best = {f: chosen(values, summary.objective) for f, values in tried.items()}
+    goals = summary.study.objectives
+    beyond = {t for t in stage.found if not feasible(stage.attained(t, goals), goals)}
+    best = {
+        f: chosen(values, summary.objective, beyond=beyond)
+        for f, values in tried.items()
+    }
     return {f: summary.row(trial) for f, trial in best.items() if trial is not None}
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from hpo import packages
 from hpo.errors import RunError
 from hpo.run.trained_model import TrainedModel
+from hpo.schedule import written
 
 IDENTIBENCH_TASKS = ("simulation", "prediction")
 
@@ -80,6 +81,7 @@ def _about(model: TrainedModel, task: Mapping[str, Any]) -> dict[str, Any]:
             "value": model.objective,
         },
         "config": dict(model.config),
+        **({"schedule": written(model.schedule)} if model.schedule else {}),
         "channels": data.get("roles", {}),
         "units": data.get("units", {}),
         "sampling_rate": data.get("sampling_rate"),

@@ -8,7 +8,7 @@ from typing import Any
 from hpo.report import numbers
 from hpo.report.summary import Row
 
-_ALL = 3  # values of one key that are all told
+_ALL = 3  # values of one key, or donors, that are all told in a table
 
 
 def told(row: Row, short: Mapping[str, str]) -> list[str]:
@@ -21,9 +21,16 @@ def told(row: Row, short: Mapping[str, str]) -> list[str]:
     return [f"{short[k]}={_course(k, v, row)}" for k, v in row.params.items()]
 
 
-def adopted(row: Row) -> str:
-    """Whose state a trial adopted, and when; empty where it adopted none."""
+def adopted(row: Row, *, brief: bool = False) -> str:
+    """Whose state a trial adopted, and when; empty where it adopted none.
+
+    Args:
+        row: The trial.
+        brief: Leave out all between the first and the last of many, but say how many.
+    """
     found = [f"trial {e.donor} at epoch {e.epoch}" for e in row.exploits]
+    if brief and len(found) > _ALL:
+        return f"adopted {found[0]}, …, {found[-1]} ({len(found)} times)"
     return f"adopted {', '.join(found)}" if found else ""
 
 

@@ -215,7 +215,7 @@ def _remarks(row: Row, *, reason: bool) -> list[str]:
     if len(row.attempts) > 1:
         out.append(f"{len(row.attempts)} attempts")
     if row.exploits:
-        out.append(hyperparameters.adopted(row))
+        out.append(hyperparameters.adopted(row, brief=True))
     if row.nondeterminism:
         epochs = ", ".join(map(str, row.nondeterminism[:3]))
         out.append(f"other numbers when trained again (epoch {epochs})")

@@ -55,6 +55,7 @@ class Seeded:
             and the learner tells.
         ended_by: The rule that ended it early.
         error: Why it failed; empty when it did not.
+        further: The study's further objectives at that epoch, by metric.
     """
 
     seed: int
@@ -66,6 +67,7 @@ class Seeded:
     records: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     ended_by: str = ""
     error: str = ""
+    further: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -101,6 +103,7 @@ class Seeded:
             records=records,
             ended_by=trial.rule,
             error=error,
+            further=dict(trial.further),
         )
 
 

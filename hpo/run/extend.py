@@ -66,9 +66,10 @@ class Extension:
         seconds = budget.seconds
         if self.seconds is not None:
             seconds = director.elapsed + self.seconds
+        brought = sum(family.trials or 0 for family in self.families)
         changed = replace(
             budget,
-            trials=sum(study.trials_of().values()) + self.trials,
+            trials=sum(study.trials_of().values()) + self.trials + brought,
             total_epochs=self.total_epochs or budget.total_epochs,
             seconds=seconds,
         )
@@ -85,6 +86,7 @@ class Extension:
             )
         extended = study.replace(budget=changed, families=(*families, *self.families))
         self._refuse_trials_of_nobody(extended)
+        self._refuse_smaller_population(study, extended)
         refuse_spent(extended, director)
         return extended, said
 
@@ -97,6 +99,17 @@ class Extension:
                 "other space",
                 hint="launch the study anew; `--time-budget` and `--epochs-total` go on with "
                 "the same trials",
+            )
+
+    def _refuse_smaller_population(self, study: Study, extended: Study) -> None:
+        """Refuse a family whose share would be taken from trials that adopt each other."""
+        rule, counts = exploiting(study), extended.trials_of()
+        less = [n for n, count in study.trials_of().items() if counts[n] < count]
+        if rule and less:
+            raise StudyError(
+                f"the trials of `{rule}` are one population, and a family that joins would "
+                f"take some of those of `{less[0]}`",
+                hint="launch a study of that family alone",
             )
 
     def _refuse_trials_of_nobody(self, extended: Study) -> None:

@@ -15,7 +15,7 @@ from hpo.pasted import pasted
 from hpo.report.summary import Row, Summary, load_summary
 from hpo.run import reproducibility
 from hpo.run.sources import Sources, creates_of
-from hpo.schedule import values_in
+from hpo.schedule import Schedule, values_in
 from hpo.study import Study
 from hpo.worker import epochs
 from hpo.worker.assignment import Assignment
@@ -36,6 +36,7 @@ class TrainedModel:
         objective: The value that it was ranked by, in the objective's unit.
         config: Its configuration by dotted key: constants and searched values, those of its
             first epoch.
+        schedule: How values of it changed between later epochs; empty where none did.
         data: The reference to the data it was trained on.
         study: The study it was tuned in.
         learner: The learner itself, as the family's `create` made it.
@@ -48,6 +49,7 @@ class TrainedModel:
     data: Any
     study: Study
     learner: Predictive
+    schedule: Schedule = ()
 
     def predict(self, given: Any, *, chunk: int | None = None) -> Any:
         """Predict as the study's task does, in the units of the training data.
@@ -123,6 +125,7 @@ def load_model(
         data=data,
         study=summary.study,
         learner=learner,
+        schedule=tuple(row.schedule),
     )
 
 

@@ -97,18 +97,24 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def new_file(path: Path) -> Iterator[Path]:
+def new_file(path: Path, *, suffixes: tuple[str, ...] = SUFFIXES) -> Iterator[Path]:
     """Write predictions so that their file is there in full or not at all.
 
     Args:
         path: A file that is not there yet; its folder is made.
+        suffixes: How files of what is to be written end: a reader goes by that.
 
     Yields:
         Where to write; moved to `path` at the end.
 
     Raises:
-        DataError: The file is there already or cannot be written.
+        DataError: The file is there already, ends otherwise, or cannot be written.
     """
+    if not path.name.lower().endswith(suffixes):
+        raise DataError(
+            f"such a file must end in {' or '.join(suffixes)}, got {path}",
+            hint="what reads it goes by that; choose another name with `--out FILE`",
+        )
     if path.exists() or path.is_symlink():
         raise DataError(f"{path} is there already", hint="remove it or choose another")
     try:

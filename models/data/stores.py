@@ -131,7 +131,7 @@ def write(
     """Write arrays ``[time]`` or ``[time, channel]`` by name, in the layout of the ending.
 
     Args:
-        path: A new file; HDF5 unless it ends as a table does.
+        path: A new file that ends in one of `SUFFIXES`.
         arrays: Names and values; of a table every channel is a column.
         like: The file whose facts, or times, are taken over.
         every: Every how many of its samples there is one in the arrays.

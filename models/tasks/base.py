@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -47,12 +47,15 @@ class Task(Config):
         OBJECTIVE: The metric that ranks where a study names none, and its direction.
         EXAMPLE: Settings that suit the tiny data of `write_example`.
         APPRAISED: Names that `appraise` gives for any data.
+        INCOMPLETE: Roles of which values may be missing in a file that is predicted from,
+            though none were in the data.
     """
 
     KINDS: ClassVar[tuple[str, ...]]
     OBJECTIVE: ClassVar[tuple[str, Direction]] = ("rmse", "minimize")
     EXAMPLE: ClassVar[Mapping[str, Any]] = {}
     APPRAISED: ClassVar[tuple[str, ...]] = ()
+    INCOMPLETE: ClassVar[tuple[str, ...]] = ()
 
     @property
     def name(self) -> str:
@@ -263,6 +266,8 @@ class Task(Config):
             DataError: The file is missing or damaged, or lacks a role that is needed.
         """
         reference = Reference.from_json(data)
+        gaps = tuple({*reference.gaps, *self.INCOMPLETE})
+        reference = replace(reference, gaps=gaps)
         read = kind(reference.kind).read
         roles = tuple(dict.fromkeys((*self.takes, *self.gives)))
         optional = tuple(role for role in self.gives if role not in self.takes)

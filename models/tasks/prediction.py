@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from models.config import static
 from models.data.kinds.base import Dataset, Part
+from models.data.reference import Reference
 from models.errors import DataError, UserError
 from models.tasks.arrays import shown, without
 from models.tasks.base import Groups, TaskData
@@ -140,6 +142,31 @@ class Task(SequenceTask):
     def arrays(self, outputs: Any, batch: Any) -> dict[str, np.ndarray]:
         """All of y: the known samples as they were given, then predictions."""
         return {"y": np.where(batch[GIVEN], batch["y"], np.asarray(outputs["y"]))}
+
+    def from_file(
+        self, path: Path, *, data: Mapping[str, Any]
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """As any task; outputs behind the known ones may be missing.
+
+        Raises:
+            DataError: Nothing is left to predict, or an output that is to be known is missing.
+        """
+        given, measured = super().from_file(path, data=data)
+        length = len(given["u"])
+        if self.known >= length:
+            raise DataError(
+                f"the first {self.known} outputs of {path} are to be known, which must be "
+                f"fewer than inputs, got {length} samples",
+                hint="`--known N` takes fewer of them as known, or give a longer file",
+            )
+        missing = np.isnan(given["y"]).any(axis=-1)
+        if missing.any() and "y" not in Reference.from_json(data).gaps:
+            raise DataError(
+                f"the first {self.known} outputs of {path} are to be known, but there is none "
+                f"at sample {int(missing.argmax())}",
+                hint="`--known N` takes fewer of them as known, or fill what is missing",
+            )
+        return given, measured
 
     def given_of(self, arrays: Arrays) -> dict[str, np.ndarray]:
         """The inputs, and the first outputs."""

@@ -28,6 +28,7 @@ class SequenceTask(Task):
     """From inputs u, and perhaps some known outputs, to outputs y, file by file."""
 
     KINDS: ClassVar[tuple[str, ...]] = ("records",)
+    INCOMPLETE: ClassVar[tuple[str, ...]] = ("y",)
     SINGLE: ClassVar[bool] = False
     """Whether one value of y is wanted of a window, not one of every sample."""
 
@@ -106,7 +107,12 @@ class SequenceTask(Task):
     ) -> dict[str, float]:
         """The metrics of one whole sequence; empty where nothing of it can be scored."""
         start, also = self.protocol(data)
-        if "y" not in measured or len(predicted["y"]) <= max(start, *also, 0):
+        if "y" not in measured:
+            return {}
+        seen = ~np.isnan(measured["y"][max(start, *also, 0) :])
+        if not seen.any(
+            axis=0
+        ).all():  # nor is there anything of a channel in no sample
             return {}
         return scores([(predicted["y"], measured["y"])], start=start, also=also)
 

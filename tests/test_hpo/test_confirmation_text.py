@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from hpo.confirmation import sentences, text
 from hpo.confirmation.judging import Sample, chosen, judged, located
 from hpo.confirmation.reach import missing, within_reach
 from hpo.confirmation.record import Candidate, Confirmation, Verdict, Winner
-from hpo.confirmation.winners import contender, settled
+from hpo.confirmation.stages import Stage
+from hpo.confirmation.winners import choice, contender, settled
+from hpo.ledger.folder import RunFolder
 from hpo.objective import Matters, Objective
 from hpo.report.verdicts import Seeded
 from hpo.statistics.means import mean_interval
@@ -270,6 +273,41 @@ def test_the_chosen_one_has_the_best_mean_and_no_failed_seed():
     assert chosen(values, Objective(direction="maximize")) == 7
     assert chosen({4: [None, float("nan")]}, RMSE) is None
     assert chosen({4: [1.0], 2: [1.0]}, RMSE) == 4, "of equal ones the first"
+
+
+def test_the_chosen_one_keeps_to_the_limits_with_its_fresh_seeds_too():
+    """By the means of each metric; where none keeps to them, by the objective alone."""
+    goals = (RMSE, Objective(metric="mae", limit=2.0))
+
+    def tried(mae, *, rmse=(1.0, 1.0)):
+        return tuple(
+            Seeded(
+                seed=i, objective=r, best_epoch=1, epochs=1, seconds=0.0, test=None,
+                further=further, error="" if r is not None else "lost",
+            )
+            for i, (r, further) in enumerate(zip(rmse, mae, strict=True))
+        )  # fmt: skip
+
+    rows = {n: SimpleNamespace(trial=n, family="net") for n in (1, 2, 3)}
+    summary = SimpleNamespace(
+        objective=RMSE, study=SimpleNamespace(objectives=goals), row=rows.__getitem__
+    )
+
+    def choice_of(found):
+        stage = Stage(
+            folder=RunFolder(RUN), look=0, trials=tuple(found), seeds=2, details={},
+            fixed=(), ended=True, stored=True, found=found,
+            parameters=dict.fromkeys(found),
+        )  # fmt: skip
+        return choice(summary, stage)["net"].trial
+
+    above = tried([{"mae": 1.5}, {"mae": 2.6}])  # 2.05, though one seed keeps to it
+    within = tried([{"mae": 1.3}, {"mae": 2.6}], rmse=(3.0, 3.0))
+    assert choice_of({1: above, 2: within}) == 2
+    assert choice_of({1: above, 2: tried([{}, {"mae": 1.0}])}) == 1, "of equal ones"
+    failed = tried([{"mae": 1.0}, {}], rmse=(1.0, None))
+    assert choice_of({1: above, 2: within, 3: failed}) == 2
+    assert choice_of({1: above, 3: failed}) == 3
 
 
 def test_a_decision_stands_at_later_looks():

@@ -5,20 +5,26 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
 import pytest
+from msgspec import structs
 from optuna.distributions import FloatDistribution, IntDistribution
 
+from hpo import packages
 from hpo.errors import ForeignFailure, StudyError
+from hpo.export.model import export_model
 from hpo.fixed import FixedTrial
 from hpo.ledger.events import EpochEvent, Exploited
 from hpo.ledger.folder import RunFolder
 from hpo.ledger.log import read_events
 from hpo.optimizer import HPOptimizer
+from hpo.report.hyperparameters import adopted
 from hpo.report.importance import importances
 from hpo.report.summary import load_summary
+from hpo.report.table import render
 from hpo.run.extend import Extension, extended
 from hpo.run.launch import launch
 from hpo.run.rerun import opened
@@ -166,6 +172,21 @@ def test_people_are_told_donors_schedules_and_epochs(folder, summary):
     assert importances(summary) != () and importances(summary)[0].trials == len(
         summary.rows
     ) - len(adopters(summary))
+
+
+def test_of_many_adoptions_the_table_tells_the_first_and_the_last(summary):
+    row = adopters(summary)[0]
+    (first, *_), epochs = row.exploits, (2, 4, 6, 8)
+    many = [structs.replace(first, epoch=e, donor=e + 1) for e in epochs]
+    for count, told in (
+        (3, "trial 3 at epoch 2, trial 5 at epoch 4, trial 7 at epoch 6"),
+        (4, "trial 3 at epoch 2, …, trial 9 at epoch 8 (4 times)"),
+    ):
+        rows = (replace(row, exploits=tuple(many[:count])),)
+        text = render(replace(summary, rows=rows), width=120)
+        assert f"adopted {told}" in text
+    (mine,) = rows
+    assert all(f"trial {e + 1} at epoch {e}" in adopted(mine) for e in epochs)
 
 
 def test_the_best_is_printed_with_its_schedule(folder, summary):
@@ -456,7 +477,9 @@ def trained_networks(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_after_an_exploit_the_new_rate_is_in_the_state(trained_networks):
+def test_after_an_exploit_the_new_rate_is_in_the_state(
+    trained_networks, tmp_path, monkeypatch
+):
     """In the checkpoint itself; TSFast's has the donor's rate again."""
     import numpy as np
     from safetensors.numpy import load_file
@@ -474,7 +497,14 @@ def test_after_an_exploit_the_new_rate_is_in_the_state(trained_networks):
         for key in (RATE, "model.dropout"):
             (name,) = [n for n in state if f"['{key}']" in n and "hyper" in n]
             assert state[name] == np.float32(now[key])
-        assert load_model(trained_networks, row.trial).objective == row.objective
+        model = load_model(trained_networks, row.trial)
+        assert model.objective == row.objective
+        assert model.schedule == row.schedule
+        monkeypatch.setattr(packages, "write_model", lambda _, made, told, form: told)
+        monkeypatch.setattr("os.replace", lambda made, out: None)
+        about = export_model(model, tmp_path / "exported")
+        assert about["schedule"] == written(row.schedule)
+        assert about["config"][RATE] == row.params[RATE], "of the first epoch"
 
 
 @pytest.mark.slow

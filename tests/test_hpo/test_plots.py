@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import errno
+import os
 
 import numpy as np
 import pytest
@@ -149,6 +151,22 @@ def test_what_cannot_be_drawn_is_told(tmp_path):
     coded.interface = None
     with pytest.raises(RunError, match="cannot be drawn beside"):
         hpo.plot_results(coded)
+
+
+def test_pictures_of_before_stay_whole_where_the_disk_is_full(tmp_path, monkeypatch):
+    learner, place = learner_of(rnn, "simulation", tmp_path), tmp_path / "plots"
+    names = plots.write(learner, place)
+    before = {path.name: path.read_bytes() for path in place.iterdir()}
+    assert set(before) == {*names}
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(plots, "_saved", lambda figure, kind: b"half of it")
+    with pytest.raises(RunError, match="cannot write .*: No space left"):
+        plots.write(learner, place)
+    assert {path.name: path.read_bytes() for path in place.iterdir()} == before
 
 
 def launched(module, tmp_path):

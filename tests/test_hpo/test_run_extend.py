@@ -390,6 +390,36 @@ def test_trials_that_no_family_would_get_are_refused():
     assert said == ["20 more trials, 24 in all", "family `steady` joins"]
 
 
+def test_a_family_with_trials_of_its_own_takes_none_from_the_others():
+    steady = helpers.study().families[0]
+    study = helpers.study(budget=Budget(trials=8, epochs=2))
+    director = Director(study, workers=1)
+    few = dataclasses.replace(steady, name="few", trials=3)
+    for trials, shared in ((0, 8), (20, 28)):
+        joined = Extension(trials=trials, families=(few,))
+        larger, _ = joined.applied(study, director)
+        assert larger.trials_of() == {"steady": shared, "few": 3}
+        assert larger.budget.trials == shared + 3
+    fixed = study.replace(families=(dataclasses.replace(steady, trials=8),))
+    with pytest.raises(StudyError, match=r"\+20` reaches no family"):
+        Extension(trials=20, families=(few,)).applied(fixed, director)
+
+
+def test_no_family_takes_from_a_population():
+    steady = helpers.study().families[0]
+    pbt = Rule(name="pbt", options={"interval": 1})
+    study = helpers.study(budget=Budget(trials=8, epochs=4), stopping=(pbt,))
+    director = Director(study, workers=1)
+    other = dataclasses.replace(steady, name="other")
+    with pytest.raises(
+        StudyError, match="one population, and a family that joins .*`st"
+    ):
+        Extension(families=(other,)).applied(study, director)
+    few = dataclasses.replace(other, trials=3)
+    larger, _ = Extension(families=(few,)).applied(study, director)
+    assert larger.trials_of() == {"steady": 8, "other": 3}
+
+
 RULES = {
     "none": (),
     "asha": (Rule(name="asha"),),

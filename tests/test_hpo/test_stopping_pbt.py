@@ -261,6 +261,25 @@ def test_steps_and_choices_stay_on_their_grid():
         director.apply(event)
 
 
+@pytest.mark.parametrize(
+    ("distribution", "value", "down", "up"),
+    [
+        (IntDistribution(1, 30), 2, 1, 3),  # 1.6 and 2.4 are both rounded to 2
+        (IntDistribution(1, 30), 1, 1, 2),
+        (IntDistribution(1, 30), 30, 24, 30),
+        (IntDistribution(2, 32, step=10), 12, 2, 22),
+        (IntDistribution(0, 9), 0, 0, 0),  # of nothing a fifth is nothing
+        (FloatDistribution(0.1, 0.9, step=0.1), 0.2, 0.1, 0.3),
+        (FloatDistribution(-1.0, 1.0, step=0.5), -0.5, 0.0, -1.0),
+    ],
+)
+def test_on_a_grid_a_value_moves_a_step_at_least(distribution, value, down, up):
+    """Rounding alone would leave a small one where it is, for ever."""
+    rule = make(pbt(resampling=0))
+    found = [rule._perturbed(distribution, value, up=way) for way in (False, True)]
+    assert found == pytest.approx([down, up])
+
+
 def test_when_nobody_has_a_number_all_end():
     def of(trial, number):
         return Epoch(number, {"loss": 1.0}, {"rmse": math.nan})

@@ -106,6 +106,24 @@ def test_a_file_without_measurements_and_wrong_files(tuned, tmp_path):
     result = run("predict", "tuned", tmp_path / "new.hdf5", *where)
     assert result.exit_code == 0 and "rmse" not in result.stderr
     (tmp_path / "out.hdf5").unlink()
+    known = np.where(
+        np.arange(100) < 60, outputs_of(tuned / "mydata/test/record.hdf5").T, np.nan
+    )
+    with h5py.File(tuned / "mydata/test/record.hdf5") as whole:
+        u = whole["u0"][:]
+    for name, values in (("some", known), ("none", [known[0], np.full(100, np.nan)])):
+        with h5py.File(tmp_path / f"{name}.hdf5", "w") as file:
+            file["u0"], file["y0"], file["y1"] = u, *values
+        result = run("predict", "tuned", tmp_path / f"{name}.hdf5", *where)
+        assert result.exit_code == 0, result.stderr
+        assert ("rmse" in result.stderr) == (name == "some")
+        if name == "some":
+            apart = outputs_of(tmp_path / "out.hdf5").T - known
+            rmse = np.sqrt(np.nanmean(apart**2, axis=1)).mean()
+            told = float(re.search(r"rmse (\S+) (\S+)", result.stderr)[1])
+            scale = {"V": 1, "mV": 1e3, "µV": 1e6}[result.stderr.split()[-1]]
+            assert told == pytest.approx(rmse * scale, rel=1e-2)
+        (tmp_path / "out.hdf5").unlink()
     with h5py.File(tmp_path / "wide.hdf5", "w") as file:
         file["u0"] = np.zeros((30, 2))
     refused(run("predict", "tuned", tmp_path / "wide.hdf5", *where), "2 channels", "1")
@@ -161,11 +179,25 @@ def test_the_number_of_known_outputs_is_chosen(tuned, tmp_path):
         equal = np.isclose(outputs_of(out), measured, rtol=1e-6).all(axis=1)
         assert equal[:known].all() and not equal[known:].all()
     wanted = ("predict", "known", file, "--out", tmp_path / "no.hdf5", *where)
-    refused(run(*wanted, "--known", 100), "fewer than inputs")
+    result = run(*wanted, "--known", 100)
+    refused(result, "the first 100 outputs of", "got 100 samples", "`--known N`")
     refused(run(*wanted, "--known", 0), "--known", status=2)
     simulated = ("predict", "tuned", file, "--out", tmp_path / "no.hdf5")
     result = run(*simulated, "--known", 5, "--results", tuned / "results")
     refused(result, "gives a model no outputs, got `--known 5`")
+    future = tmp_path / "future.hdf5"  # nobody has measured what comes behind
+    with h5py.File(file) as whole, h5py.File(future, "w") as cut:
+        for name in ("u0", "y0", "y1"):
+            values = whole[name][:]
+            values[31 if name != "u0" else len(values) :] = np.nan
+            cut[name] = values
+    out = tmp_path / "foretold.hdf5"
+    asked = ("predict", "known", future, "--out", out, "--known", 31, *where)
+    result = run(*asked, "--chunk", 8)
+    assert result.exit_code == 0 and "rmse" not in result.stderr, result.stderr
+    np.testing.assert_array_equal(outputs_of(out), outputs_of(tmp_path / "31.hdf5"))
+    asked = ("predict", "known", future, "--out", tmp_path / "no.hdf5", *where)
+    refused(run(*asked, "--known", 40), "there is none at sample 31", "`--known N`")
 
 
 def test_a_model_leaves_in_a_folder_of_its_own(tuned, tmp_path, monkeypatch):
@@ -189,6 +221,18 @@ def test_a_model_leaves_in_a_folder_of_its_own(tuned, tmp_path, monkeypatch):
     for _ in range(2):  # that of before gives way
         result = run(*wanted)
         assert result.stdout == f"{summary.folder}/report/model-{row.trial}\n"
+    written = []
+
+    def noted(model, place, **how):
+        written.append((place.name, how["form"]))
+        return {"inputs": {}}
+
+    monkeypatch.setattr("hpo.export.model.export_model", noted)
+    for form in ("onnx", "stablehlo"):  # neither takes the other one's place
+        asked = ("export", "tuned", "--to", form, "--trial", row.trial, *where)
+        assert run(*asked).exit_code == 0
+    names = f"model-{row.trial}-onnx", f"model-{row.trial}"
+    assert written == [(names[0], "onnx"), (names[1], "stablehlo")]
     table = ("export", "tuned", "--to", "csv", "--trial", row.trial, *where)
     refused(run(*table), "writes all trials, got `--trial")
 

@@ -337,6 +337,10 @@ def test_read_and_write(tmp_path):
         assert file.attrs["note"] == "kept"
     with pytest.raises(DataError, match="is there already"):
         samples.write(new, {"theta": drawn}, reference=reference, like=new)
+    with pytest.raises(DataError, match=r"must end in \.hdf5 or \.h5, got .*a\.csv"):
+        samples.write(
+            tmp_path / "a.csv", {"theta": drawn}, reference=reference, like=new
+        )
     close_files()
     with h5py.File(new, "w") as file:
         file["x"] = values["x"][:, :4]

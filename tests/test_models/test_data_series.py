@@ -268,6 +268,8 @@ def test_read_and_write(path, tmp_path):
     np.testing.assert_array_equal(written["oil"], y[:, 0])
     with pytest.raises(DataError, match="is there already"):
         series.write(out, {"y": y}, reference=reference, like=new)
+    with pytest.raises(DataError, match=r"must end in \.csv or \.csv\.gz, got .*hdf5"):
+        series.write(tmp_path / "b.hdf5", {"y": y}, reference=reference, like=new)
     with pytest.raises(DataError, match=r"1 columns .* shape \(12, 2\)"):
         series.write(
             tmp_path / "b.csv", {"y": np.ones((12, 2))}, reference=reference, like=new

@@ -95,6 +95,10 @@ def test_predictions_are_written_as_tables_too(tmp_path, ending):
         assert stores.attributes(out)["fs"] == RATE, "its times are taken over"
     else:
         assert float(stores.attributes(out)["fs"]) == RATE
+    for name in ("out.txt", "out", "out.json"):  # no reader would know what that holds
+        with pytest.raises(DataError, match=rf"must end in .*\.csv.* got .*{name}"):
+            task.to_file(tmp_path / name, measured, data=data, like=like)
+        assert not (tmp_path / name).exists()
 
 
 def test_a_table_that_changed_is_read_again(tmp_path):

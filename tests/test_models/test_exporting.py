@@ -120,10 +120,31 @@ def test_five_lines_of_jax_without_this_project(tmp_path):
         np.save(sys.argv[1] + "/y.npy", load(sys.argv[1] + "/out")(given["u"], given["y"]))
         assert not {"models", "hpo", "flax"} & set(sys.modules), "this project was needed"
     """
-    code = [sys.executable, "-P", "-c", textwrap.dedent(program), str(tmp_path)]
-    subprocess.run(code, check=True, cwd=tmp_path, env={"HOME": str(tmp_path)})
+    elsewhere(program, tmp_path)
     wanted = learner.predict(given)["y"]
     assert apart(np.load(tmp_path / "y.npy"), wanted) < 1e-5
+
+
+def test_the_program_alone_is_loaded_as_its_loader_says(tmp_path):
+    """By the very lines in `predictor.py`, without that file and without a description."""
+    learner, given = made(tmp_path, "rnn", "simulation")
+    exported(learner, tmp_path / "my_model")
+    told = (tmp_path / "my_model/predictor.py").read_text()
+    lines = told.partition("as ``model.json`` says::")[2].partition("or, of ONNX")[0]
+    assert lines.count("\n    ") == 3
+    for name in ("predictor.py", "model.json"):
+        (tmp_path / "my_model" / name).unlink()
+    np.save(tmp_path / "u.npy", given["u"])
+    begin = "import numpy as np\nu = np.load('u.npy')\n"
+    end = "\nnp.save('y.npy', y)\n"
+    elsewhere(begin + textwrap.dedent(lines) + end, tmp_path)
+    assert apart(np.load(tmp_path / "y.npy"), learner.predict(given["u"])) < 1e-5
+
+
+def elsewhere(program, folder):
+    """Run a program in a folder, in a process that finds nothing of this project."""
+    code = [sys.executable, "-P", "-c", textwrap.dedent(program), str(folder)]
+    subprocess.run(code, check=True, cwd=folder, env={"HOME": str(folder)})
 
 
 def test_a_folder_that_was_cut_short_is_refused(tmp_path):

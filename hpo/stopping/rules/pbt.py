@@ -32,11 +32,12 @@ class StoppingRule:
     Then the worst `quantile` give up their own states: each goes on from a copy of the whole
     state of one that is drawn from the best `quantile`, with searched values of its own: the
     donor's, each drawn anew from its range with probability `resampling`, else multiplied by
-    1 + `perturbation` or 1 - `perturbation` and kept within its range. All others go on as they
-    were, and nobody ends early. A value that is not finite is the worst there is, and adopts
-    whatever the quantile. (Jaderberg et al., Population Based Training of Neural Networks, 2017,
-    section 4.1.1: truncation selection; perturb and resample. There workers do not wait for each
-    other, so that what comes out depends on their number and speed.)
+    1 + `perturbation` or 1 - `perturbation` and kept within its range; on a grid it goes one
+    step at least. All others go on as they were, and nobody ends early. A value that is not
+    finite is the worst there is, and adopts whatever the quantile. (Jaderberg et al., Population
+    Based Training of Neural Networks, 2017, section 4.1.1: truncation selection; perturb and
+    resample. There workers do not wait for each other, so that what comes out depends on their
+    number and speed.)
 
     Trials are the population, and their number is its size. What is searched must be traced,
     because a state fits no other shapes. The winner is no configuration but a schedule.
@@ -195,8 +196,11 @@ class StoppingRule:
         assert isinstance(distribution, (FloatDistribution, IntDistribution))
         low, high = distribution.low, distribution.high
         moved = value * (1 + self.perturbation if up else 1 - self.perturbation)
-        if distribution.step:
-            moved = low + round((moved - low) / distribution.step) * distribution.step
+        if step := distribution.step:
+            here, there = round((value - low) / step), round((moved - low) / step)
+            if here == there and moved != value:  # a small value would never leave it
+                there += 1 if moved > value else -1
+            moved = low + there * step
         moved = min(max(moved, low), high)
         return int(moved) if isinstance(distribution, IntDistribution) else float(moved)
 

@@ -312,7 +312,7 @@ def write(
 ) -> None:
     """Write predicted signals ``[T, channels]`` by the names of their roles."""
     train = _first_train(reference, reference.roles)
-    with new_file(path) as made:
+    with new_file(path, suffixes=SUFFIXES) as made:
         pieces = (
             p for role, values in arrays.items() for p in train.split(role, values)
         )

@@ -198,7 +198,7 @@ def write(
             )
         columns |= dict(zip(names, values.T, strict=True))
     times = table.times_of(like, reference.settings.get("time"), length)
-    with new_file(path) as made:
+    with new_file(path, suffixes=table.SUFFIXES) as made:
         table.write(made, columns, before=times)
 
 

@@ -23,7 +23,7 @@ def main(name: str, options: str, folder: str) -> None:
         folder: Where to write ``NAME.csv``.
     """
     text = TABLES[name](Steps(**json.loads(options)))
-    with new_file(Path(folder, f"{name}.csv")) as made:
+    with new_file(Path(folder, f"{name}.csv"), suffixes=(".csv",)) as made:
         made.write_text(text, encoding="utf-8")
     sync_folder(Path(folder))
 
