@@ -266,8 +266,8 @@ class Task(Config):
             DataError: The file is missing or damaged, or lacks a role that is needed.
         """
         reference = Reference.from_json(data)
-        gaps = tuple({*reference.gaps, *self.INCOMPLETE})
-        reference = replace(reference, gaps=gaps)
+        gaps = dict.fromkeys((*reference.gaps, *self.INCOMPLETE))
+        reference = replace(reference, gaps=tuple(gaps))
         read = kind(reference.kind).read
         roles = tuple(dict.fromkeys((*self.takes, *self.gives)))
         optional = tuple(role for role in self.gives if role not in self.takes)

@@ -109,10 +109,8 @@ class SequenceTask(Task):
         start, also = self.protocol(data)
         if "y" not in measured:
             return {}
-        seen = ~np.isnan(measured["y"][max(start, *also, 0) :])
-        if not seen.any(
-            axis=0
-        ).all():  # nor is there anything of a channel in no sample
+        seen = ~np.isnan(measured["y"][max(start, *also, 0) :]).all(axis=0)
+        if not seen.all():  # some channel was never measured where it would be scored
             return {}
         return scores([(predicted["y"], measured["y"])], start=start, also=also)
 
