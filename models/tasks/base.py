@@ -47,12 +47,14 @@ class Task(Config):
         OBJECTIVE: The metric that ranks where a study names none, and its direction.
         EXAMPLE: Settings that suit the tiny data of `write_example`.
         APPRAISED: Names that `appraise` gives for any data.
+        SINGLE: Whether one value is wanted of a window, not one of every sample.
     """
 
     KINDS: ClassVar[tuple[str, ...]]
     OBJECTIVE: ClassVar[tuple[str, Direction]] = ("rmse", "minimize")
     EXAMPLE: ClassVar[Mapping[str, Any]] = {}
     APPRAISED: ClassVar[tuple[str, ...]] = ()
+    SINGLE: ClassVar[bool] = False
 
     @property
     def name(self) -> str:
@@ -391,6 +393,11 @@ class TaskData:
     def gives(self) -> tuple[str, ...]:
         """Roles that a prediction gives."""
         return self.task.gives
+
+    @property
+    def single(self) -> bool:
+        """Whether a prediction gives one value of a whole sequence."""
+        return self.task.SINGLE
 
     def batch(self, arrays: Arrays) -> tuple[dict[str, np.ndarray], int]:
         """The batch of prediction for some arrays, and how many axes were added to them.

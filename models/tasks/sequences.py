@@ -28,8 +28,6 @@ class SequenceTask(Task):
     """From inputs u, and perhaps some known outputs, to outputs y, file by file."""
 
     KINDS: ClassVar[tuple[str, ...]] = ("records",)
-    SINGLE: ClassVar[bool] = False
-    """Whether one value of y is wanted of a window, not one of every sample."""
 
     @property
     def gives(self) -> tuple[str, ...]:
