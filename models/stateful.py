@@ -118,7 +118,7 @@ class StatefulRNN:
         """
         if not isinstance(size, (int, np.integer)) or size < 1:
             raise UserError(
-                f"a chunk has at least 1 sample, a whole number, got {size}"
+                f"a chunk is a whole number and at least 1 sample, got {size}"
             )
         # Checks everything that only a whole sequence shows, and computes nothing.
         alone = not isinstance(given, Mapping)

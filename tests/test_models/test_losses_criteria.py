@@ -101,6 +101,14 @@ def test_criteria_equal_numpy_plain_masked_and_weighted(name):
 
 
 @pytest.mark.parametrize("name", PLAIN)
+def test_a_prediction_that_is_not_a_number_has_no_finite_loss(name):
+    """Roots and ratios too: a model that diverged must not look like a perfect one."""
+    p, t, seen = on(P, T, np.ones_like(SEEN))
+    p = p.at[1, 3, 0].set(jnp.nan)
+    assert np.isnan(PLAIN[name][0](p, t)) and np.isnan(PLAIN[name][0](p, t, seen))
+
+
+@pytest.mark.parametrize("name", PLAIN)
 def test_slopes_are_finite_at_a_perfect_prediction(name):
     (t,) = on(T)
     slope = jax.grad(PLAIN[name][0])(t, t)

@@ -103,7 +103,7 @@ def test_one_value_of_a_sequence_is_that_after_the_last_chunk(tmp_path):
 def test_chunks_of_nothing_and_states_of_nobody_are_refused(tmp_path):
     learner, given = made(tmp_path, "rnn", "simulation", {})
     model = StatefulRNN(learner)
-    with pytest.raises(UserError, match="a whole number, got 2.5"):
+    with pytest.raises(UserError, match="at least 1 sample, got 2.5"):
         model.predict_chunked(given["u"], size=2.5)
     with pytest.raises(UserError, match="`u` has no samples"):
         model.predict_chunked(given["u"][:0], size=2)
