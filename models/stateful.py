@@ -52,7 +52,16 @@ class StatefulRNN:
         return (self._rows, self._state) if self._rows else _BEGIN
 
     def set_state(self, state: Any = _BEGIN) -> None:
-        """Go on from a state that `get_state` gave; without one, begin anew."""
+        """Go on from a state that `get_state` gave; without one, begin anew.
+
+        Raises:
+            UserError: It is none that `get_state` gave.
+        """
+        if state != _BEGIN and not (isinstance(state, tuple) and len(state) == 2):
+            raise UserError(
+                f"a state is what `get_state` gave, got a {type(state).__name__}",
+                hint="`set_state()` begins anew",
+            )
         self._rows, self._state = state or (0, _BEGIN)
 
     def predict(self, given: Arrays | np.ndarray) -> Any:
@@ -97,18 +106,20 @@ class StatefulRNN:
         """Predict a whole sequence from its beginning, a chunk at a time.
 
         What `predict` gives, up to rounding, in the memory of one chunk; the state is left
-        alone.
+        alone. Of one value a sequence (task `estimation`) it is that after the last chunk.
 
         Args:
             given: As for `predict`; known outputs follow one another from the first sample on.
             size: Samples of a chunk.
 
         Raises:
-            UserError: `size` is not at least 1, the family holds no state, or an array does
-                not fit, as in `predict`.
+            UserError: `size` is no whole number from 1 on, there are no samples, the family
+                holds no state, or an array does not fit, as in `predict`.
         """
-        if size < 1:
-            raise UserError(f"a chunk has at least 1 sample, got {size}")
+        if not isinstance(size, (int, np.integer)) or size < 1:
+            raise UserError(
+                f"a chunk is a whole number and at least 1 sample, got {size}"
+            )
         # Checks everything that only a whole sequence shows, and computes nothing.
         alone = not isinstance(given, Mapping)
         first = self._interface.takes[0]
@@ -118,10 +129,14 @@ class StatefulRNN:
         model = StatefulRNN(self.learner)
         time = 0 if added else 1
         length = arrays[first].shape[time]
+        if not length:
+            raise UserError(f"`{first}` has no samples to predict from")
         found = [
             model.predict_stateful(piece[first] if alone else piece)
             for piece in _pieces(arrays, length=length, size=size, axis=time)
         ]
+        if self._interface.single:
+            return found[-1]
         if alone and not isinstance(found[0], Mapping):
             return np.concatenate(found, axis=time)
         return {r: np.concatenate([f[r] for f in found], axis=time) for r in found[0]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -88,9 +89,8 @@ def constants_in(
                 )
             values = notes[attribute]
         if where == "sampling":
-            values = (
-                float(values) / factor if what == "rate" else factor / float(values)
-            )
+            rate = stores.told_rate(path, notes) or math.nan
+            values = rate / factor if what == "rate" else factor / rate
         array = np.atleast_1d(np.asarray(values))
         if array.ndim != 1 or array.dtype.kind not in "fiub" or not array.size:
             raise DataError(
@@ -102,6 +102,30 @@ def constants_in(
     return found
 
 
+def told(path: Path, constants: Constants) -> frozenset[str]:
+    """The names of the constants that a file tells, whatever their values are.
+
+    Args:
+        path: The file; one to predict from need not tell what is to be predicted.
+        constants: As `constants_of` gave them.
+
+    Raises:
+        DataError: The file is missing or damaged.
+    """
+    notes = stores.attributes(path) if constants else {}
+    there = {
+        "attribute": lambda what: what in notes,
+        "sampling": lambda _: "fs" in notes,
+    }
+    there["file_name"] = lambda what: re.search(what, stores.stem(path)) is not None
+    return frozenset(
+        name
+        for name, place in constants.items()
+        for where, what in place.items()
+        if there[where](what)
+    )
+
+
 def _by_name(path: Path, name: str, pattern: str) -> float:
     match = _pattern(name, pattern).search(stores.stem(path))
     if match is None:
@@ -111,10 +135,10 @@ def _by_name(path: Path, name: str, pattern: str) -> float:
             hint="name all files alike, or mend the pattern",
         )
     try:
-        return float(match[1])
+        return float(match[1] or "")
     except ValueError:
         raise DataError(
-            f"the constant `{name}` must be a number, and {pattern!r} finds {match[1]!r} in "
+            f"the constant `{name}` must be a number, and {pattern!r} finds {match[1] or ''!r} in "
             f"{path.name}",
             hint=r"let the group match digits only, such as (\d+)",
         ) from None

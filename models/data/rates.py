@@ -2,44 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from models.data.constants import Constants
 from models.data.reference import Reference
-from models.data.stores import attributes
+from models.data.stores import told_rate
 from models.errors import DataError
 
 _SAME = 1e-3
 """How far two rates may be apart, relative to one of them, and be the same."""
-
-
-def told_rate(path: Path, notes: Mapping[str, Any] | None = None) -> float | None:
-    """The rate of a file in Hz; None where it does not tell.
-
-    Args:
-        path: The file.
-        notes: Its attributes, where they were read before.
-
-    Raises:
-        DataError: The file is missing or damaged, its times are not evenly spaced, or its
-            ``fs`` is no positive number.
-    """
-    notes = attributes(path) if notes is None else notes
-    if "fs" not in notes:
-        return None
-    try:
-        rate = float(notes["fs"])
-    except (TypeError, ValueError):
-        rate = math.nan
-    if not 0 < rate < math.inf:
-        raise DataError(
-            f"`fs` is a sampling rate in Hz, and that of {path} is {notes['fs']!r}",
-            hint="write a positive number there, or leave the attribute out",
-        )
-    return rate
 
 
 def several_rates(paths: Iterable[Path], *, constants: Constants) -> bool:
@@ -51,7 +23,7 @@ def several_rates(paths: Iterable[Path], *, constants: Constants) -> bool:
             the step of every record, which may then have its own.
 
     Raises:
-        DataError: They were, and no model would know; or as `told_rate`.
+        DataError: They were, and no model would know; or as `stores.told_rate`.
     """
     told = {path: told_rate(path) for path in paths}
     known = {path: rate for path, rate in told.items() if rate is not None}
@@ -80,7 +52,7 @@ def require_rate(path: Path, reference: Reference) -> None:
         reference: The dataset.
 
     Raises:
-        DataError: It was, and no model would know; or as `told_rate`.
+        DataError: It was, and no model would know; or as `stores.told_rate`.
     """
     rate, settings = told_rate(path), reference.settings
     if rate is None or reference.sampling_rate is None:

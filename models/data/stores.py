@@ -6,6 +6,8 @@ first asked for; those of HDF5 are read piece by piece (`models.data.hdf5`).
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +22,8 @@ from models.errors import DataError, near_matches
 PARQUET = (".parquet",)
 SUFFIXES = (*files.SUFFIXES, *table.SUFFIXES, *PARQUET)
 _KEPT = 64  # tables that a process keeps in memory
+_WRITERS = (b"ARROW:schema", b"pandas")
+"""Entries of a Parquet file's metadata that are about how it was written."""
 
 
 class Stored(Protocol):
@@ -119,6 +123,32 @@ def attributes(path: Path) -> dict[str, Any]:
             seconds, name=name, path=path, start=0, otherwise="rename the column"
         )
     return notes
+
+
+def told_rate(path: Path, notes: Mapping[str, Any] | None = None) -> float | None:
+    """The rate of a file in Hz; None where it does not tell.
+
+    Args:
+        path: The file.
+        notes: Its attributes, where they were read before.
+
+    Raises:
+        DataError: The file is missing or damaged, its times are not evenly spaced, or its
+            ``fs`` is no positive number.
+    """
+    notes = attributes(path) if notes is None else notes
+    if "fs" not in notes:
+        return None
+    try:
+        rate = float(notes["fs"])
+    except (TypeError, ValueError):
+        rate = math.nan
+    if not 0 < rate < math.inf:
+        raise DataError(
+            f"`fs` is a sampling rate in Hz, and that of {path} is {notes['fs']!r}",
+            hint="write a positive number there, or leave the attribute out",
+        )
+    return rate
 
 
 def write(
@@ -236,9 +266,9 @@ def _read_parquet(path: Path) -> _Read:
         else:
             columns[name] = str(column.type)
     notes = {
-        key.decode(): _value(value.decode(errors="replace"))
+        key.decode(errors="replace"): _value(value.decode(errors="replace"))
         for key, value in (found.schema.metadata or {}).items()
-        if key.decode() in ("fs", "init_sz", "y_unit")
+        if key not in _WRITERS
     }
     first = found.column_names[0] if found.column_names else ""
     times = None
@@ -248,12 +278,18 @@ def _read_parquet(path: Path) -> _Read:
 
 
 def _value(text: str) -> Any:
+    """A number or a list of them where a text is that, as attributes of HDF5 are."""
     for kind in (int, float):
         try:
             return kind(text)
         except ValueError:
             continue
-    return text
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return text
+    listed = isinstance(found, list) and all(type(v) in (int, float) for v in found)
+    return found if listed else text
 
 
 def _flat(
@@ -275,7 +311,7 @@ def _write_parquet(
     import pyarrow
 
     made = pyarrow.table({name: np.asarray(v) for name, v in columns.items()})
-    told = {k: str(v) for k, v in notes.items()}
+    told = {k: str(np.asarray(v).tolist()) for k, v in notes.items()}
     parquet.write_table(made.replace_schema_metadata(told), path)
 
 

@@ -145,10 +145,17 @@ def whole(weights: Sequence[float], windows: Sequence[int]) -> tuple[int, ...]:
     if not np.isfinite(given).all() or (given < 0).any() or not given.any():
         raise DataError(
             "weights are finite, not negative, and not all zero, got "
-            f"{given.tolist()[:10]}"
+            f"{given.tolist()[:10]}",
+            hint="give each record that is to be trained on a positive number",
         )
-    total = float(given @ np.asarray(windows, float))
-    scaled = np.round(given * (TOTAL / total)).astype(np.int64)
+    with np.errstate(over="ignore", divide="ignore"):
+        scale = TOTAL / (given @ np.asarray(windows, float))
+    if not 0 < scale < np.inf:
+        raise DataError(
+            f"weights are numbers of an ordinary size, got {given.tolist()[:10]}",
+            hint="only their ratios count: divide all by the largest",
+        )
+    scaled = np.round(given * scale).astype(np.int64)
     # What is rare is rarer than a billionth then, but it is drawn.
     scaled = np.where(given > 0, np.maximum(scaled, 1), 0)
     if int(scaled @ np.asarray(windows, np.int64)) >= 2**31:

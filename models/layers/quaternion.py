@@ -94,9 +94,16 @@ def only_turns(mask: Bool[Array, "*shape 1"], quaternion: Quaternion) -> Quatern
 def relative(first: Quaternion, second: Quaternion) -> Quaternion:
     """``first · second⁻¹``: what turns `second` into `first`.
 
+    One of length zero says nothing and is taken for no turn: the difference of anything to
+    it would be zero, whose angle is that of a perfect prediction, and has no slope.
+
     Raises:
         ValueError: The shapes differ.
     """
+    # Not "longer than zero", which would hide what is not a number.
+    first, second = (
+        only_turns(jnp.any(q != 0, axis=-1, keepdims=True), q) for q in (first, second)
+    )
     return multiply(first, inverse(second))
 
 

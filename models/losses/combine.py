@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Float, Key
 
-from models.errors import ConfigError
+from models.errors import ConfigError, near_matches
 from models.losses.criteria import Criterion, Signal, SumCount, Weight
 from models.losses.elementwise import require_same_shape
 from models.losses.terms import Batch, Hyper, Loss, Outputs, Term
+from models.losses.times import random_lengths, require_some, time_weights, up_to
 
 COUNTED = "counted."
 """Mask of the samples of a role ``[B, T, 1]`` that the training loss counts; set by batch
@@ -36,9 +36,9 @@ def skip_n(criterion: Criterion, n: int) -> Criterion:
         n: How many.
 
     Raises:
-        ConfigError: `n` is negative.
+        ConfigError: `n` is no whole number from 0 on.
     """
-    if n < 0:
+    if not isinstance(n, int) or n < 0:
         raise ConfigError(f"`n` samples are skipped, 0 or more, got {n}")
     return cut(criterion, n, None)
 
@@ -75,12 +75,13 @@ def masked_loss(criterion: Criterion, *, channels: int | Sequence[int]) -> Crite
         channels: The first so many, or their numbers.
 
     Raises:
-        ConfigError: No channel is left, or there is none of that number.
+        ConfigError: No channel is left, one is named twice, or there is none of that number.
     """
     numbers = range(channels) if isinstance(channels, int) else tuple(channels)
-    if not numbers or min(numbers) < 0:
+    if not numbers or min(numbers) < 0 or len(set(numbers)) < len(numbers):
         raise ConfigError(
-            f"`channels` must be 1 or more, or numbers from 0 on, got {channels!r}"
+            "`channels` must be 1 or more, or different numbers from 0 on, got "
+            f"{channels!r}"
         )
 
     def chosen(values: Array) -> Array:
@@ -137,13 +138,28 @@ def normalised(
 
     Args:
         criterion: What is computed there.
-        std: Of every channel, in physical units.
+        std: Of every channel, in physical units; positive.
         mean: Of every channel, where an offset matters (`cosine`); it cancels in errors.
+
+    Raises:
+        ConfigError: A standard deviation is not positive. When the loss is first computed:
+            there are not as many as channels.
     """
+    sizes = np.asarray(std)
+    if not (np.isfinite(sizes).all() and (sizes > 0).all()):
+        raise ConfigError(
+            f"every standard deviation must be positive, got {sizes.tolist()}",
+            hint="give 1 for a channel that never changes",
+        )
 
     def sums(prediction: Signal, target: Signal, weight: Weight | None) -> SumCount:
         # Before the division, which would broadcast a missing channel.
         require_same_shape(prediction, target)
+        if sizes.shape != target.shape[-1:]:
+            raise ConfigError(
+                f"a standard deviation is given for each of {target.shape[-1]} channels, "
+                f"got {sizes.tolist()}"
+            )
         unit = jnp.asarray(std, target.dtype)[None, None]
         if mean is not None:
             centre = jnp.asarray(mean, target.dtype)[None, None]
@@ -151,21 +167,6 @@ def normalised(
         return criterion.sums(prediction / unit, target / unit, weight)
 
     return replace(criterion, sums=sums)
-
-
-def time_weights(
-    length: int, *, first: Array | float = 1.0, last: Array | float = 0.1
-) -> Float[Array, " time"]:
-    """Weights that go from `first` to `last` on a logarithmic scale.
-
-    Args:
-        length: Samples of a row.
-        first: Weight of the first one; positive.
-        last: Weight of the last one; positive.
-    """
-    ends = [jnp.log(jnp.asarray(x, jnp.zeros(()).dtype)) for x in (first, last)]
-    along = jnp.linspace(0.0, 1.0, length, dtype=ends[0].dtype)
-    return jnp.exp(ends[0] * (1.0 - along) + ends[1] * along)
 
 
 def time_weighted(
@@ -177,6 +178,9 @@ def time_weighted(
         criterion: What is computed with these weights.
         first: Weight of the first sample relative to the last one's.
         last: Weight of the last sample.
+
+    Raises:
+        ConfigError: As `time_weights`, when the loss is first computed.
     """
 
     def sums(prediction: Signal, target: Signal, weight: Weight | None) -> SumCount:
@@ -191,28 +195,6 @@ def time_weighted(
     return replace(criterion, sums=sums)
 
 
-def random_lengths(
-    key: Key[Array, ""], rows: int, *, shortest: int, longest: int
-) -> Int[Array, " row"]:
-    """A length for every row, short ones more often: the density falls linearly to 0.
-
-    Args:
-        key: Randomness of this batch.
-        rows: How many lengths.
-        shortest: The commonest and smallest length.
-        longest: The largest length.
-    """
-    # The inverse of the triangular distribution with its mode at the lower end.
-    share = 1.0 - jnp.sqrt(jax.random.uniform(key, (rows,)))
-    drawn = shortest + jnp.floor(share * (longest - shortest + 1)).astype(jnp.int32)
-    return jnp.minimum(drawn, longest)
-
-
-def up_to(lengths: Int[Array, " row"], time: int) -> Bool[Array, "row time 1"]:
-    """The samples of each row before its length."""
-    return (jnp.arange(time)[None, :] < lengths[:, None])[..., None]
-
-
 def random_length(
     criterion: Criterion, *, shortest: int = 1
 ) -> Callable[..., Float[Array, ""]]:
@@ -220,13 +202,17 @@ def random_length(
 
     Args:
         criterion: What is computed up to there.
-        shortest: Samples that count of every row at least.
+        shortest: Samples that count of every row at least; all, where it has fewer.
 
     Returns:
         ``(key, prediction, target, weight=None) -> scalar``. A key is an argument, because
         one that is held inside would end every batch at the same places. In training the
         batch function `models.transforms.end_at_random` does the same, with the step's key.
+
+    Raises:
+        ConfigError: Nothing is sure to count.
     """
+    require_some(shortest)
 
     def loss(
         key: Key[Array, ""],
@@ -235,7 +221,7 @@ def random_length(
         weight: Weight | None = None,
     ) -> Float[Array, ""]:
         rows, time, _ = target.shape
-        lengths = random_lengths(key, rows, shortest=shortest, longest=time)
+        lengths = random_lengths(key, rows, shortest=min(shortest, time), longest=time)
         mask = jnp.broadcast_to(up_to(lengths, time), target.shape)
         if weight is not None:
             mask = mask & weight if weight.dtype == bool else jnp.where(mask, weight, 0)
@@ -281,6 +267,13 @@ def term_of(
         return criterion if isinstance(criterion, Criterion) else criterion(hyper)
 
     def function(outputs: Outputs, batch: Batch, hyper: Hyper) -> Float[Array, ""]:
+        for role, there in ((name, outputs), (signal, batch)):
+            if role not in there:
+                raise ConfigError(
+                    f"a loss term compares the output `{name}` with `{signal}` of the batch, "
+                    f"and there is no `{role}`",
+                    hint=near_matches(role, there),
+                )
         return now(hyper)(outputs[name], batch[signal], counted(batch, signal))
 
     def count(batch: Batch, hyper: Hyper) -> Array | float | None:
@@ -296,30 +289,38 @@ def term_of(
 
 
 def compose_losses(
-    terms: Mapping[str, Criterion | tuple[Criterion, float | str]],
+    terms: Mapping[str, Criterion | tuple[Criterion, float | str] | Term],
     *,
     signal: str = "y",
 ) -> Loss:
     """Add criteria up: ``{"mse": mse, "end": (cut(mae, -10, None), "loss.end")}``.
 
     Args:
-        terms: By the name they are reported under: a criterion, or one with its weight, a
-            number or the name of a traced value or schedule.
+        terms: By the name they are reported under: a criterion; one with its weight, a
+            number or the name of a traced value or schedule; or a term as it is, such as a
+            `models.losses.penalty`.
         signal: Name of target and prediction.
 
     Returns:
         The loss of a problem, ``(outputs, batch, hyper) -> (total, terms)``.
 
     Raises:
-        ConfigError: There is no term, or one has a name the engine reports itself.
+        ConfigError: There is no term, one is none of these, or one has a name the engine
+            reports itself. When the loss is first computed: batch or outputs do not hold
+            `signal`.
     """
-    pairs = {
-        name: (term, 1.0) if isinstance(term, Criterion) else term
-        for name, term in terms.items()
-    }
-    return Loss(
-        terms={
-            name: term_of(criterion, weight=weight, signal=signal)
-            for name, (criterion, weight) in pairs.items()
-        }
-    )
+
+    def term(name: str, given: Any) -> Term:
+        if isinstance(given, Term):
+            return given
+        pair = given if isinstance(given, tuple) and len(given) == 2 else (given, 1.0)
+        if not isinstance(pair[0], Criterion):
+            raise ConfigError(
+                f"loss term `{name}` must be a criterion, one with its weight, or a term, "
+                f"got {given!r}",
+                hint="`Criterion(sums=…)` makes one of a sum and a count, `penalty` a term "
+                "of outputs alone; `unaccounted` is what is minimised for `vaf`",
+            )
+        return term_of(pair[0], weight=pair[1], signal=signal)
+
+    return Loss(terms={name: term(name, given) for name, given in terms.items()})

@@ -135,9 +135,11 @@ huber = mean_error(huber_error)
 
 
 def root(values: Array) -> Array:
-    """The square root with slope 0 at 0, where its own has none."""
+    """The square root with slope 0 at 0, where its own has none; NaN stays NaN."""
     positive = values > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, values, 1.0)), 0.0)
+    # Not 0 for what is not a number, or a model that diverged would have no error.
+    other = jnp.where(jnp.isnan(values), values, jnp.zeros_like(values))
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, values, 1.0)), other)
 
 
 def _by_channel(values: Signal, weight: Signal) -> Float[Array, " channel"]:

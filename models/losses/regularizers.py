@@ -6,7 +6,7 @@ RNNs", squared instead of the norm, as TSFast.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -35,15 +35,21 @@ def temporal_activation(states: Any) -> Float[Array, ""]:
     return _mean_square([h[:, 1:] - h[:, :-1] for h in jax.tree.leaves(states)])
 
 
-PENALTIES = {"activation": activation, "temporal_activation": temporal_activation}
+PENALTIES: Mapping[str, Callable[[Any], Array]] = {
+    "activation": activation,
+    "temporal_activation": temporal_activation,
+}
 """By the name that their term has."""
 
 
-def penalty(kind: str, *, output: str, weight: float | str) -> Term:
+def penalty(
+    kind: str | Callable[[Any], Array], *, output: str, weight: float | str
+) -> Term:
     """A penalty as a term of a loss.
 
     Args:
-        kind: One of `PENALTIES`.
+        kind: One of `PENALTIES`, or a function of the states that gives a mean over rows,
+            such as `models.losses.quaternion.length_penalty`.
         output: Where the model's outputs hold the states: a name, or several joined by
             slashes where outputs nest (``"states/encoder"``).
         weight: A number, or the name of a traced value or schedule.
@@ -52,10 +58,12 @@ def penalty(kind: str, *, output: str, weight: float | str) -> Term:
         ConfigError: The kind is unknown; or, when the loss is first computed, the model
             gives no such output.
     """
-    if kind not in PENALTIES:
+    if isinstance(kind, str) and kind not in PENALTIES:
         raise ConfigError(
             f"unknown penalty `{kind}`", hint=near_matches(kind, PENALTIES)
         )
+
+    of = PENALTIES[kind] if isinstance(kind, str) else kind
 
     def function(outputs: Outputs, batch: Batch, hyper: Hyper) -> Float[Array, ""]:
         del batch, hyper
@@ -68,7 +76,7 @@ def penalty(kind: str, *, output: str, weight: float | str) -> Term:
                     hint=near_matches(name, names),
                 )
             found = found[name]
-        return PENALTIES[kind](found)
+        return of(found)
 
     return Term(function=function, weight=weight)
 

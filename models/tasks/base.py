@@ -49,6 +49,7 @@ class Task(Config):
         APPRAISED: Names that `appraise` gives for any data.
         INCOMPLETE: Roles of which values may be missing in a file that is predicted from,
             though none were in the data.
+        SINGLE: Whether one value is wanted of a window, not one of every sample.
     """
 
     KINDS: ClassVar[tuple[str, ...]]
@@ -56,6 +57,7 @@ class Task(Config):
     EXAMPLE: ClassVar[Mapping[str, Any]] = {}
     APPRAISED: ClassVar[tuple[str, ...]] = ()
     INCOMPLETE: ClassVar[tuple[str, ...]] = ()
+    SINGLE: ClassVar[bool] = False
 
     @property
     def name(self) -> str:
@@ -396,6 +398,11 @@ class TaskData:
     def gives(self) -> tuple[str, ...]:
         """Roles that a prediction gives."""
         return self.task.gives
+
+    @property
+    def single(self) -> bool:
+        """Whether a prediction gives one value of a whole sequence."""
+        return self.task.SINGLE
 
     def batch(self, arrays: Arrays) -> tuple[dict[str, np.ndarray], int]:
         """The batch of prediction for some arrays, and how many axes were added to them.

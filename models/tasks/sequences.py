@@ -29,8 +29,6 @@ class SequenceTask(Task):
 
     KINDS: ClassVar[tuple[str, ...]] = ("records",)
     INCOMPLETE: ClassVar[tuple[str, ...]] = ("y",)
-    SINGLE: ClassVar[bool] = False
-    """Whether one value of y is wanted of a window, not one of every sample."""
 
     @property
     def gives(self) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ class Interface(Protocol):
     Attributes:
         takes: Roles that a prediction needs.
         gives: Roles that it gives.
+        single: Whether it gives one value of a whole sequence, not one of every sample.
     """
 
     @property
@@ -33,6 +34,11 @@ class Interface(Protocol):
     @property
     def gives(self) -> tuple[str, ...]:
         """Roles that it gives."""
+        ...
+
+    @property
+    def single(self) -> bool:
+        """Whether it gives one value of a whole sequence, not one of every sample."""
         ...
 
     def batch(self, arrays: Arrays) -> tuple[dict[str, np.ndarray], int]:

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from flax import nnx
 
+from models.training.frozen import trained_entries
 from models.training.problem import Batch, Problem
 from models.transforms.batch import apply_transforms
 
@@ -21,6 +22,9 @@ def forward_size(
     Args:
         problem: What is learned.
         shapes: Of a training batch, by name.
+
+    Raises:
+        ConfigError: Nothing would be trained, or a frozen path names no parameter.
     """
 
     def run(key: Any, batch: Batch) -> Any:
@@ -48,6 +52,8 @@ def forward_size(
 
     key = jax.random.key(0)
     trained = jax.eval_shape(lambda k: nnx.state(problem.build(k), nnx.Param), key)
+    if problem.optimizer.frozen:
+        trained_entries(nnx.to_pure_dict(trained), problem.optimizer.frozen)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(trained))
     made = jax.make_jaxpr(run)(key, dict(shapes))
     read = sum(math.prod(s.shape) for s in shapes.values())

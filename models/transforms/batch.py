@@ -57,6 +57,20 @@ def apply_transforms(
     return batch
 
 
+def present(batch: Batch, signal: str) -> Array:
+    """A signal of a batch.
+
+    Raises:
+        ConfigError: The batch has none of that name.
+    """
+    if signal not in batch:
+        raise ConfigError(
+            f"a batch function changes the signal `{signal}`, which is not in the batch",
+            hint=near_matches(signal, batch),
+        )
+    return batch[signal]
+
+
 def _look_up(name: str, hyper: Mapping[str, Array]) -> Array:
     if name not in hyper:
         raise ConfigError(

@@ -9,9 +9,9 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from models.errors import ConfigError
-from models.losses.combine import COUNTED, random_lengths, up_to
-from models.transforms.batch import Batch, Transform
+from models.losses.combine import COUNTED
+from models.losses.times import random_lengths, require_some, up_to
+from models.transforms.batch import Batch, Transform, present
 
 
 def truncate_schedule(*, signal: str = "y", shortest: int, cut: str) -> Transform:
@@ -29,13 +29,13 @@ def truncate_schedule(*, signal: str = "y", shortest: int, cut: str) -> Transfor
     Raises:
         ConfigError: Nothing is sure to count.
     """
-    _require_some(shortest)
+    require_some(shortest)
 
     def function(
         key: Array, batch: Batch, step: Array, *, cut: Float[Array, ""]
     ) -> Batch:
         del key, step
-        rows, time = batch[signal].shape[:2]
+        rows, time = present(batch, signal).shape[:2]
         left_out = jnp.floor(jnp.clip(cut, 0.0, 1.0) * max(time - shortest, 0))
         lengths = jnp.broadcast_to(time - left_out.astype(jnp.int32), (rows,))
         return _counted(batch, signal, lengths)
@@ -48,7 +48,7 @@ def end_at_random(*, signal: str = "y", shortest: int) -> Transform:
 
     Args:
         signal: Whose errors are no longer counted; ``[B, T, C]``.
-        shortest: The commonest and smallest length (`models.losses.combine.random_lengths`).
+        shortest: The commonest and smallest length (`models.losses.times.random_lengths`).
 
     Returns:
         A `Transform` to use as an augmentation.
@@ -56,11 +56,11 @@ def end_at_random(*, signal: str = "y", shortest: int) -> Transform:
     Raises:
         ConfigError: Nothing is sure to count.
     """
-    _require_some(shortest)
+    require_some(shortest)
 
     def function(key: Array, batch: Batch, step: Array) -> Batch:
         del step
-        rows, time = batch[signal].shape[:2]
+        rows, time = present(batch, signal).shape[:2]
         lengths = random_lengths(key, rows, shortest=min(shortest, time), longest=time)
         return _counted(batch, signal, lengths)
 
@@ -72,10 +72,3 @@ def _counted(batch: Batch, signal: str, lengths: Array) -> Batch:
     name = COUNTED + signal
     mask = up_to(lengths, batch[signal].shape[1])
     return batch | {name: mask & batch[name] if name in batch else mask}
-
-
-def _require_some(shortest: int) -> None:
-    if shortest < 1:
-        raise ConfigError(
-            f"`shortest` is at least 1 sample, or nothing is learned, got {shortest}"
-        )

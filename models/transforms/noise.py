@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
 from models.errors import ConfigError
-from models.transforms.batch import Batch, Transform
+from models.transforms.batch import Batch, Transform, present
 
 Signal: TypeAlias = Float[Array, "batch time channel"]
 
@@ -132,7 +132,12 @@ def _adding(
         probability: Float[Array, ""] | None = None,
     ) -> Batch:
         del step
-        before = batch[signal]
+        before = present(batch, signal)
+        if len(unit) != before.shape[-1]:
+            raise ConfigError(
+                f"`{signal}` has {before.shape[-1]} channels, and a unit is given for each, "
+                f"got {np.asarray(unit).tolist()}",
+            )
         drawn = added(key, before, (scale * unit).astype(before.dtype))
         return batch | {signal: before + _sometimes(key, drawn, probability)}
 

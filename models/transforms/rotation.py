@@ -10,7 +10,7 @@ from jaxtyping import Array
 
 from models.errors import ConfigError
 from models.layers.quaternion import conjugate, multiply, random_unit, rotate
-from models.transforms.batch import Batch, Transform
+from models.transforms.batch import Batch, Transform, present
 
 Groups = Mapping[str, Sequence[Sequence[int]]]
 
@@ -23,6 +23,9 @@ def quaternion_augmentation(groups: Groups) -> Transform:
     from the body's to the world's axes and become ``q r⁻¹``: what a vector is in the world,
     ``q v q⁻¹``, stays as it was. Channels of no group stay.
 
+    Of a vector that was not seen in full nothing is known once it is turned: the mask
+    ``seen.SIGNAL``, where there is one, is then false for all of its group.
+
     Args:
         groups: Signal to its groups of channels, such as
             ``{"u": [(0, 1, 2), (3, 4, 5)], "y": [(0, 1, 2, 3)]}``.
@@ -31,9 +34,14 @@ def quaternion_augmentation(groups: Groups) -> Transform:
         A `Transform` to use as an augmentation.
 
     Raises:
-        ConfigError: A group has neither three nor four channels, or a channel is in two.
-            When a batch is first seen: a signal has no such channel.
+        ConfigError: There is no group, one has neither three nor four channels, or a channel
+            is in two. When a batch is first seen: a signal or channel is not there.
     """
+    if not any(groups.values()):
+        raise ConfigError(
+            f"a rotation turns groups of channels, got {dict(groups)!r}",
+            hint='{"u": [(0, 1, 2)]} turns the first three inputs',
+        )
     for signal, own in groups.items():
         flat = [channel for group in own for channel in group]
         wrong = [list(g) for g in own if len(g) not in (3, 4)]
@@ -49,12 +57,19 @@ def quaternion_augmentation(groups: Groups) -> Transform:
 
     def function(key: Array, batch: Batch, step: Array) -> Batch:
         del step
-        first = next(iter(groups))
-        turns = random_unit(key, (len(batch[first]),)).astype(batch[first].dtype)
-        return batch | {
-            signal: _turned(signal, batch[signal], own, turns)
+        first = present(batch, next(iter(groups)))
+        turns = random_unit(key, (len(first),)).astype(first.dtype)
+        turned = {
+            signal: _turned(signal, present(batch, signal), own, turns)
             for signal, own in groups.items()
         }
+        masks = {
+            name: _seen_whole(batch[name], own)
+            for signal, own in groups.items()
+            for name in [f"seen.{signal}"]
+            if name in batch
+        }
+        return batch | turned | masks
 
     return Transform(function=function)
 
@@ -75,6 +90,15 @@ def _turned(
         now = sum(own[..., j : j + 1] * images[..., j, :] for j in range(len(group)))
         values = values.at[..., np.asarray(group)].set(now)
     return values
+
+
+def _seen_whole(seen: Array, groups: Sequence[Sequence[int]]) -> Array:
+    """The mask of a signal of which groups are seen in full, or not at all."""
+    for group in groups:
+        place = np.asarray(group)
+        whole = jnp.all(seen[..., place], axis=-1, keepdims=True)
+        seen = seen.at[..., place].set(whole)
+    return seen
 
 
 def _images(turns: Array, width: int) -> Array:

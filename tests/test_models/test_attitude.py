@@ -43,6 +43,7 @@ def test_a_head_of_any_length_means_a_turn_with_finite_slopes():
     slopes = jax.jit(jax.jacobian(attitude.turn))(given)
     assert np.isfinite(slopes).all() and np.abs(slopes[0, :, 0]).max() > 0.01
     assert not np.abs(slopes[1]).any(), "of no direction, no slope"
+    assert np.isnan(attitude.turn(given * jnp.nan)).all(), "a model that diverged"
 
 
 def test_quaternions_of_vectors_products_and_levels_are_scipys():

@@ -144,6 +144,15 @@ def test_a_file_of_another_rate_is_neither_scored_nor_predicted_from(request_):
     assert given["u"].shape == (40, 1)
 
 
+@pytest.mark.parametrize("wrong", [0.0, -5.0, "fast"])
+def test_a_step_of_a_rate_that_is_none_is_refused(wrong, request_):
+    """The test part is read last, and by nobody before."""
+    at_another_rate(request_, "test/run0", wrong)
+    dataset = open_dataset(prepare(request_))
+    with pytest.raises(DataError, match=r"`fs` is a sampling rate in Hz.*test/run0"):
+        dataset.part("test")
+
+
 @pytest.mark.parametrize("family", ["greybox", "pirnn", "pinc"])
 def test_what_is_solved_in_one_step_refuses_several(family, request_):
     module = importlib.import_module(f"models.{family}")

@@ -244,6 +244,9 @@ def test_weights_that_cannot_be_are_refused():
     ):
         with pytest.raises(DataError, match=words):
             plan_of(PART, **options)
+    for size in (1e308, 1e-320):
+        with pytest.raises(DataError, match="(?s)ordinary size.*ratios"):
+            weighted_source(plan_of(PART), [size, size, 0.0, size])
     with pytest.raises(DataError, match="each of 4"):
         weighted_source(plan_of(PART), [1.0])
 

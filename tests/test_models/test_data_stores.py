@@ -14,6 +14,7 @@ from models import rnn
 from models.data import stores
 from models.data.catalog import prepare
 from models.data.dataset import open_dataset
+from models.data.hdf5 import close_files
 from models.errors import DataError
 from models.tasks import task_of
 from models.training.protocol import Context
@@ -177,6 +178,74 @@ def test_constants_are_signals_that_stay_as_they_are(tmp_path):
     )
 
 
+def test_attributes_of_parquet_are_its_metadata(tmp_path):
+    folder = dataset(tmp_path / "set", ".parquet")
+    for path in folder.glob("*/*.parquet"):
+        table = parquet.read_table(path)
+        told = {"mass": "2.5", "place": "[1, 2.5]", "who": "me", "pandas": "{}"}
+        parquet.write_table(table.replace_schema_metadata(told), path)
+    request = {
+        "path": str(folder),
+        "inputs": ["u0", "mass", "place"],
+        "constants": {n: {"attribute": n} for n in ("mass", "place")},
+    }
+    reference = prepare(request)
+    found = open_dataset(reference).part("train").load(0)["u"]
+    np.testing.assert_array_equal(found[:, 1:], np.tile([2.5, 1, 2.5], (40, 1)))
+    # A prediction takes them over, in another layout too, and can be read again.
+    like = folder / "test" / "speed_5.parquet"
+    for name in ("out.parquet", "out.hdf5"):
+        stores.write(tmp_path / name, [("y0", np.zeros(25))], like=like)
+        told = stores.attributes(tmp_path / name)
+        assert told["mass"] == 2.5 and list(told["place"]) == [1, 2.5]
+        assert told["who"] == "me" and "pandas" not in told
+    stores.write(
+        tmp_path / "b.parquet", [("y0", np.zeros(25))], like=tmp_path / "out.hdf5"
+    )
+    assert stores.attributes(tmp_path / "b.parquet")["place"] == [1, 2.5]
+
+
+@pytest.mark.parametrize("outputs", [["mass"], ["mass", "place"]])
+def test_a_target_that_a_file_does_not_tell_is_predicted(outputs, tmp_path):
+    """A number of a record is what a new file is asked for: it is not there yet."""
+    folder = dataset(tmp_path / "set", ".hdf5")
+    with_masses(folder, (1.5, 2.5, 3.5, 4.5))
+    constants = {n: {"attribute": n.replace("mass", "mass_kg")} for n in outputs}
+    request = {"path": str(folder), "outputs": outputs, "constants": constants}
+    data, like = prepare(request).to_json(), folder / "test" / "speed_5.hdf5"
+    task = task_of({"name": "estimation", "window": 20})
+    given, measured = task.from_file(like, data=data)
+    width = measured["y"].shape[1]
+    assert (measured["y"][:, 0] == 1.5).all() and width == len(outputs) * 2 - 1
+    close_files()
+    with h5py.File(like, "r+") as file:
+        del file.attrs["mass_kg"], file.attrs["place"]
+    again, measured = task.from_file(like, data=data)
+    np.testing.assert_array_equal(again["u"], given["u"])
+    assert "y" not in measured
+    task.to_file(
+        tmp_path / "out.hdf5", {"y": np.arange(float(width))}, data=data, like=like
+    )
+    with h5py.File(tmp_path / "out.hdf5") as file:
+        assert file["mass"][:].ravel().tolist() == [0.0]
+
+
+def test_a_constant_takes_no_signals_place(tmp_path):
+    folder = dataset(tmp_path / "set", ".hdf5")
+    request = {"path": str(folder), "constants": {"u1": {"file_name": r"_(\d+)"}}}
+    with pytest.raises(DataError, match="`u1` has the name of a signal of .*speed_5"):
+        prepare({**request, "inputs": ["u0", "u1"]})
+
+
+@pytest.mark.parametrize("begin", ["late", 2.5, float("nan")])
+def test_where_scores_begin_is_a_whole_number(begin, tmp_path):
+    folder = dataset(tmp_path / "set", ".hdf5")
+    with h5py.File(folder / "train" / "speed_5.hdf5", "r+") as file:
+        file.attrs["init_sz"] = begin
+    with pytest.raises(DataError, match="`init_sz` counts samples"):
+        prepare(str(folder))
+
+
 def test_a_model_is_trained_and_used_with_constants_of_tables(tmp_path):
     folder = dataset(tmp_path / "set", ".parquet")
     request = {
@@ -215,6 +284,7 @@ def test_a_model_is_trained_and_used_with_constants_of_tables(tmp_path):
         ({"mass": {"file_name": "("}}, "is no regular expression"),
         ({"mass": {"file_name": r"m_(\d+)"}}, r"in speed_\d+.hdf5 it finds nothing"),
         ({"mass": {"file_name": r"(sp)"}}, "must be a number, and .* finds 'sp'"),
+        ({"mass": {"file_name": r"spee(x)?"}}, "must be a number, and .* finds ''"),
         (
             {"mass": {"attribute": "mass_kg"}, "more": {"attribute": "mass_kg"}},
             "`more` is neither input nor output nor truth",

@@ -31,7 +31,8 @@ from models.losses import (
     unaccounted,
     vaf,
 )
-from models.losses.combine import random_lengths, time_weights
+from models.losses.quaternion import length_penalty
+from models.losses.times import random_lengths, time_weights
 
 RANDOM = np.random.default_rng(0)
 P, T = RANDOM.normal(size=(2, 4, 9, 3)) * [1.0, 10.0, 0.1]
@@ -97,6 +98,14 @@ def test_criteria_equal_numpy_plain_masked_and_weighted(name):
     assert float(criterion(p, t, jnp.zeros_like(seen))) == 0.0
     with pytest.raises(ValueError, match=r"\(4, 9, 1\)"):
         criterion(p, t[..., :1])
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_prediction_that_is_not_a_number_has_no_finite_loss(name):
+    """Roots and ratios too: a model that diverged must not look like a perfect one."""
+    p, t, seen = on(P, T, np.ones_like(SEEN))
+    p = p.at[1, 3, 0].set(jnp.nan)
+    assert np.isnan(PLAIN[name][0](p, t)) and np.isnan(PLAIN[name][0](p, t, seen))
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -259,6 +268,49 @@ def test_composed_losses_are_the_engines_with_traced_weights():
     early = SEEN & (np.arange(9) < 5)[None, :, None]
     np.testing.assert_allclose(terms["mse"], (E[early] ** 2).mean(), rtol=1e-5)
     assert compose_losses({"nrmse": nrmse}).whole
+
+
+def test_penalties_are_composed_beside_criteria():
+    p, t = on(P, T)
+    q = RANDOM.normal(size=(4, 9, 4))
+    loss = compose_losses(
+        {
+            "mse": mse,
+            "rest": penalty("activation", output="y", weight="w"),
+            "length": penalty(length_penalty, output="turn", weight=2.0),
+        }
+    )
+    total, terms = loss({"y": p, "turn": on(q)[0]}, {"y": t}, {"w": jnp.float32(0.5)})
+    length = ((1 - np.linalg.norm(q, axis=-1)) ** 2).mean()
+    np.testing.assert_allclose(terms["length"], length, rtol=1e-5)
+    wanted = (E**2).mean() + 0.5 * (P**2).mean() + 2 * length
+    np.testing.assert_allclose(total, wanted, rtol=1e-5)
+
+
+def test_what_is_no_loss_is_refused():
+    p, t = on(P, T)
+    for wrong in (vaf, (vaf, 1.0), "mse", (mse, 1.0, 2.0)):
+        with pytest.raises(ConfigError, match="`some` must be a criterion"):
+            compose_losses({"some": wrong})
+    for name, outputs, batch in (("x", {"y": p}, {"x": t}), ("x", {"x": p}, {"y": t})):
+        with pytest.raises(ConfigError, match="there is no `x`"):
+            compose_losses({"mse": mse}, signal=name)(outputs, batch, {})
+    for end in (0.0, -1.0, float("nan")):
+        with pytest.raises(ConfigError, match="`last` is positive"):
+            time_weighted(mae, last=end)(p, t)
+    for std in ([1.0, 0.0, 1.0], [1.0, np.nan, 1.0]):
+        with pytest.raises(ConfigError, match="must be positive"):
+            normalised(mse, std=np.array(std))
+    with pytest.raises(ConfigError, match="each of 3 channels"):
+        normalised(mse, std=np.ones(1))(p, t)  # it would broadcast
+    with pytest.raises(ConfigError, match="different numbers"):
+        masked_loss(mse, channels=(1, 1))
+    with pytest.raises(ConfigError, match=r"0 or more, got 1\.5"):
+        skip_n(mse, 1.5)
+    with pytest.raises(ConfigError, match="at least 1 sample"):
+        random_length(mse, shortest=0)
+    whole = random_length(mse, shortest=99)(jax.random.key(0), p, t)
+    np.testing.assert_allclose(whole, (E**2).mean(), rtol=1e-5)
 
 
 def test_parts_of_a_batch_weighed_by_their_counts_are_the_whole():

@@ -325,3 +325,13 @@ def test_a_row_in_which_nothing_counts_changes_nothing():
     outputs = {"y": rest.at[0].set(jnp.nan)}
     state = metric.update(metric.init(outputs, batch), outputs, batch)
     assert metric.finish(state) == 0.0 and state.count == 3
+
+
+@pytest.mark.parametrize("kind", ["inclination", "total", "heading"])
+def test_a_model_that_diverged_has_no_score(kind):
+    """It had the inclination 0, which ranks above every other."""
+    metric = AngleMetric(kind=kind)
+    rest = jnp.broadcast_to(jnp.asarray([1.0, 0, 0, 0]), (2, 3, 4))
+    outputs, batch = {"y": rest.at[0, 1].set(jnp.nan)}, {"y": rest}
+    state = metric.update(metric.init(outputs, batch), outputs, batch)
+    assert np.isnan(metric.finish(state))

@@ -135,3 +135,16 @@ def test_what_is_no_quaternion_is_refused():
     with pytest.raises(ValueError, match=r"\(2, 4\)"):
         q.multiply(jnp.zeros((2, 4)), jnp.zeros((1, 4)))
     np.testing.assert_allclose(losses.degrees(jnp.float32(np.pi)), 180.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ANGLES)
+def test_a_prediction_of_length_zero_is_no_turn_and_never_a_perfect_one(name):
+    criterion = getattr(losses, name)
+    b = of(B).reshape(4, 5, 4)
+    zero, rest = jnp.zeros_like(b), q.no_turn(b)
+    assert criterion(rest, b) > 0.05
+    for p, t in ((zero, b), (b, zero)):
+        other = (rest, b) if p is zero else (b, rest)
+        np.testing.assert_allclose(criterion(p, t), criterion(*other), rtol=1e-5)
+        assert np.isfinite(jax.grad(criterion)(p, t)).all()
+    assert np.isnan(criterion(jnp.full_like(b, jnp.nan), b)), "a model that diverged"

@@ -87,6 +87,31 @@ def test_known_outputs_of_single_signals_are_chunked_too(tmp_path):
     np.testing.assert_allclose(found, whole, atol=1e-5 * np.abs(whole).max())
 
 
+def test_one_value_of_a_sequence_is_that_after_the_last_chunk(tmp_path):
+    learner, given = made(tmp_path, "rnn", "estimation", {})
+    model, u = StatefulRNN(learner), given["u"]
+    for array in (u, np.stack([u, 2 * u])):
+        whole = model.predict(array)
+        for size in (7, len(u)):
+            found = model.predict_chunked(array, size=size)
+            assert found.shape == whole.shape == array.shape[:-2] + whole.shape[-1:]
+            np.testing.assert_allclose(found, whole, rtol=1e-5)
+    by_role = model.predict_chunked({"u": u}, size=7)["y"]
+    np.testing.assert_allclose(by_role, model.predict(u), rtol=1e-5)
+
+
+def test_chunks_of_nothing_and_states_of_nobody_are_refused(tmp_path):
+    learner, given = made(tmp_path, "rnn", "simulation", {})
+    model = StatefulRNN(learner)
+    with pytest.raises(UserError, match="at least 1 sample, got 2.5"):
+        model.predict_chunked(given["u"], size=2.5)
+    with pytest.raises(UserError, match="`u` has no samples"):
+        model.predict_chunked(given["u"][:0], size=2)
+    for state in (5, given, (1, 2, 3)):
+        with pytest.raises(UserError, match="what `get_state` gave, got a"):
+            model.set_state(state)
+
+
 def test_a_state_is_kept_and_set_back(tmp_path):
     learner, given = made(tmp_path, "rnn", "simulation", {})
     model, u = StatefulRNN(learner), given["u"][:40]

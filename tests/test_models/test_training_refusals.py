@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 from models.errors import ConfigError
 from models.training.gradients import GradientEngine
 from models.training.optimizer import Optimizer
+from models.training.size import forward_size
 from models.training.state import HORIZON, initialize
 from tests.test_models.test_training_optimizer import gradients, run, start
 from tests.test_models.training_toys import (
@@ -154,6 +155,19 @@ def test_what_cannot_be_frozen_is_refused():
             assert "around" in str(caught.value.hint)
     with pytest.raises(ConfigError, match="trains all parameters"):
         Optimizer(kind="levenberg_marquardt", frozen=("around",))
+
+
+def test_what_cannot_be_frozen_is_told_by_shapes_alone():
+    """As `hpo check` asks, before anything is trained."""
+    shapes = {
+        name: jax.ShapeDtypeStruct((6, *values.shape[1:]), jnp.float32)
+        for name, values in sequences(0).items()
+    }
+    plain = forward_size(recurrent_problem(signature="all"), shapes)
+    some = recurrent_problem(signature="some", frozen=("around",))
+    assert forward_size(some, shapes) == plain
+    with pytest.raises(ConfigError, match="no parameter's path"):
+        forward_size(recurrent_problem(signature="odd", frozen=("aruond",)), shapes)
 
 
 def test_what_is_not_asked_leaves_no_trace():

@@ -131,7 +131,42 @@ def test_turning_the_body_leaves_the_world_as_it_is():
     assert np.unique(np.round(np.abs(turn[:, 0]), 3), axis=0).shape[0] == 8
 
 
+def test_a_vector_that_was_not_seen_in_full_is_not_seen_once_it_is_turned():
+    random = np.random.default_rng(1)
+    seen = random.random((6, 9, 7)) < 0.8
+    batch = {"u": jnp.asarray(random.normal(size=(6, 9, 7)), jnp.float32)}
+    hidden = {"u": jnp.where(seen, batch["u"], 1e3)}
+    groups = {"u": [(0, 1, 2), (6, 4, 5)]}
+    masks = {"seen.u": jnp.asarray(seen), "seen.y": jnp.ones((6, 9, 1), bool)}
+    true = run(quaternion_augmentation(groups), batch=batch)["u"]
+    found = run(quaternion_augmentation(groups), batch=hidden | masks)
+    wanted = seen.copy()
+    for group in groups["u"]:
+        wanted[..., group] = seen[..., group].all(-1, keepdims=True)
+    np.testing.assert_array_equal(found["seen.u"], wanted)
+    assert found["seen.y"].all() and 0.2 < wanted[..., :3].mean() < 0.8
+    np.testing.assert_allclose(found["u"][wanted], true[wanted], atol=1e-4)
+
+
+def test_a_signal_that_is_not_there_is_told():
+    one = {"scale": "s", "unit": jnp.ones(3)}
+    for transform in (
+        *(adder(signal="v", **one) for adder in ADDERS),
+        quaternion_augmentation({"v": [(0, 1, 2)]}),
+        truncate_schedule(signal="v", shortest=2, cut="s"),
+        end_at_random(signal="v", shortest=2),
+    ):
+        with pytest.raises(ConfigError, match="signal `v`, which is not in the batch"):
+            run(transform, s=0.5)
+    for adder in ADDERS:
+        with pytest.raises(ConfigError, match="3 channels, and a unit"):
+            run(adder(signal="u", scale="s", unit=jnp.ones(1)), s=0.5)
+
+
 def test_groups_that_are_no_vectors_are_refused():
+    for none in ({}, {"u": []}):
+        with pytest.raises(ConfigError, match="turns groups of channels"):
+            quaternion_augmentation(none)
     with pytest.raises(ConfigError, match=r"\[\[0, 1\]\]"):
         quaternion_augmentation({"u": [(0, 1)]})
     with pytest.raises(ConfigError, match="once"):

@@ -34,7 +34,7 @@ import numpy as np
 
 from models.data.arrays import ArrayFile
 from models.data.check import checked
-from models.data.constants import Constants, constants_in, constants_of
+from models.data.constants import Constants, constants_in, constants_of, told
 from models.data.decimation import (
     DecimatedFile,
     also_of,
@@ -52,10 +52,10 @@ from models.data.kinds.base import (
     StoredPart,
     roles_there,
 )
-from models.data.rates import require_rate, several_rates, told_rate
+from models.data.rates import require_rate, several_rates
 from models.data.reference import PARTS, Reference
 from models.data.requests import flag, names_of, units_of
-from models.data.stores import SUFFIXES, array_names, attributes, stem
+from models.data.stores import SUFFIXES, array_names, attributes, stem, told_rate
 from models.data.stores import write as write_arrays
 from models.errors import DataError
 
@@ -242,7 +242,7 @@ def prepare(request: Request, *, name: str, path: Path) -> Reference:
         for part, folder in places.items()
     }
     notes, factor = attributes(found["train"][0]), factor_of(request)
-    also, constants = also_of(request), _constants(request)
+    also, constants = also_of(request), _constants(request, found["train"][0])
     several = several_rates([*found["train"], *found["valid"]], constants=constants)
     rate = told_rate(found["train"][0], notes)
     reference = Reference(
@@ -281,7 +281,8 @@ def read(
     optional: Collection[str] = (),
 ) -> dict[str, np.ndarray]:
     """The signals of one file: role to ``[T, channels]``; see `Kind.read`."""
-    there = [*array_names(path), *reference.settings.get("constants", {})]
+    constants = reference.settings.get("constants", {})
+    there = {*array_names(path), *told(path, constants)}
     wanted = roles_there(reference, there, roles=roles, optional=optional)
     if not wanted:
         return {}
@@ -349,8 +350,13 @@ def _roles(request: Request, first: Path) -> dict[str, tuple[str, ...]]:
 def _scoring(request: Request, notes: Mapping[str, Any], factor: int) -> dict[str, Any]:
     """Where scores count from: as asked for, or as the file's attributes tell."""
     # The attribute counts samples of its file, of which every `factor`-th is left.
-    told = first_kept(int(notes.get("init_sz", 0)), factor)
-    first = request.get("score_from", told)
+    begin = notes.get("init_sz", 0)
+    if not isinstance(begin, (int, float)) or not float(begin).is_integer():
+        raise DataError(
+            f"the attribute `init_sz` counts samples at the start of a file, got {begin!r}",
+            hint="write a whole number there, or leave the attribute out",
+        )
+    first = request.get("score_from", first_kept(int(begin), factor))
     starts = [first, *request.get("also_score_from", ())]
     for value in starts:
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
@@ -395,9 +401,17 @@ def _share(request: Request) -> dict[str, float]:
     return {} if share == 1 else {"train_share": float(share)}
 
 
-def _constants(request: Request) -> Constants:
-    """The constants asked for; each must be of some role."""
+def _constants(request: Request, first: Path) -> Constants:
+    """The constants asked for; each must be of some role, and no signal of a file."""
     found = constants_of(request)
+    signals = array_names(first) if found else []
+    for name in found:
+        if name in signals:
+            raise DataError(
+                f"the constant `{name}` has the name of a signal of {first}, of which it "
+                "would take the place",
+                hint="call it otherwise, and name it so among `inputs` or `outputs`",
+            )
     named = [n for key in _ROLES.values() for n in names_of(request, key)]
     for name in found:
         if name not in named:
