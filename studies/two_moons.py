@@ -8,16 +8,19 @@ benchmark's own ten observations, at as many simulations: NPE 0.606, NLE 0.713, 
 are scored by `--set 'data={"name": "two_moons", "observations": "sbibm/two_moons"}'`
 (`docs/posterior.md`).
 
-Measured on 2026-11-29 on 2 cores that much other work shared, before `tfmpe` was among the
-families: the search 11 min 36 s (17 trials, 14 stopped early; `fmpe` 0.526, `linear_posterior`
-0.958), five new seeds of the best 14 min 11 s, most of it C2ST, whose program has become three
-times quicker to compile since. On test:
+Measured on 2026-11-30 on 2 cores that much other work shared (a load of 10): the search 20 min
+(20 of 25 trials, 13 stopped early, then its limit of time), `loss.velocity` in validation:
 
-    loss.velocity  0.567 [0.565, 0.568]
-    C2ST           0.533 [0.523, 0.542]   ten observations, 2,000 draws each
-    coverage_90    0.882 [0.870, 0.894]   of quantiles of few draws, which are too narrow
-    TARP p         0.50
-    rank p         0.005                  the least of both parameters, Holm: not quite calibrated
+    fmpe  0.522    tfmpe  0.529    linear_posterior  0.958
+
+Five new seeds of the best, 20 min, on test:
+
+    loss.velocity  0.565 [0.562, 0.569]
+    C2ST           0.529 [0.522, 0.536]   ten observations, 2,000 draws each
+    coverage_50    0.501 [0.498, 0.504]
+    coverage_90    0.872 [0.857, 0.888]   of quantiles of few draws, which are too narrow
+    TARP p         0.82, 0.62             median and smallest
+    rank p         0.007, 0.004           of both parameters, Holm: not quite calibrated
 """
 
 from __future__ import annotations
