@@ -340,6 +340,12 @@ def _terms(
         count = jnp.maximum(jnp.sum(batch[mask], dtype=jnp.int32), 1)
         return total / count.astype(total.dtype)
 
+    def scored(batch: Batch, hyper: Hyper) -> Array | None:
+        del hyper
+        if f"seen.{role}" not in batch:
+            return None  # what is hidden is the same share of every batch
+        return jnp.sum(batch[mask], dtype=jnp.int32)
+
     def mean_of(name: str) -> Term:
         return Term(
             function=lambda outputs, batch, hyper: jnp.mean(outputs[name]),
@@ -350,7 +356,7 @@ def _terms(
     names += ["informativeness"] if config.writer.partial else []
     names += ["orthogonality"] if config.quantizer.kind in ("learned", "simvq") else []
     return {
-        "squared": Term(function=squared),
+        "squared": Term(function=squared, count=scored),
         **config.quantizer.terms(),
         **{name: mean_of(name) for name in names},
     }

@@ -158,7 +158,7 @@ def squared_term(scored: Scored) -> Term:
     def term(outputs: Outputs, batch: Batch, hyper: Hyper) -> Float[Array, ""]:
         return _mean_squared(scored, outputs, batch, scored.signal)
 
-    return Term(function=term)
+    return Term(function=term, count=scored.count)
 
 
 def branch_terms(coder: Coder, scored: Scored) -> dict[str, Term]:
@@ -171,7 +171,11 @@ def branch_terms(coder: Coder, scored: Scored) -> dict[str, Term]:
         each = [_mean_squared(scored, outputs, batch, name) for name in names]
         return jnp.mean(jnp.stack(each))
 
-    return {"branches": Term(function=term, weight="coder.branch_weight")}
+    return {
+        "branches": Term(
+            function=term, weight="coder.branch_weight", count=scored.count
+        )
+    }
 
 
 def _mean_squared(

@@ -196,17 +196,24 @@ def supervised_loss(
         data: Of the task.
         start: First sample of a window that is scored.
     """
-    count = stated.supervised
-    whole = sequence_loss(
-        config=config, std=data.statistics.std["y"][:count], start=start
-    )
-    error = whole.terms[config.kind].function
+    outputs_counted = stated.supervised
+    std = data.statistics.std["y"][:outputs_counted]
+    error = sequence_loss(config=config, std=std, start=start).terms[config.kind]
+
+    def chosen(batch: Batch) -> Batch:
+        found = {n: batch[n] for n in ("y", "seen.y") if n in batch}
+        return {name: array[..., :outputs_counted] for name, array in found.items()}
 
     def term(outputs: Outputs, batch: Batch, hyper: Hyper) -> Float[Array, ""]:
-        chosen = {n: batch[n][..., :count] for n in ("y", "seen.y") if n in batch}
-        return error({"y": outputs["y"][..., :count]}, chosen, hyper)
+        given = {"y": outputs["y"][..., :outputs_counted]}
+        return error.function(given, chosen(batch), hyper)
 
-    return Term(function=term, weight="weights.data")
+    def count(batch: Batch, hyper: Hyper) -> Array | float | None:
+        if error.count is None or "seen.y" not in batch:
+            return None  # without gaps the samples tell
+        return error.count(chosen(batch), hyper)
+
+    return Term(function=term, weight="weights.data", count=count, whole=error.whole)
 
 
 def mean_square(name: str) -> Callable[[Outputs, Batch, Hyper], Float[Array, ""]]:

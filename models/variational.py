@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from models.config import Config, static, traced
 from models.errors import ConfigError
@@ -141,6 +141,22 @@ class Scored:
         count = jnp.sum(seen[:, self.start :], axis=(0, 1), dtype=jnp.int32)
         return jnp.sum(errors, axis=(0, 1)), count.astype(errors.dtype)
 
+    def count(self, batch: Batch, hyper: Hyper) -> Int[Array, ""] | None:
+        """How many values a batch explains, of terms for each value seen (`Term.count`).
+
+        Args:
+            batch: With the signal.
+            hyper: Not looked at.
+
+        Returns:
+            None without gaps: the samples then tell.
+        """
+        del hyper
+        seen = batch.get(f"seen.{self.signal}")
+        if seen is None:
+            return None
+        return jnp.sum(seen[:, self.start :], dtype=jnp.int32)
+
 
 class Variance(nnx.Module):
     """The variance of the noise around every channel, where it is not what errors say.
@@ -216,7 +232,9 @@ def bound_terms(*, divergence: Divergence, scored: Scored) -> dict[str, Term]:
     """The evidence lower bound as two terms, both in nats for each value seen, and β.
 
     Divided by the number of values, neither the rate nor the clipping of gradients depends
-    on how long windows are; the ratio of the terms is that of the bound.
+    on how long windows are; the ratio of the terms is that of the bound. However an
+    evaluation is cut, they are those of one batch, but for what one batch says by itself: the
+    variance that suits its errors best, and bits that are free for its mean.
 
     Args:
         divergence: Its weight, and what of it is free.
@@ -239,8 +257,8 @@ def bound_terms(*, divergence: Divergence, scored: Scored) -> dict[str, Term]:
         return hyper[WEIGHT_NOW]
 
     return {
-        "nll": Term(function=nll),
-        "kl": Term(function=kl, weight=WEIGHT_NOW),
+        "nll": Term(function=nll, count=scored.count),
+        "kl": Term(function=kl, weight=WEIGHT_NOW, count=scored.count),
         "beta": Term(function=beta, weight=0.0),  # to be reported
     }
 
