@@ -235,7 +235,7 @@ class Model(nnx.Module):
         self.normalize = ReversibleNorm(kind=model.normalization, channels=channels)
         self.marks: tuple[str, ...] = ()
         if model.calendar:
-            self.marks = MARKS if step % 3600 == 0 else FINE_MARKS
+            self.marks = MARKS if step and step % 3600 == 0 else FINE_MARKS
         self.cycle = (
             Cycle(length=model.cycle, step=step, channels=channels)
             if model.cycle
@@ -312,10 +312,11 @@ class Model(nnx.Module):
 
 
 def step_of(config: Config, data: TaskData) -> int:
-    """Seconds between two rows; 0 where nothing asks for it.
+    """Whole seconds between two rows; 0 for less than half of one, or where nothing asks.
 
     Raises:
-        ConfigError: A calendar or a cycle is wanted, and the task tells no times.
+        ConfigError: A calendar or a cycle is wanted, and the task tells no times; or a cycle
+            of rows that are no whole seconds apart.
     """
     wanted = [n for n in ("calendar", "cycle") if getattr(config.model, n)]
     if not wanted:
@@ -326,7 +327,15 @@ def step_of(config: Config, data: TaskData) -> int:
             f"{getattr(config.model, wanted[0])!r} for a task without times",
             hint='task={"name": "forecast", "calendar": true}, and data with a calendar',
         )
-    return round(1 / data.sampling_rate)
+    seconds = 1 / data.sampling_rate
+    step = round(seconds)
+    if config.model.cycle and abs(seconds - step) > 1e-3 * step:
+        raise ConfigError(
+            f"`model.cycle` is of rows that are whole seconds apart, got "
+            f"{config.model.cycle} with {seconds:g} s between two rows",
+            hint="set it to 0",
+        )
+    return step
 
 
 def _check_augmenter(augmenter: Augmentation, frame: Frame) -> None:

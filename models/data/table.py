@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
@@ -229,6 +230,37 @@ def sampling_rate(
     return float(len(steps) / (times[-1] - times[0]))
 
 
+def require_rate(
+    times: np.ndarray | None, rate: float, *, name: str, path: Path, start: int
+) -> None:
+    """Refuse rows that are not as far apart as those a model was trained on.
+
+    Args:
+        times: In seconds; None where the column holds none.
+        rate: Of those rows, in Hz.
+        name: The column, for messages.
+        path: The file, for messages.
+        start: The row of the first time.
+
+    Raises:
+        DataError: They are not, or are not evenly spaced.
+    """
+    if times is None:
+        raise DataError(
+            f"time column `{name}` of {path} must hold times from row {start} on",
+            hint="write the time of every row, or leave the column out",
+        )
+    found = sampling_rate(
+        times, name=name, path=path, start=start, otherwise="leave the column out"
+    )
+    if abs(found - rate) > _EVEN * rate:
+        raise DataError(
+            f"rows of {path} are {1 / found:g} s apart, and those that were trained on "
+            f"{1 / rate:g} s",
+            hint=f"give rows that are {1 / rate:g} s apart",
+        )
+
+
 def _since(text: str) -> float:
     moment = datetime.fromisoformat(text.strip())
     return (moment - datetime(1970, 1, 1, tzinfo=moment.tzinfo)).total_seconds()
@@ -244,11 +276,12 @@ def _parsed(parse: Callable[[str], float], text: str) -> float | None:
 def _lines(path: Path) -> Iterator[bytes]:
     """Lines without their ends; a byte order mark is dropped."""
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        packed = path.suffix.lower() == ".gz"
+        with gzip.open(path) if packed else path.open("rb") as file:
             for number, line in enumerate(file):
                 line = line.rstrip(b"\r\n")
                 yield line if number else line.removeprefix(b"\xef\xbb\xbf")
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(
             f"cannot read {path}: {reason}",

@@ -91,6 +91,7 @@ class TokenSemanticAugmenter(nnx.Module):
                 hint="leave `queries` out, or take `timed`",
             )
         self.eps, self.ar_order = eps, ar_order
+        self.n_vars = n_vars if use_ar else None
         self.ar = ar
         self.use_dyn, self.use_ar, self.use_acf = use_dyn, use_ar, use_acf
         self.use_scale, self.plain = use_scale, summarizer == "plain"
@@ -139,13 +140,18 @@ class TokenSemanticAugmenter(nnx.Module):
             key: Of training: switches dropout on, and lets the running scale follow.
 
         Raises:
-            ValueError: The window is too short for the autoregression or the differences.
+            ValueError: The window is too short for the autoregression or the differences, or
+                has other columns than there are weights of their own for.
         """
         shortest = max(self.ar_order + 1, 3)
         if x.shape[1] < shortest:
             raise ValueError(
                 f"the augmenter needs at least {shortest} time steps for order "
                 f"{self.ar_order} and second differences, got {x.shape[1]}"
+            )
+        if self.n_vars not in (None, x.shape[2]):
+            raise ValueError(
+                f"the augmenter has weights for {self.n_vars} columns, got {x.shape[2]}"
             )
         mu, sigma = (s.mean(axis=1) if s.ndim == 3 else s for s in (mu, sigma))
         scaled = (x - mu[:, None]) / (sigma[:, None] + self.eps)

@@ -28,10 +28,13 @@ class Cycle(nnx.Module):
 
     def __init__(self, *, length: int, step: int, channels: int) -> None:
         if DAY % step or (WEEK // step) % length:
+            fitting = f"{DAY // step} for a day, {WEEK // step} for a week, or 0"
             raise ConfigError(
                 f"a week of {WEEK / step:g} rows must be a whole number of cycles, got "
                 f"`model.cycle` {length} with {step} s between two rows",
-                hint=f"set it to {DAY / step:g} for a day, {WEEK / step:g} for a week, or 0",
+                hint="set it to 0: a day is no whole number of rows"
+                if DAY % step
+                else f"set it to {fitting}",
             )
         self.step, self.length = step, length
         self.values = nnx.Param(jnp.zeros((length, channels)))

@@ -60,7 +60,7 @@ class Task(Base):
         return ("y",)
 
     def check(self, dataset: Dataset) -> None:
-        """Refuse data whose valid part is shorter than the horizon.
+        """Refuse data whose valid part is shorter than the horizon, or train no longer.
 
         Raises:
             DataError: It is, or the data does not fit.
@@ -73,13 +73,15 @@ class Task(Base):
                 "column of dates",
             )
         super().check(dataset)
-        rows = dataset.part("valid").lengths[0]
-        if rows < self.horizon:
-            raise DataError(
-                f"a forecast of {self.horizon} rows does not fit into the {rows} rows of "
-                f"part `valid` of `{dataset.reference.name}`",
-                hint='set `task={"name": "forecast", "horizon": …}` lower',
-            )
+        # To learn from, a horizon needs a row before it.
+        for part, least in (("valid", self.horizon), ("train", self.horizon + 1)):
+            rows = dataset.part(part).lengths[0]
+            if rows < least:
+                raise DataError(
+                    f"a forecast of {self.horizon} rows does not fit into the {rows} rows of "
+                    f"part `{part}` of `{dataset.reference.name}`",
+                    hint='set `task={"name": "forecast", "horizon": …}` lower',
+                )
 
     def lead(self, batching: Any) -> int:
         """The look-back: a window less the horizon.
@@ -97,9 +99,23 @@ class Task(Base):
         return look_back
 
     def groups(self, part: Part, *, lead: int = 0, dtype: Any = None) -> Groups:
-        """A window for every row of the part behind which a whole horizon lies."""
+        """A window for every row of the part behind which a whole horizon lies.
+
+        Of train, before which nothing may lie, those that have a whole look-back.
+
+        Raises:
+            DataError: No window fits, or the table has fewer rows before a part to be scored
+                than are looked back on: other targets would be scored.
+        """
         from models.data.feeding import cut_windows
 
+        if part.name != "train" and lead > part.before:
+            most = part.before + self.horizon
+            raise DataError(
+                f"a look-back of {lead} rows begins before the table does: part "
+                f"`{part.name}` of `{part.reference.name}` has {part.before} before it",
+                hint=f"set `data.window` to at most {most}",
+            )
         return cut_windows(
             part,
             lead + self.horizon,
@@ -149,7 +165,8 @@ class Task(Base):
         The times of the horizon may be left out: they go on as those before.
 
         Raises:
-            UserError: There are other times than of the look-back, or of both.
+            UserError: There are other times than of the look-back, or of both, or one is
+                missing.
         """
         y = np.asarray(arrays["y"])
         rest = np.full((len(y), self.horizon, y.shape[2]), np.nan, y.dtype)
@@ -189,6 +206,11 @@ class Task(Base):
     def _times(self, times: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Times ``[B, T + horizon, 2]`` of rows that are given and wanted."""
         rows, length = shape
+        if not np.isfinite(times).all():
+            raise UserError(
+                "`t` must tell when every row is, and holds what is no number",
+                hint="give days since 1970 and seconds of the day, of rows without values too",
+            )
         if times.shape[:2] == (rows, length + self.horizon):
             return times
         if times.shape[:2] != shape or length < 2:
@@ -199,7 +221,7 @@ class Task(Base):
             )
         exact = times.astype(np.float64)
         seconds = exact[..., 0] * 86400 + exact[..., 1]
-        step = np.round(seconds[:, -1:] - seconds[:, -2:-1])
+        step = seconds[:, -1:] - seconds[:, -2:-1]
         late = seconds[:, -1:] + step * np.arange(1, self.horizon + 1)
         days = np.floor(late / 86400)
         behind = np.stack([days, late - days * 86400], axis=-1)

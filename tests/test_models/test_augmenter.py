@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 from flax import nnx
 
 from models.errors import ConfigError
@@ -76,6 +77,12 @@ def test_windows_that_are_too_short_are_refused(order, shortest):
         layer(*window(shortest - 1, 1, 1))
 
 
+def test_other_columns_than_there_are_weights_for_are_refused():
+    with pytest.raises(ValueError, match="weights for 3 columns, got 7"):
+        made(n_vars=3)(*window())
+    made(n_vars=3, use_ar=False)(*window())
+
+
 def test_features_are_those_of_numpy():
     """Differences, autoregression of two columns' own weights, level and scale."""
     layer, (x, mu, sigma) = made(n_vars=7, eps=0.0, ar_order=3), window()
@@ -97,6 +104,71 @@ def test_features_are_those_of_numpy():
         np.log(sigma),
     ]
     np.testing.assert_allclose(found, np.stack(wanted, -1), rtol=2e-4, atol=2e-5)
+
+
+def softmax(scores):
+    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return weights / weights.sum(axis=-1, keepdims=True)
+
+
+def normed(values):
+    """Layer normalization of new weights."""
+    away = values - values.mean(axis=-1, keepdims=True)
+    return away / np.sqrt((away**2).mean(axis=-1, keepdims=True) + 1e-5)
+
+
+def linear(values, layer):
+    bias = 0 if layer.bias is None else np.asarray(layer.bias[...], float)
+    return values @ np.asarray(layer.weight[...], float) + bias
+
+
+@pytest.mark.parametrize("options", [{}, PLAIN], ids=["default", "plain"])
+def test_tokens_are_those_of_numpy(options):
+    """All of it, written out: attention, features, fusion and skip, in float64."""
+    layer, (x, mu, sigma) = made(**options), window(20, 3)
+    plain, queries = bool(options), np.asarray(layer.query[...], float)
+    if not plain:  # as if they had learned to differ
+        layer.query.set_value(layer.query[...] * 100)
+        queries = 100 * queries
+    level, scale = np.asarray(mu, float), np.asarray(sigma, float)
+    u = ((np.asarray(x, float) - level[:, None]) / (scale[:, None] + 1e-5)).swapaxes(
+        1, 2
+    )
+    read = linear(u[..., None], layer.intra_proj)  # [B, C, L, D]
+    if not plain:
+        back = np.arange(20)[::-1, None] / 1e4 ** (np.arange(0, 8, 2) / 8)
+        times = np.stack([np.sin(back), np.cos(back)], axis=-1).reshape(20, 8)
+        read = np.maximum(read + linear(times, layer.time_proj), 0)
+    scores = np.einsum("bcld,kd->bckl", read, queries) / np.sqrt(8)
+    summary = np.einsum("bckl,bcld->bckd", softmax(scores), read)
+    summary = summary.reshape(2, 3, -1)
+    summary = normed(summary if plain else linear(summary, layer.gather))
+    weights = np.asarray(layer.ar_weight[...], float)
+    # Plain, the target is the last of its own window; else the one behind it.
+    lagged = np.lib.stride_tricks.sliding_window_view(u, 4, axis=-1)
+    lagged, wanted = (
+        (lagged, u[..., 3:]) if plain else (lagged[..., :-1, :], u[..., 4:])
+    )
+    energy = (u**2).mean(-1) + 1e-5
+    features = [
+        np.diff(u).mean(-1),
+        np.diff(u).var(-1),
+        np.diff(u, n=2).mean(-1),
+        (u[..., 1:] * u[..., :-1]).mean(-1) / energy,
+        (u[..., 2:] * u[..., :-2]).mean(-1) / energy,
+        (wanted - lagged @ weights).var(-1),
+        np.full((2, 3), np.abs(weights).sum()),
+        level,
+        np.log(scale + 1e-5),
+    ]
+    found = np.stack(features, axis=-1)
+    # A new running scale has mean 0 and variance 1.
+    found = normed(found) if plain else found / np.sqrt(1 + 1e-5)
+    hidden = linear(normed(np.concatenate([summary, found], axis=-1)), layer.widen)
+    hidden = hidden * scipy.stats.norm.cdf(hidden)
+    tokens = linear(hidden, layer.narrow) + linear(summary, layer.skip)
+    assert layer.widen.weight.shape == (17, 32) and layer.skip.bias is None
+    np.testing.assert_allclose(layer(x, mu, sigma), tokens, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(

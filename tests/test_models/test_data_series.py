@@ -99,6 +99,8 @@ def test_packed_and_plain_are_equal(path):
     one, two = prepare(str(path)), prepare(str(packed))
     assert one.hashes == two.hashes and one.name == two.name
     assert one.sampling_rate == two.sampling_rate
+    loud = packed.rename(path.with_name("PLANT.CSV.GZ"))
+    assert prepare(str(loud)).hashes == one.hashes
 
 
 def test_a_hash_is_of_the_part_s_own_rows(path):
@@ -233,9 +235,41 @@ def test_tables_that_do_not_fit(path):
     path.write_text("a,b\n" + "x,y\n" * 20)
     with pytest.raises(DataError, match="no column of numbers; it has: a, b"):
         prepare(name)
-    path.with_suffix(".csv.gz").write_bytes(gzip.compress(b"a\n" * 99)[:-9])
-    with pytest.raises(DataError, match="cannot read"):
-        prepare(str(path.with_suffix(".csv.gz")))
+    packed, whole = path.with_suffix(".csv.gz"), gzip.compress(b"a\n" * 99)
+    for damaged in (whole[:-9], whole[:12] + b"\xff" * 6 + whole[18:]):
+        packed.write_bytes(damaged)
+        with pytest.raises(DataError, match="cannot read"):
+            prepare(str(packed))
+
+
+def test_rows_of_test_and_of_tables_to_predict_from_are_spaced_as_those_of_train(
+    path, tmp_path
+):
+    """Of 15 minutes; the test part is not decoded before it is scored."""
+    name = edited(path, lambda t: t.drop(index=[90, 91]))
+    reference = prepare({"path": name, "columns": ["oil"]})
+    dataset = open_dataset(reference)
+    dataset.part("valid").load(0)
+    with pytest.raises(DataError, match=r"evenly spaced.*row 90 \(line 92\).*2700 s"):
+        cut_windows(dataset.part("test"), 4, 1, before=3)
+    unspaced = prepare({"path": name, "columns": ["oil"], "time": None})
+    assert open_dataset(unspaced).part("test").load(0)["y"].shape == (20, 1)
+    new = tmp_path / "new.csv"
+    for rows, message in (
+        (frame(40)[::2], r"are 1800 s apart, .* trained on 900 s"),
+        (frame(12).drop(index=[5]), r"evenly spaced.*row 5 .*leave the column out"),
+        (frame(12).assign(date="soon"), "`date` of .* must hold times from row 0"),
+    ):
+        rows.to_csv(new, index=False)
+        with pytest.raises(DataError, match="(?s)" + message):
+            try:
+                series.read(new, reference=reference, roles=("y",))
+            except DataError as error:
+                raise DataError(f"{error.message} {error.hint}") from None
+    for rows in (frame(12), frame(1), frame(40)[::2].drop(columns="date")):
+        rows.to_csv(new, index=False)
+        found = series.read(new, reference=reference, roles=("y",))
+        np.testing.assert_array_equal(found["y"], values(new, "oil"))
 
 
 def test_constant_and_single_columns(path):

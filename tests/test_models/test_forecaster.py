@@ -13,6 +13,7 @@ from models import dlinear, forecaster, patch
 from models.data.statistics import Statistics
 from models.errors import ConfigError, DataError
 from models.forecasting import Frame
+from models.layers.calendar import FINE_MARKS
 from models.training.protocol import Context
 from tests.test_models.task_data import sequences
 
@@ -249,6 +250,20 @@ def test_what_does_not_fit_together_is_refused(family, config, settings, message
         problem = family.problem(family.Config.from_flat(config), task_data(**settings))
         problem.build(jax.random.key(0))
     assert caught.value.hint or "fft" in message
+
+
+@pytest.mark.parametrize("seconds", [0.25, 1.5])
+def test_rows_less_than_whole_seconds_apart(seconds):
+    """They have a calendar, minutes among it, and no cycle."""
+    data = task_data(calendar=True)
+    reference = dataclasses.replace(data.reference, sampling_rate=1 / seconds)
+    data = dataclasses.replace(data, reference=reference)
+    config = forecaster.Config.from_flat({**SMALL, "model.calendar": True})
+    model = forecaster.problem(config, data).build(jax.random.key(0))
+    assert model.marks == FINE_MARKS
+    config = forecaster.Config.from_flat({**SMALL, "model.cycle": 24})
+    with pytest.raises(ConfigError, match=f"24 with {seconds} s between two rows"):
+        forecaster.problem(config, data)
 
 
 def test_a_look_back_beyond_a_part_is_refused(tmp_path):

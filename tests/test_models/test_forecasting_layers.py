@@ -50,6 +50,12 @@ def test_a_cycle_goes_on_over_midnights_and_weeks():
     for bad in ({"length": 100, "step": 900}, {"length": 7, "step": 86401}):
         with pytest.raises(ConfigError, match="whole number of cycles"):
             Cycle(channels=1, **bad)
+    with pytest.raises(ConfigError) as caught:
+        Cycle(length=100, step=900, channels=1)
+    assert caught.value.hint == "set it to 96 for a day, 672 for a week, or 0"
+    with pytest.raises(ConfigError) as caught:  # 205.7 rows of seven minutes
+        Cycle(length=206, step=420, channels=1)
+    assert caught.value.hint == "set it to 0: a day is no whole number of rows"
 
 
 @pytest.mark.parametrize("kind", ["off", "plain", "affine"])

@@ -99,6 +99,13 @@ def test_every_look_back_scores_the_same_targets(tmp_path):
         np.testing.assert_array_equal(group["y"][-1, look_back:], values[255:])
 
 
+def test_a_last_value_beyond_the_table_is_refused(tmp_path):
+    """It looks at one row, but all families of a study are scored on equal targets."""
+    reference = written(tmp_path / "walk.csv", walk())
+    with pytest.raises(DataError, match="151 rows begins before the table does"):
+        fitted(last_value, reference, **{"data.window": 151 + HORIZON})
+
+
 def ridge_groups(reference, look_back, part):
     task = {"name": "forecast", "horizon": HORIZON}
     context = Context(task=task, data=reference.to_json(), epochs=1)

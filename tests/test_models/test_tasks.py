@@ -237,6 +237,22 @@ def test_a_window_without_a_look_back_is_refused(table):
         data.task.lead(Windows(window=4))
     with pytest.raises(DataError, match="21 rows does not fit into the 20 rows"):
         opened(table[0], {"name": "forecast", "horizon": 21})
+    short = prepare({"path": table[0].path, "borders": [0, 10, 60, 100]})
+    with pytest.raises(DataError, match="10 rows does not fit into the 10 .*`train`"):
+        opened(short, {"name": "forecast", "horizon": 10})
+    opened(short, {"name": "forecast", "horizon": 9})
+
+
+def test_a_look_back_that_would_drop_targets_is_refused(table):
+    """Of the valid part, 60 rows into the table."""
+    dataset, data = opened(table[0], {"name": "forecast", "horizon": 4})
+    (group,) = data.task.groups(dataset.part("valid"), lead=60)
+    assert len(group["y"]) == 20 - 4 + 1
+    with pytest.raises(DataError, match="61 rows begins before .*`valid`.* 60") as e:
+        data.task.groups(dataset.part("valid"), lead=61)
+    assert "at most 64" in e.value.hint
+    (group,) = data.task.groups(dataset.part("train"), lead=40)
+    assert len(group["y"]) == 60 - 44 + 1
 
 
 def test_a_forecast_with_a_calendar(tmp_path):
@@ -258,6 +274,12 @@ def test_a_forecast_with_a_calendar(tmp_path):
     np.testing.assert_array_equal(batch["t"], group["t"])
     with pytest.raises(UserError, match="must tell of the 6 rows of `y`"):
         data.batch({**arrays, "t": group["t"][:, :7]})
+    with pytest.raises(UserError, match="`t` must tell when every row is"):
+        data.batch({**arrays, "t": np.where(arrays["t"] > 0, arrays["t"], np.nan)})
+    halves = np.stack([np.zeros(6), 86398 + 0.25 * np.arange(6)], axis=-1)[None]
+    batch, _ = data.batch({"y": group["y"][:1, :6], "t": halves})
+    wanted = [[0, 86399.5], [0, 86399.75], [1, 0], [1, 0.25]]
+    np.testing.assert_array_equal(batch["t"][0, 6:], wanted)
     with pytest.raises(DataError, match="was prepared without") as caught:
         opened(prepare({**request, "calendar": False}), task.to_json())
     assert '"calendar": true' in caught.value.hint

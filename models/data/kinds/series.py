@@ -87,7 +87,8 @@ class SeriesPart(StoredPart):
         A negative `start` looks back into the rows of the part before.
 
         Raises:
-            DataError: The rows do not lie inside the part, or the table is damaged.
+            DataError: The rows do not lie inside the part, the table is damaged, or rows of
+                test are not as far apart as those before.
         """
         if not -self.before <= start < stop <= self.lengths[index]:
             raise DataError(
@@ -105,6 +106,8 @@ class SeriesPart(StoredPart):
                 self._read_from,
                 end,
                 time=reference.settings.get("time"),
+                # Times of the other parts were looked at before anything was trained.
+                rate=reference.sampling_rate if self.name == "test" else None,
             )
         offset = self.before - self._read_from
         wanted = self.shapes if roles is None else roles
@@ -162,11 +165,15 @@ def read(
     roles: Collection[str],
     optional: Collection[str] = (),
 ) -> dict[str, np.ndarray]:
-    """The columns of a table: role to ``[T, channels]``; see `Kind.read`."""
+    """The columns of a table: role to ``[T, channels]``; see `Kind.read`.
+
+    Where it has the time column, its rows must be as far apart as those of train.
+    """
     there = (*table.header(path), *CALENDAR)
     wanted = roles_there(reference, there, roles=roles, optional=optional)
     time = reference.settings.get("time")
-    arrays = _read_roles(path, wanted, 0, table.count_rows(path), time=time)
+    rows, rate = table.count_rows(path), reference.sampling_rate
+    arrays = _read_roles(path, wanted, 0, rows, time=time, rate=rate)
     return filled(
         arrays,
         gaps=reference.gaps,
@@ -327,10 +334,11 @@ def _read_roles(
     stop: int,
     *,
     time: str | None = None,
+    rate: float | None = None,
 ) -> dict[str, np.ndarray]:
     """Rows ``start`` to ``stop`` of some columns: role to ``[stop - start, channels]``.
 
-    Role t is `CALENDAR` of the column `time`.
+    Role t is `CALENDAR` of the column `time`, which where it is there must show the `rate`.
     """
     columns, rows = table.header(path), table.read_rows(path, start, stop)
 
@@ -357,12 +365,21 @@ def _read_roles(
         days = np.floor(seconds / _DAY)
         return np.stack([days, seconds - days * _DAY], axis=1)
 
-    return {
+    found = {
         role: calendar()
         if role == "t"
         else np.stack([column(name) for name in names], axis=1)
         for role, names in roles.items()
     }
+    if rate is not None and time in columns and len(rows) > 1:
+        table.require_rate(
+            table.seconds(rows, columns.index(time)),
+            rate,
+            name=time,
+            path=path,
+            start=start,
+        )
+    return found
 
 
 def _located(
