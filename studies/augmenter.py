@@ -4,8 +4,8 @@
     python -m studies.augmenter results/augmenter/RUN
 
 ETTm1, 96 rows ahead of 96: one configuration of `forecaster`, trained without the augmenter
-(`none`) and with it (`add`), ten seeds each and the same ones for both. Fresh, `add` is `none` to
-the bit (its last map begins at zero), so a pair begins with the same weights and batches. The best
+(`none`) and with it (`add`), ten seeds each and the same ones for both. Fresh, `add` is `none` (its
+last map begins at zero), so a pair begins with the same weights, batches and answers. The best
 epoch of each by validation is scored on the test part; the second command prints the mean
 difference, its 95 % interval and the exact p-value of the sign-flip test.
 

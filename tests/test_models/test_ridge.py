@@ -11,6 +11,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from models import last_value, ridge
 from models.data.catalog import prepare
 from models.data.dataset import open_dataset
+from models.data.plan import make_plan
+from models.data.windows import Windows
 from models.errors import DataError, UserError
 from models.training.protocol import Context
 
@@ -174,6 +176,10 @@ def test_the_published_protocol(name):
     part = open_dataset(reference).part("train")
     frame = ridge.Frame(look_back=96, horizon=96, mean=np.zeros(7), std=np.ones(7))
     assert ridge.sums(part, frame).count == 7 * WINDOWS[name][0]
+    # As networks are fed: an epoch of single windows has each of them once.
+    assert (
+        make_plan(part, Windows(window=192, batch_size=1)).windows == WINDOWS[name][0]
+    )
     for family in (last_value, ridge):
         learner, _ = fitted(family, reference, horizon=96)
         counts = [
