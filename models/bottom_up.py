@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -24,6 +25,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
 from models.config import Config, static, traced
+from models.data.cache import holds_simulated
 from models.data.options import SIMULATED, Sites
 from models.flows import coordinates, posterior_task
 from models.layers.token_network import Network, TokenNetwork
@@ -36,6 +38,8 @@ from models.transforms.batch import Transform
 TRUTH, FRESH, NOW = "rows.truth", "rows.fresh", "scheme.now"
 PRIOR_DRAWS = 16_384
 """Draws of the prior that a run chooses from; they cost no simulation."""
+_OF_PRIOR = 0x70726972
+"""Seed of these draws: that of no dataset, whose simulations would be among them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,17 +119,20 @@ def prior_draws(data: TaskData) -> np.ndarray | None:
     """
     from models.data.simulators.inference import simulator
 
-    task, known = posterior_task(data), SIMULATED.get(data.reference.name)
+    reference = data.reference
+    if not holds_simulated(Path(reference.path), reference.name):
+        return None  # a file of a person that happens to have the name
+    task, known = posterior_task(data), SIMULATED.get(reference.name)
     if known is None or known.kind != "samples":
         return None
     options: Any = known.options
     if isinstance(options, Sites) and task.local:
         options = options.updated({"sites": data.shapes[task.local][0]})
-    drawn = simulator(data.reference.name, options).prior(
-        np.random.default_rng(0), PRIOR_DRAWS
+    drawn = simulator(reference.name, options).prior(
+        np.random.default_rng([_OF_PRIOR, 3]), PRIOR_DRAWS
     )
     if any(r not in drawn or drawn[r].shape[1:] != data.shapes[r] for r in task.gives):
-        return None  # a file of a person that happens to have the name
+        return None  # a task that infers something else
     return np.asarray(task.vector(drawn), np.float32)
 
 

@@ -268,16 +268,26 @@ def _redrawn(
 
 
 def _loss(task: posterior.Task, bottom_up: bool) -> Loss:
-    """The error of the joint's velocity, and that of the surrogate."""
+    """The error of the joint's velocity, and that of the surrogate over sites there are."""
     loss = matching_loss(task)
     if not bottom_up:
         return loss
 
-    def error(outputs: Outputs, batch: Batch, hyper: Hyper) -> Float[Array, ""]:
-        del batch, hyper
-        return jnp.mean(outputs["surrogate"])
+    def count(batch: Batch, hyper: Hyper) -> Int[Array, ""]:
+        del hyper
+        seen = batch.get(f"seen.{task.observations}")
+        if seen is None:
+            seen = jnp.ones(batch[task.observations].shape, bool)
+        sites = math.prod(seen.shape[: 2 if task.local else 1])
+        there = jnp.any(seen.reshape(sites, -1), axis=-1)
+        return jnp.sum(there, dtype=jnp.int32)
 
-    return Loss(terms={**loss.terms, "surrogate": Term(function=error)})
+    def error(outputs: Outputs, batch: Batch, hyper: Hyper) -> Float[Array, ""]:
+        total = jnp.sum(outputs["surrogate"])  # zero at what is not there
+        return total / jnp.maximum(count(batch, hyper), 1).astype(total.dtype)
+
+    surrogate = Term(function=error, count=count)
+    return Loss(terms={**loss.terms, "surrogate": surrogate})
 
 
 create = creator(__name__)

@@ -4,6 +4,9 @@
 >>> estimator.fit(tokens, target_keys=("theta",), conditioning_keys=("obs",))
 >>> estimator.sample(tokens, target_keys=("theta",), conditioning_keys=("obs",), key=key)
 
+Given the same keys as `fit` was, it draws all of its targets or some of them; what was learned says
+nothing of other keys, and is not asked. Values and functional inputs are standardized.
+
 It is for the notebook: simulations come as `models.layers.tokens.Tokens`, from memory or from a
 `TokenGenerator`. A study tunes the family `tfmpe`, which has the same network and the data, the
 seeds and the scores of the house. Training is that of all families (`models.training`).
@@ -30,6 +33,7 @@ from models.layers.tokens import TokenGenerator, Tokens
 from models.layers.tokens.slices import require_keys
 from models.losses import Loss, Term
 from models.losses.flow_matching import straight_paths, strata
+from models.token_scale import TokenScale, require_finite, require_rows
 from models.training.learner import GradientLearner
 from models.training.optimizer import Optimizer
 from models.training.problem import Problem
@@ -85,6 +89,9 @@ class TokenEstimator:
         epochs: Passes over the tokens.
         batch_size: Rows of a step.
         seed: All randomness of training follows from it.
+
+    Raises:
+        ConfigError: A batch has no row.
     """
 
     network: Network = field(default_factory=Network)
@@ -93,6 +100,14 @@ class TokenEstimator:
     epochs: int = 100
     batch_size: int = 64
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse batches of nothing."""
+        if self.batch_size < 1:
+            raise ConfigError(
+                f"a batch has at least 1 row, got {self.batch_size}",
+                hint="raise `batch_size`",
+            )
 
     def fit(
         self,
@@ -112,10 +127,12 @@ class TokenEstimator:
             The epochs; the parameters of the best one are used from here on.
 
         Raises:
-            TokenError: A key is unknown or on both sides, or there are too few rows.
+            TokenError: A key is unknown or on both sides, there are too few rows or other
+                sample axes, or a token that is there holds NaN or infinity.
         """
         if isinstance(tokens, TokenGenerator):
             tokens = tokens.all_at(jax.random.key(tokens.seed))
+        require_rows(tokens)
         targets, known = _sides(tokens, target_keys, conditioning_keys)
         rows = len(tokens.data)
         valid = max(1, round(rows * _VALID))
@@ -127,8 +144,10 @@ class TokenEstimator:
             )
         train, held = jnp.split(jnp.arange(rows), [rows - valid])
         own = tokens.select_tokens((*known, *targets)).as_tokens()
-        self._moments = _moments(own, rows - valid)
-        own = self._standardized(own)
+        require_finite(own, (*known, *targets))
+        self._scale = TokenScale.of(own, rows - valid)
+        self._targets, self._known = targets, known
+        own = self._scale.standardized(own)
         arrays = _arrays(own)
         self._learner = GradientLearner(
             problem=self._problem(own, targets),
@@ -158,18 +177,25 @@ class TokenEstimator:
         Args:
             tokens: Of the same keys as those fitted to; sites and observations may be fewer.
                 What they hold for targets does not matter.
-            target_keys: Among those that were fitted as targets.
-            conditioning_keys: What is known.
+            target_keys: Those that were fitted as targets, or some of them: all are drawn
+                together, and the others left out.
+            conditioning_keys: What is known: that which `fit` was given.
             key: All randomness.
             draws: Of every sample.
 
         Returns:
-            Key to ``[draws, sample, *event, *batch]``.
+            Key to ``[draws, sample, *event, *batch]``; NaN where a token is not there.
 
         Raises:
-            TokenError: A key is unknown or on both sides, or was no target of `fit`.
+            TokenError: A key is unknown or on both sides, or was no target of `fit`; others
+                are known than then; or tokens do not fit the network or hold NaN.
         """
-        own, targets = self._own(tokens, target_keys, conditioning_keys)
+        own, asked = self._own(tokens, target_keys, conditioning_keys)
+        targets = self._targets
+        if draws < 1:
+            raise TokenError(
+                f"at least 1 draw is made, got {draws}", hint="raise `draws`"
+            )
         shape = (draws, *_asked(own, targets).shape)
         noise = jax.random.normal(key, shape, own.data.dtype)
         context = jax.tree.map(
@@ -181,11 +207,13 @@ class TokenEstimator:
             context,
             solver=self.solver,
         ).reshape(shape)
-        mean, std = _tables(own, self._moments)
+        mean, std = self._scale.tables(own)
         first = own.slices[targets[0]].offset
         ones = (1,) * (found.ndim - mean.ndim)
         mean, std = (a[first:].reshape(*ones, *found.shape[-2:]) for a in (mean, std))
-        return own.decode_keys(found * std + mean, targets)
+        found = jnp.where(_there(own, targets)[None], found * std + mean, jnp.nan)
+        every = own.decode_keys(found, targets)
+        return {name: every[name] for name in asked}
 
     def log_prob(
         self,
@@ -199,15 +227,23 @@ class TokenEstimator:
 
         Args:
             tokens: As in `sample`, of targets that are all there and of one width.
-            target_keys: Likewise.
-            conditioning_keys: Likewise.
+            target_keys: All that were fitted as targets.
+            conditioning_keys: As in `sample`.
             key: Estimates the divergence by random probes, of each sample its own; None
                 computes it.
 
         Raises:
-            TokenError: As in `sample`; or targets have different widths.
+            TokenError: As in `sample`; or a target is left out, or targets have different
+                widths.
         """
-        own, targets = self._own(tokens, target_keys, conditioning_keys)
+        own, asked = self._own(tokens, target_keys, conditioning_keys)
+        targets = self._targets
+        if left := [name for name in targets if name not in asked]:
+            raise TokenError(
+                f"A density is that of all targets together, but {left} of "
+                f"{list(targets)} is left out",
+                hint="ask for all of them, or fit an estimator to fewer",
+            )
         there = _there(own, targets)
         if not there.all():
             raise TokenError(
@@ -222,7 +258,7 @@ class TokenEstimator:
             solver=self.solver,
             key=key,
         )
-        _, std = _tables(own, self._moments)
+        _, std = self._scale.tables(own)
         return found - jnp.sum(jnp.log(std[own.slices[targets[0]].offset :]))
 
     def _own(
@@ -231,19 +267,23 @@ class TokenEstimator:
         target_keys: Iterable[str],
         conditioning_keys: Iterable[str],
     ) -> tuple[Tokens, tuple[str, ...]]:
-        """Standardized tokens of the keys that matter, targets last."""
+        """Standardized tokens of what was fitted, targets last; and the targets asked for."""
         if not hasattr(self, "_model"):
             raise ConfigError(
                 "the estimator is not fitted yet", hint="call `fit` first"
             )
-        targets, known = _sides(tokens, target_keys, conditioning_keys)
-        own = tokens.select_tokens((*known, *targets)).as_tokens()
-        return self._standardized(own), targets
-
-    def _standardized(self, tokens: Tokens) -> Tokens:
-        require_keys(tokens.key_order, self._moments)
-        mean, std = _tables(tokens, self._moments)
-        return tokens.replaced(data=(tokens.data - mean[None]) / std[None])
+        require_rows(tokens)
+        asked, known = _sides(tokens, target_keys, conditioning_keys)
+        require_keys(asked, self._targets)
+        if set(known) != set(self._known):
+            raise TokenError(
+                f"The estimator was fitted given {list(self._known)}, not given "
+                f"{list(known)}",
+                hint="give what it was fitted given, or fit another one",
+            )
+        own = tokens.select_tokens((*known, *self._targets)).as_tokens()
+        require_finite(own, known)
+        return self._scale.standardized(own), asked
 
     def _problem(self, template: Tokens, targets: tuple[str, ...]) -> Problem:
         config, slices = self.network, template.slices
@@ -316,29 +356,6 @@ def _sides(
             hint="name every key once, and a target",
         )
     return targets, known
-
-
-def _moments(tokens: Tokens, rows: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Mean and deviation of each number of a key's tokens, over samples and event."""
-    found = {}
-    for key, info in tokens.slices.items():
-        values = np.asarray(tokens.data[:rows, info.place, : info.width], np.float64)
-        if tokens.padding_mask is not None:
-            values = values[np.asarray(tokens.padding_mask[:rows, info.place])]
-        std = values.reshape(-1, info.width).std(axis=0)
-        mean = values.reshape(-1, info.width).mean(axis=0)
-        found[key] = (mean, np.where(std > 0, std, 1.0))
-    return found
-
-
-def _tables(tokens: Tokens, moments: Any) -> tuple[Array, Array]:
-    """Mean and deviation of every number of every token ``[token, value]``; 0 and 1 of padding."""
-    shape = tokens.data.shape[-2:]
-    mean, std = np.zeros(shape), np.ones(shape)
-    for key, info in tokens.slices.items():
-        mean[info.place, : info.width], std[info.place, : info.width] = moments[key]
-    dtype = tokens.data.dtype
-    return jnp.asarray(mean, dtype), jnp.asarray(std, dtype)
 
 
 def _arrays(tokens: Tokens) -> dict[str, Array]:

@@ -93,6 +93,16 @@ def simulated(name: str, options: AnyOptions) -> Path:
     return target
 
 
+def holds_simulated(path: Path, name: str) -> bool:
+    """Whether data of a simulator's name was made by `simulated`, not by a person.
+
+    Args:
+        path: Where it lies.
+        name: Its name, which a file of a person can have as well.
+    """
+    return path.name.startswith(f"{name}-")
+
+
 def _make(name: str, options: AnyOptions, target: Path) -> None:
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:

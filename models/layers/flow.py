@@ -30,7 +30,8 @@ class Solver(Config):
 
     Attributes:
         kind: ``fixed``: `steps` equal steps; ``adaptive``: as many as each draw by itself
-            needs for the tolerance. Both are Tsitouras' method of fifth order.
+            needs for the tolerance; one that takes more than 4,096 ends as NaN. Both are
+            Tsitouras' method of fifth order.
         steps: Of ``fixed``; six velocities each.
         tolerance: Relative and absolute, of ``adaptive``, in units of the real line.
     """
@@ -182,4 +183,5 @@ def _solve(
             adjoint=diffrax.ForwardMode(),
             throw=False,
         )
-    return jax.tree.map(lambda a: a[-1], found.ys)
+    arrived = found.result == diffrax.RESULTS.successful
+    return jax.tree.map(lambda a: jnp.where(arrived, a[-1], jnp.nan), found.ys)

@@ -70,6 +70,10 @@ def c2st(
         second: As many rows.
         seed: Of folds, weights and the order of batches.
 
+    Returns:
+        NaN for a pair that holds NaN or infinity: a network that learned of it would tell
+        nothing apart, as if the samples were of one distribution.
+
     Raises:
         DataError: The samples differ in shape, or have fewer rows than there are folds.
     """
@@ -78,6 +82,9 @@ def c2st(
             f"two samples of equal shape with {FOLDS} rows at least can be told apart, got "
             f"{first.shape} and {second.shape}"
         )
+    finite = np.isfinite(first).all(axis=(1, 2)) & np.isfinite(second).all(axis=(1, 2))
+    known = finite[:, None, None]
+    first, second = np.where(known, first, 0.0), np.where(known, second, 0.0)
     mean = first.mean(axis=1, keepdims=True)
     std = first.std(axis=1, ddof=1, keepdims=True)
     std = np.where(std > 0, std, 1.0)
@@ -95,7 +102,7 @@ def c2st(
         _new(random, (pairs, FOLDS), columns),
         _batches(random, train.rows.shape[1]),
     )
-    return np.asarray(found, np.float64).mean(axis=1)
+    return np.where(finite, np.asarray(found, np.float64).mean(axis=1), np.nan)
 
 
 def _shapes(columns: int) -> list[tuple[int, int]]:

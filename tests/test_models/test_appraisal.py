@@ -63,6 +63,15 @@ def test_c2st_tells_apart_what_differs():
         c2st(first, second[:, :-1])
 
 
+def test_draws_that_are_no_numbers_are_not_taken_for_exact_ones():
+    """A network that learned of NaN says 0 of everything, which is right of half of it."""
+    first, second = pairs(60)
+    plain = c2st(first[:3], second[:3])
+    second[0, 3, 1], first[2, 0, 0] = np.nan, np.inf
+    found = c2st(first[:3], second[:3])
+    assert np.isnan(found[[0, 2]]).all() and found[1] == plain[1]
+
+
 def gaussian(rows, *, wide=1.0, shift=0.0):
     """Truths, and draws of their posteriors N(m, 1): too wide, or too far to one side."""
     random = np.random.default_rng(1)

@@ -122,6 +122,17 @@ def test_the_estimate_of_a_density_differs_by_point_and_is_right_on_average():
     assert abs(found.mean() - exact[0]) < 5 * found.std() / 20
 
 
+def test_a_path_that_was_not_followed_to_its_end_is_no_draw():
+    """More steps than there may be: a velocity too stiff for the solver."""
+
+    def velocity(point, time, context):
+        return -1e6 * context * (point - 1)
+
+    start, rates = jnp.zeros((2, 1)), jnp.array([[1e-6], [1.0]])
+    ends = np.asarray(transport(velocity, start, rates, solver=Solver(kind="adaptive")))
+    assert ends[0] == pytest.approx(1 - np.exp(-1), abs=1e-3) and np.isnan(ends[1])
+
+
 LIMITS = ((-1.0, 1.0), (None, None), (0.0, None), (None, 2.0))
 LINE = Coordinates((0.3, 1.0, 2.0, -1.0), (0.6, 2.0, 1.0, 1.0), LIMITS)
 

@@ -58,9 +58,14 @@ def brute_force(shapes, rules):
         if a == b and a in rules["local"]:
             mask[i, j] = 0
         for first, second, axes in rules["cross_local"]:
-            if {a, b} != {first, second} or a == b:
+            if {a, b} != {first, second}:
                 continue
             one, two = (ca, cb) if a == first else (cb, ca)
+            if first == second:  # both directions lie in one block
+                mask[i, j] = any(
+                    x[axes[0]] == y[axes[1]] for x, y in ((ca, cb), (cb, ca))
+                )
+                continue
             if axes is None:
                 flat = [
                     np.ravel_multi_index(c, shapes[k])
@@ -99,6 +104,14 @@ LEVELS = {
             "local": ["b"],
             "cross": [("a", "b"), ("c", "a")],
             "cross_local": [("a", "b", None)],
+        },
+    ),
+    "within one key": (
+        {"a": (2, 3), "b": (3, 3)},
+        {
+            "local": [],
+            "cross": [],
+            "cross_local": [("a", "a", (0, 0)), ("b", "b", (0, 1))],
         },
     ),
     "three": (
@@ -161,6 +174,75 @@ def test_padding_masks():
     assert (np.asarray(inside) == found).all()
     with pytest.raises(TokenError, match="is padded to \\(2, 3\\)"):
         build_padding_mask(slices, {"a": np.array([[2, 4]])})
+
+
+def test_lengths_are_those_of_the_samples():
+    """Of every sample, or of all of them at once; none at all is no mask."""
+    made = tokens(event_shapes={"theta": np.array([2])})
+    assert made.padding_mask.shape == (2, 21)
+    assert np.asarray(made.padding_mask)[:, 1:6].sum() == 4
+    assert tokens(event_shapes={}).padding_mask is None
+    view = made.select_tokens(["theta"])
+    assert np.asarray(view.padding_mask).tolist() == [[True] * 2 + [False] * 3] * 2
+
+
+REFUSED = {
+    "up to \\(9,\\) tokens along its axes, but is padded to \\(5,\\)": lambda: tokens(
+        event_shapes={"theta": jnp.array([[9], [2]])}
+    ),
+    "samples .*\\(3,\\).* but there are \\(2,\\)": lambda: tokens(
+        event_shapes={"theta": np.array([[1], [2], [3]])}
+    ),
+    "has -1 tokens": lambda: tokens(event_shapes={"theta": np.array([[-1], [2]])}),
+    "must be whole numbers, got float32": lambda: tokens(
+        event_shapes={"theta": np.array([[1.5], [2.0]])}
+    ),
+    "'mu' is asked for 2 times": lambda: tokens().select_tokens(["mu", "mu"]),
+    "'obs' is asked for 2 times": lambda: tokens().cross_attention_mask(
+        ["obs", "obs"], ["mu"]
+    ),
+    "list of names, got the text 'mu'": lambda: tokens().select_tokens("mu"),
+    "'thata' not found": lambda: tokens(batch_ndims={"thata": 2}),
+    "mapping of keys to arrays, got ndarray": lambda: Tokens.from_pytree(
+        np.ones((2, 3))
+    ),
+    "mapping of keys to arrays, got {}": lambda: Tokens.from_pytree({}),
+    "must hold real numbers, got complex128": lambda: tokens(
+        data={**arrays(), "mu": np.full((2, 1, 1), 1j)}
+    ),
+    "must hold real numbers, got <U1": lambda: tokens().with_values(mu=[[["a"]]] * 2),
+    "samples \\(3,\\) but its tokens \\(2,\\)": lambda: tokens(
+        functional_inputs={"obs": np.ones((3, 5, 3, 1))}
+    ),
+    "Functional input 'obs' has shape \\(\\)": lambda: tokens(
+        functional_inputs={"obs": 1.0}
+    ),
+    "Rules of independence have another form": lambda: tokens(
+        independence={"local": "obs"}
+    ),
+    "(?s)another form.*cross_local": lambda: tokens(
+        independence={"cross_local": [("theta", "obs", (0,))]}
+    ),
+    "axes of tokens and values, got the shape \\(3,\\)": lambda: tokens().decode(
+        np.zeros(3)
+    ),
+    "hold 3 values but those of the flat array 1": lambda: decode_pytree(
+        jnp.zeros((1, 2, 1)), {"a": SliceInfo(0, (2,), (3,))}
+    ),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_what_makes_no_tokens(message):
+    with pytest.raises(TokenError, match=message):
+        REFUSED[message]()
+
+
+def test_numbers_of_any_kind_become_real_ones():
+    data = {"a": [[1, 2], [3, 4]], "b": np.array([[True], [False]])}
+    found = Tokens.from_pytree(data).decode()
+    assert found["a"].tolist() == [[1, 2], [3, 4]] and found["b"].tolist() == [[1], [0]]
+    assert {array.dtype for array in found.values()} == {jnp.dtype("float32")}
 
 
 def test_layout_and_back():
@@ -342,6 +424,10 @@ def test_a_generator_repeats_and_equals_the_static_dataset():
             lambda key, p, f: {"obs": p["theta"][:, : len(p["theta"]) - 1]},
             "must have one shape",
         ),
+        (lambda key, p, f: p["theta"], "simulator gave ArrayImpl, not arrays by key"),
+        (lambda key, p, f: None, "simulator gave NoneType, not arrays by key"),
+        (lambda key, p, f: dict(p), "both gave \\['theta'\\]"),
+        (lambda key, p, f: {"obs": np.array(["?"] * 4)}, "must hold real numbers"),
     ],
 )
 def test_simulations_that_are_not_sound(simulate, what):
@@ -349,3 +435,25 @@ def test_simulations_that_are_not_sound(simulate, what):
         list(
             TokenGenerator(**settings(simulator_fn=simulate, functional_input_fn=None))
         )
+
+
+def test_inputs_that_are_not_sound():
+    """They are told of as simulations are, before anything is learned of them."""
+    widths = iter(range(1, 4))
+    for inputs, what in (
+        (
+            lambda key, n: {"obs": jnp.full((n, 3, 1), jnp.nan)},
+            "inputs gave nan for 'obs'",
+        ),
+        (lambda key, n: {"obs": jnp.ones((n, 3, next(widths)))}, "must have one shape"),
+    ):
+        made = TokenGenerator(
+            **settings(
+                functional_input_fn=inputs,
+                simulator_fn=lambda key, p, f: {"obs": p["theta"]},
+            )
+        )
+        with pytest.raises(TokenError, match=what):
+            made.all_at(jax.random.key(0))
+    with pytest.raises(TokenError, match="got 10.5 and 4"):
+        TokenGenerator(**settings(n_samples=10.5))

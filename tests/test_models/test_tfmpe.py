@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from flax import nnx
 
 from models import tfmpe
-from models.bottom_up import FRESH, NOW, TRUTH
+from models.bottom_up import FRESH, NOW, PRIOR_DRAWS, TRUTH, prior_draws
 from models.data.catalog import prepare
 from models.data.dataset import open_dataset
 from models.errors import ConfigError, UserError
@@ -131,6 +133,41 @@ def test_bottom_up_draws_parameters_from_the_prior(tmp_path, monkeypatch):
     apart = fresh[:, 1:] - fresh[:, :1]  # around the shared mean, as the prior says
     assert apart.std() == pytest.approx(0.5, rel=0.2)
     np.testing.assert_array_equal(after["seen.local"], batch["seen.local"])
+
+
+def test_the_prior_is_drawn_by_seeds_of_no_data(tmp_path, monkeypatch):
+    """Draws of the bank are not the parameters that the rows were simulated from."""
+    monkeypatch.setenv("HPO_CACHE", str(tmp_path / "cache"))
+    request = {"name": "hierarchical_gaussian", "samples": 120, "sites": 4}
+    dataset, task = open_dataset(prepare(request)), task_of(SITES)
+    bank = prior_draws(describe(task, dataset))
+    assert bank.shape == (PRIOR_DRAWS, 5)
+    for part in ("train", "valid", "test"):
+        theta = np.float32(dataset.part(part).load(0)["theta"][:, 0])
+        assert not np.isin(theta, bank[:, 0]).any(), part
+
+
+def test_a_file_of_a_person_keeps_its_own_prior(tmp_path):
+    """Also where its name and its shapes are those of a simulator."""
+    path = Path(task_of(SITES).write_sites(tmp_path)["path"])
+    own = path.rename(path.with_name("hierarchical_gaussian.hdf5"))
+    dataset, task = open_dataset(prepare(str(own))), task_of(SITES)
+    assert dataset.reference.name == "hierarchical_gaussian"
+    assert prior_draws(describe(task, dataset)) is None
+
+
+def test_the_error_of_a_surrogate_is_that_of_sites_there_are(data):
+    described, batch = data
+    config = tfmpe.Config.from_flat({**TINY, "scheme.kind": "bottom_up"})
+    there = np.asarray(batch["seen.local"])[:, :, 0].reshape(-1)
+    assert 0.2 < there.mean() < 0.9
+    shape = (len(batch["x"]), 1, 4)
+    outputs = {"velocity": jnp.zeros(shape), "surrogate": jnp.where(there, 2.0, 0.0)}
+    loss = tfmpe.problem(config, described).loss
+    held = batch | {VELOCITY: jnp.zeros(shape)}
+    _, terms = loss(outputs, held, {})
+    assert float(terms["surrogate"]) == pytest.approx(2.0)
+    assert int(loss.sizes(held, {}, samples=1)["surrogate"]) == there.sum()
 
 
 def test_sites_change_places_together_and_in_training_only(data):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 from models.errors import ConfigError, TokenError
 from models.layers.flow import Solver
 from models.layers.token_network import Network
-from models.layers.tokens import TokenGenerator, generate_static_dataset
+from models.layers.tokens import TokenGenerator, Tokens, generate_static_dataset
 from models.token_estimator import TokenEstimator
 from models.training.optimizer import Optimizer
 
@@ -133,6 +135,107 @@ def test_what_is_selected_is_all_that_counts(fitted):
         fitted.sample(
             other, target_keys=("mu",), conditioning_keys=("mu",), key=jax.random.key(0)
         )
+
+
+GIVEN = {"target_keys": ("mu", "theta"), "conditioning_keys": ("obs",)}
+
+
+def test_some_targets_are_those_of_all(fitted):
+    """Their distribution is the margin of what was learned; a density of some is none."""
+    tokens = generate_static_dataset(jax.random.key(4), **SETTINGS, n_samples=2)
+    key = jax.random.key(7)
+    whole = fitted.sample(tokens, **GIVEN, key=key, draws=3)
+    some = fitted.sample(tokens, **{**GIVEN, "target_keys": ("mu",)}, key=key, draws=3)
+    assert set(some) == {"mu"}
+    np.testing.assert_array_equal(some["mu"], whole["mu"])
+    with pytest.raises(TokenError, match=r"\['theta'\] of .* is left out"):
+        fitted.log_prob(tokens, **{**GIVEN, "target_keys": ("mu",)})
+
+
+@pytest.mark.parametrize(
+    ("sides", "message"),
+    [
+        ({"conditioning_keys": ()}, r"fitted given \['obs'\], not given \[\]"),
+        (
+            {"target_keys": ("mu",), "conditioning_keys": ("obs", "theta")},
+            r"not given \['obs', 'theta'\]",
+        ),
+        (
+            {"target_keys": ("obs",), "conditioning_keys": ("mu", "theta")},
+            r"Key 'obs' not found. Available keys: \['mu', 'theta'\]",
+        ),
+    ],
+)
+def test_what_was_not_learned_is_not_asked(fitted, sides, message):
+    tokens = generate_static_dataset(jax.random.key(4), **SETTINGS, n_samples=2)
+    for call in (
+        lambda: fitted.sample(tokens, **{**GIVEN, **sides}, key=jax.random.key(0)),
+        lambda: fitted.log_prob(tokens, **{**GIVEN, **sides}),
+    ):
+        with pytest.raises(TokenError, match=message):
+            call()
+
+
+def test_tokens_that_do_not_fit(fitted):
+    tokens = generate_static_dataset(jax.random.key(4), **SETTINGS, n_samples=2)
+    data = {name: np.asarray(a) for name, a in tokens.decode().items()}
+    more = {**SETTINGS, "prior_fn": lambda key, n: prior(key, n, sites=5)}
+    wide = {**data, "obs": np.repeat(data["obs"], 2, axis=-1)}
+    for other, message in (
+        (
+            tokens.with_values(obs=data["obs"] * np.nan),
+            "'obs' has NaN or infinity in 2 of",
+        ),
+        (
+            generate_static_dataset(jax.random.key(4), **more, n_samples=2),
+            "has 5 sites or positions but the network was made for 3",
+        ),
+        (Tokens.from_pytree(wide), "hold 2 values but those fitted to 1"),
+        (
+            Tokens.from_pytree(data, functional_inputs={"obs": data["obs"]}),
+            "have 1 functional inputs but those fitted to 0",
+        ),
+        (
+            Tokens.from_pytree(data, sample_ndims=0),
+            "one sample axis, got data of shape",
+        ),
+        (data, "one sample axis, got dict"),
+    ):
+        with pytest.raises(TokenError, match=message):
+            fitted.sample(other, **GIVEN, key=jax.random.key(0))
+    broken = tokens.with_values(mu=np.array([[[np.inf]], [[0.0]]]))
+    with pytest.raises(TokenError, match="'mu' has NaN or infinity in 1 of 2 samples"):
+        replace(estimator(), batch_size=1).fit(broken, **GIVEN)
+    with pytest.raises(ConfigError, match="a batch has at least 1 row"):
+        replace(estimator(), batch_size=0)
+
+
+def test_a_token_that_is_not_there_has_no_draw_and_tells_nothing(fitted):
+    tokens = generate_static_dataset(jax.random.key(4), **SETTINGS, n_samples=2)
+    data = {name: np.array(a) for name, a in tokens.decode().items()}
+    data["obs"][:, 2] = np.nan
+    lengths = {"theta": np.array([2]), "obs": np.array([2])}
+    rules = {"independence": SETTINGS["independence"], "event_shapes": lengths}
+    found = fitted.sample(
+        Tokens.from_pytree(data, **rules), **GIVEN, key=jax.random.key(0)
+    )
+    assert (
+        np.isfinite(found["mu"]).all() and np.isfinite(found["theta"][:, :, :2]).all()
+    )
+    assert np.isnan(found["theta"][:, :, 2]).all()
+
+
+def test_units_of_inputs_do_not_matter():
+    """Nor where they begin: seconds or hours since any day, as of values."""
+    tokens = generate_static_dataset(jax.random.key(4), **SETTINGS, n_samples=80)
+    times = np.random.default_rng(0).normal(size=(80, 3, 1))
+    losses = []
+    for inputs in (times, 4096 * times + 8192):
+        given = {"functional_inputs": {"obs": inputs}}
+        made = Tokens.from_pytree(tokens.decode(), **given)
+        epochs = replace(estimator(), epochs=1).fit(made, **GIVEN)
+        losses.append(epochs[0].valid["loss.velocity"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
 def test_densities(fitted):

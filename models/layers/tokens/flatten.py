@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from models.errors import TokenError
@@ -20,6 +21,7 @@ from models.layers.tokens.slices import (
     static_shape,
 )
 
+_REAL = (jnp.floating, jnp.integer, jnp.bool_)
 MISSING = -1e8
 """Stands for the functional inputs of a token that has none."""
 WIDE = 2.0
@@ -46,12 +48,16 @@ def flatten_pytree(
         The tokens, values padded with zeros on the right, and each key's slice.
 
     Raises:
-        TokenError: There is nothing, an array has too few axes, or samples differ.
+        TokenError: There is nothing, an array has too few axes or holds no real numbers,
+            samples differ, or `batch_ndims` names another key.
     """
-    if not data:
+    if not isinstance(data, Mapping) or not data:
         raise TokenError(
-            "There are no arrays to make tokens of", hint="name one, at least"
+            f"Tokens are made of a mapping of keys to arrays, got {_told(data)}",
+            hint='name one, at least: {"theta": [n, …, 1]}',
         )
+    if not isinstance(batch_ndims, int):
+        require_keys(batch_ndims, data)
     slices, offset, samples = {}, 0, None
     for key, array in data.items():
         shape = static_shape(array)
@@ -59,7 +65,7 @@ def flatten_pytree(
             batch_ndims if isinstance(batch_ndims, int) else batch_ndims.get(key, 1)
         )
         inner = len(shape) - trailing
-        if inner < sample_ndims:
+        if inner < sample_ndims or min(trailing, sample_ndims) < 0:
             raise TokenError(
                 f"{key!r} of shape {shape} has no room for {sample_ndims} sample and "
                 f"{trailing} batch dimensions",
@@ -82,7 +88,8 @@ def flatten_pytree(
             stacklevel=2,
         )
     pieces = [
-        _padded(data[k], info, sample_ndims, max(widths)) for k, info in slices.items()
+        _padded(numbers(data[k], k), info, sample_ndims, max(widths))
+        for k, info in slices.items()
     ]
     return jnp.concatenate(pieces, axis=-2), slices
 
@@ -100,10 +107,10 @@ def decode_pytree(
         keys: Only these of them.
 
     Raises:
-        TokenError: The number of tokens is another, or a key is unknown.
+        TokenError: The number of tokens is another, they are too narrow, or a key is unknown.
     """
     require_total(slices, flat)
-    found = {}
+    flat, found = jnp.asarray(flat), {}
     for key in require_keys(slices if keys is None else keys, slices):
         info = slices[key]
         piece = flat[..., info.place, : info.width]
@@ -140,7 +147,7 @@ def update_flat_array(
     require_total(slices, flat)
     samples = flat.shape[:-2]
     for key in require_keys(values, slices):
-        info, array = slices[key], jnp.asarray(values[key], flat.dtype)
+        info, array = slices[key], numbers(values[key], key)
         wanted = (*samples, *info.event_shape, *info.batch_shape)
         if static_shape(array) != wanted:
             raise TokenError(
@@ -149,7 +156,7 @@ def update_flat_array(
                 hint="make new tokens by `from_pytree` where the structure changes",
             )
         piece = _padded(array, info, len(samples), flat.shape[-1])
-        flat = flat.at[..., info.place, :].set(piece)
+        flat = flat.at[..., info.place, :].set(piece.astype(flat.dtype))
     return flat
 
 
@@ -167,34 +174,76 @@ def flatten_functional_inputs(
         None where no key has any.
 
     Raises:
-        TokenError: A key is unknown, or its event is another than that of its tokens.
+        TokenError: A key is unknown, its samples are others, or its event is another than
+            that of its tokens.
     """
     require_keys(inputs, slices)
     if not inputs:
         return None
-    width = max(static_shape(array)[-1] for array in inputs.values())
+    arrays = {key: numbers(array, key) for key, array in inputs.items()}
+    for key, array in arrays.items():
+        _require_beside(key, static_shape(array), slices[key], samples)
+    width = max(array.shape[-1] for array in arrays.values())
     pieces = []
     for key, info in slices.items():
-        if key not in inputs:
+        if key not in arrays:
             pieces.append(jnp.full((*samples, info.count, width), MISSING))
             continue
-        array = jnp.asarray(inputs[key], jnp.zeros(()).dtype)
-        event = array.shape[len(samples) : -1]
-        if event != info.event_shape or array.shape[: len(samples)] != samples:
-            raise TokenError(
-                f"Functional input {key!r} has shape {event} but expected to match token "
-                f"shape {info.event_shape}",
-                hint="give one vector of inputs for every token, behind the same samples",
-            )
+        array = arrays[key]
         flat = array.reshape(*samples, info.count, array.shape[-1])
         gap = [(0, 0)] * (flat.ndim - 1) + [(0, width - flat.shape[-1])]
         pieces.append(jnp.pad(flat, gap, constant_values=MISSING))
     return jnp.concatenate(pieces, axis=-2)
 
 
-def _padded(array: Any, info: SliceInfo, sample_ndims: int, width: int) -> Array:
-    """One key's array as tokens ``[*sample, token, width]``."""
-    values = jnp.asarray(array, jnp.zeros(()).dtype)
+def numbers(array: Any, key: str) -> Array:
+    """A key's array in the type of all tokens, JAX's default of real numbers.
+
+    Args:
+        array: Real numbers, whole numbers or truths; whole ones beyond 2²⁴ are rounded in
+            single precision.
+        key: For the message.
+
+    Raises:
+        TokenError: It holds something else.
+    """
+    if not hasattr(array, "dtype"):
+        array = np.asarray(array)
+    if not any(jnp.issubdtype(array.dtype, kind) for kind in _REAL):
+        raise TokenError(
+            f"{key!r} must hold real numbers, got {array.dtype}",
+            hint="take complex numbers apart into two values; number what are names",
+        )
+    return jnp.asarray(array, jnp.zeros(()).dtype)
+
+
+def _told(data: Any) -> str:
+    return f"{dict(data)}" if isinstance(data, Mapping) else type(data).__name__
+
+
+def _require_beside(
+    key: str, shape: tuple[int, ...], info: SliceInfo, samples: tuple[int, ...]
+) -> None:
+    """Refuse functional inputs that do not lie beside their tokens."""
+    event = shape[len(samples) : -1]
+    if event != info.event_shape or len(shape) <= len(samples):
+        raise TokenError(
+            f"Functional input {key!r} has shape {event} but expected to match token "
+            f"shape {info.event_shape}",
+            hint="give one vector of inputs for every token, behind the same samples",
+        )
+    if shape[: len(samples)] != samples:
+        raise TokenError(
+            f"Functional input {key!r} has samples {shape[: len(samples)]} but its tokens "
+            f"{samples}",
+            hint="give inputs of every sample, of the same ones too",
+        )
+
+
+def _padded(
+    values: Array, info: SliceInfo, sample_ndims: int, width: int
+) -> Float[Array, "*sample token width"]:
+    """One key's array as tokens."""
     samples = values.shape[:sample_ndims]
     flat = values.reshape(*samples, info.count, math.prod(info.batch_shape))
     return jnp.pad(flat, [(0, 0)] * (flat.ndim - 1) + [(0, width - info.width)])

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from models.errors import TokenError
+from models.layers.tokens.flatten import numbers
 from models.layers.tokens.masks import Rules
 from models.layers.tokens.tokens import Tokens
 
@@ -56,11 +57,12 @@ class TokenGenerator:
 
     def __post_init__(self) -> None:
         """Refuse what makes no batch."""
-        if self.n_samples < 1 or self.batch_size < 1:
+        counts = (self.n_samples, self.batch_size)
+        if not all(isinstance(n, int | np.integer) and n >= 1 for n in counts):
             raise TokenError(
                 "A generator has at least one sample and one a batch, got "
                 f"{self.n_samples} and {self.batch_size}",
-                hint="raise `n_samples` and `batch_size` to 1 or more",
+                hint="set `n_samples` and `batch_size` to whole numbers from 1 on",
             )
 
     def __len__(self) -> int:
@@ -71,7 +73,7 @@ class TokenGenerator:
         """The batches, from the first.
 
         Raises:
-            TokenError: A simulation has NaN or infinity, or another shape than those before.
+            TokenError: See `generate_static_dataset`.
         """
         before: Tokens | None = None
         for number in range(len(self)):
@@ -103,8 +105,18 @@ class TokenGenerator:
         if self.functional_input_fn is not None:
             inputs = self.functional_input_fn(of[1], rows)
         observed = self.simulator_fn(of[2], parameters, inputs)
-        for what, arrays in (("prior", parameters), ("simulator", observed)):
+        for what, arrays in (
+            ("prior", parameters),
+            ("function of inputs", inputs),
+            ("simulator", observed),
+        ):
             _require_sound(what, arrays, rows)
+        if both := set(parameters) & set(observed):
+            raise TokenError(
+                f"The prior and the simulator both gave {sorted(both)}",
+                hint="give observations keys of their own, or leave the parameters to the "
+                "prior",
+            )
         return Tokens.from_pytree(
             {**parameters, **observed},
             independence=self.independence,
@@ -133,11 +145,14 @@ def generate_static_dataset(
         functional_input_fn: Likewise.
         independence: Likewise.
         n_samples: Likewise.
-        batch_size: How many are simulated at a time; None for all.
+        batch_size: How many are simulated at a time, each time with a key of its own: to equal
+            a generator, it must be the generator's. None for all at once.
         batch_ndims: Likewise.
 
     Raises:
-        TokenError: A simulation has NaN or infinity, or another shape than those before.
+        TokenError: Prior, inputs or simulator give no arrays by key, another number of rows,
+            NaN or infinity, or another shape than in the batches before; or two of them give
+            the same key.
     """
     return TokenGenerator(
         prior_fn=prior_fn,
@@ -150,8 +165,13 @@ def generate_static_dataset(
     ).all_at(key)
 
 
-def _require_sound(what: str, arrays: Mapping[str, Any], rows: int) -> None:
+def _require_sound(what: str, arrays: Any, rows: int) -> None:
     """Refuse simulations that are not finite, and such of another number of rows."""
+    if not isinstance(arrays, Mapping):
+        raise TokenError(
+            f"The {what} gave {type(arrays).__name__}, not arrays by key",
+            hint='return a mapping such as {"obs": array}',
+        )
     for key, array in arrays.items():
         shape = np.shape(array)
         if not shape or shape[0] != rows:
@@ -159,7 +179,7 @@ def _require_sound(what: str, arrays: Mapping[str, Any], rows: int) -> None:
                 f"The {what} gave {key!r} of shape {shape} for {rows} samples",
                 hint=f"its first axis must be the samples: ({rows}, …)",
             )
-        values = np.asarray(array)
+        values = np.asarray(numbers(array, key))
         bad = ~np.isfinite(values)
         if bad.any():
             first = tuple(int(n) for n in np.argwhere(bad)[0])
@@ -171,9 +191,22 @@ def _require_sound(what: str, arrays: Mapping[str, Any], rows: int) -> None:
 
 
 def _require_same(before: Tokens | None, tokens: Tokens) -> None:
-    if before is not None and before.slices != tokens.slices:
+    if before is None:
+        return
+    shapes = [_shapes(t) for t in (before, tokens)]
+    if before.slices != tokens.slices or shapes[0] != shapes[1]:
         raise TokenError(
-            f"Simulations must have one shape, got {dict(before.slices)} and then "
-            f"{dict(tokens.slices)}",
-            hint="pad to the largest and tell which tokens there are by `event_shapes`",
+            f"Simulations must have one shape, got {shapes[0]} and then {shapes[1]}",
+            hint="make `Tokens` of arrays padded to the largest, and tell which tokens there "
+            "are by `event_shapes`",
         )
+
+
+def _shapes(tokens: Tokens) -> dict[str, Any]:
+    """Of every key that of a sample's event and values; and the width of inputs."""
+    found: dict[str, Any] = {
+        key: (*info.event_shape, *info.batch_shape)
+        for key, info in tokens.slices.items()
+    }
+    inputs = tokens.functional_inputs
+    return found if inputs is None else {**found, "inputs": inputs.shape[-1]}

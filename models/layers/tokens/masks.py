@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool
@@ -43,21 +44,23 @@ class Independence:
         Raises:
             TokenError: There is another name, or a rule is of another form.
         """
-        if isinstance(rules, Independence):
-            return cls(rules.local, rules.cross, rules.cross_local)
         names = ("local", "cross", "cross_local")
+        if isinstance(rules, Independence):
+            rules = {name: getattr(rules, name) for name in names}
         for name in rules or {}:
             if name not in names:
                 raise TokenError(
                     f"Independence has no rule {name!r}", hint=near_matches(name, names)
                 )
-        given = dict(rules or {})
         try:
+            given = dict(rules or {})
+            if isinstance(given.get("local"), str):
+                raise TypeError("a text is no list of keys")
             return cls(
                 local=tuple(given.get("local", ())),
                 cross=tuple((a, b) for a, b in given.get("cross", ())),
                 cross_local=tuple(
-                    (a, b, None if axes is None else (int(axes[0]), int(axes[1])))
+                    (a, b, None if axes is None else _pair(*axes))
                     for a, b, axes in given.get("cross_local", ())
                 ),
             )
@@ -79,6 +82,10 @@ class Independence:
 
 
 Rules = Independence | Mapping[str, Any] | None
+
+
+def _pair(first: Any, second: Any) -> tuple[int, int]:
+    return int(first), int(second)
 
 
 def build_self_attention_mask(
@@ -106,6 +113,7 @@ def build_self_attention_mask(
     for a, b, axes in rules.cross_local:
         if a in slices and b in slices:
             linked = _linked((a, slices[a]), (b, slices[b]), axes)
+            linked = linked | linked.T if a == b else linked  # both directions in one
             mask[slices[a].place, slices[b].place] = linked
             mask[slices[b].place, slices[a].place] = linked.T
     return jnp.asarray(mask)
@@ -140,7 +148,10 @@ def build_cross_attention_mask(
 
 
 def build_padding_mask(
-    slices: Slices, event_shapes: Mapping[str, Any]
+    slices: Slices,
+    event_shapes: Mapping[str, Any],
+    *,
+    samples: tuple[int, ...] | None = None,
 ) -> Bool[Array, "*sample token"]:
     """Which tokens there are: all of whose coordinates are below the actual lengths.
 
@@ -148,15 +159,25 @@ def build_padding_mask(
         slices: Where each key's tokens lie, in the padded shape.
         event_shapes: Key to its actual lengths ``[*sample, axes of the event]``; a key that
             is not named is whole. They may be traced.
+        samples: Lengths of the sample axes; those of `event_shapes` by default.
 
     Raises:
-        TokenError: A key is unknown or has another number of axes, or its lengths, where they
-            are known, exceed the padded shape.
+        TokenError: A key is unknown or has another number of axes or samples, or its lengths,
+            where they are known, are negative or exceed the padded shape.
     """
     require_keys(event_shapes, slices)
-    samples: tuple[int, ...] = ()
-    for sizes in event_shapes.values():
-        samples = np.broadcast_shapes(samples, jnp.shape(sizes)[:-1])
+    of = {key: jnp.shape(sizes)[:-1] for key, sizes in event_shapes.items()}
+    try:
+        every = np.broadcast_shapes(samples or (), *of.values())
+    except ValueError:
+        every = None
+    if every is None or samples not in (None, every):
+        raise TokenError(
+            f"Lengths are told for samples {of}"
+            + ("" if samples is None else f", but there are {samples}"),
+            hint="tell the lengths of every sample, or without sample axes those of all",
+        )
+    samples = every
     pieces = []
     for key, info in slices.items():
         there = jnp.ones((*samples, info.count), bool)
@@ -172,15 +193,27 @@ def build_padding_mask(
 
 
 def _checked_lengths(key: str, info: SliceInfo, lengths: Any) -> Array:
-    sizes = jnp.asarray(lengths, jnp.int32)
+    sizes = jnp.asarray(lengths)
+    if not jnp.issubdtype(sizes.dtype, jnp.integer):
+        raise TokenError(
+            f"Lengths of {key!r} must be whole numbers, got {sizes.dtype}",
+            hint="count the tokens along each axis",
+        )
+    sizes = sizes.astype(jnp.int32)
     if sizes.ndim < 1 or sizes.shape[-1] != len(info.event_shape):
         raise TokenError(
             f"Lengths of {key!r} have shape {tuple(sizes.shape)} but its tokens have the axes "
             f"{info.event_shape}",
             hint="tell one length for every axis of the event, last",
         )
-    if isinstance(lengths, (np.ndarray, list, tuple)):
-        largest = np.asarray(lengths).reshape(-1, sizes.shape[-1]).max(axis=0)
+    if not isinstance(lengths, jax.core.Tracer):
+        known = np.asarray(sizes).reshape(-1, sizes.shape[-1])
+        if (known < 0).any():
+            raise TokenError(
+                f"{key!r} has {int(known.min())} tokens along an axis, fewer than none",
+                hint="tell 0 where there are none",
+            )
+        largest = known.max(axis=0, initial=0)
         if (largest > info.event_shape).any():
             raise TokenError(
                 f"{key!r} has up to {tuple(largest.tolist())} tokens along its axes, but is "

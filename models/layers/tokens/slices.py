@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from models.errors import TokenError
 
 
@@ -47,14 +49,35 @@ def require_keys(keys: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
     """The keys, all of which are known.
 
     Raises:
-        TokenError: One is not.
+        TokenError: One is not, or they are a single text, whose letters nobody means.
     """
+    if isinstance(keys, str):
+        raise TokenError(
+            f"Keys are a list of names, got the text {keys!r}",
+            hint=f"ask for [{keys!r}]",
+        )
     names, there = tuple(keys), list(known)
     for key in names:
         if key not in there:
             raise TokenError(
                 f"Key {key!r} not found. Available keys: {there}",
                 hint="ask for some of these",
+            )
+    return names
+
+
+def different_keys(keys: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
+    """As `require_keys`, of keys whose tokens lie side by side: each comes once.
+
+    Raises:
+        TokenError: One is unknown, or comes twice.
+    """
+    names = require_keys(keys, known)
+    for key in names:
+        if names.count(key) > 1:
+            raise TokenError(
+                f"Key {key!r} is asked for {names.count(key)} times in {list(names)}",
+                hint="name every key once",
             )
     return names
 
@@ -68,36 +91,49 @@ def rebased(slices: Slices, keys: Iterable[str]) -> dict[str, SliceInfo]:
     """The slices of some keys, side by side from 0 on.
 
     Raises:
-        TokenError: A key is unknown.
+        TokenError: A key is unknown, or comes twice.
     """
     found, offset = {}, 0
-    for key in require_keys(keys, slices):
+    for key in different_keys(keys, slices):
         found[key] = replace(slices[key], offset=offset)
         offset += found[key].count
     return found
 
 
 def require_total(slices: Slices, flat: Any) -> None:
-    """Refuse a flat array ``[…, token, value]`` of another number of tokens.
+    """Refuse a flat array ``[…, token, value]`` of another number of tokens, or narrower ones.
 
     Raises:
         TokenError: It has.
     """
-    if (wanted := total(slices)) != flat.shape[-2]:
+    shape = tuple(np.shape(flat))
+    if len(shape) < 2:
+        raise TokenError(
+            f"A flat array has axes of tokens and values, got the shape {shape}",
+            hint="give it as [*sample, token, value]",
+        )
+    if (wanted := total(slices)) != shape[-2]:
         raise TokenError(
             f"Slice metadata specifies {wanted} tokens but flat array has "
-            f"{flat.shape[-2]} tokens",
+            f"{shape[-2]} tokens",
             hint="decode an array with the tokens, or the view of them, that it came from",
         )
+    for key, info in slices.items():
+        if info.width > shape[-1]:
+            raise TokenError(
+                f"Tokens of {key!r} hold {info.width} values but those of the flat array "
+                f"{shape[-1]}",
+                hint="values are padded to the widest key: see `flatten_pytree`",
+            )
 
 
 def static_shape(array: Any) -> tuple[int, ...]:
-    """An array's shape, of which every length is known while tracing.
+    """The shape of an array, or of a list of numbers, every length known while tracing.
 
     Raises:
         TokenError: One is not.
     """
-    shape = tuple(array.shape)
+    shape = tuple(array.shape if hasattr(array, "shape") else np.shape(array))
     if not all(isinstance(length, int) for length in shape):
         raise TokenError(
             "Dynamic shape detected in JIT context. Ensure all shapes are statically known.",

@@ -26,7 +26,12 @@ from models.layers.tokens.masks import (
     build_padding_mask,
     build_self_attention_mask,
 )
-from models.layers.tokens.slices import SliceInfo, rebased, require_keys
+from models.layers.tokens.slices import (
+    SliceInfo,
+    different_keys,
+    rebased,
+    require_keys,
+)
 from models.layers.tokens.view import TokenView
 
 _ARRAYS = ("data", "labels", "self_attention_mask", "padding_mask", "functional_inputs")
@@ -83,7 +88,7 @@ class Tokens:
             batch_ndims: Trailing axes that are a token's values, of all keys or by key.
             label_map: Labels of keys, such as those of other tokens; numbered by default.
             event_shapes: Key to the actual lengths of its event ``[*sample, axes]``, of keys
-                that are padded.
+                that are padded; ``[axes]`` where they are those of all samples.
             warn_above: See `flatten_pytree`.
 
         Raises:
@@ -99,13 +104,17 @@ class Tokens:
         rules.require(slices)
         labels = dict(label_map or {key: n for n, key in enumerate(slices)})
         require_keys(slices, labels)
+        samples = flat.shape[:-2]
+        padding = None
+        if event_shapes:
+            padding = build_padding_mask(slices, event_shapes, samples=samples)
         return cls(
             data=flat,
             labels=_labels(slices, labels),
             self_attention_mask=build_self_attention_mask(slices, rules),
-            padding_mask=event_shapes and build_padding_mask(slices, event_shapes),
+            padding_mask=padding,
             functional_inputs=flatten_functional_inputs(
-                functional_inputs or {}, slices, samples=flat.shape[:-2]
+                functional_inputs or {}, slices, samples=samples
             ),
             slices=slices,
             label_map=labels,
@@ -117,9 +126,9 @@ class Tokens:
         """Some keys, in the order asked for; nothing is copied.
 
         Raises:
-            TokenError: A key is unknown.
+            TokenError: A key is unknown, or comes twice.
         """
-        return TokenView(self, require_keys(keys, self.key_order))
+        return TokenView(self, different_keys(keys, self.key_order))
 
     def cross_attention_mask(
         self, query_keys: Iterable[str] | TokenView, key_keys: Iterable[str] | TokenView
