@@ -77,7 +77,32 @@ def coverage(place: Truth, there: There, level: float) -> float:
         there: Which of them there are.
         level: What the intervals hold of a posterior.
     """
-    return float((np.abs(place - 0.5) <= level / 2)[there].mean())
+    return float(_within(place, level)[there].mean())
+
+
+def coverage_p_values(place: Truth, there: There) -> Float[np.ndarray, "level column"]:
+    """Of every level and column the p of the hypothesis that an interval holds what it should.
+
+    By the exact binomial test: rows are independent, columns of a row are not, so that each
+    has its own. NaN where a column has no truth.
+
+    Args:
+        place: Of every truth.
+        there: Which of them there are.
+    """
+    rows = there.sum(axis=0)
+    found = np.full((len(LEVELS), place.shape[1]), np.nan)
+    for number, level in enumerate(LEVELS):
+        held = (_within(place, level) & there).sum(axis=0)
+        for column in np.flatnonzero(rows):
+            test = scipy.stats.binomtest(int(held[column]), int(rows[column]), level)
+            found[number, column] = test.pvalue
+    return found
+
+
+def _within(place: Truth, level: float) -> Bool[np.ndarray, "row column"]:
+    found: np.ndarray = np.abs(place - 0.5) <= level / 2
+    return found
 
 
 def tarp(

@@ -39,7 +39,8 @@ def appraise(run: Run, *, task: Task, data: TaskData) -> dict[str, float]:
         - ``energy_score`` of these rows, where no epoch has it;
         - ``rank_p``: the smallest p of the ranks of all parameters, after Holm, and that of
           each before it as ``rank_p.NAME``;
-        - ``coverage_50`` …: the share of truths in central intervals;
+        - ``coverage_50`` …: the share of truths in central intervals; ``coverage_p``: the
+          smallest p of all levels and parameters, after Holm, that one holds what it should;
         - ``tarp``, ``tarp_p``: the largest error of the coverage of regions, and its p;
         - ``c2st``: the accuracy with which a classifier tells draws from exact ones, mean over
           observations, of each as ``c2st.N``, and the largest as ``c2st_worst``.
@@ -115,6 +116,8 @@ def _calibrated(
         found[f"coverage_{round(100 * level)}"] = calibration.coverage(
             place, there, level
         )
+    held = calibration.coverage_p_values(place, there)
+    found["coverage_p"] = float(np.nanmin(calibration.holm(held.ravel())))
     error, p = calibration.tarp(draws, truth, there, random=random)
     return found | {"tarp": error, "tarp_p": p}
 

@@ -72,9 +72,9 @@ def test_draws_that_are_no_numbers_are_not_taken_for_exact_ones():
     assert np.isnan(found[[0, 2]]).all() and found[1] == plain[1]
 
 
-def gaussian(rows, *, wide=1.0, shift=0.0):
+def gaussian(rows, *, wide=1.0, shift=0.0, seed=1):
     """Truths, and draws of their posteriors N(m, 1): too wide, or too far to one side."""
-    random = np.random.default_rng(1)
+    random = np.random.default_rng(seed)
     mean = 2 * random.normal(size=(rows, 1, 2))
     truth = (mean + random.normal(size=(rows, 1, 2)))[:, 0]
     draws = mean + shift + wide * random.normal(size=(rows, 99, 2))
@@ -114,6 +114,30 @@ def test_intervals_of_few_draws_hold_what_they_should():
         assert low <= 8000 * calibration.coverage(place, there, level) <= high
 
 
+def test_coverage_is_held_against_its_binomial_band():
+    """Rejected exactly where a share lies outside the band of as many rows, and that fairly."""
+    band = {level: scipy.stats.binom(500, level).interval(0.95) for level in (0.5, 0.9)}
+    wrong, cases = 0, 0
+    for seed in range(60):
+        place, there = places(*gaussian(500, seed=seed))
+        p_values = calibration.coverage_p_values(place, there)
+        assert p_values.shape == (len(calibration.LEVELS), place.shape[1])
+        for level, (low, high) in band.items():
+            own = p_values[calibration.LEVELS.index(level)]
+            held = (np.abs(place - 0.5) <= level / 2).sum(axis=0)
+            outside = (held < low) | (held > high)
+            assert ((own < 0.05) | ~outside).all() and ((own > 0.03) | outside).all()
+        wrong += (p_values < 0.05).sum()
+        cases += p_values.size
+    assert wrong / cases < 0.08
+    narrow = calibration.coverage_p_values(*places(*gaussian(500, wide=0.6)))
+    assert narrow.max() < 1e-3
+    there = np.ones((500, 2), bool)
+    there[:, 0] = False
+    one = calibration.coverage_p_values(place[:, :2], there)
+    assert np.isnan(one[:, 0]).all() and not np.isnan(one[:, 1]).any()
+
+
 def test_what_a_row_does_not_have_is_left_out():
     draws, truth, there = gaussian(300)
     truth[::2, 1], there[::2, 1] = 100.0, False
@@ -146,7 +170,7 @@ def learner(data, **task):
 
 def test_the_closed_form_is_exact_where_all_is_gaussian(two_observations):
     found = learner({"name": "gaussian_linear", "samples": 4000}).evaluate("test")
-    assert found["rank_p"] > 0.05 and found["tarp_p"] > 0.05
+    assert min(found[f"{name}_p"] for name in ("rank", "coverage", "tarp")) > 0.05
     assert found["c2st"] == pytest.approx(0.5, abs=0.1)
     assert found["c2st_worst"] == max(found[f"c2st.{n}"] for n in (1, 2))
     assert sum(name.startswith("rank_p.theta.") for name in found) == 10
