@@ -1,7 +1,8 @@
 """The posterior of means of sites around a mean: who reads whom, and what sites are simulated for.
 
     hpo launch hierarchical_posterior
-    hpo rerun hierarchical_posterior --seeds 3 --metrics c2st,rank_p,coverage_p,coverage_50,coverage_90
+    hpo rerun hierarchical_posterior --seeds 3 \
+        --metrics c2st,rank_p,coverage_p,coverage_50,coverage_90
     hpo launch hierarchical_posterior --trials 7 --epochs 20 \
         --set 'data={"name":"hierarchical_gaussian","sites":20}'
 
