@@ -252,6 +252,8 @@ def optimism(found: Confirmation, contender: Contender) -> str:
     told = f"{scale.signed(gap.mean)}{unit} [{scale.signed(gap.low)}, "
     told += f"{scale.signed(gap.high)}]"
     words = "validation less search"
+    if objective.direction == "maximize":
+        words = "search less validation"
     if gap.low > 0:
         words = "the search promised more than new seeds keep"
     elif gap.high < 0:

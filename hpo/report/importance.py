@@ -58,6 +58,7 @@ class Importance:
         bar: What a dimension must exceed to be told from noise; None likewise.
         outside: How many more had the whole budget but lie outside the space of today, since
             an extension brought another one.
+        changed: How many more are left out since their values changed in training.
     """
 
     family: str
@@ -66,6 +67,7 @@ class Importance:
     values: Mapping[str, float]
     bar: float | None
     outside: int = 0
+    changed: int = 0
 
     @property
     def told(self) -> tuple[str, ...]:
@@ -91,14 +93,12 @@ def importances(summary: Summary) -> tuple[Importance, ...]:
         space = family.space
         if all(d.single() for d in space.distributions.values()):
             continue
-        whole = [
-            r
-            for r in summary.rows
-            if r.family == family.name and r.rank and not r.schedule
-        ]
+        ranked = [r for r in summary.rows if r.family == family.name and r.rank]
+        whole = [r for r in ranked if not r.schedule]
         held = [r for r in whole if space.holds(r.params)]
         told = _importance(family.name, space.distributions, held, summary.objective)
-        found.append(replace(told, outside=len(whole) - len(held)))
+        outside, changed = len(whole) - len(held), len(ranked) - len(whole)
+        found.append(replace(told, outside=outside, changed=changed))
     return tuple(found)
 
 

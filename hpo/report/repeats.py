@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from hpo.errors import RunError, StudyError
@@ -206,11 +207,19 @@ def further_cells(found: Sequence[Repeat]) -> list[dict[str, str]]:
     return [
         {
             "trial": str(repeat.trial),
-            **{n: _told(mean_interval(values.get(n, [])), scale) for n in names},
+            **{n: _further(n, values.get(n, []), scale) for n in names},
             "in reruns/": repeat.folder.name,
         }
         for repeat, values in told
     ]
+
+
+def _further(name: str, values: Sequence[float], scale: numbers.Scale) -> str:
+    """A metric over the seeds; a p-value is no estimate that they scatter around."""
+    if name.endswith("_p") and len(values) > 1:
+        middle, least = scale.format(median(values)), scale.format(min(values))
+        return f"median {middle}, smallest {least}"
+    return _told(mean_interval(values), scale)
 
 
 def _told(interval: Interval | None, scale: numbers.Scale) -> str:

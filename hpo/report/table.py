@@ -70,7 +70,6 @@ def render(summary: Summary, *, width: int = 80, whole: Summary | None = None) -
 def head(summary: Summary, *, width: int = 80) -> list[Text]:
     """Name, place, state and objective of a run, in a few lines."""
     objective = summary.objective
-    good = "smaller" if objective.direction == "minimize" else "larger"
     counts = summary.counts()
     done = sum(
         n for s, n in counts.items() if s not in ("running", "paused", "pending")
@@ -78,13 +77,11 @@ def head(summary: Summary, *, width: int = 80) -> list[Text]:
     states = ", ".join(f"{n}\u00a0{state}" for state, n in counts.items()) or "none yet"
     first = f"{done} of {summary.planned} trials ended ({states})"
     lines = [Text(summary.study.name, style="bold")]
-    ranking = f"ranked by {objective.metric}, {good} is better"
-    if len(summary.study.objectives) > 1 or objective.limit is not None:
-        goals = ", ".join(goal(o) for o in summary.study.objectives)
-        ranking = f"ranked by front, then by {objective.metric}: {goals}"
+    good = "smaller" if objective.direction == "minimize" else "larger"
+    told = goals(summary.study.objectives) or f"{objective.metric}, {good} is better"
     for text in (
         f"{first} in {numbers.duration(summary.elapsed)}",
-        ranking,
+        f"ranked by {told}",
         f"{summary.folder}",
     ):
         lines.extend(_wrapped(text, width=width, indent="", style=""))
@@ -154,6 +151,18 @@ def _columns(summary: Summary, *, reasons: bool) -> list[_Column]:
         column("seconds", [numbers.seconds(r.seconds) for r in rows]),
         *([] if any(c.head == PARAMETERS for c in further) else [size]),
     ]
+
+
+def goals(objectives: Sequence[Objective]) -> str:
+    """What ranks trials where that is more than one value, in words; else empty.
+
+    Args:
+        objectives: A study's.
+    """
+    first, *further = objectives
+    if not further and first.limit is None:
+        return ""
+    return f"front, then by {first.metric}: {', '.join(map(goal, objectives))}"
 
 
 def goal(objective: Objective) -> str:

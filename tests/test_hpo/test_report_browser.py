@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from hpo.report.page import html
+from tests.test_hpo import sample_run
 from tests.test_hpo.test_report_page import (
     HOSTILE,
     RECORDED,
@@ -211,6 +212,45 @@ def test_pictures_out_of_sight_are_drawn_when_they_are_reached_and_on_paper(
     with Opened(chromium, written) as opened:
         opened.page.emulate_media(media="print")
         assert all(opened.page.evaluate(drawn))
+
+
+def test_arrows_go_along_the_rows_and_light_their_curves(chromium, written):
+    focused = "document.activeElement.dataset.trial"
+    with Opened(chromium, written) as opened:
+        page = opened.page
+        trials = page.eval_on_selector_all(
+            "#leaderboard tbody tr", "rows => rows.map((row) => row.dataset.trial)"
+        )
+        page.locator("#leaderboard button").last.focus()
+        page.keyboard.press("Tab")
+        assert page.evaluate(focused) == trials[0]
+        page.keyboard.press("ArrowDown")
+        assert page.evaluate(focused) == trials[1]
+        curve = page.locator(f".curve-{trials[1]}")
+        assert "lit" in curve.first.get_attribute("class")
+        page.keyboard.press("ArrowUp")
+        page.keyboard.press("ArrowUp")  # there is none above
+        assert page.evaluate(focused) == trials[0]
+        assert page.locator("tr[tabindex]").count() == 1
+        page.get_by_role("searchbox").fill("crnn stopped")
+        first = page.locator("#leaderboard tbody tr").locator("visible=true").first
+        assert first.get_attribute("tabindex") == "0"
+        assert page.locator("tr.lit").count() == 0
+        assert opened.console == []
+
+
+def test_on_paper_no_column_is_cut(chromium, tmp_path):
+    """A long reason and four hyperparameters on A4, of which 718 pixels are left."""
+    path = tmp_path / "index.html"
+    path.write_bytes(words_of(sample_run.write(tmp_path))["index.html"])
+    with Opened(chromium, path, viewport={"width": 718, "height": 1000}) as opened:
+        page = opened.page
+        page.emulate_media(media="print")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 718
+        heads = (
+            page.locator("#leaderboard th").locator("visible=true").all_inner_texts()
+        )
+        assert heads[-1] == "hyperparameters"
 
 
 def test_hostile_names_do_nothing(chromium, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import math
 import os
@@ -13,6 +14,7 @@ import statistics
 import subprocess
 import sys
 from collections import defaultdict
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -20,9 +22,27 @@ import pytest
 
 from hpo.errors import RunError
 from hpo.ledger.folder import RunFolder
-from hpo.report import formats
-from hpo.report.page import content, folder, html, parts, sentences, text
+from hpo.report import formats, numbers
+from hpo.report.importance import importances
+from hpo.report.page import (
+    content,
+    draw_results,
+    draw_search,
+    draw_space,
+    folder,
+    html,
+    methods,
+    parts,
+    sentences,
+    style,
+    text,
+)
 from hpo.report.page.history import read
+from hpo.report.page.panels import Slice
+from hpo.report.repeats import Repeat
+from hpo.report.verdicts import Seeded
+from hpo.schedule import Change
+from hpo.statistics.means import Interval
 from tests.test_hpo import sample_run
 from tests.test_hpo.command_line import refused, run
 
@@ -341,6 +361,229 @@ def test_the_page_asks_nothing_of_anybody(recorded):
     used |= {a["clip-path"][5:-1] for _, a in page.tags if "clip-path" in a}
     assert used <= set(ids)
     assert len(html._asset("page.js").encode()) <= 20_000
+
+
+def test_an_interval_that_ends_at_zero_is_drawn_to_zero(recorded, monkeypatch):
+    told = content.load(recorded[0])
+    ends = Interval(mean=1.0, low=0.0, high=2.0, deviation=1.0, count=3)
+    monkeypatch.setattr(draw_results, "mean_interval", lambda _: ends)
+    looks = style.looks([f.name for f in told.summary.study.families])
+    (drawing,) = draw_results.families(told, looks)
+    with style.drawing():
+        lines = [line.get_xdata() for line in drawing.draw().axes[0].lines]
+    factor = draw_results.axis_of(told, [r["value"] for r in drawing.rows])[0].factor
+    assert [0.0, 2.0 * factor] in [list(line) for line in lines]
+
+
+def test_whole_numbers_have_whole_ticks(recorded):
+    told = content.load(recorded[0])
+    whole = Slice(
+        family="rnn", name="model.size", log=False, choices=(), left_out=0,
+        points=((1, 2.0, 0.1, True), (2, 3.0, 0.2, True)),
+    )  # fmt: skip
+    told = replace(told, slices=(whole,))
+    looks = style.looks([f.name for f in told.summary.study.families])
+    (drawing,) = draw_space.slices(told, looks)
+    with style.drawing():
+        figure = drawing.draw()
+        figure.draw_without_rendering()
+        ticks = figure.axes[0].get_xticks()
+    assert [t % 1 for t in ticks] == [0] * len(ticks)
+
+
+# -- several objectives -------------------------------------------------------------------
+
+
+def limited_run(tmp_path):
+    """The sample run with two more objectives; beyond a limit of 6,000 is all but `linear`."""
+
+    def change(name, text):
+        if name == "events.jsonl":
+            return text
+        record = json.loads(text)
+        first = record["study"]["objectives"][0]
+        record["study"]["objectives"] = [
+            first,
+            {**first, "metric": "fit", "direction": "maximize", "unit": ""},
+            {**first, "metric": "parameters", "unit": "", "limit": 6000},
+        ]
+        return json.dumps(record)
+
+    return rewritten(tmp_path, change)
+
+
+def test_with_limits_the_page_does_not_say_that_the_first_is_ahead_by_a_difference(
+    tmp_path,
+):
+    """`linear` (43.4 mV) keeps to the limit, `rnn` (0.97 mV) does not: no gap is `before`."""
+    told = content.load(limited_run(tmp_path))
+    facts = dict(sentences.headline(told).facts)
+    assert facts["Ahead"].startswith("linear, rmse 43.4")
+    assert "before" not in facts["By"]
+    assert "Next is rnn, rmse 0.97" in facts["By"]
+    assert "parameters 6689 is beyond 6000" in facts["By"]
+    goals = "rmse small, fit large, parameters small (at most 6000)"
+    for said in (facts["Compared"], methods.paragraph(told)):
+        assert "smallest" not in said and f"front, then by rmse: {goals}, over" in said
+    assert "what is beyond a limit comes last" in sentences.counted(told)
+
+
+def test_every_objective_of_the_leaderboard_is_sorted_by_its_number(tmp_path):
+    place = limited_run(tmp_path)
+    page = words_of(place)["index.html"].decode()
+    table = parsed(page.encode()).tables[0]
+    heads = table[0]
+    assert heads[:3] == ["rank", "front", "trial"]
+    board = {
+        r["trial"]: r for r in json.loads(formats.to_json(content.load(place).summary))
+    }
+    cell = re.compile(r"<td[^>]*?(?: data-v=\"([^\"]*)\")?>")
+    lines = re.findall(r"<tr data-trial=\"(\d+)\".*", page)
+    rows = re.findall(r"<tr data-trial=\"\d+\"[^>]*>\n?(.*)", page)
+    for trial, row in zip(map(int, lines), rows, strict=True):
+        values = cell.findall(row)
+        assert len(values) == len(heads)
+        known = board[trial]
+        wanted = {"rank": known["rank"], "front": known["front"], **known["objectives"]}
+        for head, value in wanted.items():
+            column = next(i for i, h in enumerate(heads) if h.split(" [")[0] == head)
+            assert values[column] == ("" if value is None else repr(value)) or float(
+                values[column]
+            ) == pytest.approx(value)
+
+
+def test_a_long_reason_is_wrapped_and_pushes_nothing_out_of_sight(tmp_path):
+    page = words_of(sample_run.write(tmp_path))["index.html"].decode()
+    assert '<td class="told">failed' in page
+    assert re.search(r"td\.told {[^}]*white-space: normal", page)
+
+
+def test_what_paper_leaves_out_is_said_there(recorded, monkeypatch):
+    assert "On paper" not in recorded[1]["index.html"].decode()
+    monkeypatch.setattr(html, "_PRINTED", 10)
+    page = words_of(recorded[0])["index.html"].decode()
+    assert "On paper at most 10 rows stand here; all 16 trials are in" in page
+    css = html._asset("page.css")
+    monkeypatch.undo()
+    assert f"nth-child(n+{html._PRINTED + 1} of :not([hidden]))" in css
+
+
+# -- re-runs and values that changed ------------------------------------------------------
+
+
+def test_what_reruns_tell_of_the_test_part_alone_is_on_the_page(recorded):
+    told = content.load(recorded[0])
+    assert "told of the test part alone" not in recorded[1]["index.html"].decode()
+    plain = {"objective": 1.0, "best_epoch": 1, "epochs": 1, "seconds": 1.0}
+    tests = [
+        {"rmse": 2.0, "c2st": c, "rank_p": p} for c, p in ((0.5, 0.9), (0.6, 0.02))
+    ]
+    again = Repeat(
+        folder=Path("reruns/20260101-seeds"), kind="seeds", look=0, trial=1, asked=2,
+        runs=tuple(Seeded(seed=i, test=t, **plain) for i, t in enumerate(tests)),
+        finished=True, equal=None, changed="", valid=None, test=None,
+        of_epochs=frozenset({"rmse"}),
+    )  # fmt: skip
+    part = parts.of_run(replace(told, repeats=(again,)))
+    figures = {
+        d.name: b"<svg xmlns='http://www.w3.org/2000/svg'/>" for d in part.drawings
+    }
+    tables = parsed(html.render([part], figures).encode()).tables
+    heads, *rows = next(t for t in tables if t[0][:2] == ["trial", "metric"])
+    assert heads[2:] == ["test", "in reruns/"]
+    mean, spread = statistics.fmean((0.5, 0.6)), statistics.stdev((0.5, 0.6))
+    assert rows == [
+        ["1", "c2st", f"{mean:.3f} ± {spread:.3f}", "20260101-seeds"],
+        ["1", "rank_p", "median 0.460, smallest 0.020", "20260101-seeds"],
+    ]
+
+
+def test_values_that_changed_in_training_are_said_to_be_left_out(recorded):
+    told = content.load(recorded[0])
+    row = next(r for r in told.summary.rows if r.rank and r.family == "rnn")
+    rest = tuple(r for r in told.summary.rows if r is not row)
+    change = Change(after=2, traced={"optimizer.learning_rate": 0.1})
+    summary = replace(told.summary, rows=(replace(row, schedule=(change,)), *rest))
+    (found,) = (i for i in importances(summary) if i.family == "rnn")
+    (before,) = (i for i in importances(told.summary) if i.family == "rnn")
+    assert (found.changed, found.trials) == (1, before.trials - 1)
+    left = "Left out: 1 more trial whose values changed in training."
+    assert sentences.important(found).endswith(left)
+    assert "Left out" not in sentences.important(before)
+    looks = style.looks([f.name for f in summary.study.families])
+    captions = {
+        d.title: d.caption
+        for d in draw_space.slices(replace(told, summary=summary), looks)
+    }
+    began = "stand where they began"
+    assert [t for t, c in captions.items() if began in c] == ["Hyperparameters of rnn"]
+
+
+# -- axes ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("span", [(0.0028, 0.0089), (0.05, 0.07), (900, 4000), (3, 30)])
+def test_ticks_of_a_small_logarithmic_panel_do_not_touch(span):
+    with style.drawing():
+        figure = style.figure(height=1.75)
+        axes = figure.subplots(1, 2)[0]
+        axes.plot(span, [1, 2])
+        axes.set_xscale("log")
+        draw_results.plain_ticks(axes.xaxis)
+        figure.draw_without_rendering()
+        shown = [t.get_window_extent() for t in axes.get_xticklabels() if t.get_text()]
+        low, high = axes.get_xlim()
+        inside = [
+            box
+            for box, at in zip(shown, axes.get_xticks(), strict=True)
+            if low <= at <= high
+        ]
+    assert len(inside) >= 2
+    assert all(a.x1 < b.x0 for a, b in itertools.pairwise(inside))
+
+
+def test_thousands_are_no_powers_of_ten():
+    told = {
+        1000.0: "1000",
+        2877.4: "2877",
+        999.7: "1000",
+        41000.0: "41000",
+        12.345: "12.3",
+    }
+    assert {value: numbers.short(value) for value in told} == told
+    with style.drawing():
+        axes = style.axes(style.figure())
+        axes.plot([300, 30000], [1, 2])
+        axes.set_xscale("log")
+        draw_results.plain_ticks(axes.xaxis)
+        texts = [axes.xaxis.get_major_formatter()(v, 0) for v in (300.0, 1e3, 1e4)]
+    assert texts == ["300", "1,000", "10,000"]
+
+
+def test_a_long_metric_keeps_its_unit_and_stays_inside_its_figure(recorded):
+    """The label of an axis along the height, of every figure that has one."""
+    told = content.load(recorded[0])
+    goal = replace(
+        told.summary.objective, metric="a_metric_of_the_longest_name", unit="m/s²"
+    )
+    study = told.summary.study.replace(objectives=(goal,))
+    told = replace(told, summary=replace(told.summary, study=study))
+    scale, label = draw_results.axis_of(told, [1.0])
+    assert label.endswith(f"… [{scale.unit}]")
+    looks = style.looks([f.name for f in study.families])
+    for made in (
+        *draw_search.curves(told, looks),
+        *draw_search.progress(told, looks),
+        *draw_space.slices(told, looks),
+    ):
+        with style.drawing():
+            figure = made.draw()
+            figure.draw_without_rendering()
+            labels = [axes.yaxis.label for axes in figure.axes]
+            labels += [figure._supylabel] if figure._supylabel else []
+            boxes = [t.get_window_extent() for t in labels if t.get_text()]
+        assert boxes and all(b.y0 >= 0 and b.y1 <= figure.bbox.y1 for b in boxes)
+        assert all(a.y0 > b.y1 for a, b in itertools.pairwise(boxes))
 
 
 # -- other runs ---------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from hpo.confirmation import winners
 from hpo.report import formats
 from hpo.report.page import content, draw_verdict, methods, sections, sentences, style
 from hpo.report.summary import summary_of
+from hpo.statistics.means import Interval
 from hpo.study import Budget, Family, Objective, Rule, Study
 from hpo.trials.record import RunRecord, Trial
 from hpo.trials.states import State
@@ -68,7 +69,7 @@ def test_every_number_of_the_verdict_is_numpys_and_scipys(tmp_path):
     for line, contender in zip(lines, found.confirmation.contenders, strict=True):
         tests = [s.test["rmse"] for s in contender.winner.seeds]
         mean, spread, count = re.fullmatch(
-            r"(\S+) ± (\S+) \((\d+)\)", line["test, n"]
+            r"(\S+) ± (\S+) \((\d+)\)", line["test"]
         ).groups()
         assert float(mean) == pytest.approx(1e3 * statistics.fmean(tests), abs=0.006)
         assert float(spread) == pytest.approx(1e3 * statistics.stdev(tests), abs=0.006)
@@ -172,8 +173,54 @@ def test_why_fewer_trials_are_not_told_is_said():
     asha = RANDOM.replace(stopping=(Rule(name="divergence"), Rule(name="asha")))
     (text,) = sections.fewer_trials(replace(found, study=asha))
     assert "`asha` ended trials for what others did" in text
+    assert text.startswith("What fewer trials would find")
     tpe = asha.replace(sampler=Rule(name="tpe"))
     assert sections.fewer_trials(replace(found, study=tpe)) == ()
+
+
+def test_of_whom_fewer_trials_are_not_told_is_said_where_they_are_of_others(tmp_path):
+    """A rule cannot compare trials of one epoch, so `linear` has a figure, and is named."""
+    found = confirmation(("rnn", "linear"))
+    study = RANDOM.replace(
+        families=(*RANDOM.families, Family(name="linear", space={}, epochs=1)),
+        stopping=(Rule(name="asha"),),
+    )
+    (text,) = sections.fewer_trials(replace(found, study=study))
+    assert text.startswith("What fewer trials of rnn would find is not told")
+    rnn, linear = found.contenders
+    best = replace(
+        linear, winners=(replace(linear.winner, best_of=((1, 2.0), (2, 1.0))),)
+    )
+    told_of = told(tmp_path)
+    told_of = replace(told_of, confirmation=replace(found, contenders=(rnn, best)))
+    looks = style.looks(["rnn", "linear"])
+    (drawing,) = draw_verdict.best_of(told_of, looks)
+    assert drawing.title == "Expected best of n trials of linear"
+
+
+def test_the_table_of_the_verdict_says_what_its_numbers_are(tmp_path):
+    found = told(tmp_path)
+    section = sections.sections(found)[0]
+    (text,) = section.texts
+    assert text.startswith(
+        "rmse [mV] of new seeds over the validation part and over the "
+    )
+    assert "mean ± standard deviation (number of seeds)" in text
+    assert section.table.heads[3:5] == ["validation", "test"]
+
+
+def test_optimism_of_what_is_to_be_large_names_its_sign():
+    """Search 0.9, new seeds 0.8 … 0.95: the search less validation is what is positive."""
+    found = confirmation(("rnn",))
+    study = found.study.replace(
+        objectives=(Objective(metric="fit", direction="maximize"),)
+    )
+    (contender,) = found.contenders
+    gap = Interval(mean=0.025, low=-0.05, high=0.1, deviation=0.1, count=5)
+    winner = replace(contender.winner, search=0.9, optimism=gap, expected_optimism=None)
+    contender = replace(contender, winners=(winner,))
+    text = said.optimism(replace(found, study=study), contender)
+    assert "search less validation: +0.025 [−0.050, +0.100]" in text
 
 
 def test_only_whom_the_verdict_names_is_bold(tmp_path):

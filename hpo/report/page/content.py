@@ -16,6 +16,7 @@ from hpo.report.page.excerpts import Shown, shown
 from hpo.report.page.history import History
 from hpo.report.page.panels import Curves, Slice, Spot, curves, slices, spots
 from hpo.report.page.told import Recorded
+from hpo.report.repeats import Repeat, repeats
 from hpo.report.summary import Summary
 
 
@@ -34,6 +35,7 @@ class Content(Recorded):
         importances: How much each hyperparameter mattered.
         edges: Winners at the end of a range.
         windows: What each confirmed winner predicts beside what was measured.
+        repeats: Its re-runs and the stages of its confirmation, as their own folders tell.
     """
 
     summary: Summary
@@ -46,6 +48,7 @@ class Content(Recorded):
     importances: tuple[Importance, ...]
     edges: tuple[Edge, ...]
     windows: tuple[Shown, ...]
+    repeats: tuple[Repeat, ...]
 
     @property
     def run(self) -> str:
@@ -80,5 +83,6 @@ def load(folder: Path) -> Content:
         edges=edges(summary, families),
         confirmation=confirmation,
         windows=shown(confirmation),
+        repeats=repeats(summary),
         record={k: v for k, v in record.items() if k not in ("study", "spaces")},
     )

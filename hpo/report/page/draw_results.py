@@ -18,13 +18,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_LABEL = 30  # characters along the height of a figure
+
 
 def axis_of(content: Told, values: Sequence[float]) -> tuple[numbers.Scale, str]:
-    """The scale of an axis of the objective, and its label."""
+    """The scale of an axis of the objective, and its label: a long one keeps its unit."""
     objective = content.summary.objective
     scale = numbers.scale_for(values, objective.unit)
-    unit = f" [{scale.unit}]" if scale.unit else ""
-    return scale, style.clipped(f"{objective.metric}{unit}", 40)
+    unit = style.clipped(f" [{scale.unit}]", 16) if scale.unit else ""
+    return scale, style.clipped(objective.metric, _LABEL - len(unit)) + unit
 
 
 def families(content: Content, looks: Mapping[str, Look]) -> list[Drawing]:
@@ -111,7 +113,8 @@ def _families(
             axes.plot([best], [place], look.marker, color=look.colour, ms=7.5)
         found = mean_interval([v for v in standing.fresh if v is not None])
         if found is not None:
-            low, high = found.low or found.mean, found.high or found.mean
+            low = found.mean if found.low is None else found.low
+            high = found.mean if found.high is None else found.high
             ends = [low * scale.factor, high * scale.factor]
             axes.plot(ends, [place + 0.28] * 2, "-", color=style.INK, lw=1.4)
             mean = [found.mean * scale.factor]
@@ -126,15 +129,17 @@ def _families(
 
 def plain_ticks(axis: Any) -> None:
     """Numbers such as 20 and 0.5 at a logarithmic axis, where powers of ten are too few."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     low, high = axis.get_view_interval()
-    decades = high / low if low > 0 else 1e9
-    subs = (1.0,) if decades > 300 else (1.0, 3.0) if decades > 30 else (1.0, 2.0, 5.0)
-    axis.set_major_locator(LogLocator(subs=subs, numticks=6))
-    axis.set_major_formatter(
-        FuncFormatter(lambda value, _: numbers.short(float(value)))
+    ratio = high / low if low > 0 else 1e9
+    subs = (1.0,) if ratio > 300 else (1.0, 3.0) if ratio > 30 else (1.0, 2.0, 5.0)
+    axis.set_major_locator(
+        LogLocator(subs=subs, numticks=6)
+        if ratio > 6  # else it may fall on none of those, and takes too many others
+        else MaxNLocator(nbins=3)
     )
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _tick(float(value))))
     axis.set_minor_locator(NullLocator())  # half the time of drawing a small panel
 
 

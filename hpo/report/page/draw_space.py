@@ -9,7 +9,7 @@ from hpo.report import numbers
 from hpo.report.importance import Importance
 from hpo.report.page import style
 from hpo.report.page.content import Content
-from hpo.report.page.draw_results import axis_of, plain_ticks
+from hpo.report.page.draw_results import axis_of, plain_ticks, whole_ticks
 from hpo.report.page.drawing import Drawing
 from hpo.report.page.panels import Slice, spread
 from hpo.report.page.style import Look
@@ -34,13 +34,16 @@ def slices(content: Content, looks: Mapping[str, Look]) -> list[Drawing]:
         out = f" {left:,} of them are left out of the figure." if left else ""
         more = len(mine) - _MOST
         out += f" {more} more hyperparameters are in the CSV file." if more > 0 else ""
+        rows = (r for r in content.summary.rows if r.family == standing.family)
+        if any(r.schedule for r in rows):
+            out += " Values that changed in training stand where they began."
         found.append(
             Drawing(
                 name=f"slices-{standing.family}",
                 section="space",
                 title=f"Hyperparameters of {standing.family}",
-                caption="Full marks had the whole budget, hollow ones were cut or did not "
-                f"end well, at their best epoch.{out}",
+                caption="Full marks are ranked trials, hollow ones were cut, did not end "
+                f"well or are not done; each at its best epoch.{out}",
                 heads=("hyperparameter", "trial", "place", "choice", "value", "ranked"),
                 rows=[
                     {
@@ -76,12 +79,11 @@ def _slices(
                 continue
             style.dressed(axes)
             _slice(axes, mine[place], look, scale)
-            axes.set_xlabel(style.clipped(short[mine[place].name], 28))
-            if place % columns == 0:
-                axes.set_ylabel(label)
+            axes.set_xlabel(style.clipped(short[mine[place].name], 25))
             if spread(told):
                 axes.set_yscale("log")
                 plain_ticks(axes.yaxis)
+        made.supylabel(label, fontsize="medium")
         return made
 
     return draw
@@ -112,6 +114,8 @@ def _slice(axes: Axes, found: Slice, look: Look, scale: numbers.Scale) -> None:
     elif found.log:
         axes.set_xscale("log")
         plain_ticks(axes.xaxis)
+    elif all(float(place).is_integer() for _, place, _, _ in found.points):
+        whole_ticks(axes)
 
 
 def importance(content: Content, looks: Mapping[str, Look]) -> list[Drawing]:

@@ -187,7 +187,8 @@ def best_of(content: Told, looks: Mapping[str, Look]) -> list[Drawing]:
         Drawing(
             name="best-of",
             section="verdict",
-            title="Expected best of n trials",
+            title="Expected best of n trials"
+            + (f" of {told[0].family}" if len(told) == 1 else ""),
             caption="What random search would find with fewer trials, from the values of its "
             "draws that completed or converged (Dodge et al. 2019).",
             heads=("family", "trials", "value"),

@@ -15,7 +15,7 @@ from hpo.report.page.group import GroupContent
 from hpo.report.page.panels import spread
 from hpo.report.page.sections import Section, Table
 from hpo.report.page.style import Look
-from hpo.report.page.words import many
+from hpo.report.page.words import many, tuned_by
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -87,20 +87,18 @@ def paragraph(content: GroupContent) -> str:
     Args:
         content: What the page tells.
     """
-    study, goal = content.summary.study, content.summary.objective
+    study = content.summary.study
     families = ", ".join(
         f"{s.family} ({many(s.trials, 'trial')}, {many(s.epochs, 'epoch')} and "
         f"{numbers.seconds(s.seconds)} s in all)"
         for s in content.families
     )
-    good = "smallest" if goal.direction == "minimize" else "largest"
-    unit = f" [{goal.unit}]" if goal.unit else ""
     rules = ", ".join(r.name for r in study.stopping) or "no rule"
     return " ".join(
         [
             f"We searched {len(content.searches)} times, each time with a seed of its own, "
-            f"and tuned {families} by the {good} {goal.metric}{unit} over the validation "
-            "part, at the best epoch of each trial.",
+            f"and tuned {families} by {tuned_by(study)} over the validation part, at the "
+            "best epoch of each trial.",
             f"Configurations were proposed by `{study.sampler.name}` and trials ended early "
             f"by {rules}.",
             *_confirmed(content.verdict),

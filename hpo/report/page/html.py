@@ -21,6 +21,9 @@ _OPEN = 200
 """Rows of the table of trials that are laid out with the page; of 2,000, each a dozen cells, the
 layout took most of the time to open. The others lie folded, until they are asked for."""
 
+_PRINTED = 40
+"""Rows of it on paper, as `page.css` has them; the whole table is in the CSV file."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
@@ -114,6 +117,10 @@ def _part(part: Part, figures: Mapping[str, bytes]) -> dict[str, Any]:
         "heads": heads,
         "rows": rows[:_OPEN],
         "rest": rows[_OPEN:],
+        "cut": f"On paper at most {_PRINTED} rows stand here; all {len(rows):,} trials are in "
+        f"{part.prefix}leaderboard.csv."
+        if len(rows) > _PRINTED
+        else "",
         "listed": "Trials" if part.trials is not None else "Group",
         "sections": _with_figures(part.sections, pictures),
     }
@@ -171,7 +178,8 @@ def _leaderboard(content: Content) -> tuple[list[dict[str, Any]], list[dict[str,
     further = table.further_columns(summary)
     size = any(head == "parameters" for head, _ in further)
     heads = [
-        *("rank", "trial", "family", f"{objective.metric}{unit}"),
+        *("rank", *(["front"] if further else []), "trial", "family"),
+        f"{objective.metric}{unit}",
         *(head for head, _ in further),
         *("epochs", "seconds", *(() if size else ("parameters",)), "state"),
         *("hyperparameters", "command"),
@@ -183,14 +191,18 @@ def _leaderboard(content: Content) -> tuple[list[dict[str, Any]], list[dict[str,
     for i, row in enumerate(summary.rows):
         cells = [
             _number(str(row.rank or "–"), row.rank),
+            *([_number(str(row.front or "–"), row.front)] if further else []),
             _number(str(row.trial), row.trial),
             Cell(text=row.family, key=style.ROLES[looks[row.family].colour]),
             _number(scale.format(row.objective), row.objective),
-            *(Cell(text=column[i], kind="n") for _, column in further),
+            *(
+                _number(column[i], row.values[place] if row.values else None)
+                for place, (_, column) in enumerate(further, 1)
+            ),
             _number(f"{row.epochs}/{row.epoch_budget}", row.epochs),
             _number(numbers.seconds(row.seconds), row.seconds),
             *([] if size else [_number(numbers.count(row.parameters), row.parameters)]),
-            Cell(text=_state(content, row)),
+            Cell(text=_state(content, row), kind="told"),
             Cell(text=_hyperparameters(row, short), kind="wide"),
             Cell(text=sentences.row_command(content, row.trial), code=True),
         ]

@@ -34,18 +34,16 @@ def paragraph(content: Content) -> str:
 
 def _search(content: Content) -> list[str]:
     summary = content.summary
-    study, goal = summary.study, summary.objective
+    study = summary.study
     families = ", ".join(
         f"{s.family} ({words.many(s.trials, 'trial')} of up to "
         f"{words.many(s.epoch_budget, 'epoch')}, {words.many(s.epochs, 'epoch')} "
         f"and {numbers.seconds(s.seconds)} s in all)"
         for s in content.families
     )
-    good = "smallest" if goal.direction == "minimize" else "largest"
-    unit = f" [{goal.unit}]" if goal.unit else ""
     rules = ", ".join(r.name for r in study.stopping) or "no rule"
     return [
-        f"We tuned {families} by the {good} {goal.metric}{unit} over the validation part, "
+        f"We tuned {families} by {words.tuned_by(study)} over the validation part, "
         "at the best epoch of each trial.",
         f"Configurations were proposed by `{study.sampler.name}` and trials ended early by "
         f"{rules}; the seed of every random choice was {study.seed}.",

@@ -1,5 +1,6 @@
 "use strict";
-// Sorts and filters each run's table, and lights up the curve of the row that is pointed at.
+// Sorts and filters each run's table, and lights up the curve of the row that is pointed at or
+// has the focus.
 document.querySelectorAll("table[id$=leaderboard]").forEach((table) => {
   const own = table.closest("article");
   const body = table.tBodies[0];
@@ -63,8 +64,27 @@ document.querySelectorAll("table[id$=leaderboard]").forEach((table) => {
     texts.forEach(([row, text]) => {
       row.hidden = !words.every((word) => text.includes(word));
     });
+    stopAt(Array.from(body.rows).find((row) => !row.hidden));
   });
   table.parentElement.before(input);
+
+  let stop = null;
+  function stopAt(row) {  // Tab stops at one row; the arrows go on from there
+    if (stop) stop.removeAttribute("tabindex");
+    if (row) row.tabIndex = 0;
+    stop = row;
+  }
+  stopAt(body.rows[0]);
+  const ways = {ArrowDown: "nextElementSibling", ArrowUp: "previousElementSibling"};
+  body.addEventListener("keydown", (event) => {
+    const way = ways[event.key];
+    let row = way && event.target.closest("tr")[way];
+    while (row && row.hidden) row = row[way];
+    if (!row) return;
+    event.preventDefault();
+    stopAt(row);
+    row.focus();
+  });
 
   let lit = [];
   function light(row) {
@@ -86,4 +106,5 @@ document.querySelectorAll("table[id$=leaderboard]").forEach((table) => {
   body.addEventListener("pointerover", (event) => light(event.target.closest("tr")));
   body.addEventListener("pointerleave", () => light(null));
   body.addEventListener("focusin", (event) => light(event.target.closest("tr")));
+  body.addEventListener("focusout", () => light(null));
 });

@@ -12,6 +12,7 @@ from hpo.report import families, formats, numbers, rungs
 from hpo.report.page import methods, sentences, verdict
 from hpo.report.page.content import Content
 from hpo.report.page.told import Told
+from hpo.report.repeats import further_cells
 from models.training.protocol import Excerpt
 
 
@@ -74,6 +75,7 @@ def sections(content: Content) -> tuple[Section, ...]:
         _rungs(content),
         Section(name="course", title="Course of the run"),
         _reruns(content),
+        _test_alone(content),
         _paper(content),
         _provenance(content),
         Section(name="notes", title="Notes", points=tuple(content.summary.notes)),
@@ -87,6 +89,7 @@ def _verdict(content: Content) -> Section:
     return Section(
         name="verdict",
         title="Verdict",
+        texts=(verdict.explained(found),),
         points=(*verdict.points(found), *fewer_trials(found)),
         table=table(verdict.cells(found), left=("family",)),
     )
@@ -99,13 +102,15 @@ def fewer_trials(found: Confirmation) -> tuple[str, ...]:
         found: The confirmation.
     """
     study = found.study
-    families = (c.family for c in found.contenders)
-    rules = dict.fromkeys(rule for f in families for rule in comparing(study, f))
+    ended = {c.family: comparing(study, c.family) for c in found.contenders}
+    rules = dict.fromkeys(rule for named in ended.values() for rule in named)
     if study.sampler.name != "random" or not rules:
         return ()
+    whose = ", ".join(family for family, named in ended.items() if named)
+    of = "" if all(ended.values()) else f" of {whose}"
     named = ", ".join(f"`{rule}`" for rule in rules)
     return (
-        f"What fewer trials would find is not told: {named} ended trials for what others "
+        f"What fewer trials{of} would find is not told: {named} ended trials for what others "
         "did, so their values are not those of independent trainings.",
     )
 
@@ -144,6 +149,12 @@ def _families(content: Content) -> Section:
     return Section(
         name="families",
         title="Families in the search",
+        texts=(
+            "Fresh seeds and test: the best trial trained again, mean ± standard deviation "
+            "(number of seeds). Epochs and seconds are those of all trials together.",
+        )
+        if any(s.fresh for s in content.families)
+        else (),
         table=table(lines, left=("family",)),
     )
 
@@ -199,6 +210,28 @@ def _reruns(content: Content) -> Section:
         title="Re-runs",
         texts=texts if lines else (),
         table=table(lines, left=("kind", "folder")) if lines else None,
+    )
+
+
+def _test_alone(content: Content) -> Section:
+    """What re-runs say of the test part that no epoch tells, such as a calibration."""
+    lines = [
+        {"trial": cells["trial"], "metric": name, "test": value, "in reruns/": folder}
+        for cells in further_cells(content.repeats)
+        for folder in (cells["in reruns/"],)
+        for name, value in cells.items()
+        if name not in ("trial", "in reruns/") and value != "–"
+    ]
+    return Section(
+        name="test-alone",
+        title="Re-runs: told of the test part alone",
+        texts=(
+            "Metrics that no epoch has, over the seeds that did not fail: mean ± standard "
+            "deviation; of p-values (names that end with _p) the median and the smallest.",
+        )
+        if lines
+        else (),
+        table=table(lines, left=("metric", "in reruns/")) if lines else None,
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from hpo.confirmation import sentences as confirmed
 from hpo.ledger.folder import RunFolder
 from hpo.pasted import pasted
-from hpo.report import numbers
+from hpo.report import numbers, table
 from hpo.report.families import Standing, mean_and_spread, scale_of
 from hpo.report.importance import LEAST, Importance
 from hpo.report.page import verdict
@@ -83,9 +83,19 @@ def margin(content: Content) -> str:
         return "nothing can be said."
     if len(ranked) == 1:
         return "no other family has a ranked trial."
-    first, second = (s.best.objective for s in ranked[:2] if s.best)
-    assert first is not None and second is not None, "ranked trials have values"
     scale = scale_of(content.summary, content.families)
+    one, two = (s.best for s in ranked[:2])
+    assert one is not None and two is not None, "they are ranked"
+    first, second = one.objective, two.objective
+    assert first is not None and second is not None, "ranked trials have values"
+    objectives = content.summary.study.objectives
+    if table.goals(objectives):
+        value = f"{scale.format(second)} {scale.unit}".strip()
+        over = "".join(f"; {text}" for text in table.over_limits(two, objectives))
+        return (
+            "no one number: limits come first, then fronts. Next is "
+            f"{ranked[1].family}, {objectives[0].metric} {value} (trial {two.trial}{over})."
+        )
     gap = f"{scale.format(abs(second - first))} {scale.unit}".strip()
     share = f" ({abs(second - first) / abs(second):.1%})".replace("%", " %")
     return f"{gap}{share if second else ''} before {ranked[1].family}."
@@ -129,10 +139,15 @@ def commands(content: Content) -> tuple[tuple[str, str], ...]:
 
 def important(found: Importance) -> str:
     """What can be said of a family's hyperparameters."""
-    if not found.outside:
-        return _mattered(found)
-    outside = many(found.outside, "more trial")
-    return f"{_mattered(found)} Left out: {outside} outside the space of today."
+    left = [
+        f"{many(count, 'more trial')} {why}"
+        for count, why in (
+            (found.outside, "outside the space of today"),
+            (found.changed, "whose values changed in training"),
+        )
+        if count
+    ]
+    return " ".join([_mattered(found), *(f"Left out: {x}." for x in left)])
 
 
 def _mattered(found: Importance) -> str:
@@ -180,7 +195,18 @@ def counted(content: Content) -> str:
     return (
         f"{counts or 'no trials yet'}; {summary.planned} planned. "
         f"Active time {numbers.duration(summary.elapsed)}. Ranked are completed and "
-        "converged trials, by the value of their best epoch."
+        f"converged trials, by {_ranking(summary)}."
+    )
+
+
+def _ranking(summary: Summary) -> str:
+    """What the ranks of the table go by."""
+    if not table.goals(summary.study.objectives):
+        return "the value of their best epoch"
+    return (
+        "the values of their best epoch: by front (of 1 none is beaten in one objective and "
+        f"equalled in the others), then by {summary.objective.metric}; what is beyond a limit "
+        "comes last"
     )
 
 

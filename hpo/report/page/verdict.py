@@ -82,6 +82,22 @@ def points(found: Confirmation) -> tuple[str, ...]:
     )
 
 
+def explained(found: Confirmation) -> str:
+    """How the table of `cells` is read.
+
+    Args:
+        found: The confirmation.
+    """
+    unit = scale_of(found).unit
+    part = f" and over the {found.part} part" if found.part != "valid" else ""
+    return (
+        f"{found.study.objectives[0].metric}{f' [{unit}]' if unit else ''} of new seeds over "
+        f"the validation part{part}: mean ± standard deviation (number of seeds), with the "
+        f"95 % interval of the mean over the {found.part} part; optimism likewise, positive "
+        "where the search promised too much."
+    )
+
+
 def cells(found: Confirmation) -> list[dict[str, str]]:
     """A line a family, as people read it.
 
@@ -97,7 +113,7 @@ def cells(found: Confirmation) -> list[dict[str, str]]:
             "trial": str(c.winner.trial),
             f"search, {objective.metric}{unit}": scale.format(c.winner.search),
             "validation": mean_and_spread(_valid(c), scale),
-            f"{found.part}, n": mean_and_spread(_values(c), scale),
+            found.part: mean_and_spread(_values(c), scale),
             "95 % interval": _interval(c.mean, scale),
             "optimism": _difference(c.winner.optimism, scale),
             "parameters": numbers.count(c.winner.parameters),

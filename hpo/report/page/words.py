@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from hpo.report import formats
+from hpo.report import formats, table
 from hpo.report.page.told import Told
+from hpo.study import Study
 
 
 def compared(content: Told) -> str:
@@ -15,12 +16,37 @@ def compared(content: Told) -> str:
     )
     budgets = [s.epochs for s in content.families if s.epochs]
     uneven = len(budgets) > 1 and max(budgets) > 1.1 * min(budgets)
-    goal = "smallest" if summary.objective.direction == "minimize" else "largest"
-    text = f"{names}; {goal} {summary.objective.metric} over the validation part"
+    goals = table.goals(summary.study.objectives)
+    goal = f"ranked by {goals}," if goals else best(summary.study)
+    text = f"{names}; {goal} over the validation part"
     told = (
         uneven and content.verdict is None
     )  # a verdict says so itself, at more length
     return f"{text}. Their budgets are unequal." if told else f"{text}."
+
+
+def best(study: Study, unit: str = "") -> str:
+    """What makes a trial the best by its first objective: ``smallest rmse [V]``.
+
+    Args:
+        study: The study.
+        unit: What stands behind the metric.
+    """
+    goal = study.objectives[0]
+    good = "smallest" if goal.direction == "minimize" else "largest"
+    return f"{good} {goal.metric}{unit}"
+
+
+def tuned_by(study: Study) -> str:
+    """What a paper says that families were tuned by.
+
+    Args:
+        study: The study.
+    """
+    if goals := table.goals(study.objectives):
+        return f"{goals},"
+    unit = study.objectives[0].unit
+    return f"the {best(study, f' [{unit}]' if unit else '')}"
 
 
 def on(content: Told) -> str:
