@@ -306,9 +306,11 @@ def _named(name: str, root: Path | None) -> Path:
             hint="point `--data DIR` or HPO_DATA at the folder that holds "
             + (" or ".join(files) or "it"),
         )
+    near = near_matches(name, (*names(), *there))
+    unset = "pass `--data DIR` or set HPO_DATA to the folder that holds it; "
     raise DataError(
         f"unknown dataset `{name}`: no known name and no folder or file{where}",
-        hint=near_matches(name, (*names(), *there)),
+        hint=near if folder else unset + near,
     )
 
 

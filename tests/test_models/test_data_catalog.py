@@ -82,6 +82,14 @@ def test_chosen_signals_and_protocol(root):
     assert record["u"].shape == (300, 3) and record["y"].shape == (300, 2)
 
 
+def test_a_name_of_ones_own_without_a_data_folder_says_where_one_is_given(root):
+    with pytest.raises(DataError, match="(?s)unknown dataset `mine`.*HPO_DATA.*known:"):
+        prepare("mine")
+    with pytest.raises(DataError) as caught:
+        prepare("nine_of_them", root=root)
+    assert "HPO_DATA" not in str(caught.value)  # a folder was given
+
+
 def test_a_known_name_brings_its_protocol(root):
     reference = prepare("bouc_wen", root=root)
     assert reference.units == {"y": ("m", "m")}
