@@ -22,7 +22,7 @@ class Windows(Config):
             More than one pass draws every window once per pass.
         feeding: ``resident`` keeps the data on the device and gathers batches inside the
             compiled epoch, ``streaming`` reads them from the files; ``auto`` is resident
-            when the part takes at most `models.data.feeding.RESIDENT_BYTES`.
+            when the part takes at most `models.data.device.RESIDENT_BYTES`.
         order: ``shuffled``, or ``consecutive``: as many parallel streams as the batch has
             rows, each cut into windows that follow one another (truncated
             back-propagation through time); windows then never overlap, and the last one of

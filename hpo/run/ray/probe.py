@@ -1,7 +1,7 @@
 """A process that looks at a cluster once: which nodes it has, and what is on them.
 
 Ray ends a process that it cannot connect, or keeps it waiting for minutes; so the first look
-is taken by this one, which says in lines of JSON how far it came (`hpo.run.ray.survey` reads
+is taken by this one, which says in lines of JSON how far it came (`hpo.run.survey` reads
 them). It is asked in JSON on its standard input.
 """
 
