@@ -43,12 +43,14 @@ class Shape:
         memory: Bytes of training, an estimate from above: parameters with their
             gradients, moments and best copy, and twice the forward values of a batch.
         error: Why the family refuses it; empty when it does not.
+        hint: What the family says to do about it.
     """
 
     signature: str = ""
     parameters: int | None = None
     memory: int | None = None
     error: str = ""
+    hint: str = ""
 
 
 def middle(space: Space, chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -176,7 +178,7 @@ def _family_shapes(
             own = set(kind.keys())
             config = kind.from_flat({k: v for k, v in values.items() if k in own})
         except UserError as error:
-            yield Shape(error=error.message)
+            yield Shape(error=error.message, hint=error.hint or "")
             continue
         signature = repr(config.static_signature())
         if signature not in built:
@@ -191,7 +193,7 @@ def _built(config: Any, signature: str, measure: Measure | None) -> Shape:
     try:
         parameters, forward = measure(config)
     except UserError as error:
-        return Shape(error=error.message)
+        return Shape(error=error.message, hint=error.hint or "")
     except Exception as error:  # whatever a family's own code raises refuses the point
         first = str(error).strip().partition("\n")[0]
         return Shape(error=f"{type(error).__name__}: {first}")

@@ -52,7 +52,7 @@ class FamilyPreview:
         signatures: Compilations among them; None where the family cannot tell.
         parameters: Smallest and largest number of trained numbers; None likewise.
         memory: Bytes of the largest, estimated from above; None likewise.
-        refused: Corners that the family refuses, and why; only those with the fewest
+        refused: Corners that the family refuses, with its answer; only those with the fewest
             dimensions at an end.
         probe: What two epochs took; None when not asked for.
     """
@@ -65,7 +65,7 @@ class FamilyPreview:
     signatures: int | None
     parameters: tuple[int, int] | None
     memory: int | None
-    refused: tuple[tuple[edges.Corner, str], ...] = ()
+    refused: tuple[tuple[edges.Corner, edges.Shape], ...] = ()
     probe: Probe | None = None
 
 
@@ -172,12 +172,12 @@ def _preview(
 
 def _refused(
     corners: list[edges.Corner], shapes: tuple[edges.Shape, ...]
-) -> tuple[tuple[edges.Corner, str], ...]:
+) -> tuple[tuple[edges.Corner, edges.Shape], ...]:
     """The refusals, less the corners that follow from others: those come first."""
-    out: list[tuple[edges.Corner, str]] = []
+    out: list[tuple[edges.Corner, edges.Shape]] = []
     for corner, shape in zip(corners, shapes, strict=True):
         if shape.error and not any(found.within(corner) for found, _ in out):
-            out.append((corner, shape.error))
+            out.append((corner, shape))
     return tuple(out)
 
 

@@ -96,10 +96,13 @@ def _complain(found: Preview) -> None:
     from hpo.report import formats
 
     bad: list[str] = []
+    hints: list[str] = []
     for family in found.families:
-        for corner, error in family.refused:
+        for corner, answer in family.refused:
             at = {k: corner.point[k] for k in corner.keys} or dict(corner.point)
-            terminal.say(f"{family.name} refuses {formats.inline_json(at)}: {error}")
+            at_all = formats.inline_json(at)
+            terminal.say(f"{family.name} refuses {at_all}: {answer.error}")
+            hints += [answer.hint] if answer.hint else []
             keys = " with ".join(f"`{k}`" for k in corner.keys)
             bad.append(f"{family.name} ({keys or 'its first point'})")
         if family.probe is not None and family.probe.error:
@@ -108,7 +111,9 @@ def _complain(found: Preview) -> None:
     if bad:
         raise StudyError(
             f"trials would fail: {', '.join(dict.fromkeys(bad))}",
-            hint="narrow the space, or add a condition to it",
+            hint="; or ".join(
+                dict.fromkeys([*hints, "narrow the space, or add a condition to it"])
+            ),
         )
 
 
@@ -182,8 +187,8 @@ def _record(family: FamilyPreview) -> dict[str, Any]:
         "parameters": None if family.parameters is None else list(family.parameters),
         "memory": family.memory,
         "refused": [
-            {"keys": list(c.keys), "point": dict(c.point), "error": error}
-            for c, error in family.refused
+            {"keys": list(c.keys), "point": dict(c.point), "error": answer.error}
+            for c, answer in family.refused
         ],
         **probed,
     }
@@ -206,11 +211,17 @@ def _cells(family: FamilyPreview) -> dict[str, str]:
     size = f"{low:,} … {high:,}" if low != high else numbers.count(low)
     cells = {k: "–" if v is None else str(v) for k, v in record.items()}
     return cells | {
-        "rungs": ", ".join(map(str, family.rungs)) or "–",
+        "rungs": _shortly(family.rungs) or "–",
         "parameters": size,
         "memory": "–" if family.memory is None else numbers.size(family.memory),
         **{k: numbers.seconds(_of(family, k) or 0.0) for k in _PROBED if k in record},
     }
+
+
+def _shortly(rungs: tuple[int, ...]) -> str:
+    """Rungs in a column: of more than five the first two and the last."""
+    first, last = map(str, rungs[:2]), map(str, rungs[-1:])
+    return ", ".join([*first, "…", *last] if len(rungs) > 5 else map(str, rungs))
 
 
 def _of(family: FamilyPreview, name: str) -> float | None:

@@ -15,6 +15,7 @@ from optuna.distributions import (
 
 from hpo import packages
 from hpo.check import corners
+from hpo.cli import check
 from hpo.errors import StudyError
 from models.training.protocol import Context
 from search_spaces.space import Space
@@ -131,6 +132,12 @@ def learners():
         yield create(config, context).parameters
 
 
+def test_many_rungs_leave_room_for_the_other_columns():
+    assert check._shortly(()) == ""
+    assert check._shortly((1, 4, 16, 64, 99)) == "1, 4, 16, 64, 99"
+    assert check._shortly(tuple(range(5, 80, 5))) == "5, 10, …, 75"
+
+
 def test_a_corner_that_the_family_refuses_is_named(study):
     study.write_text(STUDY.replace("DROPOUT", "FloatDistribution(0.0, 0.5)"))
     result = run("check", study, "--format", "csv")
@@ -138,6 +145,10 @@ def test_a_corner_that_the_family_refuses_is_named(study):
     assert "`model.dropout` acts between two recurrent layers" in result.stderr
     assert "error: trials would fail: rnn" in result.stderr
     assert '"model.layers": 1' in result.stderr
+    hint = result.stderr[
+        result.stderr.index("hint: ") :
+    ]  # the family's own comes first
+    assert hint.index("`model.layers`") < hint.index("; or narrow the space")
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
     assert [r["family"] for r in rows] == ["rnn", "linear"]
 
