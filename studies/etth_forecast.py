@@ -1,7 +1,7 @@
 """Four days of a power transformer, 96 hours ahead: who foretells them best?
 
     HPO_DATA=... hpo launch etth_forecast
-    hpo rerun etth_forecast --seeds 10
+    HPO_DATA=... hpo rerun etth_forecast --seeds 10
 
 ETTh1 (`ett/ETTh1.csv` or `.csv.gz`): six loads and the oil temperature, parted as published (12, 4
 and 4 months of 30 days); errors are in standard deviations of the train part. `forecaster`,

@@ -1,7 +1,7 @@
 """A day of a power transformer, 96 rows of 15 minutes ahead: who foretells it best?
 
     HPO_DATA=... hpo launch ettm_forecast
-    hpo rerun ettm_forecast --seeds 10
+    HPO_DATA=... hpo rerun ettm_forecast --seeds 10
 
 ETTm1 (`ett/ETTm1.csv` or `.csv.gz`): six loads and the oil temperature, parted as published (12, 4
 and 4 months of 30 days); errors are in standard deviations of the train part. `forecaster`,
