@@ -66,9 +66,7 @@ def is_there(dotted):
     known = members(path) if parts else {}
     for part in parts:
         if part not in known:
-            return (
-                ... in known
-            )  # which says that there are members the text does not show
+            return ... in known  # it may have members that its text does not show
         known = known[part]
     return True
 
