@@ -38,8 +38,9 @@ from models.transforms.batch import Transform
 TRUTH, FRESH, NOW = "rows.truth", "rows.fresh", "scheme.now"
 PRIOR_DRAWS = 16_384
 """Draws of the prior that a run chooses from; they cost no simulation."""
-_OF_PRIOR = 0x70726972
-"""Seed of these draws: that of no dataset, whose simulations would be among them."""
+_OF_PRIOR = (0x70726972, 3)
+"""Seed of these draws, a fourth part beside train, valid and test: that of no dataset, whose
+simulations would be among them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +130,7 @@ def prior_draws(data: TaskData) -> np.ndarray | None:
     if isinstance(options, Sites) and task.local:
         options = options.updated({"sites": data.shapes[task.local][0]})
     drawn = simulator(reference.name, options).prior(
-        np.random.default_rng([_OF_PRIOR, 3]), PRIOR_DRAWS
+        np.random.default_rng(_OF_PRIOR), PRIOR_DRAWS
     )
     if any(r not in drawn or drawn[r].shape[1:] != data.shapes[r] for r in task.gives):
         return None  # a task that infers something else

@@ -196,16 +196,16 @@ def supervised_loss(
         data: Of the task.
         start: First sample of a window that is scored.
     """
-    outputs_counted = stated.supervised
-    std = data.statistics.std["y"][:outputs_counted]
+    width = stated.supervised
+    std = data.statistics.std["y"][:width]
     error = sequence_loss(config=config, std=std, start=start).terms[config.kind]
 
     def chosen(batch: Batch) -> Batch:
         found = {n: batch[n] for n in ("y", "seen.y") if n in batch}
-        return {name: array[..., :outputs_counted] for name, array in found.items()}
+        return {name: array[..., :width] for name, array in found.items()}
 
     def term(outputs: Outputs, batch: Batch, hyper: Hyper) -> Float[Array, ""]:
-        given = {"y": outputs["y"][..., :outputs_counted]}
+        given = {"y": outputs["y"][..., :width]}
         return error.function(given, chosen(batch), hyper)
 
     def count(batch: Batch, hyper: Hyper) -> Array | float | None:

@@ -33,10 +33,10 @@ now):
 
 Whether coverage lies in its binomial band was asked on 2026-11-30, of two new seeds of the best of
 four trials (`--families dense_bottom_up,sites_direct --trials 4`, 18 min; 0.262, dense and bottom
-up): of all parameters together 0.522, 0.811, 0.916 and 0.959 at 50, 80, 90 and 95 %, within the
-band of 500 truths at each level. Parameter by parameter `coverage_p` is 0.014 and 0.024 (24 tests,
-Holm): intervals are a little too wide. Exact draws for the same rows have 1. C2ST 0.532, rank p
-0.87, TARP p 0.26.
+up): of all parameters together, means of both, 0.522, 0.811, 0.916 and 0.959 at 50, 80, 90 and
+95 %, within the band of 500 truths at each level. Parameter by parameter `coverage_p` is 0.014 and
+0.024 (24 tests, Holm): intervals are a little too wide. Exact draws for the same rows have 1. C2ST
+0.532, rank p 0.87, TARP p 0.26.
 
 Measured on 2026-11-30, 2 cores that other work shared: 20 sites, 7 trials of 20 epochs (the third
 command), none stopped, in 16 min 50 s:

@@ -18,7 +18,7 @@ Five new seeds of the best, 20 min, on test:
     loss.velocity  0.565 [0.562, 0.569]
     C2ST           0.529 [0.522, 0.536]   ten observations, 2,000 draws each
     coverage_50    0.501 [0.498, 0.504]
-    coverage_90    0.872 [0.857, 0.888]   of quantiles of few draws, which are too narrow
+    coverage_90    0.872 [0.857, 0.888]   intervals are a little too narrow
     TARP p         0.82, 0.62             median and smallest
     rank p         0.007, 0.004           of both parameters, Holm: not quite calibrated
 """

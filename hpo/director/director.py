@@ -62,7 +62,11 @@ class Director:
         self.study = study
         self.workers = workers
         self._judge = Judge(study)
-        self._proposer = self._proposer_of(study)
+        self._proposer = (
+            FixedProposer(study)
+            if study.fixed
+            else Proposer(study, draws_first=self._judge.draws_first)
+        )
         self._state = RunState(study, rung_tables=self._judge.rung_tables())
         self._seating = Seating(
             study,
@@ -73,11 +77,6 @@ class Director:
         )
         self._virtual = study.resources.virtual
         self.clock = Clock()
-
-    def _proposer_of(self, study: Study) -> FixedProposer | Proposer:
-        if study.fixed:
-            return FixedProposer(study)
-        return Proposer(study, draws_first=self._judge.draws_first)
 
     # -- what is known ------------------------------------------------------------------
 

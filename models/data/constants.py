@@ -116,8 +116,8 @@ def told(path: Path, constants: Constants) -> frozenset[str]:
     there = {
         "attribute": lambda what: what in notes,
         "sampling": lambda _: "fs" in notes,
+        "file_name": lambda what: re.search(what, stores.stem(path)) is not None,
     }
-    there["file_name"] = lambda what: re.search(what, stores.stem(path)) is not None
     return frozenset(
         name
         for name, place in constants.items()
